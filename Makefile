@@ -1,0 +1,138 @@
+# Needs Python 3.11 or newer and nothing else: every target makes or mends .venv first, from the hash-locked
+# requirements, and leaves it alone while it fits. Another interpreter: make run PYTHON=/path/to/python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PYTHON ?=
+export PYTHON
+
+.PHONY: help run test lint format bench lock upgrade clean environment environment-dev
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+run: environment ## start the service; settings come from SPILLWAY_… or .env
+	@exec $(BIN)/spillway serve $(ARGS)
+
+test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.py -k refill"
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: environment-dev ## style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: environment-dev ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: environment-dev ## the figures of docs/benchmarks.md, on this machine
+	@exec $(BIN)/python -m bench $(ARGS)
+
+lock: ## write requirements*.txt for pyproject.toml, keeping the versions that still fit
+	@sh -c "$$choose_python; $$compile"
+
+upgrade: ## the same, with the newest versions
+	@sh -c "$$choose_python; $$compile" lock --upgrade
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment:
+	@sh -c "$$choose_python; $$prepare" environment requirements.txt
+
+environment-dev:
+	@sh -c "$$choose_python; $$prepare" environment requirements-dev.txt requirements.txt
+
+# Sets $python: PYTHON if given, else the first suitable one. A name on PATH may be a launcher for a version that is
+# not there, so each one is run. Debian packs venv apart from python3.
+define describe_python
+import sys
+if sys.version_info < (3, 11):
+    print("%d.%d.%d" % sys.version_info[:3])
+    sys.exit()
+try:
+    import ensurepip, venv
+    print("suits")
+except ImportError:
+    print("no-venv")
+endef
+export describe_python
+
+define choose_python
+set -eu
+python=
+too_old=
+no_venv=
+for candidate in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+    found=$$("$$candidate" -c "$$describe_python" 2>/dev/null) || continue
+    case $$found in
+        suits) python=$$candidate; break ;;
+        no-venv) no_venv=$${no_venv:-$$candidate} ;;
+        *) too_old="$$too_old $$candidate is $$found." ;;
+    esac
+done
+if [ -z "$$python" ]; then
+    if [ -n "$$no_venv" ]; then
+        echo "$$no_venv cannot make virtual environments: its venv and ensurepip modules are missing." >&2
+        echo "Install them (Debian, Ubuntu: apt install python3-venv), or name another: PYTHON=/path/to/python3" >&2
+    else
+        echo "Spillway needs Python 3.11 or newer; found none$${PYTHON:+ at PYTHON=$$PYTHON}.$$too_old" >&2
+        echo "Install one, or name it: make run PYTHON=/path/to/python3" >&2
+    fi
+    exit 1
+fi
+endef
+export choose_python
+
+# Arguments: the lock file to install, then those that are part of it. A stamp holds the checksums of what was
+# installed, so that neither clocks nor branches can fool it. pyvenv.cfg tells which Python made the environment and
+# where: a moved folder or another Python means a new one.
+define prepare
+stamp_of() { echo "$$(cksum < "$$1") $$(cksum < pyproject.toml)"; }
+installed() { [ "$$(cat "$(VENV)/$$1.installed" 2>/dev/null)" = "$$(stamp_of "$$1")" ]; }
+if ! "$$python" - "$(VENV)" <<'END'
+import sys
+from pathlib import Path
+venv = Path(sys.argv[1]).absolute()
+try:
+    lines = (venv / "pyvenv.cfg").read_text().splitlines()
+except OSError:
+    sys.exit(1)
+made = dict(line.split(" = ", 1) for line in lines if " = " in line)
+same_python = made.get("executable") == str(Path(sys.executable).resolve())
+same_version = made.get("version") == "%d.%d.%d" % sys.version_info[:3]
+same_place = made.get("command", "").endswith(f" {venv}")
+sys.exit(not (same_python and same_version and same_place and (venv / "bin" / "pip").exists()))
+END
+then
+    echo "Making $(VENV) with $$("$$python" --version)"
+    "$$python" -m venv --clear "$(VENV)"
+fi
+installed "$$1" && exit
+echo "Installing $$1 into $(VENV) (once, and when that file changes)"
+pip() { PIP_USER=0 "$(BIN)/python" -m pip -qq --disable-pip-version-check --no-input "$$@"; }
+pip install --require-hashes --requirement "$$1"
+pip install --no-deps --editable .
+for lock in "$$@"; do stamp_of "$$lock" > "$(VENV)/$$lock.installed"; done
+endef
+export prepare
+
+# uv from PATH, else in a folder that is thrown away. The files bear neither addresses nor the command.
+define compile
+uv=$$(command -v uv) || {
+    folder=$$(mktemp -d)
+    trap 'rm -rf "$$folder"' EXIT
+    "$$python" -m venv "$$folder"
+    "$$folder/bin/pip" install -qq --disable-pip-version-check uv
+    uv=$$folder/bin/uv
+}
+lock() { "$$uv" pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+    --python-version 3.11 "$$@" pyproject.toml; }
+lock "$$@" --output-file requirements.txt
+lock "$$@" --constraint requirements.txt --group dev --output-file requirements-dev.txt
+endef
+export compile
