@@ -1,0 +1,85 @@
+"""`python -m workers [PARENT PID]`: a warm child. Standard input and output carry frames.
+
+It ends when its standard input is closed, and with its parent. Exit status: 0 then, 1 when its codecs or
+its confinement do not work, 2 when the parent sends what is no frame.
+"""
+
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+
+from workers import process
+from workers.canary import CanaryError, sing
+from workers.child import Child, Orphaned
+from workers.codecs import load_codecs
+from workers.fork import rehearse
+from workers.messages import Failed, Job, ProtocolError, Ready
+from workers.sandbox import Sandbox
+
+_REHEARSAL_S = 30.0
+_REHEARSAL_BYTES = 512 * 1024 * 1024
+
+
+def main() -> int:
+    """Serve the parent until it closes its end; answers the exit status."""
+    process.die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
+    # A terminal signals a whole group, and a drain lets running jobs finish: the parent's word alone ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    orders, answers = _taken_over()
+    try:
+        process.keep_one_arena()
+        load_codecs()
+        sing()
+        sandbox = Sandbox.prepared()
+        layers = _rehearsed(sandbox)
+        # What is loaded now stays for good, and counting through it in each fork would copy its pages.
+        gc.collect()
+        gc.freeze()
+        child = Child(orders, answers, sandbox, layers)
+        child.send(Ready(os.getpid(), layers))
+        child.serve()
+    except Orphaned:
+        return 0
+    except CanaryError as error:
+        return _complain(str(error), 1)
+    except ProtocolError as error:
+        return _complain(str(error), 2)
+    return 0
+
+
+def _taken_over() -> tuple[int, int]:
+    """Keep the two pipes under other numbers: a stray print or read must not touch a frame."""
+    orders, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return orders, answers
+
+
+def _rehearsed(sandbox: Sandbox) -> dict[str, str]:
+    """Have a fork confine itself and try every codec: what it reports is what really is in force."""
+    here = Path(__file__).resolve()
+    job = Job("rehearsal", str(here), str(here.parent), ("it=1",), 10**6, _REHEARSAL_S, _REHEARSAL_BYTES)
+    fork = rehearse(job, sandbox)
+    finished, message = False, None
+    try:
+        while not finished:
+            finished, message = fork.read()
+    finally:
+        fork.end()
+    if isinstance(message, Ready):
+        return message.sandbox
+    raise CanaryError(message.detail if isinstance(message, Failed) else "the confined canary died")
+
+
+def _complain(words: str, status: int) -> int:
+    sys.stderr.write(f"spillway worker: {words}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Open one upload by the one plugin that its bytes name, bound it by its header, decode it once."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from workers.failures import JobError
+from workers.formats import PILLOW_NAMES, SNIFF_BYTES, sniff
+from workers.variants import fitted
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+# These two apply the orientation themselves while they decode.
+_SELF_TURNING = ("tiff", "heic")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file whose header was read and found acceptable; nothing is decoded yet."""
+
+    image: ImageFile.ImageFile
+    format: str
+    orientation: int
+    frames: int
+
+    @property
+    def sideways(self) -> bool:
+        """Whether the pixels are stored with width and height exchanged."""
+        return self.orientation in _SIDEWAYS
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, upright."""
+        width, height = self.image.size
+        return (height, width) if self.sideways else (width, height)
+
+
+@contextlib.contextmanager
+def opened(path: Path, max_pixels: int, *, animated: bool = False) -> Iterator[Opened]:
+    """Open `path` and read its header.
+
+    Raises JobError: `undecodable` for what no allowed plugin takes, `too-many-pixels` when width x height
+    (x frames, where `animated` says that all will be decoded) is more than `max_pixels`.
+    """
+    with path.open("rb") as file:
+        format_ = sniff(file.read(SNIFF_BYTES))
+    if format_ is None:
+        raise JobError("undecodable", "The file is of no image format that is accepted here.")
+    # The size check below is ours: Pillow's own knows nothing of frames and only warns at first.
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        image = Image.open(path, formats=[PILLOW_NAMES[format_]])
+    except UnidentifiedImageError:
+        raise JobError("undecodable", f"The file begins like {format_.upper()} but is broken.") from None
+    with image:
+        width, height = image.size
+        frames = _frames(image) if animated else 1
+        if width * height * frames > max_pixels:
+            times = f" x {frames} frames" if frames > 1 else ""
+            raise JobError(
+                "too-many-pixels",
+                f"The image has {width} x {height}{times} pixels, and at most {max_pixels} are accepted.",
+            )
+        if width < 1 or height < 1:
+            raise JobError("undecodable", "The image has no pixels.")
+        orientation = 1 if format_ in _SELF_TURNING else _orientation(image)
+        yield Opened(image, format_, orientation, frames)
+
+
+def decode(source: Opened, side: int) -> Image.Image:
+    """Decode the first frame, not yet upright, at a scale that still holds a variant of side `side`."""
+    if source.format == "jpeg":
+        # Asked for the box of the variant itself: a square would keep the decoder from scaling by as much.
+        source.image.draft(None, fitted(*source.image.size, side))
+    source.image.load()
+    return source.image
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """`image` turned by its EXIF `orientation` (1 to 8; any other is upright already)."""
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:  # broken metadata must not cost the picture
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _frames(image: Image.Image) -> int:
+    frames = getattr(image, "n_frames", 1)
+    return frames if isinstance(frames, int) and frames > 0 else 1

@@ -1,0 +1,61 @@
+"""Write one variant: pixels alone, no metadata of the source."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from workers.formats import EXTENSIONS, PILLOW_NAMES
+from workers.variants import Variant
+
+WEBP_MAX_SIDE = 16_383
+"""Longest side in pixels that a WebP file can hold."""
+
+_WHITE = 255
+
+
+def largest_side(variant: Variant) -> int:
+    """Longest side in pixels that `variant` can have: what it asks for, or what its format can hold."""
+    return min(variant.side, WEBP_MAX_SIDE) if variant.format == "webp" else variant.side
+
+
+def file_name(variant: Variant) -> str:
+    """Plain name of the file that `variant` is written to."""
+    return f"{variant.name}.{EXTENSIONS[variant.format]}"
+
+
+def encode(image: Image.Image, variant: Variant, path: Path) -> None:
+    """Write `image` (L, LA, RGB or RGBA, sRGB) as `variant` to `path`; raises OSError when it cannot."""
+    image = bare(image)
+    if variant.format == "jpeg":
+        image = flattened(image)
+    with path.open("wb") as file:
+        image.save(file, PILLOW_NAMES[variant.format], **options(variant))
+
+
+def options(variant: Variant) -> dict[str, Any]:
+    """What the encoder of the variant's format is told."""
+    if variant.format == "png":
+        return {}
+    if variant.format == "avif":
+        # One thread: a job has one processor, and threads would multiply its address space.
+        return {"quality": variant.quality, "speed": 8, "max_threads": 1}
+    return {"quality": variant.quality}
+
+
+def bare(image: Image.Image) -> Image.Image:
+    """The same pixels with nothing that an encoder could copy from `info`: no profile, comment or text."""
+    if image.info:
+        image = image.copy()
+        image.info = {}
+    return image
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """`image` on white, where it has an alpha channel."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    colours = image.mode[:-1]
+    ground = Image.new(colours, image.size, _WHITE if colours == "L" else (_WHITE,) * 3)
+    ground.paste(image.convert(colours), mask=image.getchannel("A"))
+    return ground

@@ -1,0 +1,74 @@
+"""The image formats that are taken and made, told apart by their first bytes."""
+
+SNIFF_BYTES = 512
+"""First bytes of a file that `sniff` needs; a shorter file is given whole."""
+
+EXTENSIONS = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "png": "png"}
+"""File name ending of each output format."""
+
+MEDIA_TYPES = {"jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif", "png": "image/png"}
+"""Media type of each output format."""
+
+PILLOW_NAMES = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "gif": "GIF",
+    "tiff": "TIFF",
+    "bmp": "BMP",
+    "avif": "AVIF",
+    "heic": "HEIF",
+}
+"""The allow-list: Pillow's name of each format that is opened."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
+_CONTAINER_BRANDS = {b"mif1", b"msf1"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+
+def sniff(head: bytes) -> str | None:
+    """Name of the format (a key of `PILLOW_NAMES`) that a file starting with `head` claims, or None.
+
+    `head` is the first `SNIFF_BYTES` of the file, or all of a smaller one.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        # A marker must follow: 0x00 and 0xFF never begin a segment, below 0xC0 nothing may come first.
+        return "jpeg" if len(head) > 3 and 0xC0 <= head[3] <= 0xFE else None
+    if head.startswith(_PNG):
+        # "CgBI" is Apple's private variant, which no decoder here understands.
+        return "png" if head[12:16] == b"IHDR" else None
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif" if len(head) >= 13 else None
+    if head[:4] == b"RIFF":
+        return "webp" if head[8:12] == b"WEBP" and head[12:16] in (b"VP8 ", b"VP8L", b"VP8X") else None
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff" if len(head) >= 8 else None
+    if head[:2] == b"BM":
+        # Two letters begin many a text, so the header that follows has to be one.
+        known = int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES
+        return "bmp" if len(head) >= 26 and known else None
+    if head[4:8] == b"ftyp":
+        return _sniff_brands(head)
+    return None
+
+
+def has_magic(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the wire contract)
+    """Whether a file starting with `head` is of `format`, as `sniff` sees it."""
+    return sniff(head) == format
+
+
+def _sniff_brands(head: bytes) -> str | None:
+    """Tell AVIF and HEIC from one another, and from every video that shares their container."""
+    size = int.from_bytes(head[:4], "big")
+    if size < 16 or size % 4:
+        return None
+    major = head[8:12]
+    end = min(size, len(head))
+    brands = {major, *(head[at : at + 4] for at in range(16, end - 3, 4))}
+    if major in _AVIF_BRANDS or (major in _CONTAINER_BRANDS and brands & _AVIF_BRANDS):
+        return "avif"
+    if major in _HEIC_BRANDS or (major in _CONTAINER_BRANDS and brands & _HEIC_BRANDS):
+        return "heic"
+    return None

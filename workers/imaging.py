@@ -1,0 +1,73 @@
+"""The pipeline of one job: decode once, then a cascade from the largest variant to the smallest."""
+
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from workers.animation import make_animated
+from workers.colour import eight_bit, to_srgb
+from workers.decode import Opened, decode, opened, upright
+from workers.encode import encode, file_name, largest_side
+from workers.failures import decoding_failure, encoding_failure
+from workers.messages import Done, Job, Made, Source
+from workers.variants import Variant, fitted, parse_variants
+
+
+def make(job: Job) -> Done:
+    """Make every variant of `job`, in its folder, in this process; raises JobError."""
+    variants = parse_variants(",".join(job.variants))
+    ImageFile.LOAD_TRUNCATED_IMAGES = job.truncated
+    folder = Path(job.folder)
+    made: dict[str, tuple[int, int]] = {}
+    try:
+        moving = any(variant.animated for variant in variants)
+        with opened(Path(job.source), job.max_pixels, animated=moving) as source:
+            still = [each for each in variants if not (each.animated and source.frames > 1)]
+            size, first = source.size, None
+            if still:
+                size, first = _decoded(source, max(largest_side(each) for each in still))
+            if len(still) < len(variants):
+                made |= make_animated(source, [each for each in variants if each not in still], folder)
+    except Exception as error:
+        raise decoding_failure(error) from error
+    if first is not None:
+        made |= _make_still(first, size, still, folder)
+    return Done(
+        job.id,
+        Source(source.format, *size),
+        tuple(Made(each.name, file_name(each), each.format, *made[each.name]) for each in variants),
+    )
+
+
+def _decoded(source: Opened, side: int) -> tuple[tuple[int, int], Image.Image]:
+    """Upright size of the source, and its first frame upright, in sRGB, fitted into `side`."""
+    size = source.size
+    image = decode(source, side)
+    info = dict(image.info)
+    if source.format != "jpeg":
+        # Decoding has the last word; a JPEG's size is by now that of its reduced scale.
+        size = source.size
+    width, height = fitted(*size, side)
+    if source.sideways:
+        width, height = height, width
+    image = to_srgb(resized(eight_bit(image), (width, height)), info)
+    return size, upright(image, source.orientation)
+
+
+def _make_still(
+    image: Image.Image, size: tuple[int, int], variants: list[Variant], folder: Path
+) -> dict[str, tuple[int, int]]:
+    made = {}
+    for variant in sorted(variants, key=largest_side, reverse=True):
+        try:
+            image = resized(image, fitted(*size, largest_side(variant)))
+            encode(image, variant, folder / file_name(variant))
+        except Exception as error:
+            raise encoding_failure(error, variant.name) from error
+        made[variant.name] = image.size
+    return made
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`image` at exactly `size`, by LANCZOS; the image itself where it has that size."""
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

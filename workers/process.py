@@ -1,0 +1,56 @@
+"""What this process asks of the kernel for itself: to die with its parent, to hold no stray descriptors."""
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_M_ARENA_MAX = -8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed when `parent`, its parent, ends; exits at once where that has happened.
+
+    The kernel means the thread that started it: a parent must start children from a thread that stays.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def renounce_privileges() -> None:
+    """Set no_new_privs: nothing that this process starts can have more rights than it."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def keep_one_arena() -> None:
+    """Have the allocator use one arena: each further one reserves address space that a limit would count."""
+    mallopt = getattr(_libc, "mallopt", None)  # musl has none, and no arenas
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor of this process except `kept`."""
+    low = 0
+    for descriptor in sorted(kept):
+        # An empty range would wrap around and close every descriptor.
+        if descriptor > low:
+            os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def address_space() -> int:
+    """Size of this process's address space now, in bytes."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (no module may load here)
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))

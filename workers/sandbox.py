@@ -1,0 +1,93 @@
+"""The confinement of a job: limits, no new privileges, Landlock and seccomp, each where the kernel has it."""
+
+import math
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from workers import landlock, process, syscalls
+from workers.messages import Job
+
+LAYERS = ("rlimits", "no_new_privs", "landlock", "seccomp")
+
+_OPEN_FILES = 32
+_FILE_OVERHEAD = 1024 * 1024
+_FOLDER_RIGHTS = landlock.WRITE_FILE | landlock.MAKE_REG | landlock.TRUNCATE | landlock.REMOVE_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What confining needs, loaded once by the warm child; its forks confine themselves with it."""
+
+    library: ModuleType | None
+    filter: Any
+    seccomp_off: str
+
+    @classmethod
+    def prepared(cls) -> "Sandbox":
+        """Load what confining needs: a confined process can load nothing."""
+        try:
+            library = syscalls.load_library()
+            return cls(library, syscalls.refusal(library), "")
+        except (ImportError, OSError) as error:
+            return cls(None, None, _off(error))
+
+    def confine(self, job: Job) -> dict[str, str]:
+        """Take from this process all that `job` does not need, for good; answers what is in force, by layer.
+
+        A layer that the machine lacks is "off: reason". Raises OSError when a limit cannot be set at all.
+        """
+        limit(job)
+        layers = {"rlimits": "on"}
+        process.renounce_privileges()
+        layers["no_new_privs"] = "on"
+        layers["landlock"] = _landlocked(job)
+        layers["seccomp"] = self._filtered()
+        return layers
+
+    def _filtered(self) -> str:
+        if self.library is None:
+            return self.seccomp_off
+        try:
+            syscalls.load(self.library, self.filter, os.getpid())
+        except OSError as error:
+            return _off(error)
+        return "on"
+
+
+def limit(job: Job) -> None:
+    """Set the resource limits of `job`: address space, CPU time, file size, open files, no core dump."""
+    seconds = math.ceil(job.timeout_s) + 1
+    # No variant is larger than the source, so none takes more than its pixels uncompressed.
+    largest_file = 4 * job.max_pixels + _FILE_OVERHEAD
+    _set(resource.RLIMIT_AS, process.address_space() + job.memory_bytes)
+    _set(resource.RLIMIT_CPU, seconds, seconds + 1)
+    _set(resource.RLIMIT_FSIZE, largest_file)
+    _set(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _set(resource.RLIMIT_CORE, 0)
+
+
+def _set(which: int, soft: int, hard: int | None = None) -> None:
+    _, most = resource.getrlimit(which)
+    hard = soft if hard is None else hard
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(which, (soft, hard))
+
+
+def _landlocked(job: Job) -> str:
+    try:
+        landlock.restrict(
+            ((Path(job.source), landlock.READ_FILE), (Path(job.folder), _FOLDER_RIGHTS)),
+        )
+        return f"abi {landlock.abi()}"
+    except OSError as error:
+        return _off(error)
+
+
+def _off(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return f"off: {words[:120] or type(error).__name__}"

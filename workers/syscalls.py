@@ -1,0 +1,79 @@
+"""The system calls that a job's process gives up, through libseccomp where it is installed."""
+
+import errno
+from types import ModuleType
+from typing import Any
+
+_REFUSED = """
+    socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
+    execve execveat fork vfork
+    ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp
+    kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd
+    setrlimit setpriority sched_setscheduler sched_setattr ioprio_set
+    setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset setpgid setsid
+    unshare setns mount umount umount2 move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
+    pivot_root chroot chdir fchdir
+    chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat setxattr lsetxattr fsetxattr removexattr
+    link linkat symlink symlinkat mknod mknodat mkdir mkdirat rename renameat renameat2
+    utime utimes utimensat futimesat
+    name_to_handle_at open_by_handle_at memfd_create memfd_secret
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register
+    keyctl add_key request_key seccomp
+    init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff
+    acct quotactl quotactl_fd syslog sethostname setdomainname settimeofday
+    clock_settime clock_adjtime adjtimex
+    iopl ioperm modify_ldt personality vhangup nfsservctl lookup_dcookie
+    fanotify_init inotify_init inotify_init1
+    shmget shmat shmctl msgget msgsnd msgrcv msgctl semget semop semctl mq_open mq_unlink
+"""
+
+_CLONE_THREAD = 0x00010000
+_TIOCSTI = 0x5412
+_PR_SET_PDEATHSIG = 1
+
+
+def load_library() -> ModuleType:
+    """Import the binding; raises ImportError (or what it makes of a missing library) as one ImportError."""
+    try:
+        import pyseccomp
+    except Exception as error:  # the binding raises RuntimeError when the library itself is missing
+        raise ImportError(str(error)) from error
+    module: ModuleType = pyseccomp
+    return module
+
+
+def refusal(library: ModuleType) -> Any:
+    """The filter, ready to be given its last rule and loaded; built once and inherited by each fork.
+
+    A deny list: what a codec or allocator calls differs between C libraries and processors, and files,
+    the most of what is worth having, are Landlock's matter. Refused calls fail with EPERM.
+    """
+    filter_ = library.SyscallFilter(library.ALLOW)
+    refuse = library.ERRNO(errno.EPERM)
+    for name in _REFUSED.split():
+        _add(library, filter_, refuse, name)
+    # Codecs may have threads; a clone without this flag would be a process.
+    _add(library, filter_, refuse, "clone", library.Arg(0, library.MASKED_EQ, _CLONE_THREAD, 0))
+    # Its flags are behind a pointer; told that it does not exist, the C library falls back to clone.
+    _add(library, filter_, library.ERRNO(errno.ENOSYS), "clone3")
+    # Its own limits may be read, nobody's be set; and its death with its parent stays as it is.
+    _add(library, filter_, refuse, "prlimit64", library.Arg(2, library.NE, 0))
+    _add(library, filter_, refuse, "prctl", library.Arg(0, library.MASKED_EQ, 0xFFFFFFFF, _PR_SET_PDEATHSIG))
+    # Its command is 32 bits to the kernel, so the upper half must not hide it.
+    _add(library, filter_, refuse, "ioctl", library.Arg(1, library.MASKED_EQ, 0xFFFFFFFF, _TIOCSTI))
+    return filter_
+
+
+def load(library: ModuleType, filter_: Any, pid: int) -> None:
+    """Put the filter in force for this process, `pid`, which may still signal itself (abort does)."""
+    filter_.add_rule(library.ERRNO(errno.EPERM), "tgkill", library.Arg(0, library.NE, pid))
+    filter_.load()
+
+
+def _add(library: ModuleType, filter_: Any, action: int, name: str, *conditions: Any) -> None:
+    try:
+        number = library.resolve_syscall(library.Arch.NATIVE, name)
+    except (OSError, ValueError):
+        return  # not a call of this library's time
+    if number >= 0:  # negative: not a call of this architecture
+        filter_.add_rule(action, number, *conditions)
