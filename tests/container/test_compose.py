@@ -1,0 +1,155 @@
+"""The demo as published: `docker compose up`, seen from the host."""
+
+import io
+import time
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from .compose import Project
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+
+Job = dict[str, Any]  # the job document
+
+GRACE = 30  # stop_grace_period; past it the engine kills
+
+
+def photo(width: int, height: int) -> bytes:
+    """A JPEG with detail in it, so that resizing costs what it does for a real one."""
+    noise = Image.effect_noise((width, height), 60)
+    gradient = Image.radial_gradient("L").resize((width, height))
+    encoded = io.BytesIO()
+    Image.merge("RGB", (noise, gradient, noise)).save(encoded, "JPEG", quality=85)
+    return encoded.getvalue()
+
+
+def post(client: httpx.Client, image: bytes, prefer: str = "") -> httpx.Response:
+    headers = {"Prefer": prefer} if prefer else {}
+    return client.post("/v1/images", files={"file": ("photo.jpg", image, "image/jpeg")}, headers=headers)
+
+
+def upload(client: httpx.Client, image: bytes, prefer: str = "") -> Job:
+    """The accepted job of a client that waits as long as it is told to."""
+    for _ in range(20):
+        answer = post(client, image, prefer)
+        if answer.status_code not in (429, 503):
+            assert answer.status_code in (201, 202), answer.text
+            job: Job = answer.json()
+            return job
+        time.sleep(int(answer.headers["Retry-After"]))
+    pytest.fail("never let in, though every Retry-After was honoured")
+
+
+def finished(client: httpx.Client, job: Job) -> Job:
+    answer = client.get(f"/v1/images/{job['id']}", headers={"Prefer": "wait=25"})
+    assert answer.status_code == 200, answer.text
+    document: Job = answer.json()
+    return document
+
+
+def test_an_upload_from_the_host_is_resized_and_served(client: httpx.Client) -> None:
+    """What goes in as a photo comes out as its variants, encoded in the container."""
+    job = upload(client, photo(1200, 900), prefer="wait=25")
+
+    assert job["status"] == "done"
+    assert set(job["variants"]) == {"large", "medium", "small", "thumb"}
+    for name, variant in job["variants"].items():
+        served = client.get(variant["url"])
+        assert served.status_code == 200, (name, served.text)
+        with Image.open(io.BytesIO(served.content)) as image:
+            assert image.size == (variant["width"], variant["height"])
+
+
+def test_hammering_from_the_host_ends_in_429(client: httpx.Client) -> None:
+    """The bucket is the host's own, and runs dry whatever stands between it and the container."""
+    small = photo(64, 48)
+    answers = [post(client, small) for _ in range(40)]
+
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert refused[0].headers["Content-Type"] == "application/problem+json"
+    assert refused[0].json()["guard"] == "rate"
+    time.sleep(int(refused[-1].headers["Retry-After"]))
+    assert post(client, small).status_code in (202, 503)  # the bouncer lets it pass to the queue
+
+
+def test_images_outlive_a_restart_and_a_new_container(project: Project, client: httpx.Client) -> None:
+    """They live in the volume, not in the container."""
+    job = upload(client, photo(640, 480), prefer="wait=25")
+    thumb = job["variants"]["thumb"]["url"]
+    before = client.get(thumb).content
+
+    project.compose("restart", "spillway")
+    project.up("--no-build")
+    assert client.get(thumb).content == before
+
+    project.up("--no-build", "--force-recreate")
+    assert client.get(thumb).content == before
+
+
+def test_stop_drains_and_keeps_what_was_accepted(project: Project, client: httpx.Client) -> None:
+    """`docker compose stop` ends in exit 0, before the engine would kill; the next start does the rest."""
+    image = photo(4000, 3000)
+    jobs = [upload(client, image) for _ in range(8)]
+
+    began = time.monotonic()
+    project.compose("stop", "spillway")
+    took = time.monotonic() - began
+
+    assert project.state()["ExitCode"] == 0, project.compose("logs", "--no-color", "--tail", "50")
+    assert took < GRACE
+    project.up("--no-build")
+    assert [finished(client, job)["status"] for job in jobs] == ["done"] * len(jobs)
+
+
+def test_kill_loses_nothing_that_was_accepted(project: Project, client: httpx.Client) -> None:
+    """After `kill -9` of everything in the container each accepted job still ends done."""
+    image = photo(4000, 3000)
+    jobs = [upload(client, image) for _ in range(8)]
+
+    project.compose("kill", "--signal", "KILL", "spillway")
+    project.up("--no-build")
+
+    assert [finished(client, job)["status"] for job in jobs] == ["done"] * len(jobs)
+
+
+def test_the_settings_fit_the_container(project: Project) -> None:
+    """`spillway check` finds nothing to object to in the published memory limit."""
+    status, output = project.sh("spillway check")
+
+    assert status == 0, output
+
+
+def test_the_service_has_no_privileges(project: Project) -> None:
+    """No process is root's, has a capability, or can gain one."""
+    _, lines = project.sh("grep -hE '^(Uid|Gid|CapEff|CapBnd|NoNewPrivs)' /proc/[0-9]*/status")
+
+    assert {tuple(line.split()) for line in lines.splitlines()} == {
+        ("Uid:", *["10001"] * 4),
+        ("Gid:", *["10001"] * 4),
+        ("CapEff:", "0" * 16),
+        ("CapBnd:", "0" * 16),
+        ("NoNewPrivs:", "1"),
+    }
+
+
+@pytest.mark.parametrize("folder", ["/", "/venv", "/usr/local/bin", "/etc", "/var/tmp", "/home"])  # noqa: S108
+def test_the_root_file_system_is_read_only(project: Project, folder: str) -> None:
+    """Only the volume and a memory-backed /tmp take writes."""
+    status, output = project.sh(f"touch {folder}/mark")
+
+    assert status != 0
+    assert "Read-only file system" in output
+
+
+def test_the_image_holds_nothing_to_build_with(project: Project) -> None:
+    """No compiler, no installer, and every module compiled beforehand."""
+    assert project.sh("command -v gcc cc make pip pip3")[1] == ""
+    assert project.sh("python -c 'import pip'")[0] != 0
+    assert project.sh("python -c 'import ensurepip'")[0] != 0
+    sources = project.sh("find /venv -name '*.py' | wc -l")[1]
+    assert project.sh("find /venv -name '*.pyc' | wc -l")[1] == sources
+    assert project.sh("python -c 'import ctypes; ctypes.CDLL(\"libseccomp.so.2\")'")[0] == 0
