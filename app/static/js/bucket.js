@@ -1,0 +1,57 @@
+// The caller's own bucket. Between two answers of the server its level follows from the rate alone.
+
+const level = document.getElementById("level");
+const tokens = document.getElementById("tokens");
+const note = document.getElementById("drip");
+const stage = document.getElementById("bouncer");
+const rate = Number(document.querySelector(".weir").dataset.rate);
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+let known = null;
+let timer = 0;
+let asking = null;
+
+export function refresh() {
+  asking ??= ask().finally(() => (asking = null));
+  return asking;
+}
+
+async function ask() {
+  try {
+    const answer = await fetch("/v1/quota", { cache: "no-store" });
+    if (!answer.ok) return null;
+    const quota = await answer.json();
+    const part = quota.next_token_ms ? 1 - Math.min(1, (quota.next_token_ms / 1000) * rate) : 0;
+    known = { limit: quota.limit, remaining: Math.floor(quota.remaining) + part, at: performance.now() };
+    drip();
+    return quota;
+  } catch {
+    return null;
+  }
+}
+
+// Resolves when a token is there to be spent.
+export async function ready(tell) {
+  for (let tries = 0; ; tries += 1) {
+    const quota = await ask();
+    if (quota === null || quota.remaining >= 1) return;
+    const wait = Math.max(20, quota.next_token_ms);
+    if (!tries) tell(Date.now() + wait);
+    await sleep(wait);
+  }
+}
+
+function drip() {
+  clearTimeout(timer);
+  const now = Math.min(known.limit, known.remaining + ((performance.now() - known.at) / 1000) * rate);
+  const whole = Math.floor(now + 1e-6);
+  const full = whole >= known.limit;
+  if (tokens.textContent !== String(whole)) tokens.textContent = whole;
+  level.setAttribute("y", 56 - 48 * (now / known.limit));
+  stage.classList.toggle("filling", !full);
+  stage.style.setProperty("--every", `${Math.max(0.25, 1 / rate)}s`);
+  note.textContent = full ? "Full. Only an upload costs a token; looking is free." : "Refilling, drop by drop.";
+  if (!full && !document.hidden) timer = setTimeout(drip, Math.max(100, ((whole + 1 - now) / rate) * 1000));
+}
+
+document.addEventListener("visibilitychange", () => document.hidden || refresh());

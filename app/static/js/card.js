@@ -1,0 +1,64 @@
+import { showVariants, srcset } from "./cascade.js";
+import { copies } from "./copying.js";
+import { tell } from "./telling.js";
+
+const template = document.getElementById("photo");
+const DRAWABLE = /^image\/(jpeg|png|webp|gif|avif)$/;
+
+// The line of one photo in the list; touches the document only where something changed.
+export function card(photo, { remove, retry }) {
+  const item = template.content.firstElementChild.cloneNode(true);
+  const part = (name) => item.querySelector(name);
+  const image = part(".frame img");
+  const progress = part("progress");
+  let blob = null;
+
+  part(".name").textContent = photo.name;
+  part(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
+  part(".srcset").setAttribute("aria-label", `Copy srcset of ${photo.name}`);
+  part(".retry").setAttribute("aria-label", `Try ${photo.name} again`);
+  progress.setAttribute("aria-label", `Sending ${photo.name}`);
+  part(".remove").addEventListener("click", () => remove(photo));
+  part(".retry").addEventListener("click", () => retry(photo));
+  copies(part(".srcset"), () => srcset(photo));
+  if (photo.file && DRAWABLE.test(photo.file.type)) {
+    blob = URL.createObjectURL(photo.file);
+    picture(blob);
+  }
+
+  function picture(url) {
+    image.src = url;
+    image.hidden = false;
+  }
+
+  function write(element, text) {
+    if (element.textContent !== text) element.textContent = text;
+  }
+
+  function state() {
+    const { text, link } = tell(photo);
+    const line = part(".state");
+    if (!link) return write(line, text);
+    if (!line.firstElementChild) line.replaceChildren("", " ", Object.assign(document.createElement("a"), { textContent: "Why?" }));
+    line.firstElementChild.setAttribute("href", link);
+    if (line.firstChild.data !== `${text}.`) line.firstChild.data = `${text}.`;
+  }
+
+  function draw() {
+    item.className = `photo ${photo.state}`;
+    state();
+    progress.hidden = photo.state !== "sending";
+    if (!progress.hidden && photo.progress < 1) progress.value = photo.progress;
+    else if (!progress.hidden) progress.removeAttribute("value");
+    part(".retry").hidden = !(photo.state === "failed" && photo.file);
+    part(".srcset").hidden = photo.state !== "done";
+    if (photo.refusal?.preview) picture(photo.refusal.preview);
+    if (!photo.job?.variants) return;
+    showVariants(part(".cascade"), photo);
+    if (photo.state === "done" && blob) URL.revokeObjectURL(blob);
+  }
+
+  photo.addEventListener("change", draw);
+  draw();
+  return { item, draw };
+}

@@ -1,0 +1,45 @@
+import { copies } from "./copying.js";
+import { sides, size } from "./format.js";
+
+const template = document.getElementById("variant");
+// A larger one is shown by its smaller sister, so that a page of photos stays light on a phone.
+const SHOWN = 900;
+
+const absolute = (url) => new URL(url, location.href).href;
+const bySize = (job) => Object.entries(job.variants ?? {}).sort(([, a], [, b]) => b.width * b.height - a.width * a.height);
+
+export function srcset(photo) {
+  const variants = bySize(photo.job).map(([, variant]) => variant);
+  const all = variants.map((variant) => `${absolute(variant.url)} ${variant.width}w`).join(", ");
+  const [{ url, width, height }] = variants;
+  return `<img srcset="${all}" sizes="100vw" src="${absolute(url)}" width="${width}" height="${height}" alt="">`;
+}
+
+// Adds what is new and leaves the rest, so that pictures neither flicker nor lose the focus.
+export function showVariants(list, photo) {
+  const variants = bySize(photo.job);
+  variants.forEach(([name, variant], place) => {
+    const old = list.children[place];
+    if (old?.dataset.variant === name) return;
+    list.insertBefore(figure(photo, name, variant, variants), old ?? null);
+  });
+  list.hidden = !variants.length;
+}
+
+function figure(photo, name, variant, all) {
+  const item = template.content.firstElementChild.cloneNode(true);
+  item.dataset.variant = name;
+  const link = item.querySelector("a");
+  link.href = variant.url;
+  const shown = variant.width > SHOWN ? (all.find(([, other]) => other.width <= SHOWN)?.[1] ?? variant) : variant;
+  const image = item.querySelector("img");
+  Object.assign(image, { width: variant.width, height: variant.height, alt: `${photo.name}, ${name}` });
+  image.style.maxHeight = `${variant.height}px`;
+  image.src = shown.url;
+  item.querySelector("b").textContent = name;
+  item.querySelector("span").textContent = `${sides(variant)} · ${size(variant.bytes)}`;
+  const button = item.querySelector("button");
+  button.setAttribute("aria-label", `Copy link to ${name} of ${photo.name}`);
+  copies(button, () => absolute(variant.url));
+  return item;
+}

@@ -1,0 +1,83 @@
+import { card } from "./card.js";
+import * as ledger from "./ledger.js";
+import { Photo } from "./photo.js";
+import { summary } from "./summary.js";
+
+// The list of photos: those of this visit, and those of earlier ones that this browser remembers.
+export class Gallery {
+  #cards = new Map();
+
+  constructor(list, sender, watcher) {
+    this.list = list;
+    this.sender = sender;
+    this.watcher = watcher;
+    sender.addEventListener("accepted", ({ detail: photo }) => {
+      ledger.remember(photo);
+      watcher.watch(photo);
+    });
+    setInterval(() => this.#tick(), 200);
+  }
+
+  add(files) {
+    const older = this.list.firstElementChild;
+    for (const file of files) {
+      const photo = new Photo(file.name || "pasted photo", { file });
+      this.#show(photo, older);
+      this.sender.add(photo);
+    }
+  }
+
+  async restore() {
+    const photos = ledger.entries().map(({ id, token, name }) => new Photo(name ?? id, { id, token, state: "restoring" }));
+    for (const photo of photos) this.#show(photo, null);
+    for (const photo of photos) await this.watcher.look(photo);
+  }
+
+  #show(photo, before) {
+    const made = card(photo, { remove: (one) => this.#remove(one), retry: (one) => this.#retry(one) });
+    this.#cards.set(photo, made);
+    this.list.insertBefore(made.item, before);
+    photo.addEventListener("change", () => this.#sum());
+    this.#sum();
+  }
+
+  #retry(photo) {
+    photo.set({ state: "waiting", until: 0, tries: 0 });
+    this.sender.add(photo);
+  }
+
+  async #remove(photo) {
+    this.sender.drop(photo);
+    if (photo.id && photo.token && photo.state !== "expired" && !(await erased(photo))) {
+      return photo.set({ state: "failed", problem: { title: "Could not be removed just now", detail: "Try once more." } });
+    }
+    this.watcher.drop(photo);
+    if (photo.id) ledger.forget(photo.id);
+    const { item } = this.#cards.get(photo);
+    (item.nextElementSibling ?? item.previousElementSibling ?? document.getElementById("main")).focus();
+    item.remove();
+    this.#cards.delete(photo);
+    this.#sum();
+  }
+
+  #sum() {
+    summary([...this.#cards.keys()]);
+  }
+
+  #tick() {
+    if (document.hidden) return;
+    for (const [photo, { draw }] of this.#cards) if (photo.state === "refused") draw();
+  }
+}
+
+async function erased(photo) {
+  try {
+    const answer = await fetch(`/v1/images/${photo.id}`, {
+      method: "DELETE",
+      headers: { Authorization: `Bearer ${photo.token}` },
+    });
+    return answer.ok || answer.status === 404;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,59 @@
+import { size, span } from "./format.js";
+
+const path = document.getElementById("path");
+const figures = [...path.querySelectorAll("[data-figure]")];
+const slots = [...document.getElementById("slots").children];
+const turbines = document.getElementById("turbines");
+const busy = document.getElementById("busy");
+const worker = document.getElementById("worker");
+const SHOWN = 32;
+
+const AS = { size, rate: (n) => n.toFixed(n < 10 ? 1 : 0), wait: (ms) => (ms > 0 ? span(ms) : "none") };
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function look(snapshot, name) {
+  const value = name.split(".").reduce((node, key) => node?.[key], snapshot);
+  return name.startsWith("refusals.") ? (value ?? 0) : value;
+}
+
+export function showPath(snapshot) {
+  let refused = 0;
+  for (const element of figures) {
+    const name = element.dataset.figure;
+    if (name === "refusals") continue;
+    const value = look(snapshot, name);
+    if (name.startsWith("refusals.")) {
+      refused += value;
+      element.closest("li").classList.toggle("hit", value > 0);
+    }
+    write(element, typeof value === "number" ? (AS[element.dataset.as] ?? String)(value) : "–");
+  }
+  write(path.querySelector('[data-figure="refusals"]'), String(refused));
+  showSlots(snapshot.backlog);
+  showWorkers(snapshot.workers ?? []);
+  const moving = snapshot.backlog.waiting + snapshot.backlog.receiving > 0 || busy.textContent !== "0";
+  path.classList.toggle("flowing", moving);
+}
+
+function showSlots({ waiting, capacity }) {
+  const full = Math.ceil((Math.min(waiting, capacity) / capacity) * slots.length);
+  slots.forEach((slot, place) => {
+    if (slot.classList.contains("full") !== place < full) slot.classList.toggle("full");
+  });
+}
+
+function showWorkers(workers) {
+  const shown = workers.slice(0, SHOWN);
+  while (turbines.children.length > shown.length) turbines.lastElementChild.remove();
+  while (turbines.children.length < shown.length) turbines.append(worker.content.cloneNode(true));
+  shown.forEach(({ state, jobs }, place) => {
+    const item = turbines.children[place];
+    if (item.className !== state) item.className = state;
+    write(item.querySelector("b"), state);
+    write(item.querySelector("small"), `${jobs} done`);
+  });
+  write(busy, String(workers.filter(({ state }) => state === "busy").length));
+}

@@ -1,0 +1,39 @@
+// The server's own state, pushed. Closed while nobody looks, so that a forgotten tab costs nothing.
+
+const line = document.getElementById("live");
+
+export function follow(show) {
+  let source = null;
+  let timer = 0;
+
+  const mark = (name, text) => {
+    line.className = `live ${name}`;
+    if (line.textContent !== text) line.textContent = text;
+  };
+
+  function open() {
+    clearTimeout(timer);
+    source?.close();
+    source = new EventSource("/v1/stats/stream");
+    source.addEventListener("stats", (event) => {
+      mark("on", "live");
+      show(JSON.parse(event.data));
+    });
+    source.onerror = () => {
+      mark("off", "reconnecting");
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 3000);
+    };
+  }
+
+  function close() {
+    clearTimeout(timer);
+    source?.close();
+    mark("", "paused");
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  // A page kept for the way back would hold its connection.
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && open());
+  if (!document.hidden) open();
+}

@@ -1,0 +1,54 @@
+import { sides, size, span } from "./format.js";
+
+const GUARDS = {
+  rate: "the bouncer: your bucket is empty",
+  share: "the gate: you have enough photos inside",
+  queue: "the queue: it is full",
+  disk: "the disk: it is full",
+  draining: "the server: it is about to stop",
+  breaker: "the workers: they are recovering",
+};
+
+const left = (photo) => span(photo.until - Date.now());
+
+// What a photo's line says; the link, where there is one, leads to what the refusal means.
+export function tell(photo) {
+  const { state, job } = photo;
+  switch (state) {
+    case "waiting": return { text: `Waiting to be sent, ${size(photo.file.size)}` };
+    case "token": return { text: "Waiting for a token" };
+    case "sending": return { text: photo.progress < 1 ? `Sending, ${Math.round(photo.progress * 100)} %` : "Sent; waiting for the answer" };
+    case "refused": return refused(photo);
+    case "queued": return { text: queued(job) };
+    case "processing": return { text: "A worker has it" };
+    case "done": return { text: done(job) };
+    case "failed": return { text: [photo.problem?.title, photo.problem?.detail].filter(Boolean).join(". ").replace("..", "."), link: page(photo.problem?.type) };
+    case "cancelled": return { text: "Cancelled" };
+    case "expired": return { text: "Expired: its time here is over" };
+    default: return { text: "Looking it up" };
+  }
+}
+
+function refused(photo) {
+  const { status, guard, type } = photo.refusal;
+  if (!status) return { text: `No answer. Trying again in ${left(photo)}` };
+  const who = GUARDS[guard] ? `Refused by ${GUARDS[guard]}` : "Refused";
+  return { text: `${who} (${status}). Back in ${left(photo)}`, link: page(type, guard) };
+}
+
+function page(type, guard) {
+  if (type?.startsWith("/problems/")) return type;
+  return guard in GUARDS ? `/problems/${guard}` : null;
+}
+
+function queued(job) {
+  const place = job.position ? `Place ${job.position} in the queue` : "In the queue";
+  return job.estimated_wait_ms == null ? place : `${place}, about ${span(job.estimated_wait_ms)}`;
+}
+
+function done(job) {
+  const took = Date.parse(job.finished_at) - Date.parse(job.created_at);
+  const source = job.source?.width ? `${sides(job.source)} ${job.source.format.toUpperCase()}, ${size(job.source.bytes)}` : "";
+  const later = job.deferred?.length ? `${job.deferred.join(", ")} to follow when the pressure is gone` : "";
+  return [source, took >= 0 ? `ready in ${span(took)}` : "", later].filter(Boolean).join("; ");
+}

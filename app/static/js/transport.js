@@ -1,0 +1,28 @@
+// One try at sending one photo. Never rejects: no answer at all is status 0.
+
+export function send(photo, onProgress) {
+  const request = new XMLHttpRequest();
+  const body = new FormData();
+  body.append("file", photo.file, photo.name);
+  const reply = new Promise((resolve) => {
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.onloadend = () => resolve(read(request));
+  });
+  request.open("POST", "/v1/images");
+  request.setRequestHeader("Accept", "application/json, application/problem+json");
+  request.setRequestHeader("Idempotency-Key", `"${photo.key}"`);
+  request.send(body);
+  return { reply, abort: () => request.abort() };
+}
+
+function read(request) {
+  let body = null;
+  try {
+    body = JSON.parse(request.responseText);
+  } catch {
+    // A proxy's page, or nothing: the status alone has to do.
+  }
+  const seconds = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");
+  const wait = body?.retry_after_ms ?? (Number.isNaN(seconds) ? null : seconds * 1000);
+  return { status: request.status, body, wait };
+}

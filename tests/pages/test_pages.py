@@ -1,0 +1,216 @@
+"""The pages for people, served by their router alone."""
+
+import re
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.pages import CONTENT_SECURITY_POLICY, pages_router
+from app.problems import KINDS
+from app.settings import Settings
+
+ELSEWHERE = ("/v1/", "/metrics", "/openapi.json")
+PAGES = ("/", "/docs", "/problems", *(f"/problems/{slug}" for slug in sorted(KINDS)))
+
+
+class Elements(HTMLParser):
+    """Every start tag of a page with its attributes, and the text inside scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inline = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.cdata_elem in ("script", "style"):
+            self.inline += data.strip()
+
+    def addresses(self) -> set[str]:
+        names = ("href", "src", "action")
+        return {value for _, attrs in self.tags for name in names if (value := attrs.get(name))}
+
+
+def application(**settings: object) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None)
+    app.include_router(pages_router(Settings(_env_file=None, **settings)))
+    return app
+
+
+def client(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://spillway.test")
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    return application()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(app) as opened:
+        yield opened
+
+
+async def assets_of(http: httpx.AsyncClient, page: str) -> dict[str, httpx.Response]:
+    """What a browser fetches for a page: what it links to, and what the modules import in turn."""
+    found: dict[str, httpx.Response] = {}
+    waiting = [url for url in Elements((await http.get(page)).text).addresses() if "/static/" in url]
+    while waiting:
+        url = waiting.pop()
+        if url not in found:
+            found[url] = await http.get(url)
+            if url.endswith(".js"):
+                imports = re.findall(r'^import .*?"(\.[^"]+)";$', found[url].text, re.MULTILINE)
+                waiting += [urljoin(url, name) for name in imports]
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("page", PAGES)
+class TestEveryPage:
+    async def test_answers_under_the_strict_policy(self, http: httpx.AsyncClient, page: str) -> None:
+        """Each page is HTML, says no referrer, and forbids whatever does not come from here."""
+        answer = await http.get(page)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+    async def test_holds_no_inline_script_or_style(self, http: httpx.AsyncClient, page: str) -> None:
+        """What the policy would block is not there to be blocked."""
+        elements = Elements((await http.get(page)).text)
+        assert elements.inline == ""
+        for tag, attrs in elements.tags:
+            assert tag != "style"
+            assert not [name for name in attrs if name == "style" or name.startswith("on")]
+
+    async def test_links_only_to_what_exists(self, http: httpx.AsyncClient, page: str) -> None:
+        """Every address in a page is on this server and answers, or belongs to another router."""
+        elements = Elements((await http.get(page)).text)
+        ids = {attrs.get("id") for _, attrs in elements.tags}
+        for url in elements.addresses():
+            if url.startswith("#"):
+                assert url[1:] in ids
+            elif not url.startswith(ELSEWHERE):
+                assert url.startswith("/")
+                assert (await http.get(url)).status_code == 200, url
+
+    async def test_fills_in_every_value(self, http: httpx.AsyncClient, page: str) -> None:
+        """No placeholder of a template is left in a page."""
+        assert "$" not in (await http.get(page)).text
+
+
+@pytest.mark.anyio
+class TestHome:
+    async def test_weighs_at_most_sixty_kilobytes(self, http: httpx.AsyncClient) -> None:
+        """The page with all that it loads stays within its budget, uncompressed."""
+        loaded = await assets_of(http, "/")
+        assert {200} == {answer.status_code for answer in loaded.values()}
+        assert any(url.endswith("/js/sender.js") for url in loaded)
+        sizes = [len((await http.get("/")).content), *(len(answer.content) for answer in loaded.values())]
+        assert sum(sizes) <= 60_000
+
+    async def test_works_without_script(self, http: httpx.AsyncClient) -> None:
+        """A plain form posts one file to the upload endpoint."""
+        tags = Elements((await http.get("/")).text).tags
+        form = next(attrs for tag, attrs in tags if tag == "form")
+        assert (form["method"], form["action"]) == ("post", "/v1/images")
+        assert form["enctype"] == "multipart/form-data"
+        field = next(attrs for tag, attrs in tags if tag == "input")
+        assert (field["type"], field["name"]) == ("file", "file")
+
+    async def test_shows_the_settings_it_runs_with(self) -> None:
+        """The sentences and figures are those of the settings, from the first paint on."""
+        async with client(application(rate=3.5, burst=17, queue_size=42, workers=3, retention="2h")) as http:
+            text = (await http.get("/")).text
+        assert "a bucket of 17 tokens, refilled at 3.5 a second" in text
+        assert "of 42 places" in text
+        assert text.count("<i></i>") == 42
+        assert "of 3 busy" in text
+        assert "2 hours" in text
+
+    async def test_draws_a_bounded_picture(self) -> None:
+        """A huge queue and many workers do not make a huge page."""
+        async with client(application(queue_size=100_000, workers=256)) as http:
+            page = await http.get("/")
+        assert "of 100000 places" in page.text
+        assert len(page.content) < 25_000
+
+    async def test_describes_the_leaky_bucket(self) -> None:
+        """With the other limiter the page tells the other law, and its own limit."""
+        async with client(application(limiter="leaky_bucket", rate=4, max_delay=2)) as http:
+            text = (await http.get("/")).text
+        assert "once every 0.25 s" in text
+        assert "of 9 tokens" in text
+
+
+@pytest.mark.anyio
+class TestProblems:
+    async def test_names_meaning_and_remedy(self, http: httpx.AsyncClient) -> None:
+        """A problem's page says its status, what it means and what to do."""
+        text = (await http.get("/problems/queue")).text
+        assert "503" in text
+        assert KINDS["queue"].meaning in text
+        assert KINDS["queue"].remedy in text
+
+    async def test_are_all_in_the_index(self, http: httpx.AsyncClient) -> None:
+        """The index leads to every kind."""
+        linked = Elements((await http.get("/problems")).text).addresses()
+        assert {f"/problems/{slug}" for slug in KINDS} <= linked
+
+    async def test_unknown_kind_is_not_found(self, http: httpx.AsyncClient) -> None:
+        """A kind that is not in the catalogue has no page."""
+        assert (await http.get("/problems/no-such-kind")).status_code == 404
+
+
+@pytest.mark.anyio
+class TestStatic:
+    async def test_sends_only_what_is_in_the_table(self, http: httpx.AsyncClient) -> None:
+        """Neither templates nor anything outside the folder can be reached, however it is spelt."""
+        for path in ("pages/home.html", "../pages.py", "%2e%2e/pages.py", "..%2fpages.py", "", "js"):
+            assert (await http.get(f"/static/{path}")).status_code == 404, path
+
+    async def test_may_be_kept_for_good_under_its_release(self, http: httpx.AsyncClient) -> None:
+        """A name that changes with the content needs no asking again."""
+        for url, answer in (await assets_of(http, "/")).items():
+            expected = "no-cache" if url == "/static/favicon.svg" else "public, max-age=31536000, immutable"
+            assert answer.headers["cache-control"] == expected
+
+    @pytest.mark.parametrize("path", ["/", "/static/base.css", "/static/swagger/swagger-ui-bundle.js"])
+    async def test_is_not_sent_twice(self, http: httpx.AsyncClient, path: str) -> None:
+        """Who has it already is told so, whether the tag is strong, weak, or one of several."""
+        tag = (await http.get(path)).headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            answer = await http.get(path, headers={"If-None-Match": known})
+            assert (answer.status_code, answer.content) == (304, b"")
+            assert answer.headers["etag"] == tag
+        assert (await http.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+
+    async def test_brings_the_api_page_its_assets(self, http: httpx.AsyncClient) -> None:
+        """Swagger UI comes from here, with media types that a browser accepts under nosniff."""
+        loaded = await assets_of(http, "/docs")
+        types = {url.rsplit("/", 1)[1]: answer.headers["content-type"] for url, answer in loaded.items()}
+        assert types["docs.js"].startswith("text/javascript")
+        assert types["swagger-ui.css"].startswith("text/css")
+        bundle = next(url for url in loaded if url.endswith("swagger-ui.css")).replace(".css", "-bundle.js")
+        assert (await http.get(bundle)).status_code == 200
+
+    async def test_answers_the_icon_every_browser_asks_for(self, http: httpx.AsyncClient) -> None:
+        """The icon is a drawing, under the old name too."""
+        answer = await http.get("/favicon.ico")
+        assert answer.headers["content-type"] == "image/svg+xml"
+        assert answer.content.startswith(b"<svg")
