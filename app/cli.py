@@ -1,0 +1,97 @@
+"""The `spillway` command. What a subcommand needs is imported when it runs."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+cli = typer.Typer(
+    name="spillway",
+    help="An image-upload service that stays alive whatever is thrown at it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _settings_help() -> str:
+    from app.settings import Settings
+
+    lines = ["Settings, each an environment variable SPILLWAY_NAME or a line of .env:", "\b"]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        lines.append(f"  {name.upper():18} {_default(name, default)}")
+        lines.append(f"  {'':18}   {field.description}")
+    return "\n".join(lines)
+
+
+def _default(name: str, value: Any) -> str:
+    if name == "variants":
+        return ",".join(variant.spec for variant in value)
+    if name == "max_receiving":
+        return "2 x QUEUE_SIZE"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "(empty)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _fail(reason: object) -> None:
+    print(f"spillway: {reason}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+Host = Annotated[str | None, typer.Option(help="Listen here instead of SPILLWAY_HOST.")]
+Port = Annotated[int | None, typer.Option(help="Listen on this port instead of SPILLWAY_PORT.")]
+
+
+def serve(host: Host = None, port: Port = None) -> None:
+    """Start the service and serve until SIGTERM or SIGINT, then drain."""
+    import uvloop
+
+    from app import logs
+    from app.main import create_app
+    from app.server import AddressTaken, Server, listen
+    from app.settings import SettingsError, load_settings, misfits
+    from app.store import StoreError
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        settings = load_settings(**given)
+        logs.configure(settings.log_format)
+        for misfit in misfits(settings):
+            print(f"spillway: warning: {misfit}", file=sys.stderr)
+        listener = listen(settings.host, settings.port)
+        server = Server(create_app(settings), settings, listener)
+        uvloop.run(server.serve())
+    except (SettingsError, AddressTaken, StoreError) as error:
+        _fail(error)
+
+
+@cli.command()
+def check() -> None:
+    """Show the settings that would be used, and what does not fit this machine."""
+    from app.settings import Settings, SettingsError, load_settings, misfits
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        _fail(error)
+        return
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        shown = str(value) if name == "max_receiving" else _default(name, value)
+        print(f"SPILLWAY_{name.upper()}={'' if shown == '(empty)' else shown}")
+    found = misfits(settings)
+    for misfit in found:
+        print(f"does not fit: {misfit}", file=sys.stderr)
+    if found:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
+    cli()

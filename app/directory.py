@@ -1,0 +1,442 @@
+"""A store in one directory of the local file system.
+
+    secret                  32 random bytes: the key of the delete tokens
+    lock                    held by the one server that uses this directory
+    spool/<id>/source       an upload on its way in; swept at the start
+    work/<id>/…             what a worker is writing; swept at the start
+    images/<ab>/<id>/       an accepted job: job.json, source (until it is final) and its variants
+
+A job is accepted by one rename of its spool folder into `images`, after everything in it was fsynced and
+before the parent folder is; so there is never half a job. Every blocking call runs in a thread, writers
+and readers in separate ones: a disk that is slow to write stalls neither the loop nor the images served.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import heapq
+import hmac
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from app.job import Job, MadeVariant, is_id
+from app.store import Space, Spool, StoreError, StoreFull, StoreSnapshot, VariantRejected
+from workers.formats import has_magic
+from workers.messages import Made
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_RECORD = "job.json"
+_SOURCE = "source"
+_REMEMBERED = 1024
+_WRITE_BEHIND = 256 * 1024
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write a file beside `path` and rename it there, so that a reader sees the old or the new one."""
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    _fsync(path.parent)
+
+
+class _Space:
+    """Bytes promised to one upload."""
+
+    def __init__(self, store: "DirectoryStore", size: int) -> None:
+        self._store = store
+        self._size = size
+
+    def release(self) -> None:
+        self._store._reserved -= self._size
+        self._size = 0
+
+
+class _Spool:
+    """An upload's bytes, gathered in memory up to 256 KiB before they go to disk in a thread."""
+
+    def __init__(self, store: "DirectoryStore", folder: Path) -> None:
+        self._store = store
+        self.folder: Path | None = folder
+        self._buffer = bytearray()
+        self._descriptor: int | None = None
+
+    async def write(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) >= _WRITE_BEHIND:
+            gathered, self._buffer = self._buffer, bytearray()
+            await self._store.writing(self._append, gathered)
+
+    def _append(self, data: bytes | bytearray) -> None:
+        if self.folder is None:
+            raise RuntimeError("the upload was discarded")
+        try:
+            if self._descriptor is None:
+                self.folder.mkdir()
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                self._descriptor = os.open(self.folder / _SOURCE, flags, 0o600)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            if error.errno in _OUT_OF_SPACE:
+                raise StoreFull(os.strerror(error.errno)) from None
+            raise
+
+    def finish(self, record: bytes, home: Path) -> None:
+        """Blocking: make the folder durable and move it to its home."""
+        self._append(self._buffer)
+        self._buffer = bytearray()
+        if self.folder is None or self._descriptor is None:
+            raise RuntimeError("the upload was discarded")
+        try:
+            os.fsync(self._descriptor)
+            self._close()
+            with (self.folder / _RECORD).open("wb") as file:
+                file.write(record)
+                file.flush()
+                os.fsync(file.fileno())
+            _fsync(self.folder)
+            home.parent.mkdir(exist_ok=True)
+            self.folder.rename(home)
+            self.folder = None
+            _fsync(home.parent)
+        except OSError as error:
+            if error.errno in _OUT_OF_SPACE:
+                raise StoreFull(os.strerror(error.errno)) from None
+            raise
+
+    async def discard(self) -> None:
+        self._buffer = bytearray()
+        if self._descriptor is None and (self.folder is None or not self.folder.exists()):
+            self.folder = None
+            return
+        await self._store.writing(self._remove)
+
+    def _remove(self) -> None:
+        self._close()
+        folder, self.folder = self.folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class _Blob:
+    """One variant's open file."""
+
+    def __init__(self, store: "DirectoryStore", descriptor: int) -> None:
+        self._store = store
+        self._descriptor = descriptor
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await self._store.reading(os.pread, self._descriptor, length, offset)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class DirectoryStore:
+    """The store of one machine: see the module for its layout."""
+
+    def __init__(
+        self, root: Path, max_bytes: int, retention: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Keeps at most `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
+        self._root = root
+        self._spool = root / "spool"
+        self._work = root / "work"
+        self._images = root / "images"
+        self._max_bytes = max_bytes
+        self._retention = retention
+        self._clock = clock
+        self._used = 0
+        self._reserved = 0
+        self._secret = b""
+        self._lock: int | None = None
+        self._remembered: OrderedDict[str, Job] = OrderedDict()
+        self._pending: list[tuple[float, str]] = []
+
+    # --- threads ---------------------------------------------------------------------------------------
+
+    async def writing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call that writes, in one of the writers' threads."""
+        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._writers)
+
+    async def reading(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call that reads, in one of the readers' threads."""
+        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._readers)
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        self._writers = CapacityLimiter(8)
+        self._readers = CapacityLimiter(8)
+        try:
+            await self.writing(self._open)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StoreError(f"the store {self._root} cannot be used: {reason}") from None
+
+    def _open(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"the store {self._root} is in use by another server") from None
+        for leftover in (self._spool, self._work):
+            shutil.rmtree(leftover, ignore_errors=True)
+            leftover.mkdir(exist_ok=True)
+        self._images.mkdir(exist_ok=True)
+        secret = self._root / "secret"
+        if not secret.exists():
+            _write_durably(secret, secrets.token_bytes(32))
+            secret.chmod(0o600)
+        self._secret = secret.read_bytes()
+        if len(self._secret) < 32:
+            raise StoreError(f"the store's secret {secret} is damaged: it has {len(self._secret)} bytes")
+        self._used, self._pending = self._survey()
+
+    def _survey(self) -> tuple[int, list[tuple[float, str]]]:
+        """Bytes on disk, and the jobs that have a source left: those that may not be final."""
+        used = 0
+        pending = []
+        for folder in self._folders():
+            for entry in os.scandir(folder):
+                status = entry.stat(follow_symlinks=False)
+                if entry.name.endswith(".new"):
+                    Path(entry.path).unlink(missing_ok=True)
+                    continue
+                used += status.st_size if entry.name != _RECORD else 0
+                if entry.name == _SOURCE:
+                    pending.append((status.st_mtime, folder.name))
+        heapq.heapify(pending)
+        return used, pending
+
+    def _folders(self) -> Iterator[Path]:
+        for shard in sorted(self._images.iterdir()):
+            yield from self._shard_folders(shard)
+
+    @staticmethod
+    def _shard_folders(shard: Path) -> list[Path]:
+        try:
+            return [Path(entry.path) for entry in os.scandir(shard) if is_id(entry.name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    async def close(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    async def pending(self) -> AsyncIterator[Job]:
+        while self._pending:
+            accepted_at, job_id = heapq.heappop(self._pending)
+            job = await self.reading(self._read_record, job_id)
+            if job is None:
+                # The record is damaged but the photo is there: make everything of it rather than lose it.
+                size = (await self.reading(self.source(job_id).stat)).st_size
+                job = Job(job_id, accepted_at, size, wanted=())
+                await self.save(job)
+            if job.is_final:  # the server died between the record and the removal of the source
+                self._used -= await self.writing(self._drop_source, job_id)
+            else:
+                yield job
+
+    # --- space -----------------------------------------------------------------------------------------
+
+    def reserve(self, size: int) -> Space:
+        if self._used + self._reserved + size > self._max_bytes:
+            raise StoreFull(f"{self._used} of {self._max_bytes} bytes are kept")
+        self._reserved += size
+        return _Space(self, size)
+
+    def snapshot(self) -> StoreSnapshot:
+        return StoreSnapshot(self._used, self._reserved, self._max_bytes)
+
+    # --- uploads ---------------------------------------------------------------------------------------
+
+    def delete_token(self, job_id: str) -> str:
+        return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
+
+    async def spool(self, job_id: str) -> _Spool:
+        return _Spool(self, self._spool / job_id)
+
+    async def accept(self, spool: Spool, job: Job) -> None:
+        assert isinstance(spool, _Spool)  # noqa: S101 - a store is given its own spools only
+        await self.writing(spool.finish, job.to_record(), self._home(job.id))
+        self._used += job.size
+
+    # --- work ------------------------------------------------------------------------------------------
+
+    def source(self, job_id: str) -> Path:
+        return (self._home(job_id) / _SOURCE).absolute()
+
+    async def workspace(self, job_id: str) -> Path:
+        folder = (self._work / f"{job_id}-{secrets.token_hex(4)}").absolute()
+        await self.writing(folder.mkdir)
+        return folder
+
+    async def drop_workspace(self, folder: Path) -> None:
+        await self.writing(shutil.rmtree, folder, ignore_errors=True)
+
+    async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+        variants = await self.writing(self._adopt, self._home(job.id), folder, made)
+        self._used += sum(variant.size for variant in variants.values())
+        return variants
+
+    @staticmethod
+    def _adopt(home: Path, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+        adopted = {}
+        for item in made:
+            # The folder was written by a process that may be an attacker's by now: no links are followed,
+            # and the bytes that are hashed here are the ones that will be served.
+            try:
+                descriptor = os.open(folder / item.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as error:
+                raise VariantRejected(f"{item.name}: {os.strerror(error.errno or 0)}") from None
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                    raise VariantRejected(f"{item.name}: not a plain file")
+                if not has_magic(item.format, file.read(32)):
+                    raise VariantRejected(f"{item.name}: not a {item.format}")
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(descriptor)
+            (folder / item.file).rename(home / item.file)
+            adopted[item.name] = MadeVariant(
+                item.file, item.width, item.height, status.st_size, item.format, digest
+            )
+        _fsync(home)
+        return adopted
+
+    async def save(self, job: Job) -> None:
+        await self.writing(_write_durably, self._home(job.id) / _RECORD, job.to_record())
+        if job.is_final:
+            self._used -= await self.writing(self._drop_source, job.id)
+
+    def _drop_source(self, job_id: str) -> int:
+        source = self._home(job_id) / _SOURCE
+        try:
+            size = source.stat().st_size
+            source.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    def _home(self, job_id: str) -> Path:
+        if not is_id(job_id):
+            raise ValueError("not an id")
+        return self._images / job_id[:2] / job_id
+
+    def expires_at(self, job: Job) -> float | None:
+        if not job.is_final or job.finished_at is None:
+            return None
+        return job.finished_at + self._retention
+
+    def _expired(self, job: Job) -> bool:
+        end = self.expires_at(job)
+        return end is not None and end <= self._clock()
+
+    async def load(self, job_id: str) -> Job | None:
+        job = self._remembered.get(job_id)
+        if job is None:
+            job = await self.reading(self._read_record, job_id)
+            if job is None:
+                return None
+            if job.is_final:
+                self._remembered[job_id] = job
+                while len(self._remembered) > _REMEMBERED:
+                    self._remembered.popitem(last=False)
+        else:
+            self._remembered.move_to_end(job_id)
+        return None if self._expired(job) else job
+
+    def _read_record(self, job_id: str) -> Job | None:
+        try:
+            job = Job.from_record((self._home(job_id) / _RECORD).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return job if job.id == job_id else None
+
+    async def blob(self, job: Job, variant: str) -> _Blob | None:
+        path = self._home(job.id) / job.made[variant].file
+        try:
+            descriptor = await self.reading(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        return _Blob(self, descriptor)
+
+    # --- removal ---------------------------------------------------------------------------------------
+
+    async def delete(self, job_id: str) -> None:
+        self._remembered.pop(job_id, None)
+        self._used -= await self.writing(self._delete, job_id)
+        self._remembered.pop(job_id, None)  # a reader may have loaded it meanwhile
+
+    def _delete(self, job_id: str) -> int:
+        """Remove a job's folder in one step for readers; the bytes that this freed."""
+        home = self._home(job_id)
+        grave = self._work / f"gone-{secrets.token_hex(8)}"
+        try:
+            home.rename(grave)
+        except FileNotFoundError:
+            return 0
+        _fsync(home.parent)
+        freed = sum(entry.stat().st_size for entry in os.scandir(grave) if entry.name != _RECORD)
+        shutil.rmtree(grave, ignore_errors=True)
+        return freed
+
+    async def sweep(self) -> int:
+        removed = 0
+        for shard in await self.reading(lambda: sorted(self._images.iterdir())):
+            for job_id in await self.reading(self._expired_in, shard):
+                await self.delete(job_id)
+                removed += 1
+            await asyncio.sleep(0)
+        return removed
+
+    def _expired_in(self, shard: Path) -> list[str]:
+        horizon = self._clock() - self._retention
+        expired = []
+        for folder in self._shard_folders(shard):
+            try:
+                written = (folder / _RECORD).stat().st_mtime
+            except FileNotFoundError:
+                continue
+            # A record is written last when its job ends, so a younger one need not be opened.
+            if written <= horizon:
+                job = self._read_record(folder.name)
+                if job is not None and self._expired(job):
+                    expired.append(folder.name)
+        return expired

@@ -1,0 +1,98 @@
+"""The engine: limiter, backlog and job status. A protocol, so that one machine and many look alike."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.backlog import BacklogSnapshot
+from app.bucket import Quota
+from app.job import Job
+from app.limiter import Grant, LimiterSnapshot
+from app.live import Live
+from app.pool import WorkerSnapshot
+
+
+class Draining(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the service is shutting down and takes nothing new."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the service is shutting down")
+        self.retry_after = retry_after
+
+
+@dataclass(slots=True)
+class JobCounters:
+    """What became of the uploads since the start."""
+
+    accepted: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    deferred: int = 0
+    degraded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSnapshot:
+    """The whole engine at one moment."""
+
+    jobs: JobCounters
+    limiter: LimiterSnapshot
+    backlog: BacklogSnapshot
+    workers: list[WorkerSnapshot]
+    sandbox: dict[str, str]
+    state: str
+    full_for_s: float
+
+
+class Place(Protocol):
+    """A place in the dock that an upload holds until its job is offered."""
+
+    def release(self) -> None:
+        """Give it back; harmless after the job was offered and when called again."""
+
+
+class Engine(Protocol):
+    """What the web layer asks of an engine."""
+
+    async def start(self) -> None:
+        """Start the workers and feed them what an earlier run left undone."""
+
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new; return when running jobs and uploads are finished, or after `timeout` seconds."""
+
+    async def stop(self) -> None:
+        """Stop at once; what is unfinished stays in the store."""
+
+    async def spend(self, client: str) -> Grant:
+        """Take a token. Raises RateLimited."""
+
+    def quota(self, client: str) -> Quota:
+        """What the client has left, without spending."""
+
+    def check_share(self, client: str) -> None:
+        """Raises ShareExceeded."""
+
+    def check_open(self) -> None:
+        """Raises Draining."""
+
+    async def reserve(self, client: str, not_before: float) -> Place:
+        """A place in the dock. Raises QueueFull, with a `retry_after` of at least `not_before` seconds."""
+
+    def offer(self, place: Place, job: Job) -> Live:
+        """Hand over a job that the store has accepted. Never waits and never refuses."""
+
+    def live(self, job_id: str) -> Live | None:
+        """The job if it is under way."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Take a job out of the queue or stop it; returns when nothing works on it any more."""
+
+    def position(self, live: Live) -> tuple[int | None, float | None]:
+        """The place in the queue, 1 the next, and the estimated wait in seconds; None when not waiting."""
+
+    @property
+    def dock_full(self) -> bool:
+        """Whether slow uploads are in the way of others."""
+
+    def snapshot(self) -> EngineSnapshot:
+        """The state now."""

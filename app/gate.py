@@ -1,0 +1,154 @@
+"""The gate: decides whether an upload may come in, in one ordered list of guards.
+
+    1  rate      a token of the client's bucket                     429
+    2  declared  a length or type that can never be taken            413, 415
+    3  share     one client's part of the dock and the queue         429
+    4  open      not draining, no breaker open                       503
+    5  queue     a place in the dock                                 503
+    6  disk      bytes in the store                                  507
+
+All act before a byte of the body is read. A refused request holds nothing but the token that it spent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.address import ClientKey
+from app.bucket import NANOSECONDS, Quota, RateLimited
+from app.engine import Engine, Place
+from app.fields import media_type
+from app.store import Space, Store
+
+MULTIPART = "multipart/form-data"
+MULTIPART_ALLOWANCE = 64 * 1024
+"""Bytes that the form may add to the file."""
+_MOST_HELD = 1000
+
+
+class TooLarge(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when a file has, or a request declares, more bytes than are taken."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"at most {max_bytes} bytes are taken")
+        self.max_bytes = max_bytes
+
+
+class UnsupportedType(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the declared type, or the first bytes, are not those of an accepted image."""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """An upload at the gate, its body unread; what the guards gave it so far."""
+
+    client: str
+    quota: Quota
+    type: str
+    declared: int | None
+    place: Place | None = None
+    space: Space | None = None
+
+    def release(self) -> None:
+        """Give back what is still held."""
+        if self.place is not None:
+            self.place.release()
+        if self.space is not None:
+            self.space.release()
+
+
+class Gate:
+    """Passes or refuses uploads; its two dependencies are what the upload endpoint depends on."""
+
+    def __init__(self, engine: Engine, store: Store, client_key: ClientKey, max_bytes: int) -> None:
+        """`max_bytes` is the most that one file may have."""
+        self._engine = engine
+        self._store = store
+        self._client_key = client_key
+        self._max_bytes = max_bytes
+        self._held = 0
+        self._guards: tuple[Callable[[Arrival], Awaitable[None]], ...] = (
+            self._guard_declared,
+            self._guard_share,
+            self._guard_open,
+            self._guard_queue,
+            self._guard_disk,
+        )
+
+    def client(self, request: Request) -> str:
+        """The key of the client behind a request."""
+        peer = request.scope["client"]
+        return self._client_key(peer[0] if peer else None, request.scope["headers"])
+
+    async def bouncer(self, request: Request) -> Arrival:
+        """Guard 1, a FastAPI dependency: spends a token. Asking is what costs.
+
+        Raises:
+            RateLimited: the client's bucket is empty.
+        """
+        client = self.client(request)
+        grant = await self._engine.spend(client)
+        request.state.quota = grant.quota
+        if grant.delay_ns:
+            await self._hold(grant.delay_ns, grant.quota)
+        headers = request.headers
+        length = headers.get("content-length")
+        return Arrival(
+            client,
+            grant.quota,
+            media_type(headers.get("content-type")),
+            int(length) if length is not None and length.isdecimal() else None,
+        )
+
+    async def _hold(self, delay_ns: int, quota: Quota) -> None:
+        """The leaky bucket's wait, for a bounded number of requests at once."""
+        if self._held >= _MOST_HELD:
+            raise RateLimited(quota)
+        self._held += 1
+        try:
+            await asyncio.sleep(delay_ns / NANOSECONDS)
+        finally:
+            self._held -= 1
+
+    def doorman(self) -> Callable[..., AsyncIterator[Arrival]]:
+        """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on."""
+
+        async def admitted(
+            arrival: Annotated[Arrival, Depends(self.bouncer)],
+        ) -> AsyncIterator[Arrival]:
+            try:
+                for guard in self._guards:
+                    await guard(arrival)
+                yield arrival
+            finally:
+                arrival.release()
+
+        return admitted
+
+    async def _guard_declared(self, arrival: Arrival) -> None:
+        form = arrival.type == MULTIPART
+        if not (form or arrival.type.startswith("image/") or arrival.type == "application/octet-stream"):
+            shown = arrival.type[:60] or "none"
+            raise UnsupportedType(
+                f"Content-Type is {shown}: not a form, an image or application/octet-stream."
+            )
+        most = self._max_bytes + MULTIPART_ALLOWANCE if form else self._max_bytes
+        if arrival.declared is not None and arrival.declared > most:
+            raise TooLarge(self._max_bytes)
+
+    async def _guard_share(self, arrival: Arrival) -> None:
+        self._engine.check_share(arrival.client)
+
+    async def _guard_open(self, arrival: Arrival) -> None:  # noqa: ARG002
+        self._engine.check_open()
+
+    async def _guard_queue(self, arrival: Arrival) -> None:
+        next_token = 0.0 if arrival.quota.remaining else arrival.quota.next_token_ms / 1000
+        arrival.place = await self._engine.reserve(arrival.client, next_token)
+
+    async def _guard_disk(self, arrival: Arrival) -> None:
+        most = self._max_bytes if arrival.declared is None else arrival.declared
+        arrival.space = self._store.reserve(min(most, self._max_bytes))

@@ -1,0 +1,374 @@
+"""The image endpoints: upload, document, events, bytes and removal."""
+
+import hmac
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app import documents
+from app.documents import JobDocument, UploadDocument
+from app.engine import Engine
+from app.fields import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
+from app.gate import Arrival, Gate
+from app.intake import Intake, Received
+from app.job import CANCELLED, FAILED, QUEUED, Job, is_id, new_id
+from app.live import Live
+from app.problems import KINDS, Problem, render
+from app.store import Blob, Store
+from app.streams import COMMENT, HEARTBEAT, EventStream, HeldStream, Streams, StreamsFull, event
+from workers.formats import EXTENSIONS, MEDIA_TYPES
+from workers.variants import Variant, parse_variants
+
+log = structlog.get_logger(__name__)
+
+_CHUNK = 256 * 1024
+_REFRESH = 1.0
+"""Seconds between looks at a queued job's place."""
+
+
+class NotFound(Exception):  # noqa: N818 - named as HTTP names it
+    """Raised when there is no such image, or no longer."""
+
+
+class NotReady(Exception):  # noqa: N818 - says what is the matter
+    """Raised when a variant will be made but has not been yet."""
+
+    def __init__(self, variant: str, retry_after: float) -> None:
+        super().__init__(f"The variant {variant} has not been made yet.")
+        self.retry_after = retry_after
+
+
+class Unauthorized(Exception):  # noqa: N818 - named as HTTP names it
+    """Raised when a request to delete bears no token."""
+
+
+class Forbidden(Exception):  # noqa: N818 - named as HTTP names it
+    """Raised when a request to delete bears another image's token."""
+
+
+class UnknownVariant(Exception):  # noqa: N818 - says what is the matter
+    """Raised when an upload asks for a variant that is not made here."""
+
+
+def _choose(asked: str | None, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The variants of `?variants=a,b`, in the order of the settings; all without it."""
+    if asked is None:
+        return tuple(variants)
+    names = {name.strip() for name in asked.split(",")}
+    known = [variant.name for variant in variants]
+    unknown = sorted(names.difference(known))
+    if unknown:
+        raise UnknownVariant(f"Unknown variant {unknown[0][:40]!r}; this service makes {', '.join(known)}.")
+    return tuple(variant for variant in variants if variant.name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the endpoints work with."""
+
+    gate: Gate
+    intake: Intake
+    engine: Engine
+    store: Store
+    streams: Streams
+    variants: tuple[Variant, ...]
+    max_hold: float
+
+    # --- upload ----------------------------------------------------------------------------------------
+
+    async def take(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Live, Received]:
+        """Read an admitted upload's body, make it durable and hand its job to the queue."""
+        wanted = _choose(asked, self.variants)
+        job_id = new_id()
+        spool = await self.store.spool(job_id)
+        try:
+            received = await self.intake.receive(request, spool)
+            specs = tuple(variant.spec for variant in wanted)
+            job = Job(job_id, time.time(), received.size, specs)
+            await self.store.accept(spool, job)
+        finally:
+            await spool.discard()
+        assert arrival.place is not None  # noqa: S101 - the queue's guard gave one
+        return self.engine.offer(arrival.place, job), received
+
+    async def answer(self, request: Request, live: Live, arrival: Arrival, received: Received) -> Response:
+        """The answer to an upload: 202, or what became of it when the client prefers to wait."""
+        prefer = parse_prefer(request.headers.getlist("prefer"))
+        fields = dict(ratelimit_fields(arrival.quota))
+        if prefer.wait is not None:
+            fields["Preference-Applied"] = f"wait={prefer.wait:.0f}"
+            try:
+                with self.streams.hold(arrival.client):
+                    seconds = min(prefer.wait, self.max_hold)
+                    await self.streams.wait(live.ended, seconds, request.receive)
+            except StreamsFull:
+                del fields["Preference-Applied"]
+        document = self.document(live.job, live)
+        document["delete_token"] = self.store.delete_token(live.job.id)
+        if received.ignored_files:
+            document["ignored_files"] = received.ignored_files
+        fields["Location"] = document["links"]["self"]
+        if live.job.status == FAILED and live.job.problem is not None:
+            slug, detail = live.job.problem
+            members = {"job": document}
+            return render(Problem(KINDS[slug], detail, headers=tuple(fields.items()), members=members))
+        status = 201 if live.ended.is_set() and live.job.status != CANCELLED else 202
+        return JSONResponse(document, status, fields | {"Cache-Control": "no-store"})
+
+    # --- documents and events --------------------------------------------------------------------------
+
+    async def find(self, job_id: str) -> tuple[Job, Live | None]:
+        """A job, under way or finished. Raises NotFound."""
+        live = self.engine.live(job_id)
+        if live is not None:
+            return live.job, live
+        job = await self.store.load(job_id) if is_id(job_id) else None
+        if job is None:
+            raise NotFound("There is no such image, or no longer.")
+        return job, None
+
+    def document(self, job: Job, live: Live | None) -> dict[str, Any]:
+        """The job document as of now."""
+        if live is None or job.status != QUEUED:
+            return job.document()
+        return job.document(*self.engine.position(live))
+
+    async def follow(self, live: Live) -> AsyncIterator[bytes]:
+        """Events until nothing more will change; while queued, its place whenever that has moved."""
+        told = self.document(live.job, live)
+        silent = 0.0
+        async for happened in live.events(_REFRESH):
+            if self.streams.closing.is_set():
+                return
+            document = self.document(live.job, live)
+            if happened is not None:
+                yield event(happened[0], document, happened[1])
+            elif document != told and live.job.status == QUEUED:
+                yield event(QUEUED, document, live.job.state_id)
+            else:
+                silent += _REFRESH
+                if silent < HEARTBEAT:
+                    continue
+                yield COMMENT
+            silent = 0.0
+            told = document
+
+    # --- bytes -----------------------------------------------------------------------------------------
+
+    async def serve(self, request: Request, job_id: str, name: str) -> Response:
+        """A variant's bytes, whole or in part."""
+        job, live = await self.find(job_id)
+        made = job.made.get(name)
+        if made is None or (live is not None and not job.is_final):
+            wanted = parse_variants(",".join(job.wanted)) if job.wanted else self.variants
+            if live is not None and any(variant.name == name for variant in wanted):
+                _, wait = self.engine.position(live)
+                raise NotReady(name, max(1.0, wait or 0.0))
+            raise NotFound("There is no such variant of this image.")
+        expires_at = self.store.expires_at(job)
+        left = 0 if expires_at is None else max(0, int(expires_at - time.time()))
+        etag = f'"{made.digest}"'
+        headers = {
+            "ETag": etag,
+            "Cache-Control": f"public, max-age={left}, immutable",
+            "Accept-Ranges": "bytes",
+            "Content-Disposition": f'inline; filename="{name}.{EXTENSIONS[made.format]}"',
+        }
+        if etag_matches(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers=headers)
+        span = None
+        if request.headers.get("if-range", etag) == etag:
+            span = parse_range(request.headers.get("range"), made.size)
+        first, last = span or (0, made.size - 1)
+        blob = await self.store.blob(job, name)
+        if blob is None:
+            raise NotFound("The file of this variant is gone.")
+        headers["Content-Length"] = str(last - first + 1)
+        if span is not None:
+            headers["Content-Range"] = f"bytes {first}-{last}/{made.size}"
+        return HeldStream(
+            _pieces(blob, first, last),
+            blob.close,
+            status_code=206 if span is not None else 200,
+            headers=headers,
+            media_type=MEDIA_TYPES[made.format],
+        )
+
+    # --- removal ---------------------------------------------------------------------------------------
+
+    async def remove(self, job_id: str, token: str | None) -> None:
+        """Cancel what is under way and remove every file.
+
+        Raises:
+            NotFound, Unauthorized, Forbidden: and then nothing was removed.
+        """
+        await self.find(job_id)
+        if token is None:
+            raise Unauthorized("This image's delete token is needed.")
+        if not hmac.compare_digest(token.encode(), self.store.delete_token(job_id).encode()):
+            raise Forbidden("This is not the delete token of this image.")
+        await self.engine.cancel(job_id)
+        await self.store.delete(job_id)
+        log.info("image removed", job=job_id)
+
+
+async def _pieces(blob: Blob, first: int, last: int) -> AsyncIterator[bytes]:
+    while first <= last:
+        piece = await blob.read(first, min(_CHUNK, last - first + 1))
+        if not piece:
+            raise OSError("the file is shorter than it was")
+        first += len(piece)
+        yield piece
+
+
+_UPLOAD_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "the image"},
+                },
+            },
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "`wait=N`: answer when the job has ended, or after N seconds (RFC 7240).",
+}
+_GUARDS = ("rate", "share", "draining", "breaker", "queue", "disk")
+_BODIES = ("malformed-multipart", "no-file", "unknown-variant", "bad-request", "upload-too-slow", "too-large")
+_OUTCOMES = ("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died")
+
+
+def images_router(images: Images) -> APIRouter:
+    """The routes under /v1/images."""
+    router = APIRouter(prefix="/v1/images", tags=["images"])
+    admitted = images.gate.doorman()
+
+    @router.post(
+        "",
+        status_code=202,
+        response_class=JSONResponse,
+        openapi_extra={"requestBody": _UPLOAD_BODY, "parameters": [_PREFER]},
+        responses={
+            202: {
+                "model": UploadDocument,
+                "description": "Accepted: this job will be done, whatever happens.",
+                "headers": documents.headers("Location", "RateLimit-Policy", "RateLimit"),
+            },
+            201: {
+                "model": UploadDocument,
+                "description": "Done within the wait that was asked for.",
+                "headers": documents.headers("Location", "RateLimit-Policy", "RateLimit"),
+            },
+            **documents.refusals(*_GUARDS, *_BODIES, "unsupported-media-type", *_OUTCOMES, "internal"),
+        },
+    )
+    async def upload(
+        request: Request,
+        arrival: Annotated[Arrival, Depends(admitted)],
+        variants: Annotated[str | None, Query(description="some of the variants, comma separated")] = None,
+    ) -> Response:
+        """Upload one image, as a form with a file part or as the raw body."""
+        live, received = await images.take(request, arrival, variants)
+        if arrival.space is not None:
+            arrival.space.release()  # it is on disk now, and counts there
+        return await images.answer(request, live, arrival, received)
+
+    @router.get(
+        "/{id}",
+        response_class=JSONResponse,
+        openapi_extra={"parameters": [_PREFER]},
+        responses={
+            200: {"model": JobDocument, "description": "The job, whatever its status."},
+            **documents.refusals("not-found", "streams"),
+        },
+    )
+    async def document(request: Request, id: str) -> Response:  # noqa: A002 - the contract's word
+        """A job; `Prefer: wait=N` waits until it has ended."""
+        job, live = await images.find(id)
+        headers = {"Cache-Control": "no-store"}
+        wait = parse_prefer(request.headers.getlist("prefer")).wait
+        if wait is not None:
+            headers["Preference-Applied"] = f"wait={wait:.0f}"
+            if live is not None:
+                with images.streams.hold(images.gate.client(request)):
+                    seconds = min(wait, images.max_hold)
+                    await images.streams.wait(live.ended, seconds, request.receive)
+        return JSONResponse(images.document(job, live), headers=headers)
+
+    @router.get(
+        "/{id}/events",
+        response_class=EventStream,
+        responses={
+            200: {
+                "description": "Server-sent events.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            204: {"description": "Nothing more will happen: do not reconnect."},
+            **documents.refusals("not-found", "streams"),
+        },
+    )
+    async def events(request: Request, id: str) -> Response:  # noqa: A002
+        """What happens to a job, as it happens."""
+        job, live = await images.find(id)
+        if live is None:
+            if request.headers.get("last-event-id") == job.state_id:
+                return Response(status_code=204)
+
+            async def ended() -> AsyncIterator[bytes]:
+                yield event(job.status, job.document(), job.state_id)
+
+            return EventStream(ended())
+        release = images.streams.take(images.gate.client(request))
+        return EventStream(images.follow(live), release)
+
+    @router.get(
+        "/{id}/{variant}",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The variant's bytes.",
+                "content": {
+                    kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()
+                },
+                "headers": documents.headers("ETag"),
+            },
+            206: {"description": "A part of them.", "headers": documents.headers("ETag", "Content-Range")},
+            304: {"description": "Not modified.", "headers": documents.headers("ETag")},
+            **documents.refusals("not-found", "not-ready", "range-not-satisfiable"),
+        },
+    )
+    async def variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
+        """The bytes of one variant."""
+        return await images.serve(request, id, variant)
+
+    @router.delete(
+        "/{id}",
+        status_code=204,
+        openapi_extra={"security": [{"delete_token": []}]},
+        responses={
+            204: {"description": "Every file is gone."},
+            **documents.refusals("unauthorized", "forbidden", "not-found"),
+        },
+    )
+    async def remove(request: Request, id: str) -> Response:  # noqa: A002
+        """Delete an image, or cancel its job."""
+        await images.remove(id, bearer_token(request.headers.get("authorization")))
+        return Response(status_code=204)
+
+    return router

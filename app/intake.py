@@ -1,0 +1,225 @@
+"""The intake: brings an admitted upload's body into the spool, counting and timing every byte."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from app.engine import Engine
+from app.gate import MULTIPART, MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
+from app.store import Spool
+from workers.formats import SNIFF_BYTES, sniff
+
+GRACE = 5.0
+"""Seconds in which an upload may be slower than the least rate."""
+_CREDIT = 10.0
+"""Seconds that a fast upload may later stall at most."""
+_HASTE = 8
+"""How much faster an upload must be while the dock is full."""
+
+
+class MalformedForm(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the body is not well-formed multipart/form-data."""
+
+
+class NoFile(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the form holds no file, or the file no bytes."""
+
+
+class UploadTooSlow(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when an upload passes its deadline, or falls below the least rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An upload in the spool: the file's `size` in bytes, its sniffed format, the further files ignored."""
+
+    size: int
+    format: str
+    ignored_files: int
+
+
+class _Sink:
+    """Where the file's bytes go: counted, recognised by the first of them, then spooled."""
+
+    def __init__(self, spool: Spool, max_bytes: int) -> None:
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._head = b""
+        self.size = 0
+        self.format: str | None = None
+
+    async def write(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > self._max_bytes:
+            raise TooLarge(self._max_bytes)
+        if self.format is None:
+            self._head += data[:SNIFF_BYTES]
+            if len(self._head) >= SNIFF_BYTES:
+                self._recognise()
+        await self._spool.write(data)
+
+    def finish(self) -> str:
+        if self.size == 0:
+            raise NoFile("The file has no bytes.")
+        if self.format is None:
+            self._recognise()
+        assert self.format is not None  # noqa: S101
+        return self.format
+
+    def _recognise(self) -> None:
+        self.format = sniff(self._head)
+        if self.format is None:
+            raise UnsupportedType("The file's first bytes are not those of an accepted image format.")
+
+
+@dataclass(slots=True)
+class _Form:
+    """Finds the first file part in a multipart body; python-multipart does the parsing."""
+
+    boundary: bytes
+    files: int = 0
+    ended: bool = False
+    _in_file: bool = False
+    _name: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+    _disposition: bytes = b""
+    _found: list[bytes] = field(default_factory=list)
+    _parser: Any = None
+
+    def __post_init__(self) -> None:
+        self._parser = MultipartParser(
+            self.boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_end": self._on_end,
+            },
+        )
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of the first file that this piece of the body holds."""
+        if not self.ended:  # what follows the closing boundary is an epilogue, to be ignored
+            self._parser.write(data)
+        found, self._found = self._found, []
+        return b"".join(found)
+
+    def _on_part_begin(self) -> None:
+        self._disposition = b""
+
+    def _on_header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        is_file = b"filename" in options or b"filename*" in self._disposition.lower()
+        self.files += is_file
+        self._in_file = is_file and self.files == 1
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file:
+            self._found.append(data[start:end])
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+class _Pace:
+    """The deadlines of one upload: in all, and the moment when it has fallen behind the least rate."""
+
+    def __init__(self, engine: Engine, timeout: float, min_rate: int) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._rate = min_rate
+        now = self._loop.time()
+        self._end = now + timeout
+        self._behind_at = now + GRACE
+
+    def due(self) -> float:
+        """When to look again; raises UploadTooSlow when a deadline has passed."""
+        now = self._loop.time()
+        if now >= self._end:
+            raise UploadTooSlow("The upload took longer than allowed.")
+        if self._rate and now >= self._behind_at:
+            raise UploadTooSlow("The upload is slower than allowed.")
+        return min(self._end, self._behind_at, now + 1) if self._rate else self._end
+
+    def count(self, received: int) -> None:
+        """Bytes came in: the moment of falling behind moves on, by less while others need the place."""
+        if self._rate:
+            rate = self._rate * (_HASTE if self._engine.dock_full else 1)
+            self._behind_at = min(self._behind_at + received / rate, self._loop.time() + _CREDIT)
+
+
+class Intake:
+    """Reads bodies: multipart or raw, bounded in bytes, in time, and from below in rate."""
+
+    def __init__(self, engine: Engine, max_bytes: int, timeout: float, min_rate: int) -> None:
+        """`max_bytes` for the file, `timeout` seconds in all, `min_rate` bytes per second (0: any)."""
+        self._engine = engine
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+        self._min_rate = min_rate
+
+    async def receive(self, request: Request, spool: Spool) -> Received:
+        """Bring the whole body into the spool.
+
+        Raises:
+            MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with it.
+            StoreFull: the disk is.
+            ClientDisconnect: the client went away.
+        """
+        content_type, options = parse_options_header(request.headers.get("content-type"))
+        form = None
+        if content_type == MULTIPART.encode():
+            boundary = options.get(b"boundary", b"")
+            if not boundary:
+                raise MalformedForm("Content-Type names no boundary.")
+            try:
+                form = _Form(boundary)
+            except FormParserError as error:
+                raise MalformedForm(str(error)) from None
+        sink = _Sink(spool, self._max_bytes)
+        try:
+            await self._read(request, sink, form)
+        except FormParserError as error:
+            raise MalformedForm(str(error)) from None
+        if form is not None and not form.ended:
+            raise MalformedForm("The body ends before its closing boundary.")
+        if form is not None and not form.files:
+            raise NoFile("The form has no file part.")
+        return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
+
+    async def _read(self, request: Request, sink: _Sink, form: _Form | None) -> None:
+        pace = _Pace(self._engine, self._timeout, self._min_rate)
+        most = self._max_bytes + MULTIPART_ALLOWANCE
+        total = 0
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout_at(pace.due()):
+                    message = await request.receive()
+            except TimeoutError:
+                continue
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            data = message.get("body", b"")
+            more = message.get("more_body", False)
+            pace.count(len(data))
+            total += len(data)
+            if total > most:
+                raise TooLarge(self._max_bytes)
+            if data:
+                data = form.feed(data) if form is not None else data
+                await sink.write(data)

@@ -1,0 +1,158 @@
+"""A job: one upload's work, its record on disk and its document on the wire."""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.fields import timestamp
+from app.problems import KINDS
+
+QUEUED, PROCESSING, DONE, FAILED, CANCELLED = "queued", "processing", "done", "failed", "cancelled"
+FINAL = frozenset({DONE, FAILED, CANCELLED})
+ID_LENGTH = 32
+
+
+def new_id() -> str:
+    """An unguessable id: 128 random bits in hexadecimal."""
+    return secrets.token_hex(ID_LENGTH // 2)
+
+
+def is_id(text: str) -> bool:
+    """Whether this could be an id; nothing else ever reaches a path."""
+    return len(text) == ID_LENGTH and all(c in "0123456789abcdef" for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVariant:
+    """One finished output: its file in the job's folder, pixels, `size` in bytes, format, SHA-256 digest."""
+
+    file: str
+    width: int
+    height: int
+    size: int
+    format: str
+    digest: str
+
+
+@dataclass(slots=True)
+class Job:
+    """One upload's work. Times are seconds since the epoch, `size` is the upload's, in bytes.
+
+    `wanted` are variant specifications; none of them means all that the settings name.
+    """
+
+    id: str
+    created_at: float
+    size: int
+    wanted: tuple[str, ...]
+    status: str = QUEUED
+    finished_at: float | None = None
+    source: dict[str, Any] | None = None
+    made: dict[str, MadeVariant] = field(default_factory=dict)
+    deferred: tuple[str, ...] = ()
+    problem: tuple[str, str] | None = None
+    """Slug and detail of what went wrong."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing about this job will change any more."""
+        return self.status in FINAL and not self.deferred
+
+    @property
+    def state_id(self) -> str:
+        """Names this state of the job, the same after a restart: the id of its event."""
+        return f"{self.status}.{len(self.made)}"
+
+    def stored_bytes(self) -> int:
+        """Bytes of its files on disk, the record aside."""
+        source = 0 if self.is_final else self.size
+        return source + sum(variant.size for variant in self.made.values())
+
+    def to_record(self) -> bytes:
+        """The record as it is kept on disk."""
+        return json.dumps(
+            {
+                "version": 1,
+                "id": self.id,
+                "created_at": self.created_at,
+                "size": self.size,
+                "wanted": self.wanted,
+                "status": self.status,
+                "finished_at": self.finished_at,
+                "source": self.source,
+                "made": {
+                    name: {
+                        "file": made.file,
+                        "width": made.width,
+                        "height": made.height,
+                        "size": made.size,
+                        "format": made.format,
+                        "digest": made.digest,
+                    }
+                    for name, made in self.made.items()
+                },
+                "deferred": self.deferred,
+                "problem": self.problem,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def from_record(cls, record: bytes) -> "Job":
+        """Read a record back.
+
+        Raises:
+            ValueError: the record is damaged.
+        """
+        try:
+            data = json.loads(record)
+            if data["version"] != 1 or not is_id(data["id"]):
+                raise ValueError("unknown record")
+            return cls(
+                id=data["id"],
+                created_at=float(data["created_at"]),
+                size=int(data["size"]),
+                wanted=tuple(map(str, data["wanted"])),
+                status=str(data["status"]),
+                finished_at=None if data["finished_at"] is None else float(data["finished_at"]),
+                source=data["source"],
+                made={name: MadeVariant(**made) for name, made in data["made"].items()},
+                deferred=tuple(data["deferred"]),
+                problem=None if data["problem"] is None else (data["problem"][0], data["problem"][1]),
+            )
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"damaged record: {error}") from None
+
+    def document(self, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:
+        """The job document of the wire contract, without its delete token."""
+        base = f"/v1/images/{self.id}"
+        document: dict[str, Any] = {"id": self.id, "status": self.status}
+        if self.status == QUEUED:
+            document["position"] = position
+            document["estimated_wait_ms"] = None if wait_s is None else round(wait_s * 1000)
+        document["created_at"] = timestamp(self.created_at)
+        document["finished_at"] = None if self.finished_at is None else timestamp(self.finished_at)
+        document["source"] = None if self.source is None else {**self.source, "bytes": self.size}
+        document["variants"] = {
+            name: {
+                "url": f"{base}/{name}",
+                "width": made.width,
+                "height": made.height,
+                "bytes": made.size,
+                "format": made.format,
+            }
+            for name, made in self.made.items()
+        }
+        document["deferred"] = list(self.deferred)
+        if self.problem is not None:
+            slug, detail = self.problem
+            kind = KINDS.get(slug, KINDS["internal"])
+            document["problem"] = {
+                "type": kind.type,
+                "title": kind.title,
+                "status": kind.status,
+                "detail": detail,
+            }
+        document["links"] = {"self": base, "events": f"{base}/events"}
+        return document

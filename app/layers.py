@@ -1,0 +1,82 @@
+"""What every answer passes through, as plain ASGI layers around the application."""
+
+import asyncio
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.metrics import Histograms
+
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+class SecurityHeaders:
+    """Adds the headers that tell browsers to trust nothing; a page that sets its own keeps it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                names = {name for name, _ in headers}
+                headers.extend(header for header in _SECURITY if header[0] not in names)
+                if _CSP[0] not in names:
+                    headers.append(_CSP)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+class HeadAsGet:
+    """Answers HEAD wherever GET works: the application sees a GET whose client leaves after the headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        answered = asyncio.Event()
+
+        async def sending(message: Message) -> None:
+            if answered.is_set():
+                return
+            await send(message)
+            if message["type"] == "http.response.start":
+                answered.set()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def receiving() -> Message:
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        await self._app({**scope, "method": "GET"}, receiving, sending)
+
+
+class Timing:
+    """Measures each request from its head to the end of its answer."""
+
+    def __init__(self, app: ASGIApp, histograms: Histograms) -> None:
+        self._app = app
+        self._observe = histograms.request.observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if scope["type"] == "http":
+                self._observe(time.perf_counter() - started)

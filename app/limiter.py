@@ -1,0 +1,99 @@
+"""The limiter: a bucket for each client, in a table with a bound."""
+
+import time
+from dataclasses import dataclass
+
+from app.bucket import Clock, Meter, Quota, RateLimited
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterSnapshot:
+    """How full the table is; `overflowing` counts the requests that met the shared bucket."""
+
+    clients: int
+    capacity: int
+    overflowing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token that was given: what is left, and how long the caller must hold the request first."""
+
+    quota: Quota
+    delay_ns: int
+
+
+class Limiter:
+    """One bucket per client, each a single integer, at most `max_clients` of them.
+
+    The table is ordered by last spend, so the oldest entry is the likeliest to be full, and each newcomer
+    looks at the two oldest only: O(1). A full bucket equals no bucket, so forgetting one changes nothing;
+    a bucket that still owes is never forgotten. When the table is full of such, newcomers share
+    one bucket until there is room: a flood of addresses buys its sender nothing.
+    """
+
+    def __init__(
+        self, meter: Meter, max_clients: int, *, smooth: bool = False, clock: Clock = time.monotonic_ns
+    ) -> None:
+        """`smooth` makes it a leaky bucket: a grant carries the delay after which the request may pass."""
+        self.meter = meter
+        self.capacity = max_clients
+        self._smooth = smooth
+        self._clock = clock
+        self._latest = clock()
+        self._full_at: dict[str, int] = {}
+        self._shared = 0
+        self._overflowing = 0
+
+    def _now(self) -> int:
+        now = self._clock()
+        if now > self._latest:
+            self._latest = now
+        return self._latest
+
+    def spend(self, client: str) -> Grant:
+        """Take one of the client's tokens. Asking is what costs: an empty bucket stays empty.
+
+        Raises:
+            RateLimited: the bucket is empty.
+        """
+        now = self._now()
+        table = self._full_at
+        before = table.get(client)
+        newcomer = before is None
+        shared = newcomer and not self._has_room(now)
+        if before is None:
+            before = self._shared if shared else 0
+        after = self.meter.spend(before, now)
+        if after is None:
+            raise RateLimited(self.meter.quota(before, now))
+        if shared:
+            self._shared = after
+            self._overflowing += 1
+        else:
+            if not newcomer:
+                del table[client]  # put back at the end: the table stays in order of last spend
+            table[client] = after
+        delay = -(-self.meter.owed(before, now) // self.meter.per_ns) if self._smooth else 0
+        return Grant(self.meter.quota(after, now), delay)
+
+    def quota(self, client: str) -> Quota:
+        """What the client has left, without spending."""
+        now = self._now()
+        full_at = self._full_at.get(client)
+        if full_at is None:
+            full_at = self._shared if len(self._full_at) >= self.capacity else 0
+        return self.meter.quota(full_at, now)
+
+    def _has_room(self, now: int) -> bool:
+        now_ticks = now * self.meter.per_ns
+        for _ in range(2):  # two for each newcomer: the table shrinks even while it is used
+            oldest = next(iter(self._full_at), None)
+            if oldest is None or self._full_at[oldest] > now_ticks:
+                break
+            del self._full_at[oldest]
+        return len(self._full_at) < self.capacity
+
+    def snapshot(self) -> LimiterSnapshot:
+        """How full the table is now."""
+        return LimiterSnapshot(len(self._full_at), self.capacity, self._overflowing)

@@ -1,0 +1,62 @@
+"""Live jobs: those under way in this process, and whoever watches them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from app.job import CANCELLED, PROCESSING, Job
+from app.pool import Worker
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """A job that is not final, with the client whose share it counts against."""
+
+    job: Job
+    client: str
+    promised: bool = True
+    attempts: int = 0
+    worker: Worker | None = None
+    accepted_at: float = 0.0
+    cancelled: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _events: list[tuple[str, str]] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def announce(self, event: str) -> None:
+        """Tell every watcher; `event` is the job's status or `variant`."""
+        self._events.append((event, self.job.state_id))
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if self.job.is_final:
+            self.ended.set()
+
+    def move(self, status: str) -> None:
+        """Change the status and tell every watcher."""
+        self.job.status = status
+        self.announce(status)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has it."""
+        return self.job.status == PROCESSING
+
+    async def events(self, refresh_s: float) -> AsyncIterator[tuple[str, str] | None]:
+        """Every event from now on as (name, state id), beginning with the present status; then the end.
+
+        None stands for `refresh_s` seconds in which nothing happened.
+        """
+        seen = len(self._events)
+        yield self.job.status, self.job.state_id
+        while True:
+            changed = self._changed
+            while seen < len(self._events):
+                seen += 1
+                yield self._events[seen - 1]
+            if self.job.is_final or self.job.status == CANCELLED:
+                return
+            try:
+                async with asyncio.timeout(refresh_s):
+                    await changed.wait()
+            except TimeoutError:
+                yield None

@@ -1,0 +1,157 @@
+"""The composition root: the one place that knows which parts there are and how they fit together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app.address import ClientKey
+from app.backlog import Backlog
+from app.bucket import leaky_meter, token_meter
+from app.directory import DirectoryStore
+from app.documents import ProblemDocument
+from app.engine import Engine
+from app.gate import Gate
+from app.images import Images, images_router
+from app.intake import Intake
+from app.layers import HeadAsGet, SecurityHeaders, Timing
+from app.limiter import Limiter
+from app.live import Live
+from app.local import LocalEngine
+from app.metrics import Histograms, Metrics
+from app.pacer import Pacer
+from app.pages import pages_router
+from app.pool import Pool
+from app.refusals import Refusals, install
+from app.service import Service
+from app.settings import Settings
+from app.status import Status, status_router
+from app.store import Store
+from app.streams import Feed, Streams
+
+_EXPOSED = [
+    "Location",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "ETag",
+    "Upload-Limit",
+    "Preference-Applied",
+]
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that STORE_URL names."""
+    path = settings.store_url.removeprefix("file:")
+    root = Path(path.removeprefix("//") if path.startswith("///") else path)
+    return DirectoryStore(root, settings.store_max_bytes, settings.retention)
+
+
+def make_engine(settings: Settings, store: Store, pool: Pool, histograms: Histograms) -> Engine:
+    """The engine that ENGINE_URL names."""
+    smooth = settings.limiter == "leaky_bucket"
+    if smooth:
+        meter = leaky_meter(settings.rate, settings.max_delay)
+    else:
+        meter = token_meter(settings.rate, settings.burst)
+    backlog: Backlog[Live] = Backlog(
+        settings.queue_size,
+        settings.max_receiving,
+        settings.client_share,
+        Pacer(settings.workers),
+        max_wait=settings.max_wait,
+    )
+    return LocalEngine(
+        Limiter(meter, settings.max_clients, smooth=smooth),
+        backlog,
+        pool,
+        store,
+        histograms,
+        variants=settings.variants,
+        max_pixels=settings.max_pixels,
+        job_timeout=settings.job_timeout,
+        worker_memory=settings.worker_memory,
+        drain_timeout=settings.drain_timeout,
+    )
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole service as an application; `app.state.service` is what its server drains."""
+    histograms = Histograms()
+    refusals = Refusals()
+    pool = Pool(settings.workers)
+    store = make_store(settings)
+    engine = make_engine(settings, store, pool, histograms)
+    streams = Streams(settings.max_streams)
+    service = Service(settings, store, engine, streams)
+    gate = Gate(
+        engine,
+        store,
+        ClientKey(settings.ipv6_prefix, settings.trusted_proxies),
+        settings.max_upload_bytes,
+    )
+    intake = Intake(engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate)
+    images = Images(gate, intake, engine, store, streams, settings.variants, settings.max_hold)
+    status = Status(engine, store, refusals.snapshot, pool.pids)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="Spillway",
+        version=__version__,
+        summary="Image uploads that survive any load.",
+        description=(
+            "Every upload passes a token bucket for its client, then takes a place in a bounded queue, and "
+            "is resized by a fixed number of worker processes. What cannot be taken is refused before its "
+            "body is read, with a Retry-After that means what it says."
+        ),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.include_router(images_router(images))
+    app.include_router(
+        status_router(status, gate, Feed(status.stats, streams), Metrics(histograms, status.stats))
+    )
+    app.include_router(pages_router(settings))
+    install(app, refusals, lambda request: engine.quota(gate.client(request)))
+    _complete_openapi(app)
+    app.add_middleware(SecurityHeaders)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
+            expose_headers=_EXPOSED,
+        )
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Timing, histograms=histograms)
+    return app
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    """Add to the generated description what no route declares by itself."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = generated()
+            components = schema.setdefault("components", {})
+            components.setdefault("schemas", {}).setdefault(
+                "ProblemDocument",
+                ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}"),
+            )
+            components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
+        assert app.openapi_schema is not None  # noqa: S101
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

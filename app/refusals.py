@@ -1,0 +1,159 @@
+"""Turns what the parts raise into problems on the wire, and counts it: one row for each exception."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.backlog import QueueFull, ShareExceeded
+from app.bucket import Quota, RateLimited
+from app.engine import Draining
+from app.fields import ConcurrencyPolicy, RangeNotSatisfiable
+from app.gate import TooLarge, UnsupportedType
+from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
+from app.intake import MalformedForm, NoFile, UploadTooSlow
+from app.problems import KINDS, Problem, render, whole_seconds
+from app.status import NotServing
+from app.store import StoreFull
+from app.streams import StreamsFull
+
+log = structlog.get_logger(__name__)
+
+ACCEPT = "multipart/form-data, image/*, application/octet-stream"
+
+Row = Callable[[Any, Quota | None], Problem]
+
+
+def _plain(slug: str, *headers: tuple[str, str]) -> Row:
+    return lambda error, _: Problem(KINDS[slug], str(error), headers=headers)
+
+
+def _rate(error: RateLimited, _: Quota | None) -> Problem:
+    detail = f"This client's bucket of {error.quota.limit} is empty; the {error}."
+    return Problem(KINDS["rate"], detail, error.retry_after, error.quota)
+
+
+def _share(error: ShareExceeded, quota: Quota | None) -> Problem:
+    policy = ConcurrencyPolicy("share", error.share, whole_seconds(error.retry_after))
+    return Problem(KINDS["share"], f"{error}.".capitalize(), error.retry_after, quota, policy)
+
+
+def _queue(error: QueueFull, quota: Quota | None) -> Problem:
+    policy = ConcurrencyPolicy("queue", error.capacity, whole_seconds(error.retry_after))
+    return Problem(KINDS["queue"], f"The queue is full; {error}.", error.retry_after, quota, policy)
+
+
+def _paused(slug: str) -> Row:
+    return lambda error, quota: Problem(KINDS[slug], f"{error}.".capitalize(), error.retry_after, quota)
+
+
+def _too_large(error: TooLarge, _: Quota | None) -> Problem:
+    limit = ("Upload-Limit", f"max-size={error.max_bytes}")
+    return Problem(KINDS["too-large"], f"The file is too large: {error}.", headers=[limit])
+
+
+def _not_ready(error: NotReady, _: Quota | None) -> Problem:
+    return Problem(KINDS["not-ready"], str(error), error.retry_after)
+
+
+def _range(error: RangeNotSatisfiable, _: Quota | None) -> Problem:
+    headers = [("Content-Range", f"bytes */{error.size}")]
+    return Problem(KINDS["range-not-satisfiable"], f"{error}.".capitalize(), headers=headers)
+
+
+def _not_serving(error: NotServing, quota: Quota | None) -> Problem:
+    members = {"reasons": error.reasons}
+    return Problem(KINDS["not-serving"], f"Not ready: {error}.", 1.0, quota, members=members)
+
+
+_STATUS_KINDS = {404: "not-found", 405: "method-not-allowed"}
+
+
+def _http(error: HTTPException, _: Quota | None) -> Problem:
+    slug = _STATUS_KINDS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
+    headers = tuple((error.headers or {}).items())
+    detail = {404: "There is nothing at this address.", 405: "This method does not work here."}
+    return Problem(KINDS[slug], detail.get(error.status_code, str(error.detail)), headers=headers)
+
+
+def _invalid(error: RequestValidationError, _: Quota | None) -> Problem:
+    found = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+    return Problem(KINDS["bad-request"], found or "The request is not valid.")
+
+
+ROWS: dict[type[Exception], Row] = {
+    RateLimited: _rate,
+    ShareExceeded: _share,
+    QueueFull: _queue,
+    Draining: _paused("draining"),
+    NotServing: _not_serving,
+    StreamsFull: _paused("streams"),
+    StoreFull: lambda _, __: Problem(KINDS["disk"], "The store has no room for this upload."),
+    TooLarge: _too_large,
+    UnsupportedType: _plain("unsupported-media-type", ("Accept", ACCEPT)),
+    MalformedForm: _plain("malformed-multipart"),
+    NoFile: _plain("no-file"),
+    UploadTooSlow: _plain("upload-too-slow"),
+    UnknownVariant: _plain("unknown-variant"),
+    Unauthorized: _plain("unauthorized", ("WWW-Authenticate", "Bearer")),
+    Forbidden: _plain("forbidden"),
+    NotFound: _plain("not-found"),
+    NotReady: _not_ready,
+    RangeNotSatisfiable: _range,
+    HTTPException: _http,
+    RequestValidationError: _invalid,
+}
+
+_BODY_STATUSES = (400, 408, 413, 415)
+
+
+class Refusals:
+    """Counts refusals by guard, and those of bodies by status."""
+
+    def __init__(self) -> None:
+        guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams")
+        self._counts: Counter[str] = Counter(dict.fromkeys([*guards, *map(str, _BODY_STATUSES)], 0))
+
+    def count(self, problem: Problem, method: str) -> None:
+        """Count one problem that is about to be sent."""
+        if problem.kind.guard is not None:
+            self._counts[problem.kind.guard] += 1
+        elif method == "POST" and problem.kind.status in _BODY_STATUSES:
+            self._counts[str(problem.kind.status)] += 1
+
+    def snapshot(self) -> dict[str, int]:
+        """The counters."""
+        return dict(self._counts)
+
+
+def install(app: FastAPI, refusals: Refusals, quota_of: Callable[[Request], Quota]) -> None:
+    """Have the application answer each exception of `ROWS` with its problem.
+
+    `quota_of` reads a client's bucket for the RateLimit fields of a refusal before which none was spent.
+    """
+
+    async def answer(request: Request, error: Exception) -> Response:
+        row = next(ROWS[kind] for kind in type(error).__mro__ if kind in ROWS)
+        quota = getattr(request.state, "quota", None)
+        if quota is None and isinstance(error, StreamsFull | NotServing):
+            quota = quota_of(request)
+        problem = row(error, quota)
+        refusals.count(problem, request.method)
+        return render(problem)
+
+    async def gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return Response(status_code=499)  # nobody is there to read it
+
+    async def internal(request: Request, error: Exception) -> Response:
+        log.error("request failed", path=request.scope["path"], exc_info=error)
+        return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))
+
+    for kind in ROWS:
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(Exception, internal)

@@ -1,0 +1,209 @@
+"""Every setting of the service: its name, default, bounds and meaning, checked once at the start."""
+
+import ipaddress
+import math
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from workers.variants import Variant, parse_variants
+
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SIZE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m": 2**20, "g": 2**30}
+_TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _quantity(text: Any, units: dict[str, Any], example: str) -> Any:
+    if not isinstance(text, str):
+        return text
+    match = re.fullmatch(r"\s*([0-9][0-9_ ]*(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in units:
+        raise ValueError(f"not a quantity such as {example}")
+    return float(match[1].replace("_", "").replace(" ", "")) * units[match[2].lower()]
+
+
+def _size(value: Any) -> Any:
+    number = _quantity(value, _SIZE_UNITS, "8KiB, 32MiB or 10GiB")
+    return int(number) if isinstance(number, float) else number
+
+
+def _seconds(value: Any) -> Any:
+    return _quantity(value, _TIME_UNITS, "30, 90s, 10m or 24h")
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[,\s]+", value) if part)
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def usable_cpus() -> int:
+    """Whole CPUs this process may use: its affinity, and below that the quota of its cgroup (v2)."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cpus = min(cpus, max(1, math.floor(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cpus
+
+
+def memory_limit() -> int | None:
+    """Bytes of memory the container allows (cgroup v2), or None where it sets no limit."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+class SettingsError(Exception):
+    """Raised when a setting does not fit; its message is one clear line."""
+
+
+class Settings(BaseSettings):
+    """The settings, from `SPILLWAY_…` variables or `.env`; each attribute is the lower-case name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPILLWAY_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on (the container listens on all)")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+
+    rate: float = Field(2, ge=0.001, le=100_000, description="tokens per second, per client")
+    burst: int = Field(10, ge=1, le=1_000_000, description="size of a client's bucket")
+    limiter: Literal["token_bucket", "leaky_bucket"] = Field(
+        "token_bucket", description="or leaky_bucket: one request per 1/RATE, early ones held"
+    )
+    max_delay: Seconds = Field(2, ge=0, le=60, description="longest hold of the leaky bucket, seconds")
+    ipv6_prefix: int = Field(64, ge=16, le=128, description="bits of an IPv6 address that make one client")
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), description="addresses or networks whose X-Forwarded-For or Forwarded is believed"
+    )
+    max_clients: int = Field(100_000, ge=1, le=10_000_000, description="bound of the per-client table")
+
+    queue_size: int = Field(100, ge=1, le=100_000, description="waiting jobs")
+    max_receiving: int = Field(0, ge=0, le=200_000, description="uploads on their way in (2 x QUEUE_SIZE)")
+    max_wait: Seconds = Field(
+        60, gt=0, le=86_400, description="estimated wait past which the queue counts as full, seconds"
+    )
+    client_share: int = Field(20, ge=1, le=200_000, description="receiving and waiting jobs of one client")
+
+    workers: int = Field(default_factory=usable_cpus, ge=0, le=256, description="resize workers (CPUs)")
+    variants: Annotated[tuple[Variant, ...], NoDecode] = Field(
+        parse_variants("large=1600,medium=800,small=320,thumb=96"),
+        validate_default=False,
+        description="name=longest side[@format[+anim]][:quality], comma separated",
+    )
+    max_upload_bytes: Size = Field(32 * 2**20, ge=1, le=2**40, description="bytes of one file")
+    max_pixels: int = Field(
+        100_000_000, ge=1, le=2**40, description="pixels of one image, all decoded frames together"
+    )
+    job_timeout: Seconds = Field(30, ge=0.1, le=3600, description="seconds after which a job is killed")
+    worker_memory: Size = Field(2**30, ge=16 * 2**20, description="bytes past which a job is killed")
+    upload_timeout: Seconds = Field(120, ge=0.1, le=86_400, description="longest upload, seconds")
+    min_upload_rate: Size = Field(8 * 2**10, ge=0, description="bytes per second, after a short grace")
+
+    on_full: Literal["reject", "degrade"] = Field("reject", description="what a full queue answers")
+    brownout: Literal["on", "off"] = Field("off", description="fewer variants under pressure")
+    brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
+    brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
+    deferred_size: int = Field(1000, ge=1, le=1_000_000, description="jobs with variants put off")
+
+    store_url: str = Field("file:./data", description="file:PATH")
+    retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds")
+    store_max_bytes: Size = Field(10 * 2**30, ge=1, description="bytes on disk past which uploads get 507")
+    engine_url: str = Field("local:", description="local: (queue and workers of this process)")
+
+    max_hold: Seconds = Field(60, ge=0, le=3600, description="longest Prefer: wait, seconds")
+    max_streams: int = Field(1000, ge=1, le=100_000, description="event streams and waits at once")
+    drain_timeout: Seconds = Field(20, ge=0, le=3600, description="longest drain at shutdown, seconds")
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (), description="origins that may call from a browser; * for any"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="or json, one object a line")
+    demo: bool = Field(False, description="pressure buttons on the page and their endpoints")
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _parse_variants(cls, value: Any) -> Any:
+        return parse_variants(value) if isinstance(value, str) else value
+
+    @field_validator("engine_url")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if value != "local:":
+            raise ValueError("only local: is supported by this version")
+        return value
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if not value.startswith("file:") or not value.removeprefix("file:").removeprefix("//"):
+            raise ValueError("only file:PATH is supported by this version")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.max_receiving:
+            object.__setattr__(self, "max_receiving", 2 * self.queue_size)
+        if self.brownout_low >= self.brownout_high:
+            raise ValueError("BROWNOUT_LOW must be below BROWNOUT_HIGH")
+        if self.workers == 0:
+            raise ValueError("WORKERS=0 leaves nobody to do the work of a local: engine")
+        for name, value in (
+            ("BROWNOUT=on", self.brownout == "on"),
+            ("ON_FULL=degrade", self.on_full == "degrade"),
+        ):
+            if value:
+                raise ValueError(f"{name} is not supported by this version")
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: with one line that names each setting that does not fit.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_one_line, error.errors()))) from None
+
+
+def _one_line(error: Any) -> str:
+    name = f"SPILLWAY_{str(error['loc'][0]).upper()}" if error["loc"] else "settings"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    return f"{name}={given!r}: {reason}" if isinstance(given, str | int | float) else f"{name}: {reason}"
+
+
+def misfits(settings: Settings) -> list[str]:
+    """What does not fit this machine, a line each; empty when all does."""
+    found = []
+    limit = memory_limit()
+    need = settings.workers * settings.worker_memory
+    if limit is not None and need > limit:
+        found.append(
+            f"WORKERS x WORKER_MEMORY = {settings.workers} x {settings.worker_memory} bytes = {need} bytes, "
+            f"more than the {limit} bytes that this container may use"
+        )
+    if settings.workers > usable_cpus():
+        found.append(f"WORKERS={settings.workers} is more than the {usable_cpus()} usable CPUs")
+    if settings.max_upload_bytes > settings.store_max_bytes:
+        found.append("MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES: the largest uploads can never be stored")
+    if settings.client_share > settings.queue_size + settings.max_receiving:
+        found.append("CLIENT_SHARE is more than the queue and the dock together: it can never bind")
+    return found

@@ -1,0 +1,115 @@
+"""The store: where bytes live. A protocol, so that a directory and a bucket look alike from outside."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from app.job import Job, MadeVariant
+from workers.messages import Made
+
+
+class StoreFull(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the bytes kept and those promised to uploads leave no room for more."""
+
+
+class StoreError(Exception):
+    """Raised when the store cannot be used at all; its message is one clear line."""
+
+
+class VariantRejected(Exception):  # noqa: N818 - says what happened
+    """Raised when what a worker claims to have made is not there, or not what it claims."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSnapshot:
+    """Bytes kept, bytes promised to uploads on their way in, and the limit for both."""
+
+    used_bytes: int
+    reserved_bytes: int
+    max_bytes: int
+
+
+class Space(Protocol):
+    """Bytes promised to one upload until they are settled."""
+
+    def release(self) -> None:
+        """Give the promise back; harmless when called again."""
+
+
+class Spool(Protocol):
+    """One upload's bytes on their way in, on the file system of the store."""
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes. Raises StoreFull when the disk is."""
+
+    async def discard(self) -> None:
+        """Remove every trace; harmless when called again or after the upload was accepted."""
+
+
+class Blob(Protocol):
+    """One open variant."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Bytes from an offset."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Store(Protocol):
+    """Where sources, variants and job records live. The record is the only truth about a job."""
+
+    async def open(self) -> None:
+        """Make ready. Raises StoreError when it cannot be used."""
+
+    async def close(self) -> None:
+        """Finish what is under way and let go."""
+
+    def delete_token(self, job_id: str) -> str:
+        """The token that proves the right to delete a job: an HMAC of its id, never kept."""
+
+    def reserve(self, size: int) -> Space:
+        """Promise bytes to an upload. Raises StoreFull."""
+
+    async def spool(self, job_id: str) -> Spool:
+        """A place for the bytes of an upload."""
+
+    async def accept(self, spool: Spool, job: Job) -> None:
+        """Make an upload durable: when this returns, the job survives everything."""
+
+    def source(self, job_id: str) -> Path:
+        """The file that a worker decodes."""
+
+    async def workspace(self, job_id: str) -> Path:
+        """A new, empty folder for a worker to write into."""
+
+    async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+        """Take over what a worker wrote, durably, trusting nothing. Raises VariantRejected."""
+
+    async def drop_workspace(self, folder: Path) -> None:
+        """Remove a worker's folder."""
+
+    async def save(self, job: Job) -> None:
+        """Write the record durably; a final job's source goes."""
+
+    async def load(self, job_id: str) -> Job | None:
+        """The job of a record, or None when there is none or its retention is over."""
+
+    async def blob(self, job: Job, variant: str) -> Blob | None:
+        """Open a variant for reading, or None when its file is gone."""
+
+    async def delete(self, job_id: str) -> None:
+        """Remove a job and every file of it; harmless when there is none."""
+
+    def pending(self) -> AsyncIterator[Job]:
+        """Jobs that were accepted and are not final, oldest first."""
+
+    def expires_at(self, job: Job) -> float | None:
+        """When the retention of a job is over, seconds since the epoch; None while it is not final."""
+
+    async def sweep(self) -> int:
+        """Remove what has expired; the number of jobs removed."""
+
+    def snapshot(self) -> StoreSnapshot:
+        """How much is kept."""
