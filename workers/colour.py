@@ -17,7 +17,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     """`image` with 8 bits a channel and no palette: L, LA, RGB, RGBA, CMYK or LAB; deeper ones are scaled."""
     mode = image.mode
     if mode.startswith("I;16"):
-        image = _with_grey_key(image, image.point([value // 257 for value in range(65536)], "L"))
+        image = _scaled_words(image)
     elif mode == "I":
         image = _scaled_integers(image)
     elif mode == "F":
@@ -123,12 +123,14 @@ def _with_colour_key(image: Image.Image) -> Image.Image:
     return image.convert("LA" if image.mode == "L" else "RGBA")
 
 
-def _with_grey_key(deep: Image.Image, grey: Image.Image) -> Image.Image:
-    key = deep.info.get("transparency")
+def _scaled_words(image: Image.Image) -> Image.Image:
+    """16-bit greys in eight bits, and the grey that a PNG calls transparent as an alpha channel."""
+    wide = image.convert("I")  # the one mode that takes a table of 65 536 entries
+    grey = wide.point([(value + 128) // 257 for value in range(65_536)], "L")
+    key = image.info.get("transparency")
     if not isinstance(key, int):
         return grey
-    alpha = deep.point([0 if value == key else 255 for value in range(65536)], "L")
-    return Image.merge("LA", (grey, alpha))
+    return Image.merge("LA", (grey, wide.point([255 * (value != key) for value in range(65_536)], "L")))
 
 
 def _scaled_integers(image: Image.Image) -> Image.Image:

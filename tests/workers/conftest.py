@@ -1,0 +1,49 @@
+"""What the tests of the pipeline share: codecs loaded, and a job that runs in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from workers.codecs import load_codecs
+from workers.imaging import make
+from workers.messages import Done, Job
+
+Making = Callable[..., tuple[Done, dict[str, Path]]]
+
+
+@pytest.fixture(autouse=True)
+def _codecs() -> None:
+    load_codecs()
+
+
+@pytest.fixture
+def making(tmp_path: Path) -> Making:
+    """A function that makes variants of some bytes: what the job came to, and each variant's file."""
+
+    folder = tmp_path / "made"
+    folder.mkdir()
+
+    def run(data: bytes, *variants: str, **limits: Any) -> tuple[Done, dict[str, Path]]:
+        source = tmp_path / "upload"
+        source.write_bytes(data)
+        settings = {"max_pixels": 10**8, "timeout_s": 30.0, "memory_bytes": 2**30, **limits}
+        done = make(Job("job", str(source), str(folder), variants or ("it=64",), **settings))
+        return done, {made.name: folder / made.file for made in done.made}
+
+    return run
+
+
+@pytest.fixture
+def seen(making: Making) -> Callable[..., Image.Image]:
+    """A function that makes one variant of some bytes and decodes it: what people will see."""
+
+    def look(data: bytes, variant: str = "it=64@png", **limits: Any) -> Image.Image:
+        _, files = making(data, variant, **limits)
+        with Image.open(next(iter(files.values()))) as image:
+            image.load()
+            return image
+
+    return look

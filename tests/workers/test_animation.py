@@ -1,0 +1,48 @@
+"""Animations stay animations where that is asked for, and are their first frame elsewhere."""
+
+import pytest
+from PIL import Image
+
+from tests import samples
+from tests.workers.conftest import Making
+from tests.workers.corners import shows_the_picture
+
+_UPLOADS = {
+    "gif": samples.gif(60, 40, frames=4),
+    "apng": samples.apng(60, 40, frames=4),
+    "webp": samples.animated_webp(60, 40, frames=4),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_UPLOADS))
+def test_every_frame_is_kept_where_asked_for(making: Making, name: str) -> None:
+    """All frames at the size of the variant, each for as long as it was."""
+    done, files = making(_UPLOADS[name], "a=60@webp+anim", "b=30@webp+anim", "still=30@webp", "photo=30")
+    assert [(made.name, made.width, made.height) for made in done.made] == [
+        ("a", 60, 40),
+        ("b", 30, 20),
+        ("still", 30, 20),
+        ("photo", 30, 20),
+    ]
+    for key, frames in (("a", 4), ("b", 4), ("still", 1)):
+        with Image.open(files[key]) as image:
+            assert getattr(image, "n_frames", 1) == frames
+            assert shows_the_picture(image, 40)
+            image.seek(frames - 1)
+            image.load()
+            assert frames == 1 or image.info["duration"] == 80
+
+
+def test_an_animation_plays_as_often_as_it_did(making: Making) -> None:
+    """A GIF counts its repetitions, WebP its plays."""
+    _, files = making(samples.gif(frames=2), "it=20@webp+anim")
+    with Image.open(files["it"]) as image:
+        assert image.info["loop"] == 3
+
+
+def test_a_still_picture_stays_one(making: Making) -> None:
+    """Asking for an animation makes none of a photo."""
+    _, files = making(samples.jpeg(), "it=20@webp+anim")
+    with Image.open(files["it"]) as image:
+        assert getattr(image, "n_frames", 1) == 1
+        assert shows_the_picture(image, 24)

@@ -1,0 +1,64 @@
+"""Telling images from everything else by their first bytes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import samples
+from workers.formats import EXTENSIONS, MEDIA_TYPES, PILLOW_NAMES, SNIFF_BYTES, has_magic, sniff
+from workers.variants import OUTPUT_FORMATS
+
+_FILES = {
+    "jpeg": samples.jpeg(),
+    "png": samples.png(),
+    "webp": samples.webp(),
+    "gif": samples.gif(),
+    "tiff": samples.tiff(),
+    "bmp": samples.bmp(),
+    "avif": samples.avif(),
+    "heic": samples.heic(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_FILES))
+def test_every_format_is_known_by_its_head(name: str) -> None:
+    """The first bytes suffice, and no other format has them."""
+    head = _FILES[name][:SNIFF_BYTES]
+    assert sniff(head) == name
+    assert [each for each in PILLOW_NAMES if has_magic(each, head)] == [name]
+
+
+@pytest.mark.parametrize("name", sorted(samples.pretenders()))
+def test_no_pretender_passes(name: str) -> None:
+    """Texts, archives, documents, programs and videos are no images, whatever they begin like."""
+    assert sniff(samples.pretenders()[name][:SNIFF_BYTES]) is None
+
+
+@pytest.mark.parametrize("major", [b"heic", b"mif1"])
+def test_a_brand_that_follows_tells_heic_from_avif(major: bytes) -> None:
+    """Files under the common brand are told apart by the brands that they are compatible with."""
+
+    def container(*brands: bytes) -> bytes:
+        body = b"ftyp" + major + bytes(4) + b"".join(brands)
+        return (len(body) + 4).to_bytes(4, "big") + body + b"avif" * 9
+
+    assert sniff(container(b"miaf", b"heic")) == "heic"
+    assert sniff(container(b"miaf")) == ("heic" if major == b"heic" else None)
+    assert sniff(container(b"avif")) == ("heic" if major == b"heic" else "avif")
+
+
+@given(st.binary(max_size=SNIFF_BYTES))
+def test_any_bytes_are_a_known_format_or_none(head: bytes) -> None:
+    """No head, however short, makes sniffing raise."""
+    assert sniff(head) in {None, *PILLOW_NAMES}
+
+
+@given(st.sampled_from(sorted(_FILES)), st.integers(0, 40))
+def test_a_head_cut_short_is_never_taken_for_another_format(name: str, length: int) -> None:
+    """A small file is known or not, but not mistaken."""
+    assert sniff(_FILES[name][:length]) in {None, name}
+
+
+def test_every_output_format_has_an_ending_and_a_media_type() -> None:
+    """What can be asked for can be named and served."""
+    assert set(OUTPUT_FORMATS) == set(EXTENSIONS) == set(MEDIA_TYPES)

@@ -1,0 +1,99 @@
+"""What cannot or must not be decoded fails its job, for the reason that it has."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests import samples
+from tests.workers.conftest import Making
+from workers.failures import JobError
+
+_FILES = {
+    "jpeg": samples.jpeg(200, 150),
+    "jpeg progressive": samples.jpeg(200, 150, progressive=True),
+    "png": samples.png(200, 150),
+    "webp": samples.webp(200, 150),
+    "gif": samples.gif(200, 150),
+    "tiff": samples.tiff(200, 150, compression="tiff_lzw"),
+    "bmp": samples.bmp(200, 150),
+    "avif": samples.avif(200, 150),
+    "heic": samples.heic(200, 150),
+}
+
+
+def _reason(making: Making, data: bytes, *variants: str, **limits: object) -> str:
+    with pytest.raises(JobError) as failure:
+        making(data, *variants, **limits)
+    detail = failure.value.detail
+    assert detail.endswith(".")
+    assert "/" not in detail
+    assert detail.isprintable()
+    return failure.value.reason
+
+
+@pytest.mark.parametrize("name", sorted(_FILES))
+def test_a_truncated_file_is_refused(making: Making, name: str) -> None:
+    """Half a picture is not the picture that was meant."""
+    for share in (0.1, 0.5, 0.9):
+        assert _reason(making, samples.truncated(_FILES[name], share)) == "undecodable"
+
+
+def test_a_truncated_file_is_taken_where_that_is_asked_for(making: Making) -> None:
+    """What is there of a JPEG is shown, and the next job is strict again."""
+    cut = samples.truncated(_FILES["jpeg"])
+    done, _ = making(cut, "it=64", truncated=True)
+    assert (done.made[0].width, done.made[0].height) == (64, 48)
+    assert _reason(making, cut) == "undecodable"
+
+
+@pytest.mark.parametrize("name", sorted(samples.pretenders()))
+def test_what_is_no_image_is_refused(making: Making, name: str) -> None:
+    """Only files of the formats on the list are opened at all."""
+    assert _reason(making, samples.pretenders()[name]) == "undecodable"
+
+
+@pytest.mark.parametrize("data", [samples.bomb_png(), samples.bomb_gif()], ids=["png", "gif"])
+def test_a_bomb_is_refused_by_its_header(making: Making, data: bytes) -> None:
+    """What claims more pixels than are allowed is not decoded to find out."""
+    assert _reason(making, data) == "too-many-pixels"
+
+
+def test_the_bound_on_pixels_is_exact(making: Making) -> None:
+    """As many as allowed are made, one more are not."""
+    making(samples.png(100, 50), max_pixels=5000)
+    assert _reason(making, samples.png(100, 50), max_pixels=4999) == "too-many-pixels"
+
+
+def test_frames_count_where_they_are_decoded(making: Making) -> None:
+    """An animation is bounded by all its frames, and by the first alone where only that is wanted."""
+    data = samples.gif(50, 40, frames=4)
+    making(data, "it=10@webp", max_pixels=2000)
+    assert _reason(making, data, "it=10@webp+anim", max_pixels=7999) == "too-many-pixels"
+    making(data, "it=10@webp+anim", max_pixels=8000)
+
+
+@pytest.mark.parametrize("name", sorted(_FILES))
+def test_a_damaged_file_is_made_or_undecodable(making: Making, name: str) -> None:
+    """Whatever exception a decoder has for a broken file, the reason is the same."""
+    chance = random.Random(name)  # noqa: S311 (a repeatable choice, not a secret)
+    for _ in range(60):
+        data = bytearray(_FILES[name])
+        for _ in range(chance.choice((1, 3, 30))):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            making(bytes(data), "it=16", max_pixels=10**6)
+        except JobError as error:
+            assert error.reason in ("undecodable", "too-many-pixels", "too-much-memory")  # noqa: PT017
+
+
+def test_the_size_of_a_header_must_not_be_nothing(making: Making) -> None:
+    """An image without pixels is none."""
+    assert _reason(making, samples.raw_png(0, 10, 8, 0, b"")) == "undecodable"
+    assert _reason(making, samples.raw_png(10, 0, 8, 0, b"")) == "undecodable"
+
+
+def test_a_folder_that_cannot_be_written_is_not_blamed_on_the_image(making: Making, tmp_path: Path) -> None:
+    """The upload is fine then, and says so."""
+    (tmp_path / "made").rmdir()
+    assert _reason(making, samples.png()) == "worker-died"
