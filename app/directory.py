@@ -40,7 +40,7 @@ T = TypeVar("T")
 _RECORD = "job.json"
 _SOURCE = "source"
 _REMEMBERED = 1024
-_WRITE_BEHIND = 256 * 1024
+_WRITE_BEHIND = 128 * 1024
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -76,13 +76,14 @@ class _Space:
 
 
 class _Spool:
-    """An upload's bytes, gathered in memory up to 256 KiB before they go to disk in a thread."""
+    """An upload's bytes, gathered in memory up to 128 KiB before they go to disk in a thread."""
 
     def __init__(self, store: "DirectoryStore", folder: Path) -> None:
         self._store = store
         self.folder: Path | None = folder
         self._buffer = bytearray()
         self._descriptor: int | None = None
+        self._begun = False
 
     async def write(self, data: bytes) -> None:
         self._buffer += data
@@ -95,6 +96,7 @@ class _Spool:
             raise RuntimeError("the upload was discarded")
         try:
             if self._descriptor is None:
+                self._begun = True
                 self.folder.mkdir()
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.folder / _SOURCE, flags, 0o600)
@@ -131,10 +133,8 @@ class _Spool:
 
     async def discard(self) -> None:
         self._buffer = bytearray()
-        if self._descriptor is None and (self.folder is None or not self.folder.exists()):
-            self.folder = None
-            return
-        await self._store.writing(self._remove)
+        if self._begun and self.folder is not None:
+            await self._store.writing(self._remove)
 
     def _remove(self) -> None:
         self._close()

@@ -3,6 +3,7 @@
 import hmac
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -101,13 +102,11 @@ class Images:
         prefer = parse_prefer(request.headers.getlist("prefer"))
         fields = dict(ratelimit_fields(arrival.quota))
         if prefer.wait is not None:
-            fields["Preference-Applied"] = f"wait={prefer.wait:.0f}"
-            try:
+            seconds = min(prefer.wait, self.max_hold)
+            with suppress(StreamsFull):  # then the job is answered for at once: it is accepted all the same
                 with self.streams.hold(arrival.client):
-                    seconds = min(prefer.wait, self.max_hold)
                     await self.streams.wait(live.ended, seconds, request.receive)
-            except StreamsFull:
-                del fields["Preference-Applied"]
+                fields["Preference-Applied"] = f"wait={seconds:.0f}"
         document = self.document(live.job, live)
         document["delete_token"] = self.store.delete_token(live.job.id)
         if received.ignored_files:
@@ -304,10 +303,10 @@ def images_router(images: Images) -> APIRouter:
         headers = {"Cache-Control": "no-store"}
         wait = parse_prefer(request.headers.getlist("prefer")).wait
         if wait is not None:
-            headers["Preference-Applied"] = f"wait={wait:.0f}"
+            seconds = min(wait, images.max_hold)
+            headers["Preference-Applied"] = f"wait={seconds:.0f}"
             if live is not None:
                 with images.streams.hold(images.gate.client(request)):
-                    seconds = min(wait, images.max_hold)
                     await images.streams.wait(live.ended, seconds, request.receive)
         return JSONResponse(images.document(job, live), headers=headers)
 

@@ -102,7 +102,7 @@ class LocalEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self.backlog.snapshot().receiving or self.pool.busy or self._settling:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - three things to end, no hurry
 
     async def stop(self) -> None:
         self._state = "draining"

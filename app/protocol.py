@@ -25,10 +25,11 @@ SMALL_BODY = 64 * 1024
 
 
 class _LingeringTransport:
-    """What a request with a body writes to: closing it hands the connection to the linger."""
+    """What a request with a body writes to: closing it before the body has come lingers."""
 
-    def __init__(self, protocol: "Protocol") -> None:
+    def __init__(self, protocol: "Protocol", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
+        self._cycle = cycle
 
     def write(self, data: bytes) -> None:
         self._protocol.transport.write(data)
@@ -37,7 +38,7 @@ class _LingeringTransport:
         return self._protocol.transport.is_closing()
 
     def close(self) -> None:
-        self._protocol.close_after_answer()
+        self._protocol.close_after_answer(self._cycle)
 
 
 class Protocol(HttpToolsProtocol):
@@ -52,6 +53,8 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_left = 0
         self._lingering = False
+        self._unasked = False
+        """Whether the answer went out before the client was told to go on with its body."""
 
     # --- deadlines -------------------------------------------------------------------------------------
 
@@ -124,9 +127,9 @@ class Protocol(HttpToolsProtocol):
         self._lingering = True
         self.linger.add(self.transport)
 
-    def close_after_answer(self) -> None:
+    def close_after_answer(self, cycle: RequestResponseCycle) -> None:
         """Close after an answer, in a way that lets a client that still writes see it."""
-        if self.cycle.more_body and not self.cycle.waiting_for_100_continue and not self.expect_100_continue:
+        if cycle.more_body and not self._unasked:
             self._hand_to_linger()
         else:
             self.transport.close()
@@ -154,7 +157,7 @@ class Protocol(HttpToolsProtocol):
         earlier = self.cycle
         super().on_headers_complete()
         if self.cycle is not earlier and self._announces_body():
-            self.cycle.transport = _LingeringTransport(self)  # type: ignore[assignment]
+            self.cycle.transport = _LingeringTransport(self, self.cycle)  # type: ignore[assignment]
             self.cycle.send = self._deciding(self.cycle)  # type: ignore[assignment, method-assign]
 
     def _announces_body(self) -> bool:
@@ -173,8 +176,8 @@ class Protocol(HttpToolsProtocol):
 
         async def deciding(message: ASGISendEvent) -> None:
             if not cycle.response_started and cycle.more_body:
-                refused_unasked = self.expect_100_continue
-                if refused_unasked or self._body_left > SMALL_BODY:
+                self._unasked = cycle.waiting_for_100_continue
+                if self._unasked or self._body_left > SMALL_BODY:
                     cycle.keep_alive = False
             await send(message)
 
