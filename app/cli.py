@@ -18,24 +18,32 @@ cli = typer.Typer(
 def _settings_help() -> str:
     from app.settings import Settings
 
-    lines = ["Settings, each an environment variable SPILLWAY_NAME or a line of .env:", "\b"]
+    rows = ["Settings, each an environment variable SPILLWAY_NAME or a line of .env:", "", "\b"]
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True, validated_data={})
-        lines.append(f"  {name.upper():18} {_default(name, default)}")
-        lines.append(f"  {'':18}   {field.description}")
-    return "\n".join(lines)
+        rows.append(f"{name.upper():17} {field.description}")
+        rows.append(f"{'':17} [{_shown(name, default)}]")
+    return "\n".join(rows)
 
 
-def _default(name: str, value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    """A setting's value as it would be written in the environment."""
     if name == "variants":
         return ",".join(variant.spec for variant in value)
-    if name == "max_receiving":
+    if name == "max_receiving" and not value:
         return "2 x QUEUE_SIZE"
+    if name in _SIZES:
+        for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+            if value and value % size == 0:
+                return f"{value // size}{unit}"
     if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "(empty)"
+        return ",".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)
+
+
+_SIZES = {"max_upload_bytes", "worker_memory", "min_upload_rate", "store_max_bytes"}
 
 
 def _fail(reason: object) -> None:
@@ -81,9 +89,7 @@ def check() -> None:
         _fail(error)
         return
     for name in Settings.model_fields:
-        value = getattr(settings, name)
-        shown = str(value) if name == "max_receiving" else _default(name, value)
-        print(f"SPILLWAY_{name.upper()}={'' if shown == '(empty)' else shown}")
+        print(f"SPILLWAY_{name.upper()}={_shown(name, getattr(settings, name))}")
     found = misfits(settings)
     for misfit in found:
         print(f"does not fit: {misfit}", file=sys.stderr)

@@ -101,8 +101,11 @@ class LocalEngine:
             task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.backlog.snapshot().receiving or self.pool.busy or self._settling:
-                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - three things to end, no hurry
+                while self._unfinished():  # noqa: ASYNC110 - three kinds of end to wait for
+                    await asyncio.sleep(0.05)
+
+    def _unfinished(self) -> bool:
+        return bool(self.backlog.snapshot().receiving or self.pool.busy or self._settling)
 
     async def stop(self) -> None:
         self._state = "draining"
