@@ -78,13 +78,12 @@ class LocalEngine:
             asyncio.create_task(self._serve(worker), name=f"worker {worker.number}")
             for worker in self.pool.workers
         ]
-        self._tasks.append(asyncio.create_task(self._recover(), name="recovery"))
+        await self._recover()  # before the first newcomer, who comes after these
+        self._state = "ready"
 
     async def _recover(self) -> None:
         count = 0
         async for job in self._store.pending():
-            if job.id in self._live:
-                continue
             job.status = QUEUED
             live = Live(job, client="")
             self._live[job.id] = live
@@ -92,8 +91,6 @@ class LocalEngine:
             count += 1
         if count:
             log.info("took up unfinished jobs", jobs=count)
-        if self._state == "starting":
-            self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
         self._state = "draining"

@@ -14,7 +14,7 @@ from workers import process
 from workers.canary import CanaryError, sing
 from workers.child import Child, Orphaned
 from workers.codecs import load_codecs
-from workers.fork import rehearse
+from workers.fork import rehearse, starter
 from workers.messages import Failed, Job, ProtocolError, Ready
 from workers.sandbox import Sandbox
 
@@ -38,7 +38,7 @@ def main() -> int:
         # What is loaded now stays for good, and counting through it in each fork would copy its pages.
         gc.collect()
         gc.freeze()
-        child = Child(orders, answers, sandbox, layers)
+        child = Child(orders, answers, starter(sandbox, layers))
         child.send(Ready(os.getpid(), layers))
         child.serve()
     except Orphaned:

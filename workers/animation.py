@@ -7,7 +7,7 @@ from PIL import Image
 
 from workers.colour import eight_bit, to_srgb
 from workers.decode import Opened, upright
-from workers.encode import bare, file_name, largest_side, options
+from workers.encode import bare, created, file_name, largest_side, options
 from workers.failures import encoding_failure
 from workers.variants import Variant, fitted
 
@@ -66,7 +66,7 @@ def _loops(source: Opened) -> int:
 
 
 def _save(frames: list[Image.Image], durations: list[int], loop: int, variant: Variant, path: Path) -> None:
-    with path.open("wb") as file:
+    with created(path) as file:
         frames[0].save(
             file,
             "WEBP",

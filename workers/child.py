@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from workers import canary
-from workers.fork import Fork, start
+from workers.canary import sing
+from workers.fork import Fork
 from workers.messages import (
     Cancel,
     Done,
@@ -19,7 +19,6 @@ from workers.messages import (
     Started,
     parse,
 )
-from workers.sandbox import Sandbox
 from workers.verdict import failed, impossible, silent, spoken
 
 _CHUNK = 65_536
@@ -30,20 +29,24 @@ class Orphaned(Exception):  # noqa: N818 (an end of work, not an error)
 
 
 class Child:
-    """Serves jobs read from descriptor `orders` and answers on `answers`, until the parent closes either."""
+    """Serves jobs read from descriptor `orders` and answers on `answers`, until the parent closes either.
+
+    `start` forks the process of a job; `check` is called after one died for no good reason, and raises
+    CanaryError when the fault is this process's own.
+    """
 
     def __init__(
         self,
         orders: int,
         answers: int,
-        sandbox: Sandbox,
-        layers: dict[str, str],
+        start: Callable[[Job], Fork],
+        check: Callable[[], None] = sing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._orders = orders
         self._answers = answers
-        self._sandbox = sandbox
-        self._layers = layers
+        self._start = start
+        self._check = check
         self._clock = clock
         self._buffer = FrameBuffer()
         self._pending: deque[Message] = deque()
@@ -75,7 +78,7 @@ class Child:
             raise Orphaned from None
 
     def _do(self, job: Job) -> None:
-        fork = start(job, self._sandbox, self._layers)
+        fork = self._start(job)
         try:
             self.send(Started(job.id, fork.pid))
             verdict = self._watch(job, fork)
@@ -84,7 +87,7 @@ class Child:
             raise
         self.send(verdict)
         if isinstance(verdict, Failed) and verdict.reason == "worker-died":
-            canary.sing()
+            self._check()
 
     def _watch(self, job: Job, fork: Fork) -> Done | Failed:
         """Wait for the fork's word, the parent's, or the deadline, whichever comes first; reap the fork."""

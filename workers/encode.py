@@ -1,7 +1,7 @@
 """Write one variant: pixels alone, no metadata of the source."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -29,8 +29,17 @@ def encode(image: Image.Image, variant: Variant, path: Path) -> None:
     image = bare(image)
     if variant.format == "jpeg":
         image = flattened(image)
-    with path.open("wb") as file:
+    with created(path) as file:
         image.save(file, PILLOW_NAMES[variant.format], **options(variant))
+
+
+def created(path: Path) -> BinaryIO:
+    """`path` as a new file, open for writing; what was there is removed, and no link is followed.
+
+    A job that is tried again finds what an earlier process left, which may have been hostile.
+    """
+    path.unlink(missing_ok=True)
+    return path.open("xb")
 
 
 def options(variant: Variant) -> dict[str, Any]:
@@ -44,10 +53,8 @@ def options(variant: Variant) -> dict[str, Any]:
 
 
 def bare(image: Image.Image) -> Image.Image:
-    """The same pixels with nothing that an encoder could copy from `info`: no profile, comment or text."""
-    if image.info:
-        image = image.copy()
-        image.info = {}
+    """`image` itself, rid of all that an encoder could copy from it: no profile, comment or text."""
+    image.info = {}
     return image
 
 

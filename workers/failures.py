@@ -43,6 +43,9 @@ def encoding_failure(error: Exception, name: str) -> JobError:
         return JobError("too-much-memory")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return JobError("no-space")
+    if isinstance(error, OSError) and error.errno is None:
+        # An encoder's own error code. It has sound pixels and a file that takes them: it lacked memory.
+        return JobError("too-much-memory")
     return JobError("worker-died", f"The variant {name} could not be made ({type(error).__name__}).")
 
 

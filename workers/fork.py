@@ -54,15 +54,18 @@ class Fork:
         return _death(status, usage)
 
 
-def start(job: Job, sandbox: Sandbox, layers: dict[str, str]) -> Fork:
-    """Fork a process that makes `job`, confined by exactly the `layers` that the rehearsal found."""
+def starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Job], Fork]:
+    """A function that forks a process for a job, confined by the very `layers` of the rehearsal."""
 
-    def work() -> Message:
-        if sandbox.confine(job) != layers:
-            raise JobError("worker-died", "The process for the image could not be confined.")
-        return make(job)
+    def start(job: Job) -> Fork:
+        def work() -> Message:
+            if sandbox.confine(job) != layers:
+                raise JobError("worker-died", "The process for the image could not be confined.")
+            return make(job)
 
-    return _forked(work, job.id)
+        return forked(work, job.id)
+
+    return start
 
 
 def rehearse(job: Job, sandbox: Sandbox) -> Fork:
@@ -73,10 +76,11 @@ def rehearse(job: Job, sandbox: Sandbox) -> Fork:
         canary.sing()
         return Ready(os.getpid(), layers)
 
-    return _forked(work, job.id)
+    return forked(work, job.id)
 
 
-def _forked(work: Callable[[], Message], job_id: str) -> Fork:
+def forked(work: Callable[[], Message], job_id: str) -> Fork:
+    """Fork a process that sends what `work` answers as its only message, or why it failed, and exits."""
     warm = os.getpid()
     reading, writing = os.pipe()
     pid = os.fork()

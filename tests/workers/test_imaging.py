@@ -1,6 +1,7 @@
 """Every kind of upload becomes its variants: right size, right format, right way up."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -103,6 +104,16 @@ def test_the_orientation_is_applied_once(making: Making, seen: Seen, format_: st
         assert image.width > image.height
         assert shows_the_picture(image, 24)
         assert image.getexif().get(0x0112) is None
+
+
+def test_a_link_in_the_folder_is_replaced_not_followed(making: Making, tmp_path: Path) -> None:
+    """An earlier, hostile try at the job cannot choose which file the next one writes."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"untouched")
+    (tmp_path / "made" / "it.jpg").symlink_to(precious)
+    _, files = making(samples.jpeg(), "it=32")
+    assert precious.read_bytes() == b"untouched"
+    assert not files["it"].is_symlink()
 
 
 def test_a_large_photo_is_decoded_at_a_reduced_scale(making: Making) -> None:
