@@ -6,7 +6,7 @@ const template = document.getElementById("photo");
 const DRAWABLE = /^image\/(jpeg|png|webp|gif|avif)$/;
 
 // The line of one photo in the list; touches the document only where something changed.
-export function card(photo, { remove, retry }) {
+export function card(photo, remove) {
   const item = template.content.firstElementChild.cloneNode(true);
   const part = (name) => item.querySelector(name);
   const image = part(".frame img");
@@ -16,11 +16,10 @@ export function card(photo, { remove, retry }) {
   part(".name").textContent = photo.name;
   part(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
   part(".srcset").setAttribute("aria-label", `Copy srcset of ${photo.name}`);
-  part(".retry").setAttribute("aria-label", `Try ${photo.name} again`);
   progress.setAttribute("aria-label", `Sending ${photo.name}`);
-  part(".remove").addEventListener("click", () => remove(photo));
-  part(".retry").addEventListener("click", () => retry(photo));
+  part(".remove").addEventListener("click", remove);
   copies(part(".srcset"), () => srcset(photo));
+  image.addEventListener("error", () => (image.hidden = true));
   if (photo.file && DRAWABLE.test(photo.file.type)) {
     blob = URL.createObjectURL(photo.file);
     picture(blob);
@@ -41,7 +40,8 @@ export function card(photo, { remove, retry }) {
     if (!link) return write(line, text);
     if (!line.firstElementChild) line.replaceChildren("", " ", Object.assign(document.createElement("a"), { textContent: "Why?" }));
     line.firstElementChild.setAttribute("href", link);
-    if (line.firstChild.data !== `${text}.`) line.firstChild.data = `${text}.`;
+    const sentence = text.endsWith(".") ? text : `${text}.`;
+    if (line.firstChild.data !== sentence) line.firstChild.data = sentence;
   }
 
   function draw() {
@@ -50,7 +50,6 @@ export function card(photo, { remove, retry }) {
     progress.hidden = photo.state !== "sending";
     if (!progress.hidden && photo.progress < 1) progress.value = photo.progress;
     else if (!progress.hidden) progress.removeAttribute("value");
-    part(".retry").hidden = !(photo.state === "failed" && photo.file);
     part(".srcset").hidden = photo.state !== "done";
     if (photo.refusal?.preview) picture(photo.refusal.preview);
     if (!photo.job?.variants) return;

@@ -34,16 +34,11 @@ export class Gallery {
   }
 
   #show(photo, before) {
-    const made = card(photo, { remove: (one) => this.#remove(one), retry: (one) => this.#retry(one) });
+    const made = card(photo, () => this.#remove(photo));
     this.#cards.set(photo, made);
     this.list.insertBefore(made.item, before);
     photo.addEventListener("change", () => this.#sum());
     this.#sum();
-  }
-
-  #retry(photo) {
-    photo.set({ state: "waiting", until: 0, tries: 0 });
-    this.sender.add(photo);
   }
 
   async #remove(photo) {

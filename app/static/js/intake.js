@@ -3,7 +3,6 @@
 export function openIntake(form, take) {
   const input = form.querySelector("input");
   input.multiple = true;
-  form.classList.add("ready");
   form.addEventListener("submit", (event) => event.preventDefault());
   input.addEventListener("change", () => {
     take([...input.files]);

@@ -53,7 +53,7 @@ function showWorkers(workers) {
     const item = turbines.children[place];
     if (item.className !== state) item.className = state;
     write(item.querySelector("b"), state);
-    write(item.querySelector("small"), `${jobs} done`);
+    write(item.querySelector("small"), jobs === 1 ? "1 job" : `${jobs} jobs`);
   });
   write(busy, String(workers.filter(({ state }) => state === "busy").length));
 }

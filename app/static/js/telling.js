@@ -22,7 +22,7 @@ export function tell(photo) {
     case "queued": return { text: queued(job) };
     case "processing": return { text: "A worker has it" };
     case "done": return { text: done(job) };
-    case "failed": return { text: [photo.problem?.title, photo.problem?.detail].filter(Boolean).join(". ").replace("..", "."), link: page(photo.problem?.type) };
+    case "failed": return { text: [photo.problem?.title, photo.problem?.detail].filter(Boolean).join(". "), link: page(photo.problem?.type) };
     case "cancelled": return { text: "Cancelled" };
     case "expired": return { text: "Expired: its time here is over" };
     default: return { text: "Looking it up" };
