@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from workers.failures import JobError
-from workers.formats import PILLOW_NAMES, SNIFF_BYTES, sniff
+from workers.formats import PILLOW_NAMES, SNIFF_BYTES, sniff, webp_size
+from workers.memory import predicted_bytes
 from workers.variants import fitted
 
 _ORIENTATION = 0x0112
@@ -47,34 +48,63 @@ class Opened:
         return (height, width) if self.sideways else (width, height)
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an image may be and take: pixels of all frames, bytes, for variants of up to `side` pixels."""
+
+    max_pixels: int
+    memory_bytes: int
+    side: int
+
+    def check(
+        self,
+        format_: str,
+        mode: str,
+        size: tuple[int, int],
+        frames: int = 1,
+        *,
+        scale: int = 1,
+        progressive: bool = False,
+    ) -> None:
+        """Raise JobError for an image that is out of these bounds, or has no pixels at all."""
+        width, height = size
+        if width < 1 or height < 1:
+            raise JobError("undecodable", "The image has no pixels.")
+        if width * height * frames > self.max_pixels:
+            times = f" x {frames} frames" if frames > 1 else ""
+            raise JobError(
+                "too-many-pixels",
+                f"The image has {width} x {height}{times} pixels, and only {self.max_pixels} are accepted.",
+            )
+        if predicted_bytes(format_, mode, size, scale=scale, progressive=progressive) > self.memory_bytes:
+            raise JobError("too-much-memory")
+
+
 @contextlib.contextmanager
-def opened(path: Path, max_pixels: int, *, animated: bool = False) -> Iterator[Opened]:
+def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Opened]:
     """Open `path` and read its header.
 
     Raises JobError: `undecodable` for what no allowed plugin takes, `too-many-pixels` when width x height
-    (x frames, where `animated` says that all will be decoded) is more than `max_pixels`.
+    (x frames, where `animated` says that all will be decoded) is out of bounds, `too-much-memory` when
+    decoding would be.
     """
     with path.open("rb") as file:
-        format_ = sniff(file.read(SNIFF_BYTES))
+        head = file.read(SNIFF_BYTES)
+    format_ = sniff(head)
     if format_ is None:
         raise JobError("undecodable", "The file is of no image format that is accepted here.")
-    # The size check below is ours: Pillow's own knows nothing of frames and only warns at first.
+    if format_ == "webp":
+        bounds.check(format_, "RGBA", webp_size(head) or (0, 0))
+    # The size check is ours: Pillow's own knows nothing of frames and only warns at first.
     Image.MAX_IMAGE_PIXELS = None
     try:
         image = Image.open(path, formats=[PILLOW_NAMES[format_]])
     except UnidentifiedImageError:
         raise JobError("undecodable", f"The file begins like {format_.upper()} but is broken.") from None
     with image:
-        width, height = image.size
         frames = _frames(image) if animated else 1
-        if width * height * frames > max_pixels:
-            times = f" x {frames} frames" if frames > 1 else ""
-            raise JobError(
-                "too-many-pixels",
-                f"The image has {width} x {height}{times} pixels, and at most {max_pixels} are accepted.",
-            )
-        if width < 1 or height < 1:
-            raise JobError("undecodable", "The image has no pixels.")
+        scale, progressive = _scale(image, bounds.side), "progressive" in image.info
+        bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
         orientation = 1 if format_ in _SELF_TURNING else _orientation(image)
         yield Opened(image, format_, orientation, frames)
 
@@ -92,6 +122,15 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     """`image` turned by its EXIF `orientation` (1 to 8; any other is upright already)."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def _scale(image: Image.Image, side: int) -> int:
+    """By how much a JPEG's decoder will shrink the image for variants of up to `side` pixels."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < 1:
+        return 1
+    width, height = fitted(*image.size, side)
+    possible = min(image.width // width, image.height // height)
+    return next(step for step in (8, 4, 2, 1) if possible >= step)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -54,6 +54,22 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
+def webp_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels that the WebP file starting with `head` claims, or None for a cut one.
+
+    Its decoder allocates whole pictures when it is opened, so this cannot be asked of it.
+    """
+    kind, body = head[12:16], head[20:30]
+    if len(body) < 10:
+        return None
+    if kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+
+
 def has_magic(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the wire contract)
     """Whether a file starting with `head` is of `format`, as `sniff` sees it."""
     return sniff(head) == format

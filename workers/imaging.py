@@ -6,10 +6,9 @@ from PIL import Image, ImageFile
 
 from workers.animation import make_animated
 from workers.colour import eight_bit, to_srgb
-from workers.decode import Opened, decode, opened, upright
+from workers.decode import Bounds, Opened, decode, opened, upright
 from workers.encode import encode, file_name, largest_side
 from workers.failures import decoding_failure, encoding_failure
-from workers.memory import check_memory
 from workers.messages import Done, Job, Made, Source
 from workers.variants import Variant, fitted, parse_variants
 
@@ -21,10 +20,10 @@ def make(job: Job) -> Done:
     folder = Path(job.folder)
     made: dict[str, tuple[int, int]] = {}
     try:
+        bounds = Bounds(job.max_pixels, job.memory_bytes, max(largest_side(each) for each in variants))
         moving = any(variant.animated for variant in variants)
-        with opened(Path(job.source), job.max_pixels, animated=moving) as source:
+        with opened(Path(job.source), bounds, animated=moving) as source:
             still = [each for each in variants if not (each.animated and source.frames > 1)]
-            check_memory(source, max(largest_side(each) for each in variants), job.memory_bytes)
             size, first = source.size, None
             if still:
                 size, first = _decoded(source, max(largest_side(each) for each in still))

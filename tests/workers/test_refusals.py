@@ -2,12 +2,14 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import samples
 from tests.workers.conftest import Making
 from workers.failures import JobError
+from workers.formats import webp_size
 
 _FILES = {
     "jpeg": samples.jpeg(200, 150),
@@ -57,6 +59,31 @@ def test_what_is_no_image_is_refused(making: Making, name: str) -> None:
 def test_a_bomb_is_refused_by_its_header(making: Making, data: bytes) -> None:
     """What claims more pixels than are allowed is not decoded to find out."""
     assert _reason(making, data) == "too-many-pixels"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"VP8X\x0a\0\0\0\0\0\0\0\xfe\x3f\0\xfe\x3f\0",
+        b"VP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f\0\0\0\0\0",
+        b"VP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a\xff\x3f\xff\x3f",
+    ],
+    ids=["extended", "lossless", "lossy"],
+)
+def test_a_webp_is_measured_before_its_decoder_is_asked(making: Making, head: bytes) -> None:
+    """That decoder takes gigabytes for what a header of thirty bytes claims, as soon as it is opened."""
+    assert _reason(making, b"RIFF\xff\0\0\0WEBP" + head) == "too-many-pixels"
+    assert (
+        _reason(making, b"RIFF\xff\0\0\0WEBP" + head, max_pixels=10**9, memory_bytes=10**9)
+        == "too-much-memory"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "RGBA"}, {"lossless": True}], ids=str)
+def test_the_size_of_a_webp_is_read_from_its_head(options: dict[str, Any]) -> None:
+    """As its decoder would read it."""
+    assert webp_size(samples.webp(301, 207, **options)) == (301, 207)
+    assert webp_size(samples.webp(301, 207, **options)[:24]) is None
 
 
 def test_the_bound_on_pixels_is_exact(making: Making) -> None:

@@ -1,0 +1,73 @@
+"""A program that confines itself as the process of a job does, then tries to get out.
+
+Prints one JSON object: the layers in force, and for each attempt the error it met, or "done".
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workers.messages import Job
+from workers.sandbox import Sandbox
+
+
+def attempts(job: Job, stranger: Path, parent: int) -> dict[str, Callable[[], Any]]:
+    """What a hostile image might have its process do, by name."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(name: str, *arguments: Any) -> None:
+        if getattr(libc, name)(*arguments) < 0:
+            raise OSError(ctypes.get_errno(), name)
+
+    return {
+        "read the upload": lambda: Path(job.source).read_bytes(),
+        "write a variant": lambda: (Path(job.folder) / "it.jpg").write_bytes(b"x"),
+        "start a thread": lambda: threading.Thread(target=lambda: None).start(),
+        "read another file": lambda: stranger.read_bytes(),
+        "read the settings": lambda: Path("/proc/self/environ").read_bytes(),
+        "list a directory": lambda: list(stranger.parent.iterdir()),
+        "write the upload": lambda: Path(job.source).write_bytes(b"x"),
+        "write elsewhere": lambda: (stranger.parent / "new").write_bytes(b"x"),
+        "remove a file": stranger.unlink,
+        "link a file": lambda: (Path(job.folder) / "link").symlink_to(stranger),
+        "change rights": lambda: Path(job.source).chmod(0o777),
+        "open a socket": lambda: socket.socket(socket.AF_INET),
+        "open a local socket": lambda: socket.socket(socket.AF_UNIX),
+        "make a pair of sockets": socket.socketpair,
+        "start a program": lambda: os.execv("/bin/true", ["true"]),  # noqa: S606 (is refused)
+        "fork": lambda: os.fork() or os._exit(0),
+        "signal its parent": lambda: os.kill(parent, signal.SIGUSR1),
+        "trace its parent": lambda: call("ptrace", 16, parent, 0, 0),
+        "outlive its parent": lambda: call("prctl", 1, 0, 0, 0, 0),
+        "enter a namespace": lambda: call("unshare", 0x10000000),
+        "open many files": lambda: [os.dup(0) for _ in range(100)],
+        "write a huge file": lambda: os.truncate(Path(job.folder) / "it.jpg", 2**40),
+        "take much memory": lambda: bytearray(2**31),
+    }
+
+
+def main() -> None:
+    """Confine, try everything, report."""
+    source, folder, stranger = sys.argv[1:]
+    job = Job("job-1", source, folder, ("it=32",), 10**6, 20.0, 2**28)
+    tries = attempts(job, Path(stranger), os.getppid())
+    layers = Sandbox.prepared().confine(job)
+    report = {}
+    for name, attempt in tries.items():
+        try:
+            attempt()
+            report[name] = "done"
+        except (OSError, MemoryError, RuntimeError) as error:
+            report[name] = type(error).__name__
+    sys.stdout.write(json.dumps({"layers": layers, "report": report}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The process of a job can read its upload, write its variants, and nothing more."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from tests.workers.process import prisoner
+from tests.workers.process.children import DEADLINE_S, Worker
+
+_ALLOWED = ("read the upload", "write a variant", "start a thread")
+_REFUSED = {
+    "rlimits": ("open many files", "write a huge file", "take much memory"),
+    "landlock": (
+        "read another file",
+        "read the settings",
+        "list a directory",
+        "write the upload",
+        "write elsewhere",
+        "remove a file",
+    ),
+    "seccomp": (
+        "link a file",
+        "change rights",
+        "open a socket",
+        "open a local socket",
+        "make a pair of sockets",
+        "start a program",
+        "fork",
+        "signal its parent",
+        "trace its parent",
+        "outlive its parent",
+        "enter a namespace",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a prisoner found in force, and what came of its attempts."""
+
+    layers: dict[str, str]
+    report: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def escape(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of a process that confined itself and tried to get out."""
+    home = tmp_path_factory.mktemp("job")
+    stranger = tmp_path_factory.mktemp("settings") / "secret"
+    folder = home / "made"
+    folder.mkdir()
+    for file in (home / "upload", stranger):
+        file.write_bytes(b"private")
+    command = [sys.executable, "-m", prisoner.__name__, str(home / "upload"), str(folder), str(stranger)]
+    run = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=True)
+    assert stranger.read_bytes() == (home / "upload").read_bytes() == b"private"
+    return Report(**json.loads(run.stdout))
+
+
+@pytest.mark.parametrize("attempt", _ALLOWED)
+def test_a_job_can_do_its_work(escape: Report, attempt: str) -> None:
+    """Confinement leaves what decoding and encoding need."""
+    assert escape.report[attempt] == "done"
+
+
+@pytest.mark.parametrize(
+    ("layer", "attempt"), [(layer, attempt) for layer, several in _REFUSED.items() for attempt in several]
+)
+def test_a_job_can_do_nothing_else(escape: Report, layer: str, attempt: str) -> None:
+    """Each attempt meets an error of the layer that is there for it."""
+    if escape.layers[layer].startswith("off"):
+        pytest.skip(f"{layer} is {escape.layers[layer]}")
+    assert escape.report[attempt] != "done"
+
+
+def test_every_attempt_is_judged(escape: Report) -> None:
+    """No attempt of the prisoner goes without an expectation."""
+    assert set(escape.report) == {
+        *_ALLOWED,
+        *(attempt for several in _REFUSED.values() for attempt in several),
+    }
+
+
+def test_a_child_says_what_is_in_force(escape: Report) -> None:
+    """The layers of a child are those that its forks found in force, each on or off with a reason."""
+    with Worker() as worker:
+        assert worker.ready.sandbox == escape.layers
+    assert set(escape.layers) == {"rlimits", "no_new_privs", "landlock", "seccomp"}
+    assert escape.layers["rlimits"] == escape.layers["no_new_privs"] == "on"
+    assert all(state.startswith(("on", "off: ", "abi ")) for state in escape.layers.values())
