@@ -26,13 +26,16 @@ def _parse(text: str) -> Address | None:
 
 
 def _forwarded_for(value: str) -> list[str]:
-    """The `for` nodes of a Forwarded header (RFC 7239), left to right; obscure ones are kept as they are."""
-    nodes = []
+    """The `for` nodes of a Forwarded header (RFC 7239), left to right; obscure ones are kept as they are.
+
+    An element without one is a hop that hides where it got the request from.
+    """
+    nodes: list[str] = []
     for element in value.split(","):
-        for pair in element.split(";"):
-            name, _, node = pair.partition("=")
-            if name.strip().lower() == "for":
-                nodes.append(node)
+        if not element.strip():
+            continue
+        pairs = [pair.partition("=") for pair in element.split(";")]
+        nodes += [node for name, _, node in pairs if name.strip().lower() == "for"] or [""]
     return nodes
 
 

@@ -64,12 +64,12 @@ class Limiter:
         shared = newcomer and not self._has_room(now)
         if before is None:
             before = self._shared if shared else 0
+        self._overflowing += shared
         after = self.meter.spend(before, now)
         if after is None:
             raise RateLimited(self.meter.quota(before, now))
         if shared:
             self._shared = after
-            self._overflowing += 1
         else:
             if not newcomer:
                 del table[client]  # put back at the end: the table stays in order of last spend
@@ -82,17 +82,23 @@ class Limiter:
         now = self._now()
         full_at = self._full_at.get(client)
         if full_at is None:
-            full_at = self._shared if len(self._full_at) >= self.capacity else 0
+            oldest = self._oldest() if len(self._full_at) >= self.capacity else None
+            full_at = 0 if oldest is None or self._is_full(oldest, now) else self._shared
         return self.meter.quota(full_at, now)
 
     def _has_room(self, now: int) -> bool:
-        now_ticks = now * self.meter.per_ns
         for _ in range(2):  # two for each newcomer: the table shrinks even while it is used
-            oldest = next(iter(self._full_at), None)
-            if oldest is None or self._full_at[oldest] > now_ticks:
+            oldest = self._oldest()
+            if oldest is None or not self._is_full(oldest, now):
                 break
             del self._full_at[oldest]
         return len(self._full_at) < self.capacity
+
+    def _oldest(self) -> str | None:
+        return next(iter(self._full_at), None)
+
+    def _is_full(self, client: str, now: int) -> bool:
+        return self._full_at[client] <= now * self.meter.per_ns
 
     def snapshot(self) -> LimiterSnapshot:
         """How full the table is now."""
