@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from app.address import ClientKey
 from app.bucket import NANOSECONDS, Quota, RateLimited
@@ -78,10 +79,10 @@ class Gate:
             self._guard_disk,
         )
 
-    def client(self, request: Request) -> str:
+    def client(self, scope: Scope) -> str:
         """The key of the client behind a request."""
-        peer = request.scope["client"]
-        return self._client_key(peer[0] if peer else None, request.scope["headers"])
+        peer = scope["client"]
+        return self._client_key(peer[0] if peer else None, scope["headers"])
 
     async def bouncer(self, request: Request) -> Arrival:
         """Guard 1, a FastAPI dependency: spends a token. Asking is what costs.
@@ -89,7 +90,7 @@ class Gate:
         Raises:
             RateLimited: the client's bucket is empty.
         """
-        client = self.client(request)
+        client = self.client(request.scope)
         grant = await self._engine.spend(client)
         request.state.quota = grant.quota
         if grant.delay_ns:

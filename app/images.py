@@ -306,7 +306,7 @@ def images_router(images: Images) -> APIRouter:
             seconds = min(wait, images.max_hold)
             headers["Preference-Applied"] = f"wait={seconds:.0f}"
             if live is not None:
-                with images.streams.hold(images.gate.client(request)):
+                with images.streams.hold(images.gate.client(request.scope)):
                     await images.streams.wait(live.ended, seconds, request.receive)
         return JSONResponse(images.document(job, live), headers=headers)
 
@@ -333,7 +333,7 @@ def images_router(images: Images) -> APIRouter:
                 yield event(job.status, job.document(), job.state_id)
 
             return EventStream(ended())
-        release = images.streams.take(images.gate.client(request))
+        release = images.streams.take(images.gate.client(request.scope))
         return EventStream(images.follow(live), release)
 
     @router.get(

@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.bucket import Quota, RateLimited
 from app.metrics import Histograms
 
 _SECURITY = [
@@ -37,6 +40,35 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, sending)
+
+
+class EarlyRefusal:
+    """Turns away, before FastAPI is entered, an upload whose client is known to have no token.
+
+    A flood is the moment when a refusal must cost nothing. It asks the limiter that the bouncer asks and
+    answers as the bouncer would; the bouncer remains the guard that takes tokens.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str,
+        quota_of: Callable[[Scope], Quota],
+        refuse: Callable[[RateLimited], Response],
+    ) -> None:
+        """Watches POST `path`; `refuse` renders and counts."""
+        self._app = app
+        self._path = path
+        self._quota_of = quota_of
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == self._path and scope["method"] == "POST":
+            quota = self._quota_of(scope)
+            if quota.remaining == 0:
+                await self._refuse(RateLimited(quota))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class HeadAsGet:

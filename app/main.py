@@ -17,7 +17,7 @@ from app.engine import Engine
 from app.gate import Gate
 from app.images import Images, images_router
 from app.intake import Intake
-from app.layers import HeadAsGet, SecurityHeaders, Timing
+from app.layers import EarlyRefusal, HeadAsGet, SecurityHeaders, Timing
 from app.limiter import Limiter
 from app.live import Live
 from app.local import LocalEngine
@@ -122,8 +122,14 @@ def create_app(settings: Settings) -> FastAPI:
         status_router(status, gate, Feed(status.stats, streams), Metrics(histograms, status.stats))
     )
     app.include_router(pages_router(settings))
-    install(app, refusals, lambda request: engine.quota(gate.client(request)))
+    install(app, refusals, lambda request: engine.quota(gate.client(request.scope)))
     _complete_openapi(app)
+    app.add_middleware(
+        EarlyRefusal,
+        path="/v1/images",
+        quota_of=lambda scope: engine.quota(gate.client(scope)),
+        refuse=lambda error: refusals.answer(error, None, "POST"),
+    )
     app.add_middleware(SecurityHeaders)
     if settings.cors_origins:
         app.add_middleware(

@@ -16,6 +16,8 @@ from starlette.responses import Response
 from app.bucket import Quota
 from app.fields import ConcurrencyPolicy, ratelimit_fields
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 
@@ -318,7 +320,7 @@ def render(problem: Problem) -> Response:
     headers.update(problem.headers)
     document.update(problem.members)
     return Response(
-        json.dumps(document, separators=(",", ":")),
+        _encode(document),
         status_code=kind.status,
         headers=headers,
         media_type="application/problem+json",

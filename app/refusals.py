@@ -119,8 +119,14 @@ class Refusals:
         guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams")
         self._counts: Counter[str] = Counter(dict.fromkeys([*guards, *map(str, _BODY_STATUSES)], 0))
 
-    def count(self, problem: Problem, method: str) -> None:
-        """Count one problem that is about to be sent."""
+    def answer(self, error: Exception, quota: Quota | None, method: str) -> Response:
+        """The problem that an exception of `ROWS` becomes, counted."""
+        row = next(ROWS[kind] for kind in type(error).__mro__ if kind in ROWS)
+        problem = row(error, quota)
+        self._count(problem, method)
+        return render(problem)
+
+    def _count(self, problem: Problem, method: str) -> None:
         if problem.kind.guard is not None:
             self._counts[problem.kind.guard] += 1
         elif method == "POST" and problem.kind.status in _BODY_STATUSES:
@@ -138,13 +144,10 @@ def install(app: FastAPI, refusals: Refusals, quota_of: Callable[[Request], Quot
     """
 
     async def answer(request: Request, error: Exception) -> Response:
-        row = next(ROWS[kind] for kind in type(error).__mro__ if kind in ROWS)
         quota = getattr(request.state, "quota", None)
         if quota is None and isinstance(error, StreamsFull | NotServing):
             quota = quota_of(request)
-        problem = row(error, quota)
-        refusals.count(problem, request.method)
-        return render(problem)
+        return refusals.answer(error, quota, request.method)
 
     async def gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
         return Response(status_code=499)  # nobody is there to read it

@@ -87,7 +87,7 @@ def status_router(status: Status, gate: Gate, feed: Feed, metrics: Metrics) -> A
     @router.get("/v1/quota", responses={200: {"model": QuotaDocument}})
     async def quota(request: Request) -> Response:
         """The caller's own bucket, read without spending."""
-        left = status.engine.quota(gate.client(request))
+        left = status.engine.quota(gate.client(request.scope))
         document = {"policy": "ip", **asdict(left)}
         return JSONResponse(document, headers={"Cache-Control": "no-store", **dict(ratelimit_fields(left))})
 
@@ -108,7 +108,7 @@ def status_router(status: Status, gate: Gate, feed: Feed, metrics: Metrics) -> A
     )
     async def stream(request: Request) -> Response:
         """The snapshot once a second, as server-sent events named `stats`."""
-        return feed.stream(gate.client(request))
+        return feed.stream(gate.client(request.scope))
 
     @router.get("/healthz", responses={200: {"description": "Alive, whatever the load."}})
     async def healthz() -> Response:
