@@ -25,6 +25,8 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)
 # These two apply the orientation themselves while they decode.
 _SELF_TURNING = ("tiff", "heic")
+# The pictures of the others are no frames: pages, albums, and the second picture of a telephone's JPEG.
+_ANIMATED = ("gif", "png", "webp", "avif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,12 @@ def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Op
     except UnidentifiedImageError:
         raise JobError("undecodable", f"The file begins like {format_.upper()} but is broken.") from None
     with image:
-        frames = _frames(image) if animated else 1
+        frames = _frames(image) if animated and format_ in _ANIMATED else 1
         scale, progressive = _scale(image, bounds.side), "progressive" in image.info
         bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
+        if format_ == "png":
+            # Its orientation may follow its pixels; a failure to read these must not pass for one of that.
+            image.load()
         orientation = 1 if format_ in _SELF_TURNING else _orientation(image)
         yield Opened(image, format_, orientation, frames)
 
@@ -115,7 +120,8 @@ def decode(source: Opened, side: int) -> Image.Image:
         # Asked for the box of the variant itself: a square would keep the decoder from scaling by as much.
         source.image.draft(None, fitted(*source.image.size, side))
     source.image.load()
-    return source.image
+    # The file's own image changes as its frames are gone through.
+    return source.image.copy() if source.frames > 1 else source.image
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -32,6 +32,7 @@ class Fork:
     pid: int
     results: int
     _buffer: FrameBuffer = field(default_factory=FrameBuffer)
+    _death: Death | None = None
 
     def read(self) -> tuple[bool, Message | None]:
         """Take what the fork has said: whether it has finished speaking, and its one message once whole.
@@ -46,12 +47,14 @@ class Fork:
         return False, None
 
     def end(self) -> Death:
-        """Kill the fork, if it still runs, and reap it."""
-        os.close(self.results)
-        # It cannot have been reaped, so its number is still its own.
-        os.kill(self.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(self.pid, 0)
-        return _death(status, usage)
+        """Kill the fork, if it still runs, and reap it; again and again is once."""
+        if self._death is None:
+            os.close(self.results)
+            # It has not been reaped, so its number is still its own.
+            os.kill(self.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(self.pid, 0)
+            self._death = _death(status, usage)
+        return self._death
 
 
 def starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Job], Fork]:

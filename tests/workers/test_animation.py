@@ -1,5 +1,7 @@
 """Animations stay animations where that is asked for, and are their first frame elsewhere."""
 
+from io import BytesIO
+
 import pytest
 from PIL import Image
 
@@ -31,6 +33,27 @@ def test_every_frame_is_kept_where_asked_for(making: Making, name: str) -> None:
             image.seek(frames - 1)
             image.load()
             assert frames == 1 or image.info["duration"] == 80
+
+
+@pytest.mark.parametrize("name", sorted(_UPLOADS))
+def test_a_still_beside_an_animation_is_the_first_frame(making: Making, name: str) -> None:
+    """Going through the frames does not change what was taken from the first."""
+    _, files = making(_UPLOADS[name], "still=60@png", "moving=60@webp+anim")
+    with Image.open(files["still"]) as image:
+        assert shows_the_picture(image)
+
+
+@pytest.mark.parametrize("format_", ["MPO", "TIFF"])
+def test_several_pictures_are_no_animation(making: Making, format_: str) -> None:
+    """A telephone's JPEG with a second picture and a document of pages are their first picture."""
+    file = BytesIO()
+    pages = [samples.picture(60, 40), samples.picture(60, 40).rotate(180)]
+    pages[0].save(file, format_, save_all=True, append_images=pages[1:])
+    done, files = making(file.getvalue(), "it=30@webp+anim")
+    assert done.source.format == {"MPO": "jpeg", "TIFF": "tiff"}[format_]
+    with Image.open(files["it"]) as image:
+        assert getattr(image, "n_frames", 1) == 1
+        assert shows_the_picture(image, 24)
 
 
 def test_an_animation_plays_as_often_as_it_did(making: Making) -> None:
