@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.linger import Linger
@@ -55,6 +55,9 @@ class Protocol(HttpToolsProtocol):
         self._lingering = False
         self._unasked = False
         """Whether the answer went out before the client was told to go on with its body."""
+        self._running: RequestResponseCycle | None = None
+        self._owed: tuple[str, str] | None = None
+        """A refusal that waits for the answers to the requests before it."""
 
     # --- deadlines -------------------------------------------------------------------------------------
 
@@ -88,7 +91,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering or self.parser is None:
+        if self._lingering or self._owed is not None or self.parser is None:
             return
         self._unset_keepalive_if_required()
         if self._in_head:
@@ -113,6 +116,17 @@ class Protocol(HttpToolsProtocol):
         """Answer what is not, or not yet, a request, and close."""
         if self._lingering or self.transport.is_closing():
             return
+        running = self._running
+        if running is not None and not running.response_complete:
+            if not running.more_body:
+                self._owed = slug, detail
+                return
+            # The body of this very request is what makes no sense: for the application its client is gone.
+            running.disconnected = True
+            running.message_event.set()
+            if running.response_started:
+                self.transport.close()
+                return
         response = render(Problem(KINDS[slug], detail))
         lines = [STATUS_LINE[response.status_code]]
         for name, value in [*self.server_state.default_headers, *response.raw_headers]:
@@ -133,6 +147,10 @@ class Protocol(HttpToolsProtocol):
             self._hand_to_linger()
         else:
             self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     # --- the parser's callbacks ------------------------------------------------------------------------
 
@@ -198,6 +216,13 @@ class Protocol(HttpToolsProtocol):
         if self._lingering:
             self.server_state.total_requests += 1
             return
+        if self._owed is not None and self.pipeline and self.pipeline[-1][0].more_body:
+            self.pipeline.clear()  # the body of the next request is what makes no sense
+        last = not self.pipeline
         super().on_response_complete()
-        if not self.transport.is_closing() and not self.pipeline:
+        if self.transport.is_closing() or not last:
+            return
+        if self._owed is not None:
+            self._refuse(*self._owed)
+        else:
             self._arm(IDLE_TIMEOUT, self._close)

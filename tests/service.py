@@ -1,0 +1,368 @@
+"""A real `spillway serve` for the tests: started on a free port in a folder of its own, and ended again."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests import samples
+
+COMMAND = str(Path(sys.executable).with_name("spillway"))
+PATIENCE = 20.0
+"""Seconds after which what a test waits for is not going to happen."""
+
+SMALL = samples.jpeg(64, 48)
+"""A photo that costs next to nothing."""
+
+_numbers = itertools.count(2)
+
+
+def fresh_address() -> str:
+    """A loopback address that no test has used: a client, and so a bucket, of its own."""
+    number = next(_numbers)
+    return f"127.{1 + number // 62_500 % 250}.{number // 250 % 250}.{1 + number % 250}"
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This process's environment, with `settings` (lower-case names) for the service's only variables."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")}
+    return inherited | {f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def run(*arguments: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run the `spillway` command to its end, in `folder`."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        cwd=folder,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Ask again and again until `condition` answers something true; that. Fails when it never does."""
+    end = time.monotonic() + patience
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(0.01)
+    return answer
+
+
+def children(pid: int) -> list[int]:
+    """Processes whose parent is `pid`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(entry.name))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer as it came over the wire; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class Connection:
+    """A raw client: bytes go out and come in exactly as the test says."""
+
+    def __init__(self, host: str, port: int, address: str | None = None) -> None:
+        self.socket = socket.create_connection(
+            (host, port), timeout=PATIENCE, source_address=None if address is None else (address, 0)
+        )
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Write all of it."""
+        self.socket.sendall(data)
+
+    def head(self, line: str, *fields: str) -> None:
+        """Write a request head with a Host."""
+        self.send("\r\n".join([f"{line} HTTP/1.1", "Host: spillway.test", *fields, "", ""]).encode())
+
+    def answer(self, *, body: bool = True) -> Answer:
+        """Read one answer; `body=False` after a HEAD. Interim answers (1xx) are answers too."""
+        while b"\r\n\r\n" not in self._buffer:
+            assert self._more(), f"closed before an answer; came so far: {self._buffer!r}"
+        head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
+        first, *lines = head.decode("latin-1").split("\r\n")
+        status = int(first.split(" ")[1])
+        pairs = [line.split(":", 1) for line in lines]
+        names = [name.lower() for name, _ in pairs]
+        assert len(set(names) - {"vary"}) == len([n for n in names if n != "vary"]), f"a field twice: {names}"
+        headers = {name.lower(): value.strip() for name, value in pairs}
+        if not body or status in (204, 304) or status < 200:
+            return Answer(status, headers, b"")
+        if headers.get("transfer-encoding") == "chunked":
+            return Answer(status, headers, self._chunks())
+        return Answer(status, headers, self._take(int(headers["content-length"])))
+
+    def interim(self) -> int:
+        """Read a whole interim answer; its status."""
+        return self.answer().status
+
+    def is_silent(self, seconds: float = 0.3) -> bool:
+        """Whether nothing comes for so long, and nothing is left."""
+        return not self._buffer and not select.select([self.socket], [], [], seconds)[0]
+
+    def ends(self) -> bool:
+        """Whether the server closes with nothing more to say (True), or says more."""
+        while self._more():
+            pass
+        return not self._buffer
+
+    def lines(self) -> Iterator[str]:
+        """The lines of what comes, as it comes, until the server closes."""
+        while True:
+            while b"\n" not in self._buffer:
+                if not self._more():
+                    return
+            line, self._buffer = self._buffer.split(b"\n", 1)
+            yield line.decode()
+
+    def _more(self) -> bool:
+        data = self.socket.recv(65_536)
+        self._buffer += data
+        return bool(data)
+
+    def _take(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            assert self._more(), "closed in the middle of a body"
+        body, self._buffer = self._buffer[:length], self._buffer[length:]
+        return body
+
+    def _line(self) -> bytes:
+        while b"\r\n" not in self._buffer:
+            assert self._more(), "closed in the middle of a body"
+        line, self._buffer = self._buffer.split(b"\r\n", 1)
+        return line
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self._line(), 16):
+            body += self._take(size)
+            self._line()
+        self._line()
+        return body
+
+
+class Service:
+    """A running service, and the ways to reach, look at and end it."""
+
+    def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
+        """Start it in `folder` and return once it says that it is ready."""
+        self.folder = folder
+        self.store = folder / "data"
+        self._arguments = arguments
+        self._settings = settings
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again, on the same store)."""
+        self._stderr = self.folder / "stderr"
+        settings = {"port": 0, "workers": 1, "job_timeout": 60, **self._settings}
+        with self._stderr.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [COMMAND, "serve", *self._arguments],
+                cwd=self.folder,
+                env=environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+        self.pid = self.process.pid
+        try:
+            self.ready_line = self._first_line()
+            address = re.search(r"http://(\[[0-9a-f:]+\]|[0-9.]+):([0-9]+)", self.ready_line)
+            assert address is not None, f"no address in {self.ready_line!r}"
+        except BaseException:
+            self.kill()
+            raise
+        self.host, self.port = address[1].strip("[]"), int(address[2])
+        self.url = address[0]
+
+    def _first_line(self) -> str:
+        assert self.process.stdout is not None
+        came, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline().decode() if came else ""
+        assert line, f"no ready line; standard error says: {self.errors()}"
+        return line
+
+    def errors(self) -> str:
+        """What it has written to standard error."""
+        return self._stderr.read_text()
+
+    # --- ending it -------------------------------------------------------------------------------------
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Its exit status, once it has ended; fails when it does not, or when it left a traceback."""
+        try:
+            status = self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"it did not end; standard error says: {self.errors()}") from None
+        self._close()
+        assert "Traceback" not in self.errors(), self.errors()
+        return status
+
+    def stop(self) -> int:
+        """End it by SIGTERM; its exit status."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """Give it no time at all."""
+        self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    # --- reaching it -----------------------------------------------------------------------------------
+
+    def client(self, address: str | None = None) -> httpx.Client:
+        """An HTTP client at an address of its own, unless told which."""
+        transport = httpx.HTTPTransport(local_address=address or fresh_address())
+        return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE)
+
+    def connect(self, address: str | None = None) -> Connection:
+        """A raw connection from an address of its own, unless told which."""
+        return Connection(self.host, self.port, address or fresh_address())
+
+    def upload(self, data: bytes = SMALL, *, address: str | None = None, **headers: str) -> httpx.Response:
+        """Upload an image as the raw body, from an address of its own unless told which."""
+        with self.client(address) as client:
+            fields = {"content-type": "image/jpeg", **headers}
+            return client.post("/v1/images", content=data, headers=fields)
+
+    # --- looking at it ---------------------------------------------------------------------------------
+
+    def stats(self) -> Any:
+        """The snapshot of /v1/stats."""
+        with self.client() as client:
+            return client.get("/v1/stats").json()
+
+    def settled(self) -> Any:
+        """Wait until no upload comes in, no job waits and no worker is busy; the snapshot then."""
+
+        def quiet() -> Any:
+            stats = self.stats()
+            backlog, workers = stats["backlog"], stats["workers"]
+            idle = all(worker["state"] == "idle" for worker in workers)
+            return idle and not backlog["receiving"] and not backlog["waiting"] and stats
+
+        return until(quiet, "the service to settle")
+
+    def status_of(self, job_id: str) -> str:
+        """The status of a job."""
+        with self.client() as client:
+            return str(client.get(f"/v1/images/{job_id}").json()["status"])
+
+    def ended(self, job_id: str) -> Any:
+        """The document of a job, once it is done or failed."""
+        with self.client() as client:
+            document = client.get(f"/v1/images/{job_id}", headers={"prefer": f"wait={PATIENCE:.0f}"}).json()
+        assert document["status"] in ("done", "failed"), document
+        return document
+
+    def stored(self) -> set[str]:
+        """Every file of uploads and images in the store, from its root."""
+        found = set()
+        for part in ("spool", "work", "images"):
+            for path in (self.store / part).rglob("*"):
+                with contextlib.suppress(OSError):
+                    if path.is_file():
+                        found.add(str(path.relative_to(self.store)))
+        return found
+
+    # --- its workers -----------------------------------------------------------------------------------
+
+    def workers(self) -> list[int]:
+        """Process ids of the warm children."""
+        return [pid for pid in children(self.pid) if is_running(pid)]
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[list[httpx.Response]]:
+        """Stop the workers, each with one small job in hand, so that whatever comes next stays queued.
+
+        Gives the answers to those uploads. At the end the workers go on.
+        """
+        self.settled()
+        pids = self.workers()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            held = [self.upload() for _ in pids]
+            assert [answer.status_code for answer in held] == [202] * len(pids)
+            until(lambda: all(w["state"] == "busy" for w in self.stats()["workers"]), "busy workers")
+            yield held
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *arguments: str, **settings: object) -> Iterator[Service]:
+    """A service for the length of a block; ended with SIGTERM and status 0, or else the test fails."""
+    service = Service(folder, *arguments, **settings)
+    try:
+        yield service
+    except BaseException:
+        service.kill()
+        raise
+    if service.process.poll() is None:
+        assert service.stop() == 0
