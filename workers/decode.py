@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from workers.failures import JobError
-from workers.formats import PILLOW_NAMES, SNIFF_BYTES, sniff, webp_size
+from workers.formats import PILLOW_NAMES, SNIFF_BYTES, jpeg_depth, sniff, webp_size
 from workers.memory import predicted_bytes
 from workers.variants import fitted
 
@@ -22,6 +22,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_JPEG_HEADERS = 1024 * 1024
 _SIDEWAYS = (5, 6, 7, 8)
 # These two apply the orientation themselves while they decode.
 _SELF_TURNING = ("tiff", "heic")
@@ -102,7 +103,7 @@ def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Op
     try:
         image = Image.open(path, formats=[PILLOW_NAMES[format_]])
     except UnidentifiedImageError:
-        raise JobError("undecodable", f"The file begins like {format_.upper()} but is broken.") from None
+        raise JobError("undecodable", _complaint(path, format_)) from None
     with image:
         frames = _frames(image) if animated and format_ in _ANIMATED else 1
         scale, progressive = _scale(image, bounds.side), "progressive" in image.info
@@ -128,6 +129,16 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     """`image` turned by its EXIF `orientation` (1 to 8; any other is upright already)."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def _complaint(path: Path, format_: str) -> str:
+    """Why the plugin did not take the file, as far as can be told."""
+    if format_ == "jpeg":
+        with path.open("rb") as file:
+            depth = jpeg_depth(file.read(_JPEG_HEADERS))
+        if depth not in (None, 8):
+            return f"The JPEG has {depth} bits a channel, and only those with 8 can be decoded."
+    return f"The file begins like {format_.upper()} but is broken."
 
 
 def _scale(image: Image.Image, side: int) -> int:

@@ -22,6 +22,8 @@ PILLOW_NAMES = {
 """The allow-list: Pillow's name of each format that is opened."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+# Of the markers that could begin a frame: Huffman tables, a reserved one, arithmetic conditioning.
+_NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _CONTAINER_BRANDS = {b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -68,6 +70,20 @@ def webp_size(head: bytes) -> tuple[int, int] | None:
         bits = int.from_bytes(body[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+
+
+def jpeg_depth(data: bytes) -> int | None:
+    """Bits a channel of the JPEG file starting with `data`, or None where the header is not in there."""
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS:
+            return data[at + 4]
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def has_magic(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the wire contract)

@@ -9,7 +9,7 @@ import pytest
 from tests import samples
 from tests.workers.conftest import Making
 from workers.failures import JobError
-from workers.formats import webp_size
+from workers.formats import jpeg_depth, webp_size
 
 _FILES = {
     "jpeg": samples.jpeg(200, 150),
@@ -53,6 +53,18 @@ def test_a_truncated_file_is_taken_where_that_is_asked_for(making: Making) -> No
 def test_what_is_no_image_is_refused(making: Making, name: str) -> None:
     """Only files of the formats on the list are opened at all."""
     assert _reason(making, samples.pretenders()[name]) == "undecodable"
+
+
+def test_a_jpeg_of_twelve_bits_is_refused_by_name(making: Making) -> None:
+    """Medical pictures and some scans are such, and people want to know."""
+    deep = bytearray(samples.jpeg())
+    header = deep.index(b"\xff\xc0")
+    assert jpeg_depth(bytes(deep)) == 8
+    deep[header + 4] = 12
+    assert jpeg_depth(bytes(deep)) == 12
+    with pytest.raises(JobError, match="12 bits a channel"):
+        making(bytes(deep))
+    assert jpeg_depth(bytes(deep[:header])) is None
 
 
 @pytest.mark.parametrize("data", [samples.bomb_png(), samples.bomb_gif()], ids=["png", "gif"])

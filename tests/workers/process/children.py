@@ -17,9 +17,11 @@ DEADLINE_S = 20.0
 class Worker:
     """A running child: `python -m workers`, or another program that behaves as one."""
 
-    def __init__(self, *program: str) -> None:
+    def __init__(self, *program: str, **environment: str) -> None:
         command = [sys.executable, *(program or ("-m", "workers")), str(os.getpid())]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environment}
+        )
         self._buffer = FrameBuffer()
         self._heard: deque[Message] = deque()
         self.ready = self.hear()

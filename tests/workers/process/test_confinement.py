@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from tests import samples
 from tests.workers.process import prisoner
-from tests.workers.process.children import DEADLINE_S, Worker
+from tests.workers.process.children import DEADLINE_S, Worker, job
+from workers.messages import Done
 
 _ALLOWED = ("read the upload", "write a variant", "start a thread")
 _REFUSED = {
@@ -82,6 +85,14 @@ def test_every_attempt_is_judged(escape: Report) -> None:
         *_ALLOWED,
         *(attempt for several in _REFUSED.values() for attempt in several),
     }
+
+
+def test_a_child_without_libseccomp_says_so_and_works(tmp_path: Path) -> None:
+    """A layer that a machine lacks is named with its reason, and jobs are done all the same."""
+    (tmp_path / "pyseccomp.py").write_text("raise RuntimeError('Unable to find libseccomp')")
+    with Worker(PYTHONPATH=str(tmp_path)) as worker:
+        assert worker.ready.sandbox["seccomp"] == "off: Unable to find libseccomp"
+        assert isinstance(worker.do(job(tmp_path, samples.jpeg())), Done)
 
 
 def test_a_child_says_what_is_in_force(escape: Report) -> None:

@@ -1,0 +1,52 @@
+"""What an exception means depends on who raised it: the decoder of a stranger's file, or our encoder."""
+
+import errno
+import os
+
+import pytest
+
+from workers.failures import DETAILS, JobError, decoding_failure, encoding_failure
+from workers.messages import REASONS
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("anything"), "undecodable"),
+        (OSError("broken data stream when reading image file"), "undecodable"),
+        (RecursionError(), "undecodable"),
+        (MemoryError(), "too-much-memory"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "too-much-memory"),
+        (ValueError("Memory allocation error: std::bad_alloc"), "too-much-memory"),
+        (JobError("too-many-pixels"), "too-many-pixels"),
+    ],
+    ids=str,
+)
+def test_a_decoder_may_raise_anything(error: Exception, reason: str) -> None:
+    """All of it is the file's fault, except a lack of memory."""
+    assert decoding_failure(error).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "full"), "no-space"),
+        (OSError(errno.EDQUOT, "over quota"), "no-space"),
+        (OSError(errno.EFBIG, "past the limit"), "no-space"),
+        (OSError("encoder error -2 when writing image file"), "too-much-memory"),
+        (MemoryError(), "too-much-memory"),
+        (PermissionError(errno.EACCES, "no"), "worker-died"),
+        (ValueError("a bug of ours"), "worker-died"),
+        (JobError("undecodable"), "undecodable"),
+    ],
+    ids=str,
+)
+def test_an_encoder_has_sound_pixels(error: Exception, reason: str) -> None:
+    """So its failure is a lack of room, of memory, or ours; never the file's."""
+    assert encoding_failure(error, "large").reason == reason
+
+
+def test_every_reason_has_its_sentence() -> None:
+    """For people, on one line."""
+    assert set(DETAILS) == set(REASONS)
+    assert all(detail.endswith(".") and detail.isprintable() for detail in DETAILS.values())
