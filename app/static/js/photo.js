@@ -19,6 +19,8 @@ export class Photo extends EventTarget {
   }
 
   follow(job) {
+    // An answer that an event overtook on the way must not undo the end.
+    if (ended.has(this.state) && !ended.has(job.status)) return;
     this.set({ job, state: job.status, problem: job.problem });
   }
 
