@@ -1,12 +1,9 @@
 """The confinement of a job: limits, no new privileges, Landlock and seccomp, each where the kernel has it."""
 
 import math
-import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from workers import landlock, process, syscalls
 from workers.messages import Job
@@ -22,18 +19,16 @@ _FOLDER_RIGHTS = landlock.WRITE_FILE | landlock.MAKE_REG | landlock.TRUNCATE | l
 class Sandbox:
     """What confining needs, loaded once by the warm child; its forks confine themselves with it."""
 
-    library: ModuleType | None
-    filter: Any
+    program: bytes
     seccomp_off: str
 
     @classmethod
     def prepared(cls) -> "Sandbox":
         """Load what confining needs: a confined process can load nothing."""
         try:
-            library = syscalls.load_library()
-            return cls(library, syscalls.refusal(library), "")
+            return cls(syscalls.compiled(syscalls.load_library()), "")
         except (ImportError, OSError) as error:
-            return cls(None, None, _off(error))
+            return cls(b"", _off(error))
 
     def confine(self, job: Job) -> dict[str, str]:
         """Take from this process all that `job` does not need, for good; answers what is in force, by layer.
@@ -49,10 +44,10 @@ class Sandbox:
         return layers
 
     def _filtered(self) -> str:
-        if self.library is None:
+        if not self.program:
             return self.seccomp_off
         try:
-            syscalls.load(self.library, self.filter, os.getpid())
+            syscalls.enforce(self.program)
         except OSError as error:
             return _off(error)
         return "on"

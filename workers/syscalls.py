@@ -1,6 +1,8 @@
 """The system calls that a job's process gives up, through libseccomp where it is installed."""
 
+import ctypes
 import errno
+import os
 from types import ModuleType
 from typing import Any
 
@@ -8,7 +10,7 @@ _REFUSED = """
     socket socketpair connect bind listen accept accept4 sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg
     execve execveat fork vfork
     ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp
-    kill tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd
+    kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_send_signal pidfd_getfd
     setrlimit setpriority sched_setscheduler sched_setattr ioprio_set
     setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset setpgid setsid
     unshare setns mount umount umount2 move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
@@ -30,6 +32,16 @@ _REFUSED = """
 _CLONE_THREAD = 0x00010000
 _TIOCSTI = 0x5412
 _PR_SET_PDEATHSIG = 1
+_PR_SET_SECCOMP = 22
+_MODE_FILTER = 2
+_INT = 0xFFFFFFFF
+_INSTRUCTION_BYTES = 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
 def load_library() -> ModuleType:
@@ -42,8 +54,8 @@ def load_library() -> ModuleType:
     return module
 
 
-def refusal(library: ModuleType) -> Any:
-    """The filter, ready to be given its last rule and loaded; built once and inherited by each fork.
+def compiled(library: ModuleType) -> bytes:
+    """The filter as the kernel takes it, compiled once for all forks: compiling costs more than a small job.
 
     A deny list: what a codec or allocator calls differs between C libraries and processors, and files,
     the most of what is worth having, are Landlock's matter. Refused calls fail with EPERM.
@@ -58,16 +70,26 @@ def refusal(library: ModuleType) -> Any:
     _add(library, filter_, library.ERRNO(errno.ENOSYS), "clone3")
     # Its own limits may be read, nobody's be set; and its death with its parent stays as it is.
     _add(library, filter_, refuse, "prlimit64", library.Arg(2, library.NE, 0))
-    _add(library, filter_, refuse, "prctl", library.Arg(0, library.MASKED_EQ, 0xFFFFFFFF, _PR_SET_PDEATHSIG))
+    _add(library, filter_, refuse, "prctl", library.Arg(0, library.MASKED_EQ, _INT, _PR_SET_PDEATHSIG))
     # Its command is 32 bits to the kernel, so the upper half must not hide it.
-    _add(library, filter_, refuse, "ioctl", library.Arg(1, library.MASKED_EQ, 0xFFFFFFFF, _TIOCSTI))
-    return filter_
+    _add(library, filter_, refuse, "ioctl", library.Arg(1, library.MASKED_EQ, _INT, _TIOCSTI))
+    reading, writing = os.pipe()  # holds more than the few kilobytes that a filter has
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
+        filter_.export_bpf(sink)
+        sink.close()
+        return source.read()
 
 
-def load(library: ModuleType, filter_: Any, pid: int) -> None:
-    """Put the filter in force for this process, `pid`, which may still signal itself (abort does)."""
-    filter_.add_rule(library.ERRNO(errno.EPERM), "tgkill", library.Arg(0, library.NE, pid))
-    filter_.load()
+def enforce(program: bytes) -> None:
+    """Put a compiled filter in force for this process, for good; raises OSError.
+
+    The process must have set no_new_privs.
+    """
+    instructions = ctypes.create_string_buffer(program, len(program))
+    handed = _Program(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(instructions))
+    if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.byref(handed), 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def _add(library: ModuleType, filter_: Any, action: int, name: str, *conditions: Any) -> None:

@@ -24,8 +24,13 @@ class Worker:
         )
         self._buffer = FrameBuffer()
         self._heard: deque[Message] = deque()
-        self.ready = self.hear()
-        assert isinstance(self.ready, Ready)
+        try:
+            ready = self.hear()
+            assert isinstance(ready, Ready)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.ready = ready
 
     def __enter__(self) -> "Worker":
         return self

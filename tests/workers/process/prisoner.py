@@ -44,6 +44,7 @@ def attempts(job: Job, stranger: Path, parent: int) -> dict[str, Callable[[], An
         "start a program": lambda: os.execv("/bin/true", ["true"]),  # noqa: S606 (is refused)
         "fork": lambda: os.fork() or os._exit(0),
         "signal its parent": lambda: os.kill(parent, signal.SIGUSR1),
+        "signal its parent's thread": lambda: call("tgkill", parent, parent, 10),
         "trace its parent": lambda: call("ptrace", 16, parent, 0, 0),
         "outlive its parent": lambda: call("prctl", 1, 0, 0, 0, 0),
         "enter a namespace": lambda: call("unshare", 0x10000000),

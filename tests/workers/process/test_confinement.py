@@ -33,6 +33,7 @@ _REFUSED = {
         "start a program",
         "fork",
         "signal its parent",
+        "signal its parent's thread",
         "trace its parent",
         "outlive its parent",
         "enter a namespace",
