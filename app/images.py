@@ -312,6 +312,7 @@ def images_router(images: Images) -> APIRouter:
 
     @router.get(
         "/{id}/events",
+        status_code=200,  # FastAPI describes it from the class's own __init__, which takes none
         response_class=EventStream,
         responses={
             200: {
