@@ -24,6 +24,7 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -262,9 +263,12 @@ class DirectoryStore:
             job = await self.reading(self._read_record, job_id)
             if job is None:
                 # The record is damaged but the photo is there: make everything of it rather than lose it.
-                size = (await self.reading(self.source(job_id).stat)).st_size
-                job = Job(job_id, accepted_at, size, wanted=())
-                await self.save(job)
+                try:
+                    size = (await self.reading(self.source(job_id).stat)).st_size
+                    job = Job(job_id, accepted_at, size, wanted=())
+                    await self.save(job)
+                except FileNotFoundError:
+                    continue  # its client has deleted it since
             if job.is_final:  # the server died between the record and the removal of the source
                 self._used -= await self.writing(self._drop_source, job_id)
             else:
@@ -308,35 +312,43 @@ class DirectoryStore:
         await self.writing(shutil.rmtree, folder, ignore_errors=True)
 
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        variants = await self.writing(self._adopt, self._home(job.id), folder, made)
-        self._used += sum(variant.size for variant in variants.values())
+        variants, replaced = await self.writing(self._adopt, self._home(job.id), folder, made)
+        self._used += sum(variant.size for variant in variants.values()) - replaced
         return variants
 
+    @classmethod
+    def _adopt(cls, home: Path, folder: Path, made: Sequence[Made]) -> tuple[dict[str, MadeVariant], int]:
+        """The variants, and the bytes of an earlier try that they replace; a rejected job moves nothing."""
+        adopted = {item.name: cls._inspect(folder, item) for item in made}
+        replaced = 0
+        for variant in adopted.values():
+            with suppress(FileNotFoundError):
+                replaced += (home / variant.file).stat().st_size
+            (folder / variant.file).rename(home / variant.file)
+        _fsync(home)
+        return adopted, replaced
+
     @staticmethod
-    def _adopt(home: Path, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        adopted = {}
-        for item in made:
-            # The folder was written by a process that may be an attacker's by now: no links are followed,
-            # and the bytes that are hashed here are the ones that will be served.
-            try:
-                descriptor = os.open(folder / item.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except OSError as error:
-                raise VariantRejected(f"{item.name}: {os.strerror(error.errno or 0)}") from None
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                    raise VariantRejected(f"{item.name}: not a plain file")
+    def _inspect(folder: Path, item: Made) -> MadeVariant:
+        # The folder was written by a process that may be an attacker's by now: no links are followed,
+        # and the bytes that are hashed here are the ones that will be served.
+        try:
+            descriptor = os.open(folder / item.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise VariantRejected(f"{item.name}: {os.strerror(error.errno or 0)}") from None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                raise VariantRejected(f"{item.name}: not a plain file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
                 if not has_magic(item.format, file.read(32)):
                     raise VariantRejected(f"{item.name}: not a {item.format}")
                 file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(descriptor)
-            (folder / item.file).rename(home / item.file)
-            adopted[item.name] = MadeVariant(
-                item.file, item.width, item.height, status.st_size, item.format, digest
-            )
-        _fsync(home)
-        return adopted
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return MadeVariant(item.file, item.width, item.height, status.st_size, item.format, digest)
 
     async def save(self, job: Job) -> None:
         await self.writing(_write_durably, self._home(job.id) / _RECORD, job.to_record())

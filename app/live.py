@@ -53,7 +53,8 @@ class Live:
             while seen < len(self._events):
                 seen += 1
                 yield self._events[seen - 1]
-            if self.job.is_final or self.job.status == CANCELLED:
+            # Not `is_final`: a status is set before its record is written, and announced after.
+            if self.ended.is_set() or self.job.status == CANCELLED:
                 return
             try:
                 async with asyncio.timeout(refresh_s):

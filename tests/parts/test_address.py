@@ -95,7 +95,7 @@ SEEN = [
 
 @pytest.mark.parametrize(("value", "key"), SEEN)
 def test_x_forwarded_for_is_walked_from_the_right(value: str, key: str) -> None:
-    """The client is the first address from the right that is no trusted proxy; what is left of it is hearsay."""
+    """The client is the first address from the right that is no trusted proxy; the rest is hearsay."""
     assert behind_proxies(PROXY, common(value)) == key
 
 
@@ -123,7 +123,9 @@ def test_several_fields_are_one_list() -> None:
     assert behind_proxies(PROXY, standard("for=1.2.3.4", "for=203.0.113.9")) == "203.0.113.9"
 
 
-@pytest.mark.parametrize("node", ["unknown", "_hidden", "_gazonk:42", "", "nonsense", "999.1.1.1", "1.2.3.4.5"])
+@pytest.mark.parametrize(
+    "node", ["unknown", "_hidden", "_gazonk:42", "", "nonsense", "999.1.1.1", "1.2.3.4.5"]
+)
 def test_an_obscure_node_is_answered_for_by_its_proxy(node: str) -> None:
     """Past a hop that is hidden or malformed nothing is believed: the proxy that named it is the client."""
     assert behind_proxies(PROXY, common(f"203.0.113.9, {node}")) == PROXY

@@ -1,6 +1,7 @@
 """The two buckets, to the nanosecond."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given
@@ -213,7 +214,7 @@ def test_held_requests_pass_evenly(rate: float, max_delay: float, visits: list[i
         if delay is not None:
             assert delay <= max_delay * SECOND + 1
             passing.append(clock.now + delay)
-    for k, (earlier, later) in enumerate(zip(passing, passing[1:], strict=False)):
+    for k, (earlier, later) in enumerate(pairwise(passing)):
         assert later - earlier > SECOND / as_written(rate) - 1
         # The roundings do not add up: over many requests the spacing is as exact as over two.
         assert later - passing[0] > (k + 1) * SECOND / as_written(rate) - 1
@@ -231,7 +232,7 @@ def test_spacing_is_exact_where_the_clock_can_tell(rate: float, visits: list[int
         delay = bucket.delay_ns()
         if delay is not None:
             passing.append(clock.now + delay)
-    assert all(b - a >= SECOND / rate for a, b in zip(passing, passing[1:], strict=False))
+    assert all(b - a >= SECOND / rate for a, b in pairwise(passing))
 
 
 @examples
