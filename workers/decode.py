@@ -1,6 +1,8 @@
 """Open one upload by the one plugin that its bytes name, bound it by its header, decode it once."""
 
 import contextlib
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from workers.failures import JobError
-from workers.formats import PILLOW_NAMES, SNIFF_BYTES, jpeg_depth, sniff, webp_size
+from workers.formats import PILLOW_NAMES, SNIFF_BYTES, claimed_size, jpeg_depth, sniff
 from workers.memory import predicted_bytes
 from workers.variants import fitted
 
@@ -22,6 +24,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# These allocate when they are opened, pixels of this mode.
+_EAGER = {"gif": "P", "webp": "RGBA"}
 _JPEG_HEADERS = 1024 * 1024
 _SIDEWAYS = (5, 6, 7, 8)
 # These two apply the orientation themselves while they decode.
@@ -49,6 +53,14 @@ class Opened:
         """Width and height in pixels, upright."""
         width, height = self.image.size
         return (height, width) if self.sideways else (width, height)
+
+
+class _Clamped(io.FileIO):
+    """A file that is never asked for more than it has: a PNG's reader asks for all that a chunk claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +103,21 @@ def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Op
     (x frames, where `animated` says that all will be decoded) is out of bounds, `too-much-memory` when
     decoding would be.
     """
-    with path.open("rb") as file:
-        head = file.read(SNIFF_BYTES)
+    with path.open("rb") as start:
+        head = start.read(SNIFF_BYTES)
     format_ = sniff(head)
     if format_ is None:
         raise JobError("undecodable", "The file is of no image format that is accepted here.")
-    if format_ == "webp":
-        bounds.check(format_, "RGBA", webp_size(head) or (0, 0))
+    if format_ in _EAGER:
+        bounds.check(format_, _EAGER[format_], claimed_size(format_, head) or (0, 0))
     # The size check is ours: Pillow's own knows nothing of frames and only warns at first.
     Image.MAX_IMAGE_PIXELS = None
-    try:
-        image = Image.open(path, formats=[PILLOW_NAMES[format_]])
-    except UnidentifiedImageError:
-        raise JobError("undecodable", _complaint(path, format_)) from None
-    with image:
+    with contextlib.ExitStack() as closing:
+        file = closing.enter_context(_Clamped(path)) if format_ == "png" else path
+        try:
+            image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
+        except UnidentifiedImageError:
+            raise JobError("undecodable", _complaint(path, format_)) from None
         frames = _frames(image) if animated and format_ in _ANIMATED else 1
         scale, progressive = _scale(image, bounds.side), "progressive" in image.info
         bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)

@@ -14,6 +14,8 @@ DETAILS = {
 """The sentence for each reason where nothing better is known."""
 
 _MEMORY_HINTS = ("out of memory", "memory allocation", "bad_alloc", "cannot allocate")
+# The words of libheif for pictures past its own bound; it calls that a failed allocation, too.
+_TOO_LARGE = "exceeds the maximum image size"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,6 +32,8 @@ def decoding_failure(error: Exception) -> JobError:
     """What an exception out of a decoder means; hostile files raise any of them."""
     if isinstance(error, JobError):
         return error
+    if _TOO_LARGE in str(error):
+        return JobError("too-many-pixels")
     if _is_out_of_memory(error):
         return JobError("too-much-memory")
     return JobError("undecodable")

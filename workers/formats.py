@@ -56,11 +56,13 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
-def webp_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels that the WebP file starting with `head` claims, or None for a cut one.
+def claimed_size(format_: str, head: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels that the GIF or WebP file starting with `head` claims; None for a cut one.
 
-    Its decoder allocates whole pictures when it is opened, so this cannot be asked of it.
+    Their readers allocate whole pictures when they are opened, so this cannot be asked of them.
     """
+    if format_ == "gif":
+        return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
     kind, body = head[12:16], head[20:30]
     if len(body) < 10:
         return None

@@ -18,6 +18,7 @@ from workers.messages import REASONS
         (MemoryError(), "too-much-memory"),
         (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "too-much-memory"),
         (ValueError("Memory allocation error: std::bad_alloc"), "too-much-memory"),
+        (RuntimeError("Memory allocation error: 9x9 exceeds the maximum image size 80"), "too-many-pixels"),
         (JobError("too-many-pixels"), "too-many-pixels"),
     ],
     ids=str,

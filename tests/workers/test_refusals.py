@@ -1,6 +1,7 @@
 """What cannot or must not be decoded fails its job, for the reason that it has."""
 
 import random
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from tests import samples
 from tests.workers.conftest import Making
 from workers.failures import JobError
-from workers.formats import jpeg_depth, webp_size
+from workers.formats import claimed_size, jpeg_depth
+from workers.process import address_space
 
 _FILES = {
     "jpeg": samples.jpeg(200, 150),
@@ -55,6 +57,24 @@ def test_what_is_no_image_is_refused(making: Making, name: str) -> None:
     assert _reason(making, samples.pretenders()[name]) == "undecodable"
 
 
+def test_a_gif_is_measured_before_its_reader_is_asked(making: Making) -> None:
+    """That reader clears a whole canvas when it is opened, if the first frame says so."""
+    cleared = b"!\xf9\x04\x08\0\0\0\0,"
+    assert _reason(making, samples.bomb_gif().replace(b",", cleared, 1)) == "too-many-pixels"
+
+
+def test_a_chunk_that_claims_gigabytes_takes_none(making: Making) -> None:
+    """A broken length after the pixels is neither believed nor blamed on memory."""
+    good = samples.png()
+    end = good.index(b"IEND") - 4
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + 2**28, limit[1]))
+    try:
+        assert _reason(making, good[:end] + b"\x7f\xff\xff\xffnoNo") == "undecodable"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
 def test_a_jpeg_of_twelve_bits_is_refused_by_name(making: Making) -> None:
     """Medical pictures and some scans are such, and people want to know."""
     deep = bytearray(samples.jpeg())
@@ -94,8 +114,8 @@ def test_a_webp_is_measured_before_its_decoder_is_asked(making: Making, head: by
 @pytest.mark.parametrize("options", [{}, {"mode": "RGBA"}, {"lossless": True}], ids=str)
 def test_the_size_of_a_webp_is_read_from_its_head(options: dict[str, Any]) -> None:
     """As its decoder would read it."""
-    assert webp_size(samples.webp(301, 207, **options)) == (301, 207)
-    assert webp_size(samples.webp(301, 207, **options)[:24]) is None
+    assert claimed_size("webp", samples.webp(301, 207, **options)) == (301, 207)
+    assert claimed_size("webp", samples.webp(301, 207, **options)[:24]) is None
 
 
 def test_the_bound_on_pixels_is_exact(making: Making) -> None:
