@@ -2,4 +2,4 @@
 
 from hypothesis import settings
 
-examples = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+examples = settings(max_examples=50, deadline=None, derandomize=True, database=None)

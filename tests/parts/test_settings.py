@@ -1,0 +1,317 @@
+"""The settings: their defaults, how they are written, and what is refused before the start."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app import settings as settings_module
+from app.settings import Settings, SettingsError, load_settings, misfits, usable_cpus
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+CONTRACT = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "rate": 2,
+    "burst": 10,
+    "limiter": "token_bucket",
+    "max_delay": 2,
+    "ipv6_prefix": 64,
+    "trusted_proxies": (),
+    "max_clients": 100_000,
+    "queue_size": 100,
+    "max_receiving": 200,
+    "max_wait": 60,
+    "client_share": 20,
+    "workers": usable_cpus(),
+    "max_upload_bytes": 32 * MIB,
+    "max_pixels": 100_000_000,
+    "job_timeout": 30,
+    "worker_memory": GIB,
+    "upload_timeout": 120,
+    "min_upload_rate": 8 * KIB,
+    "on_full": "reject",
+    "brownout": "off",  # until brownout is there
+    "brownout_high": 0.75,
+    "brownout_low": 0.25,
+    "deferred_size": 1000,
+    "store_url": "file:./data",
+    "retention": 86_400,
+    "store_max_bytes": 10 * GIB,
+    "engine_url": "local:",
+    "max_hold": 60,
+    "max_streams": 1000,
+    "drain_timeout": 20,
+    "cors_origins": (),
+    "log_format": "text",
+    "demo": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(bare_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with no settings, to be filled by the test."""
+    return bare_environment
+
+
+def complaint(**values: object) -> str:
+    """The one line about settings that do not fit."""
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**values)
+    line = str(refusal.value)
+    assert line
+    assert "\n" not in line
+    return line
+
+
+# --- values ---------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_the_contract_s() -> None:
+    """With nothing set, every setting has the value that the documentation promises."""
+    settings = load_settings()
+    given = {name: getattr(settings, name) for name in Settings.model_fields if name != "variants"}
+    assert given == CONTRACT
+    variants = ",".join(variant.spec for variant in settings.variants)
+    assert variants == "large=1600,medium=800,small=320,thumb=96"
+    assert {(variant.format, variant.quality) for variant in settings.variants} == {("jpeg", 80)}
+
+
+def test_every_setting_is_described() -> None:
+    """`--help` has something to say about each."""
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1048576", MIB),
+        ("8KiB", 8 * KIB),
+        ("8kib", 8 * KIB),
+        ("8K", 8 * KIB),
+        ("8kB", 8000),
+        ("32 MiB", 32 * MIB),
+        (" 1.5GiB ", 3 * GIB // 2),
+        ("1GB", 10**9),
+        ("1_000_000", 10**6),
+        ("100B", 100),
+    ],
+)
+def test_sizes_are_written_as_people_write_them(
+    environment: pytest.MonkeyPatch, text: str, size: int
+) -> None:
+    """Plain bytes, or with a unit, binary or decimal."""
+    environment.setenv("SPILLWAY_MAX_UPLOAD_BYTES", text)
+    assert load_settings().max_upload_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("1500ms", 1.5),
+        ("2.5", 2.5),
+        ("10m", 600),
+        ("10min", 600),
+        ("24h", 86_400),
+        ("7d", 604_800),
+    ],
+)
+def test_durations_are_written_as_people_write_them(
+    environment: pytest.MonkeyPatch, text: str, seconds: float
+) -> None:
+    """Plain seconds, or with a unit."""
+    environment.setenv("SPILLWAY_RETENTION", text)
+    assert load_settings().retention == seconds
+
+
+def test_lists_are_separated_by_commas_or_spaces(environment: pytest.MonkeyPatch) -> None:
+    """A single address is a network of one."""
+    environment.setenv("SPILLWAY_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8 192.0.2.1")
+    environment.setenv("SPILLWAY_CORS_ORIGINS", "https://a.example,https://b.example")
+    settings = load_settings()
+    assert [str(network) for network in settings.trusted_proxies] == [
+        "10.0.0.0/8",
+        "fd00::/8",
+        "192.0.2.1/32",
+    ]
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_a_dot_env_file_is_read_and_the_environment_wins(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An argument of the command wins over both."""
+    (tmp_path / ".env").write_text("SPILLWAY_RATE=5\nSPILLWAY_BURST=50\nSPILLWAY_PORT=1\nOTHER=1\n")
+    environment.setenv("SPILLWAY_BURST", "7")
+    environment.setenv("SPILLWAY_PORT", "2")
+    settings = load_settings(port=3)
+    assert (settings.rate, settings.burst, settings.port) == (5, 7, 3)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(environment: pytest.MonkeyPatch) -> None:
+    """Container files set variables to nothing to mean the default."""
+    for name in Settings.model_fields:
+        environment.setenv(f"SPILLWAY_{name.upper()}", "")
+    assert load_settings() == Settings()
+    assert load_settings().trusted_proxies == ()
+
+
+def test_the_dock_follows_the_queue(environment: pytest.MonkeyPatch) -> None:
+    """Twice the queue, unless it is set itself."""
+    environment.setenv("SPILLWAY_QUEUE_SIZE", "7")
+    assert load_settings().max_receiving == 14
+    environment.setenv("SPILLWAY_MAX_RECEIVING", "3")
+    assert load_settings().max_receiving == 3
+
+
+def test_variants_are_read_by_their_grammar(environment: pytest.MonkeyPatch) -> None:
+    """Size, format and quality of each."""
+    environment.setenv("SPILLWAY_VARIANTS", "big=2000@webp:70, icon=64@png")
+    big, icon = load_settings().variants
+    assert (big.name, big.side, big.format, big.quality) == ("big", 2000, "webp", 70)
+    assert (icon.name, icon.side, icon.format) == ("icon", 64, "png")
+
+
+def test_settings_do_not_change() -> None:
+    """What was checked at the start holds to the end."""
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().rate = 5
+
+
+# --- refusals -------------------------------------------------------------------------------------------
+
+BAD = [
+    ("PORT", "http"),
+    ("PORT", "65536"),
+    ("RATE", "0"),
+    ("RATE", "-1"),
+    ("RATE", "fast"),
+    ("RATE", "nan"),
+    ("RATE", "inf"),
+    ("BURST", "0"),
+    ("BURST", "1.5"),
+    ("LIMITER", "sieve"),
+    ("MAX_DELAY", "61"),
+    ("MAX_DELAY", "-1s"),
+    ("IPV6_PREFIX", "129"),
+    ("TRUSTED_PROXIES", "proxy.example"),
+    ("TRUSTED_PROXIES", "10.0.0.0/33"),
+    ("TRUSTED_PROXIES", "10.0.0.1/8"),
+    ("MAX_CLIENTS", "0"),
+    ("QUEUE_SIZE", "0"),
+    ("MAX_RECEIVING", "-1"),
+    ("MAX_WAIT", "0"),
+    ("MAX_WAIT", "nan"),
+    ("CLIENT_SHARE", "0"),
+    ("WORKERS", "257"),
+    ("WORKERS", "many"),
+    ("VARIANTS", "large"),
+    ("VARIANTS", "large=0"),
+    ("VARIANTS", "events=100"),
+    ("VARIANTS", "a=1,a=2"),
+    ("VARIANTS", "a=1@bmp"),
+    ("VARIANTS", "a=1\nb=2"),
+    ("MAX_UPLOAD_BYTES", "32 megs"),
+    ("MAX_UPLOAD_BYTES", "0"),
+    ("MAX_UPLOAD_BYTES", "-5MiB"),
+    ("MAX_PIXELS", "0"),
+    ("JOB_TIMEOUT", "0"),
+    ("WORKER_MEMORY", "1MiB"),
+    ("UPLOAD_TIMEOUT", "soon"),
+    ("MIN_UPLOAD_RATE", "-1"),
+    ("ON_FULL", "explode"),
+    ("BROWNOUT", "maybe"),
+    ("BROWNOUT_HIGH", "1.5"),
+    ("BROWNOUT_LOW", "-0.1"),
+    ("DEFERRED_SIZE", "0"),
+    ("RETENTION", "0"),
+    ("RETENTION", "1 fortnight"),
+    ("STORE_MAX_BYTES", "0"),
+    ("MAX_HOLD", "-1"),
+    ("MAX_STREAMS", "0"),
+    ("DRAIN_TIMEOUT", "two"),
+    ("LOG_FORMAT", "xml"),
+    ("DEMO", "perhaps"),
+    ("STORE_URL", "s3://bucket/prefix"),
+    ("STORE_URL", "./data"),
+    ("STORE_URL", "file:"),
+    ("STORE_URL", "file://"),
+    ("ENGINE_URL", "nats://localhost:4222"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=repr)
+def test_a_value_that_does_not_fit_is_named_in_one_line(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The variable, what it was set to, and why that will not do; never a traceback."""
+    environment.setenv(f"SPILLWAY_{name}", value)
+    assert f"SPILLWAY_{name}" in complaint()
+
+
+def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch) -> None:
+    """Not one after the other at each new start."""
+    environment.setenv("SPILLWAY_RATE", "0")
+    environment.setenv("SPILLWAY_QUEUE_SIZE", "none")
+    line = complaint()
+    assert "SPILLWAY_RATE='0'" in line
+    assert "SPILLWAY_QUEUE_SIZE='none'" in line
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"store_url": "s3://bucket/prefix"}, "only file:PATH is supported"),
+        ({"engine_url": "nats://localhost:4222"}, "only local: is supported"),
+        ({"brownout": "on"}, "BROWNOUT=on is not supported"),
+        ({"on_full": "degrade"}, "ON_FULL=degrade is not supported"),
+        ({"workers": 0}, "WORKERS=0 leaves nobody"),
+        ({"brownout_low": 0.8}, "BROWNOUT_LOW must be below BROWNOUT_HIGH"),
+    ],
+)
+def test_what_this_version_cannot_do_is_refused_clearly(values: dict[str, object], said: str) -> None:
+    """Rather than ignored until it matters."""
+    assert said in complaint(**values)
+
+
+# --- what does not fit the machine ----------------------------------------------------------------------
+
+
+def test_the_defaults_fit(environment: pytest.MonkeyPatch) -> None:
+    """A machine with memory for its workers has nothing to complain of."""
+    environment.setattr(settings_module, "memory_limit", lambda: None)
+    assert misfits(load_settings()) == []
+
+
+def test_workers_beyond_the_container_s_memory_do_not_fit(environment: pytest.MonkeyPatch) -> None:
+    """All workers at their limit must fit, else the kernel picks a victim of its own."""
+    environment.setattr(settings_module, "memory_limit", lambda: 4 * GIB)
+    environment.setattr(settings_module, "usable_cpus", lambda: 8)
+    assert misfits(load_settings(workers=4, worker_memory="1GiB")) == []
+    (line,) = misfits(load_settings(workers=5, worker_memory="1GiB"))
+    assert "WORKERS x WORKER_MEMORY = 5 x 1073741824" in line
+    assert str(4 * GIB) in line
+
+
+def test_more_workers_than_processors_do_not_fit(environment: pytest.MonkeyPatch) -> None:
+    """They would only take turns."""
+    environment.setattr(settings_module, "memory_limit", lambda: None)
+    (line,) = misfits(load_settings(workers=usable_cpus() + 1))
+    assert "more than the" in line
+
+
+def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyPatch) -> None:
+    """Nor does a share that can never bind."""
+    environment.setattr(settings_module, "memory_limit", lambda: None)
+    (line,) = misfits(load_settings(max_upload_bytes="2GiB", store_max_bytes="1GiB"))
+    assert "MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES" in line
+    (line,) = misfits(load_settings(queue_size=2, max_receiving=2, client_share=5))
+    assert "CLIENT_SHARE" in line
+
+
+def test_there_is_a_processor_to_use() -> None:
+    """The default number of workers is never none, nor more than this process may use."""
+    assert 1 <= usable_cpus() <= len(os.sched_getaffinity(0))
