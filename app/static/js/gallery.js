@@ -3,6 +3,8 @@ import * as ledger from "./ledger.js";
 import { Photo } from "./photo.js";
 import { summary } from "./summary.js";
 
+const TICKING = new Set(["refused", "token"]);
+
 // The list of photos: those of this visit, and those of earlier ones that this browser remembers.
 export class Gallery {
   #cards = new Map();
@@ -61,7 +63,7 @@ export class Gallery {
 
   #tick() {
     if (document.hidden) return;
-    for (const [photo, { draw }] of this.#cards) if (photo.state === "refused") draw();
+    for (const [photo, { draw }] of this.#cards) if (TICKING.has(photo.state)) draw();
   }
 }
 

@@ -16,7 +16,7 @@ export function tell(photo) {
   const { state, job } = photo;
   switch (state) {
     case "waiting": return { text: `Waiting to be sent, ${size(photo.file.size)}` };
-    case "token": return { text: "Waiting for a token" };
+    case "token": return { text: `Waiting for a token, ${left(photo)}` };
     case "sending": return { text: photo.progress < 1 ? `Sending, ${Math.round(photo.progress * 100)} %` : "Sent; waiting for the answer" };
     case "refused": return refused(photo);
     case "queued": return { text: queued(job) };
