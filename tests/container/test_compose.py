@@ -1,5 +1,6 @@
 """The demo as published: `docker compose up`, seen from the host."""
 
+import functools
 import io
 import time
 from typing import Any
@@ -17,6 +18,7 @@ Job = dict[str, Any]  # the job document
 GRACE = 30  # stop_grace_period; past it the engine kills
 
 
+@functools.cache
 def photo(width: int, height: int) -> bytes:
     """A JPEG with detail in it, so that resizing costs what it does for a real one."""
     noise = Image.effect_noise((width, height), 60)
@@ -92,7 +94,7 @@ def test_images_outlive_a_restart_and_a_new_container(project: Project, client: 
 
 def test_stop_drains_and_keeps_what_was_accepted(project: Project, client: httpx.Client) -> None:
     """`docker compose stop` ends in exit 0, before the engine would kill; the next start does the rest."""
-    image = photo(4000, 3000)
+    image = photo(3200, 2400)
     jobs = [upload(client, image) for _ in range(8)]
 
     began = time.monotonic()
@@ -107,7 +109,7 @@ def test_stop_drains_and_keeps_what_was_accepted(project: Project, client: httpx
 
 def test_kill_loses_nothing_that_was_accepted(project: Project, client: httpx.Client) -> None:
     """After `kill -9` of everything in the container each accepted job still ends done."""
-    image = photo(4000, 3000)
+    image = photo(3200, 2400)
     jobs = [upload(client, image) for _ in range(8)]
 
     project.compose("kill", "--signal", "KILL", "spillway")
