@@ -47,6 +47,7 @@ class LocalEngine:
         max_pixels: int,
         job_timeout: float,
         worker_memory: int,
+        truncated: bool,
         drain_timeout: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,6 +61,7 @@ class LocalEngine:
         self._max_pixels = max_pixels
         self._job_timeout = job_timeout
         self._worker_memory = worker_memory
+        self._truncated = truncated
         self._drain_timeout = drain_timeout
         self._clock = clock
         self._live: dict[str, Live] = {}
@@ -219,7 +221,7 @@ class LocalEngine:
                         max_pixels=self._max_pixels,
                         timeout_s=self._job_timeout,
                         memory_bytes=self._worker_memory,
-                        truncated=False,
+                        truncated=self._truncated,
                     )
                 )
             settled = True

@@ -1,7 +1,6 @@
 """Every setting of the service: its name, default, bounds and meaning, checked once at the start."""
 
 import ipaddress
-import math
 import os
 import re
 from pathlib import Path
@@ -46,25 +45,32 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def usable_cpus() -> int:
-    """Whole CPUs this process may use: its affinity, and below that the quota of its cgroup (v2)."""
-    cpus = len(os.sched_getaffinity(0))
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 2**60
+"""Cgroup v1 says so much, more or less, where it sets no limit."""
+
+
+def _cgroup(name: str) -> list[int]:
+    """The numbers in a file of this process's cgroup; none where there is no such file or no limit."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cpus = min(cpus, max(1, math.floor(int(quota) / int(period))))
+        return [int(word) for word in (_CGROUP / name).read_text().split()]
     except (OSError, ValueError):
-        pass
+        return []
+
+
+def usable_cpus() -> int:
+    """Whole CPUs this process may use: its affinity, and below that the quota of its cgroup (v2, v1)."""
+    cpus = len(os.sched_getaffinity(0))
+    limit = _cgroup("cpu.max") or [*_cgroup("cpu/cpu.cfs_quota_us"), *_cgroup("cpu/cpu.cfs_period_us")]
+    if len(limit) == 2 and limit[0] > 0:
+        cpus = min(cpus, max(1, limit[0] // limit[1]))
     return cpus
 
 
 def memory_limit() -> int | None:
-    """Bytes of memory the container allows (cgroup v2), or None where it sets no limit."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
+    """Bytes of memory the container allows (cgroup v2, v1), or None where it sets no limit."""
+    limit = _cgroup("memory.max") or _cgroup("memory/memory.limit_in_bytes")
+    return limit[0] if limit and limit[0] < _UNLIMITED else None
 
 
 class SettingsError(Exception):
@@ -112,6 +118,9 @@ class Settings(BaseSettings):
     )
     job_timeout: Seconds = Field(30, ge=0.1, le=3600, description="seconds after which a job is killed")
     worker_memory: Size = Field(2**30, ge=16 * 2**20, description="bytes past which a job is killed")
+    truncated: Literal["refuse", "accept"] = Field(
+        "refuse", description="or accept: make of a cut-off image what is there"
+    )
     upload_timeout: Seconds = Field(120, ge=0.1, le=86_400, description="longest upload, seconds")
     min_upload_rate: Size = Field(8 * 2**10, ge=0, description="bytes per second, after a short grace")
 

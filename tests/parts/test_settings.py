@@ -29,6 +29,7 @@ CONTRACT = {
     "max_pixels": 100_000_000,
     "job_timeout": 30,
     "worker_memory": GIB,
+    "truncated": "refuse",
     "upload_timeout": 120,
     "min_upload_rate": 8 * KIB,
     "on_full": "reject",
