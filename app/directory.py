@@ -449,6 +449,8 @@ class DirectoryStore:
             # A record is written last when its job ends, so a younger one need not be opened.
             if written <= horizon:
                 job = self._read_record(folder.name)
-                if job is not None and self._expired(job):
+                # Damaged, and without its source: nobody could ever ask for it again, so it is not kept.
+                lost = job is None and not (folder / _SOURCE).exists()
+                if lost or (job is not None and self._expired(job)):
                     expired.append(folder.name)
         return expired

@@ -521,6 +521,21 @@ async def test_the_sweep_removes_what_has_expired_and_nothing_else(
     assert await store.sweep() == 0
 
 
+async def test_the_sweep_removes_what_a_damaged_record_would_keep_for_ever(
+    store: DirectoryStore, clock: HandClock
+) -> None:
+    """A finished job without a readable record goes in its time; one with its photo waits for a start."""
+    finished_one, unfinished = await finished(store), await accepted(store)
+    for job in (finished_one, unfinished):
+        (home(store, job) / "job.json").write_bytes(b"{")
+    assert await store.sweep() == 0
+    clock.advance(2 * DAY)
+    assert await store.sweep() == 1
+    assert not home(store, finished_one).exists()
+    assert store.source(unfinished.id).exists()
+    assert used(store) == len(PHOTO)
+
+
 # --- space ----------------------------------------------------------------------------------------------
 
 
