@@ -132,7 +132,8 @@ class Worker:
     def cancel(self, job_id: str) -> None:
         """Ask the child to end the job, if that is the one it has."""
         if self._process is not None and self._process.stdin is not None and self.state == "busy":
-            self._process.stdin.write(Cancel(job_id).to_frame())
+            with suppress(RuntimeError):  # uvloop's word for a closed pipe: the child is gone anyway
+                self._process.stdin.write(Cancel(job_id).to_frame())
 
     async def stop(self) -> None:
         """End the child."""
@@ -144,7 +145,11 @@ class Worker:
         try:
             self._process.stdin.write(frame)
             await self._process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
+        except (
+            BrokenPipeError,
+            ConnectionResetError,
+            RuntimeError,
+        ):  # the last is uvloop's, of a closed pipe
             raise WorkerDied("the child is gone") from None
 
     async def _read(self) -> Started | Done | Failed | Ready:

@@ -17,7 +17,7 @@ _ITEM = rf'"[ -!#-\[\]-~]*"(?:;[a-z*][a-z0-9_.*-]*={_VALUE})*'
 
 
 def items(field: str) -> dict[str, dict[str, int | str]]:
-    """A structured field (RFC 9651) that is a list of strings with parameters, as RateLimit and its policy."""
+    """A structured field (RFC 9651) that is a list of strings with parameters, such as RateLimit."""
     assert re.fullmatch(rf"{_ITEM}(?:[ \t]*,[ \t]*{_ITEM})*", field), f"not a list of items: {field!r}"
     found: dict[str, dict[str, int | str]] = {}
     for item in re.findall(_ITEM, field):

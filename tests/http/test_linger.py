@@ -110,9 +110,16 @@ class TestClients:
         file = tmp_path / "large.jpg"
         file.write_bytes(TEN_MEGABYTES)
         for _ in range(5):
+            command = ["curl", "-sS", "--noproxy", "*", "--interface", address, "-H", expect]
+            command += [
+                "-F",
+                f"file=@{file}",
+                "-w",
+                "\n%{http_code} %{size_upload}",
+                f"{tight.url}/v1/images",
+            ]
             done = subprocess.run(
-                ["curl", "-sS", "--noproxy", "*", "--interface", address, "-H", expect]
-                + ["-F", f"file=@{file}", "-w", "\n%{http_code} %{size_upload}", f"{tight.url}/v1/images"],
+                command,
                 capture_output=True,
                 text=True,
                 timeout=20,

@@ -1,0 +1,165 @@
+"""Starting: one line when ready, and one clear line when it cannot be."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from tests.conftest import Start
+from tests.service import run
+
+BAD_SETTINGS = {
+    "rate": "0",
+    "burst": "none",
+    "port": "99999",
+    "limiter": "bucket",
+    "variants": "events=100",
+    "queue_size": "-1",
+    "retention": "soon",
+    "max_upload_bytes": "0",
+    "trusted_proxies": "10.0.0.0/33",
+    "workers": "0",
+    "store_url": "ftp://elsewhere",
+    "engine_url": "carrier-pigeon:",
+    "log_format": "xml",
+    "demo": "perhaps",
+}
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def complaint(folder: Path, **settings: object) -> str:
+    """The one line that a start with these settings ends with."""
+    done = run("serve", folder=folder, **settings)
+    assert done.returncode not in (0, None)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+class TestRefusing:
+    """Every start that cannot be: non-zero, and one clear line."""
+
+    def test_every_bad_setting_at_once(self, tmp_path: Path) -> None:
+        """All of them stand in the one line, each by its name."""
+        line = complaint(tmp_path, **BAD_SETTINGS)
+        for name in BAD_SETTINGS:
+            if name != "workers":  # whether it fits depends on the engine, which is bad here as well
+                assert f"SPILLWAY_{name.upper()}" in line, name
+
+    def test_a_bad_file(self, tmp_path: Path) -> None:
+        """`.env` is read, and checked alike."""
+        (tmp_path / ".env").write_text("SPILLWAY_BURST=many\n")
+        assert "SPILLWAY_BURST" in complaint(tmp_path)
+
+    def test_settings_that_contradict_one_another(self, tmp_path: Path) -> None:
+        """A line that names both."""
+        line = complaint(tmp_path, brownout_low=0.8, brownout_high=0.5)
+        assert "BROWNOUT_LOW" in line
+        assert "BROWNOUT_HIGH" in line
+
+    def test_a_taken_port(self, tmp_path: Path, taken: int) -> None:
+        """The line names the port, and nothing was started."""
+        assert str(taken) in complaint(tmp_path, port=taken)
+
+    def test_an_address_of_others(self, tmp_path: Path) -> None:
+        """An address that is not this machine's."""
+        assert "192.0.2.1" in complaint(tmp_path, host="192.0.2.1")
+
+    def test_an_unwritable_store(self, tmp_path: Path) -> None:
+        """A store that cannot be a folder, or not be written to."""
+        (tmp_path / "file").write_text("not a folder")
+        for path in (tmp_path / "file" / "below", Path("/proc/nowhere")):
+            line = complaint(tmp_path, store_url=f"file:{path}", port=0, workers=1)
+            assert str(path) in line
+
+    def test_a_store_in_use(self, tmp_path: Path, start: Start) -> None:
+        """Two services never share a store."""
+        service = start()
+        line = complaint(tmp_path, port=0, workers=1)
+        assert "in use" in line
+        assert service.upload().status_code == 202
+
+    def test_a_damaged_secret(self, tmp_path: Path) -> None:
+        """A store whose secret is cut off is not used: delete tokens would change."""
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "secret").write_bytes(b"short")
+        assert "secret" in complaint(tmp_path, port=0, workers=1)
+
+
+class TestStarting:
+    """A start that can be."""
+
+    def test_says_where_it_is(self, start: Start) -> None:
+        """One line with the address, when connections are accepted; options override settings."""
+        service = start("--host", "127.0.0.1", "--port", "0", port=1, host="192.0.2.1")
+        assert re.search(r"http://127\.0\.0\.1:[0-9]+", service.ready_line)
+        with service.client() as client:
+            assert client.get("/healthz").status_code == 200
+
+    def test_uses_a_file_of_settings(self, tmp_path: Path, start: Start) -> None:
+        """`.env` in the folder counts, below the environment; logs may be JSON."""
+        (tmp_path / ".env").write_text("SPILLWAY_BURST=3\nSPILLWAY_RATE=9\nSPILLWAY_LOG_FORMAT=json\n")
+        service = start(rate=0.5)
+        with service.client() as client:
+            quota = client.get("/v1/quota").json()
+        assert (quota["limit"], quota["window_s"]) == (3, 6)
+        assert all(line.startswith("{") for line in service.errors().splitlines())
+
+
+class TestShowing:
+    """`spillway check` and `--help`."""
+
+    def test_check_shows_what_would_be_used(self, tmp_path: Path) -> None:
+        """Every setting, a line each, with what was given."""
+        done = run("check", folder=tmp_path, burst=3, workers=1, worker_memory="64MiB")
+        assert done.returncode == 0, done.stderr
+        shown = dict(line.split("=", 1) for line in done.stdout.splitlines())
+        assert set(shown) == {f"SPILLWAY_{name.upper()}" for name in Settings.model_fields}
+        assert shown["SPILLWAY_BURST"] == "3"
+        assert shown["SPILLWAY_MAX_RECEIVING"] == "200"
+        assert shown["SPILLWAY_VARIANTS"] == "large=1600,medium=800,small=320,thumb=96"
+
+    def test_check_output_is_settings(self, tmp_path: Path) -> None:
+        """What it shows, taken as the settings, is the same again."""
+        first = run("check", folder=tmp_path, burst=3, workers=1, worker_memory="64MiB")
+        (tmp_path / ".env").write_text(first.stdout)
+        second = run("check", folder=tmp_path)
+        assert second.stdout == first.stdout
+
+    def test_check_says_what_does_not_fit(self, tmp_path: Path) -> None:
+        """More workers than CPUs: told, and non-zero."""
+        done = run("check", folder=tmp_path, workers=256, worker_memory="1GiB")
+        assert done.returncode == 1
+        assert "WORKERS=256" in done.stderr
+
+    def test_check_refuses_what_is_wrong(self, tmp_path: Path) -> None:
+        """A bad setting is one clear line here too."""
+        done = run("check", folder=tmp_path, burst="many")
+        assert done.returncode != 0
+        assert "SPILLWAY_BURST" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_help_lists_every_setting(self, tmp_path: Path) -> None:
+        """`serve --help` names each with its default."""
+        done = run("serve", "--help", folder=tmp_path)
+        assert done.returncode == 0
+        for name in Settings.model_fields:
+            assert re.search(rf"^\s+{name.upper()} +\S", done.stdout, re.MULTILINE), name
+
+    def test_help_of_all(self, tmp_path: Path) -> None:
+        """The bare command lists its subcommands."""
+        done = run("--help", folder=tmp_path)
+        assert done.returncode == 0
+        assert "serve" in done.stdout
+        assert "check" in done.stdout
