@@ -60,6 +60,7 @@ class JobDocument(BaseModel):
     finished_at: str | None = None
     source: SourceDocument | None = Field(None, description="once known")
     variants: dict[str, VariantDocument]
+    blurhash: str | None = Field(None, description="where BLURHASH is on and the image is made")
     deferred: list[str] = Field(description="variants promised for later")
     problem: ProblemDocument | None = Field(None, description="when failed")
     links: LinksDocument

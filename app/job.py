@@ -51,6 +51,7 @@ class Job:
     source: dict[str, Any] | None = None
     made: dict[str, MadeVariant] = field(default_factory=dict)
     deferred: tuple[str, ...] = ()
+    blurhash: str | None = None
     problem: tuple[str, str] | None = None
     """Slug and detail of what went wrong."""
 
@@ -93,6 +94,7 @@ class Job:
                     for name, made in self.made.items()
                 },
                 "deferred": self.deferred,
+                "blurhash": self.blurhash,
                 "problem": self.problem,
             },
             separators=(",", ":"),
@@ -119,6 +121,7 @@ class Job:
                 source=data["source"],
                 made={name: MadeVariant(**made) for name, made in data["made"].items()},
                 deferred=tuple(data["deferred"]),
+                blurhash=data.get("blurhash"),
                 problem=None if data["problem"] is None else (data["problem"][0], data["problem"][1]),
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -145,6 +148,8 @@ class Job:
             for name, made in self.made.items()
         }
         document["deferred"] = list(self.deferred)
+        if self.blurhash is not None:
+            document["blurhash"] = self.blurhash
         if self.problem is not None:
             slug, detail = self.problem
             kind = KINDS.get(slug, KINDS["internal"])

@@ -48,6 +48,7 @@ class LocalEngine:
         job_timeout: float,
         worker_memory: int,
         truncated: bool,
+        blurhash: bool,
         drain_timeout: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -62,6 +63,7 @@ class LocalEngine:
         self._job_timeout = job_timeout
         self._worker_memory = worker_memory
         self._truncated = truncated
+        self._blurhash = blurhash
         self._drain_timeout = drain_timeout
         self._clock = clock
         self._live: dict[str, Live] = {}
@@ -222,6 +224,7 @@ class LocalEngine:
                         timeout_s=self._job_timeout,
                         memory_bytes=self._worker_memory,
                         truncated=self._truncated,
+                        blurhash=self._blurhash,
                     )
                 )
             settled = True
@@ -308,6 +311,7 @@ class LocalEngine:
             "width": outcome.source.width,
             "height": outcome.source.height,
         }
+        job.blurhash = outcome.blurhash or None
         for name, variant in made.items():
             job.made[name] = variant
             live.announce("variant")

@@ -74,6 +74,7 @@ def make_engine(settings: Settings, store: Store, pool: Pool, histograms: Histog
         max_pixels=settings.max_pixels,
         job_timeout=settings.job_timeout,
         worker_memory=settings.worker_memory,
+        blurhash=settings.blurhash,
         truncated=settings.truncated == "accept",
         drain_timeout=settings.drain_timeout,
     )

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
         validate_default=False,
         description="name=longest side[@format[+anim]][:quality], comma separated",
     )
+    blurhash: bool = Field(False, description="a BlurHash of each image in its document")
     max_upload_bytes: Size = Field(32 * 2**20, ge=1, le=2**40, description="bytes of one file")
     max_pixels: int = Field(
         100_000_000, ge=1, le=2**40, description="pixels of one image, all decoded frames together"

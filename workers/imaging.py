@@ -10,6 +10,7 @@ from workers.decode import Bounds, Opened, decode, opened, upright
 from workers.encode import encode, file_name, largest_side
 from workers.failures import decoding_failure, encoding_failure
 from workers.messages import Done, Job, Made, Source
+from workers.placeholder import blurhash
 from workers.variants import Variant, fitted, parse_variants
 
 
@@ -31,12 +32,14 @@ def make(job: Job) -> Done:
                 made |= make_animated(source, [each for each in variants if each not in still], folder)
     except Exception as error:
         raise decoding_failure(error) from error
+    hash_ = blurhash(first) if job.blurhash and first is not None else ""
     if first is not None:
         made |= _make_still(first, size, still, folder)
     return Done(
         job.id,
         Source(source.format, *size),
         tuple(Made(each.name, file_name(each), each.format, *made[each.name]) for each in variants),
+        blurhash=hash_,
     )
 
 

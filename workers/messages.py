@@ -44,6 +44,8 @@ REASONS = (
 )
 """Why a job can fail."""
 
+_BLURHASH = re.compile(r"([0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166})?", re.ASCII)
+"""Base 83, of 1 x 1 to 9 x 9 components; empty where none was asked for."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FILE = re.compile(r"[a-z0-9_-]{1,32}\.[a-z]{3,4}", re.ASCII)
 _KIND = "type"
@@ -54,7 +56,8 @@ class Job:
     """Make the variants (entries of the variants grammar) of the file `source` in the directory `folder`.
 
     `timeout_s` is the time after which the job is killed, in seconds; `memory_bytes` is what it may
-    allocate; `max_pixels` what its header may promise; `truncated` says to take what is there of a cut file.
+    allocate; `max_pixels` what its header may promise; `truncated` says to take what is there of a cut file;
+    `blurhash` asks for one.
     """
 
     id: str
@@ -65,6 +68,7 @@ class Job:
     timeout_s: float
     memory_bytes: int
     truncated: bool = False
+    blurhash: bool = False
 
     def to_frame(self) -> bytes:
         """This message as a frame, length included."""
@@ -135,6 +139,7 @@ class Done:
     made: tuple[Made, ...]
     cpu_s: float = 0.0
     peak_bytes: int = 0
+    blurhash: str = ""
 
     def to_frame(self) -> bytes:
         """This message as a frame, length included."""
@@ -196,6 +201,7 @@ def _read_job(fields: Fields) -> Job:
         timeout_s=timeout_s if timeout_s > 0 else fields.fail("timeout_s"),
         memory_bytes=fields.integer("memory_bytes", 1, 2**50),
         truncated=fields.take("truncated", bool),
+        blurhash=fields.take("blurhash", bool),
     )
 
 
@@ -233,6 +239,7 @@ def _read_done(fields: Fields) -> Done:
         made=made,
         cpu_s=fields.seconds("cpu_s", 1e9),
         peak_bytes=fields.integer("peak_bytes", 0, 2**60),
+        blurhash=fields.matching("blurhash", _BLURHASH),
     )
     source.finish()
     return done

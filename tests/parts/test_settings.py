@@ -25,6 +25,7 @@ CONTRACT = {
     "max_wait": 60,
     "client_share": 20,
     "workers": usable_cpus(),
+    "blurhash": False,
     "max_upload_bytes": 32 * MIB,
     "max_pixels": 100_000_000,
     "job_timeout": 30,
