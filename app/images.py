@@ -133,9 +133,11 @@ class Images:
 
     def document(self, job: Job, live: Live | None) -> dict[str, Any]:
         """The job document as of now."""
-        if live is None or job.status != QUEUED:
+        if live is None:
             return job.document()
-        return job.document(*self.engine.position(live))
+        if live.job.status != QUEUED:
+            return live.job.document()
+        return live.job.document(*self.engine.position(live))
 
     async def follow(self, live: Live) -> AsyncIterator[bytes]:
         """Events until nothing more will change; while queued, its place whenever that has moved."""

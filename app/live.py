@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from app.job import CANCELLED, PROCESSING, Job
+from app.job import PROCESSING, Job
 from app.pool import Worker
 
 
@@ -23,9 +23,9 @@ class Live:
     _events: list[tuple[str, str]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def announce(self, event: str) -> None:
-        """Tell every watcher; `event` is the job's status or `variant`."""
-        self._events.append((event, self.job.state_id))
+    def announce(self, event: str, event_id: str | None = None) -> None:
+        """Tell every watcher; `event` is the job's status, whose id is the state's, or `variant`."""
+        self._events.append((event, event_id or self.job.state_id))
         self._changed.set()
         self._changed = asyncio.Event()
         if self.job.is_final:
@@ -53,8 +53,7 @@ class Live:
             while seen < len(self._events):
                 seen += 1
                 yield self._events[seen - 1]
-            # Not `is_final`: a status is set before its record is written, and announced after.
-            if self.ended.is_set() or self.job.status == CANCELLED:
+            if self.ended.is_set():
                 return
             try:
                 async with asyncio.timeout(refresh_s):

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import structlog
@@ -160,7 +161,7 @@ class LocalEngine:
             return
         live.cancelled = True
         if self.backlog.remove(live):
-            self._end(live, CANCELLED)
+            self._end(live, live.job, CANCELLED)
         elif live.worker is not None:
             live.worker.cancel(job_id)
         await live.ended.wait()
@@ -248,7 +249,7 @@ class LocalEngine:
         """A child died with a job: try the job once more, and start another child."""
         log.warning("worker died", worker=worker.number, job=live.job.id, reason=str(death))
         if live.cancelled:
-            self._end(live, CANCELLED)
+            self._end(live, live.job, CANCELLED)
         elif live.attempts < _ATTEMPTS:
             self._retry(live)
         else:
@@ -262,36 +263,25 @@ class LocalEngine:
         self.backlog.restore(live)
 
     async def _settle(self, live: Live, outcome: Done | Failed, folder: Path | None) -> None:
-        """Bring the outcome to the store; when this is through, the job is what its record says."""
-        job = live.job
+        """Bring the outcome to the store. Nobody is told of it before its record is durable."""
+        reason = outcome.reason if isinstance(outcome, Failed) else None
         try:
-            if live.cancelled or (isinstance(outcome, Failed) and outcome.reason == "cancelled"):
-                self._end(live, CANCELLED)
-                return
-            if isinstance(outcome, Failed) and outcome.reason == "worker-died" and live.attempts < _ATTEMPTS:
+            if live.cancelled or reason == "cancelled":
+                self._end(live, live.job, CANCELLED)
+            elif reason == "worker-died" and live.attempts < _ATTEMPTS:
                 self._retry(live)
-                return
-            if isinstance(outcome, Failed) and outcome.reason == "no-space":
+            elif reason == "no-space":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if isinstance(outcome, Done) and folder is not None:
-                await self._adopt(live, outcome, folder)
-            elif isinstance(outcome, Failed):
-                job.problem = (outcome.reason, outcome.detail)
-                job.status = FAILED
-            job.finished_at = self._clock()
-            await self._store.save(job)
-            self._end(live, job.status)
-        except VariantRejected as reason:
-            log.error("worker's output rejected", job=job.id, reason=str(reason))
-            job.problem = ("worker-died", "The process that worked on it gave no usable answer.")
-            job.finished_at = self._clock()
-            job.status = FAILED
-            await self._store.save(job)
-            self._end(live, FAILED)
+            else:
+                if isinstance(outcome, Failed):
+                    job = self._failed(live.job, outcome.reason, outcome.detail)
+                else:
+                    job = await self._adopted(live.job, outcome, folder)
+                await self._store.save(job)
+                self._end(live, job, job.status)
         except OSError as error:
-            # The outcome could not be written, so the job is as it was on disk: it is done again.
-            log.error("store failed while a job was settled", job=job.id, reason=str(error))
-            job.status, job.finished_at, job.problem, job.made = QUEUED, None, None, {}
+            # The outcome could not be written, so the job is still as it was on disk: it is done again.
+            log.error("store failed while a job was settled", job=live.job.id, reason=str(error))
             await asyncio.sleep(_STORE_PAUSE)
             self._retry(live)
         finally:
@@ -299,26 +289,35 @@ class LocalEngine:
             if folder is not None:
                 await self._store.drop_workspace(folder)
 
-    async def _adopt(self, live: Live, outcome: Done, folder: Path) -> None:
-        job = live.job
+    def _failed(self, job: Job, reason: str, detail: str) -> Job:
+        return replace(job, status=FAILED, finished_at=self._clock(), problem=(reason, detail))
+
+    async def _adopted(self, job: Job, outcome: Done, folder: Path | None) -> Job:
+        """The job as it is with what the worker made; failed if that is not what was asked for."""
         asked = {variant.name for variant in parse_variants(",".join(job.wanted or self._variants))}
         plain = {item.name for item in outcome.made if item.file == f"{item.name}.{EXTENSIONS[item.format]}"}
-        if plain != asked or len(outcome.made) != len(asked):
-            raise VariantRejected("not what was asked for")
-        made = await self._store.adopt(job, folder, outcome.made)
-        job.source = {
-            "format": outcome.source.format,
-            "width": outcome.source.width,
-            "height": outcome.source.height,
-        }
-        job.blurhash = outcome.blurhash or None
-        for name, variant in made.items():
-            job.made[name] = variant
-            live.announce("variant")
-        job.status = DONE
+        try:
+            if folder is None or plain != asked or len(outcome.made) != len(asked):
+                raise VariantRejected("not what was asked for")
+            made = await self._store.adopt(job, folder, outcome.made)
+        except VariantRejected as rejection:
+            log.error("worker's output rejected", job=job.id, reason=str(rejection))
+            return self._failed(job, "worker-died", "The process that worked on it gave no usable answer.")
+        return replace(
+            job,
+            status=DONE,
+            finished_at=self._clock(),
+            source=asdict(outcome.source),
+            blurhash=outcome.blurhash or None,
+            made=made,
+        )
 
-    def _end(self, live: Live, status: str) -> None:
-        self._live.pop(live.job.id, None)
+    def _end(self, live: Live, job: Job, status: str) -> None:
+        """The job is over, durably: tell whoever waits."""
+        self._live.pop(job.id, None)
+        live.job = job
+        for count in range(1, len(job.made) + 1):
+            live.announce("variant", f"variant.{count}")
         if status == CANCELLED:
             self._counters.cancelled += 1
         elif status == DONE:

@@ -48,6 +48,5 @@ class Pacer:
         Each call takes a later moment, one drain interval on, so that the refused do not return at once.
         """
         now = self._clock()
-        earliest = now + max(not_before, self.wait(ahead))
-        self._tail = min(max(earliest, self._tail + 1 / self.rate), now + _FURTHEST)
+        self._tail = min(max(now + self.wait(ahead), self._tail + 1 / self.rate), now + _FURTHEST)
         return max(self._tail - now, not_before)
