@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -159,7 +160,18 @@ def _complete_openapi(app: FastAPI) -> None:
                 ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}"),
             )
             components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
+            _forget_validation(schema)
         assert app.openapi_schema is not None  # noqa: S101
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _forget_validation(schema: dict[str, Any]) -> None:
+    """Drop the answer that FastAPI describes wherever there is a parameter: no route here gives it."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)
