@@ -1,0 +1,126 @@
+"""The promises: which refused clients hold a turn, how many of them will come, and when to forget one."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+_MISSED = 1.0
+"""Seconds past its turn at which a client is no longer reckoned with."""
+_HONOURED = 30.0
+"""Seconds past its turn for which a client that comes late still goes before newcomers."""
+_PER_CLIENT = 10
+_PER_NET = 64
+_FEWEST = 0.25
+"""The least share of clients to reckon with, however many stay away."""
+_DOUBT, _MEMORY = 10, 200
+"""Returns that the first measured one weighs against, and those that the share is measured over."""
+_SPARE = 64
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A place kept for one upload from the moment `due` on."""
+
+    key: str
+    client: str
+    net: str
+    due: float
+    missed: bool = False
+
+
+class Promises:
+    """A table of turns by key, at most `capacity`, and few of one client or net. Times are the caller's.
+
+    Each change is O(log n). A turn that nobody used is *missed* a second later and forgotten after half a
+    minute; the share of clients that do come back is measured from both.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.missed = 0
+        self.returning = 1.0
+        self._returns = _DOUBT
+        self._turns: dict[str, Turn] = {}
+        self._by_client: Counter[str] = Counter()
+        self._by_net: Counter[str] = Counter()
+        self._expiry: list[tuple[float, int, Turn]] = []
+        self._watched = 0
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(self._turns.values())
+
+    def get(self, key: str) -> Turn | None:
+        """The turn that this upload holds."""
+        return self._turns.get(key)
+
+    @property
+    def expected(self) -> float:
+        """How many of those who hold a turn will come."""
+        return self.returning * (len(self._turns) - self.missed)
+
+    def hold(self, client: str) -> bool:
+        """Whether any upload of this client holds a turn."""
+        return client in self._by_client
+
+    def have_room(self, client: str, net: str) -> bool:
+        """Whether one more turn may be kept for this client."""
+        return (
+            len(self._turns) < self.capacity
+            and self._by_client[client] < _PER_CLIENT
+            and self._by_net[net] < _PER_NET
+        )
+
+    def keep(self, turn: Turn) -> None:
+        """Remember a turn; the caller has asked for room."""
+        self._turns[turn.key] = turn
+        self._by_client[turn.client] += 1
+        self._by_net[turn.net] += 1
+        self._watch(turn, turn.due + _MISSED)
+
+    def use(self, turn: Turn) -> None:
+        """Its client came back: the turn is over."""
+        self._forget(turn)
+        self._learn(1)
+
+    def sweep(self, now: float) -> None:
+        """Let time pass: turns that nobody used become missed, then forgotten."""
+        while self._expiry and self._expiry[0][0] <= now:
+            turn = heappop(self._expiry)[2]
+            if self._turns.get(turn.key) is not turn:
+                continue
+            if turn.missed:
+                self._forget(turn)
+            else:
+                turn.missed = True
+                self.missed += 1
+                self._learn(0)
+                self._watch(turn, turn.due + _HONOURED)
+
+    def believe(self, returning: float) -> None:
+        """Start from a share of returns that was measured before."""
+        self.returning = min(1.0, max(_FEWEST, returning))
+        self._returns = _MEMORY
+
+    def _learn(self, came: int) -> None:
+        self._returns = min(_MEMORY, self._returns + 1)
+        self.returning = max(_FEWEST, self.returning + (came - self.returning) / self._returns)
+
+    def _forget(self, turn: Turn) -> None:
+        del self._turns[turn.key]
+        self.missed -= turn.missed
+        for count, name in ((self._by_client, turn.client), (self._by_net, turn.net)):
+            count[name] -= 1
+            if not count[name]:
+                del count[name]
+
+    def _watch(self, turn: Turn, at: float) -> None:
+        """Look at the turn again then. Used ones stay in the heap, but are never most of it."""
+        if len(self._expiry) > 2 * len(self._turns) + _SPARE:
+            self._expiry = [entry for entry in self._expiry if self._turns.get(entry[2].key) is entry[2]]
+            heapify(self._expiry)
+        self._watched += 1
+        heappush(self._expiry, (at, self._watched, turn))

@@ -1,0 +1,1 @@
+"""A queue, its workers and a crowd of clients, in simulated time."""

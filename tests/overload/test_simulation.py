@@ -1,0 +1,39 @@
+"""The simulator as a regression: before whole crowds, turns keep their word and impatience gains nothing."""
+
+import pytest
+
+from bench.simulation.crowds import CROWDS
+from bench.simulator import LEAST_FIRST, LEAST_USED, QUEUES, quick, simulate
+
+CROWD = {crowd.name: crowd for crowd in CROWDS}
+
+
+def test_promises_are_kept_while_the_workers_stay_busy() -> None:
+    """At the first return .99 are in, workers are busy .96 of the time, asking every second gains nothing."""
+    rows = list(quick())
+    assert {row.queue for row in rows} == set(QUEUES)
+    for row in rows:
+        assert row.first >= LEAST_FIRST, row
+        assert row.used >= LEAST_USED, row
+    gains = [row.gain_s for row in rows if row.gain_s is not None]
+    assert gains
+    assert all(gain <= 0 for gain in gains)
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_slow_uplinks_take_no_capacity_from_others(queue: int) -> None:
+    """With one and a half queues of uploads trickling in, workers are as busy and most promises hold."""
+    row = simulate(CROWD["2 x, uploads trickle"], queue, "turns", (0,))
+    assert row.used >= LEAST_USED
+    assert row.first >= 0.97
+
+
+def test_plain_policies_do_not_keep_their_word() -> None:
+    """The bench tells good from bad: a constant second lets hardly anybody in at the first return."""
+    assert simulate(CROWD["500 at once"], 20, "constant 1 s", (0,)).first < 0.2
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    """A row can be reproduced."""
+    one, other = (simulate(CROWD["500 at once"], 20, "turns", (3,)) for _ in range(2))
+    assert one == other
