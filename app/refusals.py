@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.backlog import QueueFull, ShareExceeded
+from app.breaker import BreakerOpen
 from app.bucket import Quota, RateLimited
 from app.engine import Draining
 from app.fields import ConcurrencyPolicy, RangeNotSatisfiable
@@ -91,6 +92,7 @@ ROWS: dict[type[Exception], Row] = {
     ShareExceeded: _share,
     QueueFull: _queue,
     Draining: _paused("draining"),
+    BreakerOpen: _paused("breaker"),
     NotServing: _not_serving,
     StreamsFull: _paused("streams"),
     StoreFull: lambda _, __: Problem(KINDS["disk"], "The store has no room for this upload."),

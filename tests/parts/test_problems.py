@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 
 import app
 from app.backlog import QueueFull, ShareExceeded
+from app.breaker import BreakerOpen
 from app.bucket import Quota, RateLimited
 from app.engine import Draining
 from app.fields import RangeNotSatisfiable
@@ -56,6 +57,7 @@ EXPECTED = [
     Expected(ShareExceeded(2.5, 20), 429, QUOTA_EXCEEDED, "share", ["share"], 3, 2500),
     Expected(QueueFull(61.2, 100), 503, REDUCED_CAPACITY, "queue", ["queue"], 62, 61200),
     Expected(Draining(20.0), 503, REDUCED_CAPACITY, "draining", None, 20, 20000),
+    Expected(BreakerOpen("store", 3.5), 503, REDUCED_CAPACITY, "breaker", None, 4, 3500),
     Expected(NotServing(["draining"]), 503, REDUCED_CAPACITY, None, None, 1, 1000),
     Expected(StreamsFull(15.0), 503, REDUCED_CAPACITY, "streams", None, 15, 15000),
     Expected(StoreFull("10 of 10 bytes are kept"), 507, "/problems/disk", "disk"),
