@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -29,6 +30,8 @@ SMALL = samples.jpeg(64, 48)
 """A photo that costs next to nothing."""
 
 _numbers = itertools.count(2)
+# No test speaks TLS, but a client loads every certificate authority unless it is given a context.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def fresh_address() -> str:
@@ -275,7 +278,7 @@ class Service:
 
     def client(self, address: str | None = None) -> httpx.Client:
         """An HTTP client at an address of its own, unless told which."""
-        transport = httpx.HTTPTransport(local_address=address or fresh_address())
+        transport = httpx.HTTPTransport(verify=_NO_TLS, local_address=address or fresh_address())
         return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE)
 
     def connect(self, address: str | None = None) -> Connection:
@@ -288,33 +291,38 @@ class Service:
             fields = {"content-type": "image/jpeg", **headers}
             return client.post("/v1/images", content=data, headers=fields)
 
+    def get(self, path: str, *fields: str) -> Answer:
+        """Read something."""
+        with self.connect() as connection:
+            connection.head(f"GET {path}", *fields)
+            return connection.answer()
+
     # --- looking at it ---------------------------------------------------------------------------------
 
     def stats(self) -> Any:
         """The snapshot of /v1/stats."""
-        with self.client() as client:
-            return client.get("/v1/stats").json()
+        return self.get("/v1/stats").json()
 
     def settled(self) -> Any:
-        """Wait until no upload comes in, no job waits and no worker is busy; the snapshot then."""
+        """Wait until no upload comes in and every job has ended, to its last file; the snapshot then."""
 
         def quiet() -> Any:
             stats = self.stats()
-            backlog, workers = stats["backlog"], stats["workers"]
-            idle = all(worker["state"] == "idle" for worker in workers)
-            return idle and not backlog["receiving"] and not backlog["waiting"] and stats
+            jobs, backlog = stats["jobs"], stats["backlog"]
+            under_way = jobs["accepted"] - jobs["done"] - jobs["failed"] - jobs["cancelled"]
+            idle = all(worker["state"] == "idle" for worker in stats["workers"])
+            still = idle and under_way <= 0 and not backlog["receiving"] and not backlog["waiting"]
+            return stats if still and not any((self.store / "work").iterdir()) else None
 
         return until(quiet, "the service to settle")
 
     def status_of(self, job_id: str) -> str:
         """The status of a job."""
-        with self.client() as client:
-            return str(client.get(f"/v1/images/{job_id}").json()["status"])
+        return str(self.get(f"/v1/images/{job_id}").json()["status"])
 
     def ended(self, job_id: str) -> Any:
         """The document of a job, once it is done or failed."""
-        with self.client() as client:
-            document = client.get(f"/v1/images/{job_id}", headers={"prefer": f"wait={PATIENCE:.0f}"}).json()
+        document = self.get(f"/v1/images/{job_id}", f"Prefer: wait={PATIENCE - 1:.0f}").json()
         assert document["status"] in ("done", "failed"), document
         return document
 
