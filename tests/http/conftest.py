@@ -27,7 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One that is soon full: 3 tokens, 2 waiting jobs, 3 uploads on their way in, 2 of them of one client.
 
-    It believes proxies of `PROXIES`, and lets pages of `ORIGIN` call.
+    It believes proxies of `PROXIES`, lets pages of `ORIGIN` call, waits a second at most, holds 3 streams.
     """
     settings = {
         "rate": 0.05,
@@ -37,6 +37,8 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "client_share": 2,
         "trusted_proxies": PROXIES,
         "cors_origins": ORIGIN,
+        "max_hold": 1,
+        "max_streams": 3,
     }
     with serving(_folder(tmp_path_factory, "tight"), **settings) as service:
         yield service
@@ -44,7 +46,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One where all is short: uploads, the wait, the store, and the life of images."""
+    """One where all is short: uploads, the wait, the store, the life of images; other variants."""
     settings = {
         "upload_timeout": 7,
         "min_upload_rate": 1000,
@@ -53,6 +55,7 @@ def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "max_upload_bytes": "1MiB",
         "store_max_bytes": "1.5MiB",
         "retention": "1s",
+        "variants": "thumb=96,web=640@webp:70,clear_1=32@png",
     }
     with serving(_folder(tmp_path_factory, "brief"), **settings) as service:
         yield service

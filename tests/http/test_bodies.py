@@ -104,6 +104,12 @@ class TestRefused:
             answer = client.post("/v1/images", content=content, headers={"content-type": "image/jpeg"})
             problem(answer, 400, "no-file")
 
+    def test_no_body(self, service: Service) -> None:
+        """A request that announces no body at all: 400."""
+        with service.connect() as connection:
+            connection.head("POST /v1/images", "Content-Type: image/jpeg")
+            problem(connection.answer(), 400, "no-file")
+
     @pytest.mark.parametrize("as_form", [False, True])
     @pytest.mark.parametrize("chunked", [False, True])
     def test_one_byte_too_many(self, client: httpx.Client, as_form: bool, chunked: bool) -> None:

@@ -95,6 +95,34 @@ class TestDocument:
             assert set(document["variants"]) == {"thumb", "small"}
             problem(client.get(f"{document['links']['self']}/large"), 404, "not-found")
 
+    def test_of_other_formats(self, brief: Service) -> None:
+        """VARIANTS names formats and sizes: each is typed and named for what it is."""
+        brief.settled()
+        document = brief.upload(samples.png(100, 50), prefer="wait=20").json()
+        kinds = {"thumb": "jpeg", "web": "webp", "clear_1": "png"}
+        assert {name: made["format"] for name, made in document["variants"].items()} == kinds
+        for name, kind in kinds.items():
+            answer = brief.get(document["variants"][name]["url"])
+            assert answer.headers["content-type"] == f"image/{kind}"
+            ending = {"jpeg": "jpg"}.get(kind, kind)
+            assert answer.headers["content-disposition"] == f'inline; filename="{name}.{ending}"'
+
+    def test_of_an_upload_whose_client_left(self, service: Service) -> None:
+        """Once all of it has come, an upload is done whether or not anybody stays for the answer."""
+        before = service.settled()
+        for _ in range(5):
+            with service.connect() as connection:
+                connection.head(
+                    "POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}"
+                )
+                connection.send(SMALL)
+                until(lambda: service.stats()["backlog"]["receiving"] == 0, "the upload to be through")
+        after = service.settled()
+        assert (
+            after["jobs"]["done"]
+            == after["jobs"]["accepted"] - before["jobs"]["accepted"] + before["jobs"]["done"]
+        )
+
     def test_of_nobody(self, client: httpx.Client) -> None:
         """An id that is none, or nobody's: 404 everywhere."""
         for job in (NOWHERE, "/v1/images/x", "/v1/images/" + "0" * 31, "/v1/images/" + "A" * 32):
@@ -126,6 +154,17 @@ class TestWaiting:
             assert (waited.status_code, waited.json()["status"]) == (200, "queued")
             at_once = client.get(location, headers={"prefer": "wait=0"})
             assert at_once.json()["status"] == "queued"
+
+    def test_is_bounded(self, tight: Service) -> None:
+        """MAX_HOLD is the longest wait, and the answer says which one was kept."""
+        with tight.paused():
+            answer = tight.upload(prefer="wait=60")
+            assert answer.status_code == 202
+            assert answer.headers["preference-applied"] == "wait=1"
+            waited = tight.get(answer.headers["location"], "Prefer: wait=999999999")
+            assert waited.json()["status"] == "queued"
+            assert waited.headers["preference-applied"] == "wait=1"
+        tight.settled()
 
     def test_for_a_document(self, service: Service) -> None:
         """A long poll ends when the job does."""
@@ -326,8 +365,9 @@ class TestRemoval:
             connection.head(f"DELETE {document['links']['self']}", fields)
             assert connection.is_silent()
         with connection:
-            assert connection.answer().status in (204, 404)
+            assert connection.answer().status == 204
         after = service.settled()
+        assert after["jobs"]["cancelled"] == before["jobs"]["cancelled"] + 1
         assert after["store_bytes"] == before["store_bytes"]
         assert not [name for name in service.stored() if document["id"] in name]
         assert service.upload(prefer="wait=20").status_code == 201

@@ -144,7 +144,7 @@ class TestEveryAddress:
     @pytest.mark.parametrize("path", [*READABLE, JOB, f"{JOB}/thumb", f"{JOB}/events"])
     def test_other_methods(self, client: httpx.Client, path: str) -> None:
         """A method that does not work: 405 with Allow, as a problem."""
-        for method in ("PUT", "PATCH", "POST", "TRACE"):
+        for method in ("PUT", "PATCH", "POST", "TRACE", "OPTIONS"):
             answer = client.request(method, path)
             problem(answer, 405, "method-not-allowed")
             assert "GET" in answer.headers["allow"]

@@ -6,8 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from tests import samples
 from tests.http.expect import REDUCED_CAPACITY, problem
 from tests.service import Connection, Service, fresh_address, until
@@ -193,11 +191,22 @@ class TestBound:
                 answer = client.get(document["links"]["self"], headers={"prefer": "wait=5"})
                 assert answer.json()["status"] == "done"
 
+    def test_of_all(self, tight: Service) -> None:
+        """MAX_STREAMS bounds all clients together."""
+        with ExitStack() as stack:
+            for _ in range(3):
+                next(open_stream(stack.enter_context(tight.connect()), "/v1/stats/stream"))
+            problem(tight.get("/v1/stats/stream"), 503, REDUCED_CAPACITY, guard="streams")
 
-@pytest.mark.parametrize("path", ["/v1/stats/stream"])
-def test_head_of_a_stream(service: Service, path: str) -> None:
-    """HEAD of a stream is answered and over."""
-    with service.connect() as connection:
-        for _ in range(3):
+
+def test_head(service: Service) -> None:
+    """HEAD of a stream is answered and over, and holds no place."""
+    with service.paused(), service.connect() as connection:
+        events = service.upload().json()["links"]["events"]
+        for path in ["/v1/stats/stream", events] * 10:
             connection.head(f"HEAD {path}")
-            assert connection.answer(body=False).status == 200
+            answer = connection.answer(body=False)
+            assert answer.status == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+        connection.head(f"HEAD {events.removesuffix('/events')}")
+        assert connection.answer(body=False).status == 200

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
+from pathlib import Path
 
 from tests import samples
 from tests.conftest import Start
 from tests.http.expect import REDUCED_CAPACITY, problem
 from tests.http.test_streams import open_stream
-from tests.service import SMALL, until
+from tests.service import COMMAND, SMALL, children, environment, is_running, until
 
 
 def test_drains(start: Start) -> None:
@@ -91,3 +93,22 @@ def test_goes_at_once_when_idle(start: Start) -> None:
         assert service.wait(10) == 0
         list(events)
     assert not [pid for pid in children if os.path.exists(f"/proc/{pid}")]  # noqa: PTH110
+
+
+def test_stops_while_it_starts(tmp_path: Path) -> None:
+    """A signal before it is ready ends it as well: status 0, without a traceback, and its workers with it."""
+    command = [COMMAND, "serve"]
+    settings = environment(port=0, workers=2)
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            started = until(lambda: children(process.pid), "workers to be started")
+            process.terminate()
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    assert b"Traceback" not in errors
+    for pid in started:
+        until(lambda pid=pid: not is_running(pid), "a worker to end")

@@ -1,0 +1,37 @@
+"""A part that fails is not asked again and again: the breaker opens, says for how long, and closes."""
+
+import math
+
+from app.problems import REDUCED_CAPACITY
+from tests.conftest import Start
+from tests.http.expect import problem
+from tests.service import until
+
+
+class TestStore:
+    """The folder of the images is out of the way."""
+
+    def test_uploads_are_refused_while_it_fails_and_taken_when_it_works(self, start: Start) -> None:
+        """Each is told when it is tried again, the sixth before its body is read; one probe ends it."""
+        service = start()
+        made = service.upload(prefer="wait=20").json()
+        images = service.store / "images"
+        away = images.rename(images.with_name("away"))
+        images.touch()
+        answers = [service.upload() for _ in range(6)]
+        assert {answer.status_code for answer in answers} == {503}
+        refused = problem(answers[-1], 503, REDUCED_CAPACITY, guard="breaker")
+        assert 0 < refused["retry_after_ms"] <= 60_000
+        assert int(answers[-1].headers["retry-after"]) == math.ceil(refused["retry_after_ms"] / 1000)
+        assert service.stats()["breakers"]["store"] == "open"
+        assert service.get("/readyz").status == 503
+        assert service.get("/healthz").status == 200
+        images.unlink()
+        away.rename(images)
+        taken = until(
+            lambda: (answer := service.upload()).status_code == 202 and answer, "an upload is taken"
+        )
+        assert service.ended(taken.json()["id"])["status"] == "done"
+        assert service.stats()["breakers"] == {"workers": "closed", "store": "closed"}
+        assert service.get(made["variants"]["thumb"]["url"]).status == 200
+        assert service.settled()["backlog"]["receiving"] == 0
