@@ -180,3 +180,15 @@ class Breaker:
         self._state = state
         self._until = until
         self._failures = self._passed = self._succeeded = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Breakers:
+    """The breakers of the service: around the start of workers, and around what is written to the store."""
+
+    workers: Breaker
+    store: Breaker
+
+    def snapshot(self) -> list[BreakerSnapshot]:
+        """The state of each."""
+        return [self.workers.snapshot(), self.store.snapshot()]

@@ -61,6 +61,7 @@ def serve(host: Host = None, port: Port = None) -> None:
 
     from app import logs
     from app.main import create_app
+    from app.pool import PoolNotStarted
     from app.server import AddressTaken, Server, listen
     from app.settings import SettingsError, load_settings, misfits
     from app.store import StoreError
@@ -74,7 +75,7 @@ def serve(host: Host = None, port: Port = None) -> None:
         listener = listen(settings.host, settings.port)
         server = Server(create_app(settings), settings, listener)
         uvloop.run(server.serve())
-    except (SettingsError, AddressTaken, StoreError) as error:
+    except (SettingsError, AddressTaken, StoreError, PoolNotStarted) as error:
         _fail(error)
 
 

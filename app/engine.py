@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.backlog import BacklogSnapshot
+from app.breaker import BreakerSnapshot
 from app.bucket import Quota
 from app.job import Job
 from app.limiter import Grant, LimiterSnapshot
@@ -40,6 +41,7 @@ class EngineSnapshot:
     backlog: BacklogSnapshot
     workers: list[WorkerSnapshot]
     sandbox: dict[str, str]
+    breakers: list[BreakerSnapshot]
     state: str
     full_for_s: float
 
@@ -73,7 +75,7 @@ class Engine(Protocol):
         """Raises ShareExceeded."""
 
     def check_open(self) -> None:
-        """Raises Draining."""
+        """Raises Draining, or BreakerOpen when the workers do not start or the store fails."""
 
     async def reserve(self, client: str, not_before: float) -> Place:
         """A place in the dock. Raises QueueFull, with a `retry_after` of at least `not_before` seconds."""

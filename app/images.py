@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import documents
+from app.breaker import Breaker, BreakerOpen
 from app.documents import JobDocument, UploadDocument
 from app.engine import Engine
 from app.fields import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
@@ -76,6 +77,7 @@ class Images:
     intake: Intake
     engine: Engine
     store: Store
+    store_breaker: Breaker
     streams: Streams
     variants: tuple[Variant, ...]
     max_hold: float
@@ -91,7 +93,11 @@ class Images:
             received = await self.intake.receive(request, spool)
             specs = tuple(variant.spec for variant in wanted)
             job = Job(job_id, time.time(), received.size, specs)
-            await self.store.accept(spool, job)
+            with self.store_breaker.guard(OSError):
+                await self.store.accept(spool, job)
+        except OSError as error:
+            log.error("store failed an upload", reason=str(error))
+            raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
         finally:
             await spool.discard()
         assert arrival.place is not None  # noqa: S101 - the queue's guard gave one

@@ -14,7 +14,6 @@ class Live:
 
     job: Job
     client: str
-    promised: bool = True
     attempts: int = 0
     worker: Worker | None = None
     accepted_at: float = 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from app.backlog import Backlog, Slot
+from app.breaker import BreakerOpen, Breakers
 from app.bucket import Quota
 from app.engine import Draining, EngineSnapshot, JobCounters, Place
 from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job
@@ -43,6 +44,7 @@ class LocalEngine:
         pool: Pool,
         store: Store,
         histograms: Histograms,
+        breakers: Breakers,
         *,
         variants: Sequence[Variant],
         max_pixels: int,
@@ -59,6 +61,7 @@ class LocalEngine:
         self._limiter = limiter
         self._store = store
         self._histograms = histograms
+        self._breakers = breakers
         self._variants = tuple(variant.spec for variant in variants)
         self._max_pixels = max_pixels
         self._job_timeout = job_timeout
@@ -131,6 +134,8 @@ class LocalEngine:
     def check_open(self) -> None:
         if self._state == "draining":
             raise Draining(max(1.0, self._drain_timeout))
+        self._breakers.workers.check()
+        self._breakers.store.check()
 
     async def reserve(self, client: str, not_before: float) -> Place:
         self.backlog.check_room(not_before)
@@ -173,6 +178,7 @@ class LocalEngine:
             self.backlog.snapshot(),
             self.pool.snapshot(),
             self.pool.sandbox,
+            self._breakers.snapshot(),
             self._state,
             self.backlog.full_for,
         )
@@ -211,7 +217,8 @@ class LocalEngine:
         folder: Path | None = None
         settled = False
         try:
-            folder = await self._store.workspace(job.id)
+            with self._breakers.store.guard(OSError):
+                folder = await self._store.workspace(job.id)
             if live.cancelled:
                 outcome: Done | Failed = Failed(job.id, "cancelled", "")
             else:
@@ -229,7 +236,7 @@ class LocalEngine:
                     )
                 )
             settled = True
-        except OSError:
+        except (OSError, BreakerOpen):
             outcome = Failed(job.id, "no-space", "The store could not be written.")
             settled = True
         finally:
@@ -273,16 +280,17 @@ class LocalEngine:
             elif reason == "no-space":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             else:
-                if isinstance(outcome, Failed):
-                    job = self._failed(live.job, outcome.reason, outcome.detail)
-                else:
-                    job = await self._adopted(live.job, outcome, folder)
-                await self._store.save(job)
+                with self._breakers.store.guard(OSError):
+                    if isinstance(outcome, Failed):
+                        job = self._failed(live.job, outcome.reason, outcome.detail)
+                    else:
+                        job = await self._adopted(live.job, outcome, folder)
+                    await self._store.save(job)
                 self._end(live, job, job.status)
-        except OSError as error:
+        except (OSError, BreakerOpen) as error:
             # The outcome could not be written, so the job is still as it was on disk: it is done again.
             log.error("store failed while a job was settled", job=live.job.id, reason=str(error))
-            await asyncio.sleep(_STORE_PAUSE)
+            await asyncio.sleep(max(_STORE_PAUSE, self._breakers.store.remaining()))
             self._retry(live)
         finally:
             self._settlers.release()

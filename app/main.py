@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from app import __version__
 from app.address import ClientKey
 from app.backlog import Backlog
+from app.breaker import Breaker, Breakers
 from app.bucket import leaky_meter, token_meter
 from app.directory import DirectoryStore
 from app.documents import ProblemDocument
@@ -51,7 +52,9 @@ def make_store(settings: Settings) -> Store:
     return DirectoryStore(root, settings.store_max_bytes, settings.retention)
 
 
-def make_engine(settings: Settings, store: Store, pool: Pool, histograms: Histograms) -> Engine:
+def make_engine(
+    settings: Settings, store: Store, pool: Pool, histograms: Histograms, breakers: Breakers
+) -> Engine:
     """The engine that ENGINE_URL names."""
     smooth = settings.limiter == "leaky_bucket"
     if smooth:
@@ -71,6 +74,7 @@ def make_engine(settings: Settings, store: Store, pool: Pool, histograms: Histog
         pool,
         store,
         histograms,
+        breakers,
         variants=settings.variants,
         max_pixels=settings.max_pixels,
         job_timeout=settings.job_timeout,
@@ -85,9 +89,10 @@ def create_app(settings: Settings) -> FastAPI:
     """The whole service as an application; `app.state.service` is what its server drains."""
     histograms = Histograms()
     refusals = Refusals()
-    pool = Pool(settings.workers)
+    breakers = Breakers(Breaker("workers"), Breaker("store"))
+    pool = Pool(settings.workers, breakers.workers)
     store = make_store(settings)
-    engine = make_engine(settings, store, pool, histograms)
+    engine = make_engine(settings, store, pool, histograms, breakers)
     streams = Streams(settings.max_streams)
     service = Service(settings, store, engine, streams)
     gate = Gate(
@@ -97,7 +102,9 @@ def create_app(settings: Settings) -> FastAPI:
         settings.max_upload_bytes,
     )
     intake = Intake(engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate)
-    images = Images(gate, intake, engine, store, streams, settings.variants, settings.max_hold)
+    images = Images(
+        gate, intake, engine, store, breakers.store, streams, settings.variants, settings.max_hold
+    )
     status = Status(engine, store, refusals.snapshot, pool.pids)
 
     @asynccontextmanager

@@ -55,6 +55,10 @@ class _SnapshotCollector(Collector):
         yield workers
         restarts = sum(worker["restarts"] for worker in stats["workers"])
         yield CounterMetricFamily("spillway_worker_restarts", "Children replaced.", value=restarts)
+        breakers = GaugeMetricFamily("spillway_breaker_open", "Whether calls are refused.", labels=["name"])
+        for name, state in stats["breakers"].items():
+            breakers.add_metric([name], state == "open")
+        yield breakers
         yield _gauge("spillway_memory_bytes", "Resident memory, workers included.", stats["memory_bytes"])
         yield _gauge("spillway_store_bytes", "Bytes kept in the store.", stats["store_bytes"])
         yield _gauge("spillway_uptime_seconds", "Seconds since the start.", stats["uptime_s"])

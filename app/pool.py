@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.breaker import Breaker, BreakerOpen
 from workers.messages import (
     LENGTH_BYTES,
     MAX_FRAME,
@@ -29,7 +30,11 @@ log = structlog.get_logger(__name__)
 _READY_WITHIN = 30.0
 _GRACE = 5.0
 """Seconds past a job's own deadline after which its child, who should have ended it, is killed too."""
-_BACKOFF = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+_ALL_READY_WITHIN = 60.0
+
+
+class PoolNotStarted(Exception):  # noqa: N818 - says what happened
+    """Raised when the workers do not start with the service; its message is one clear line."""
 
 
 class WorkerDied(Exception):  # noqa: N818 - says what happened
@@ -49,8 +54,10 @@ class WorkerSnapshot:
 class Worker:
     """One warm child process (`python -m workers`) and the pipe to it; started anew whenever it dies."""
 
-    def __init__(self, number: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, number: int, breaker: Breaker, clock: Callable[[], float] = time.monotonic) -> None:
+        """`breaker` is shared by all workers: it opens when children cannot be started."""
         self.number = number
+        self._breaker = breaker
         self.state = "starting"
         self.sandbox: dict[str, str] = {}
         self.pid: int | None = None
@@ -60,20 +67,24 @@ class Worker:
         self._busy_since: float | None = None
         self._jobs = 0
         self._restarts = 0
-        self._failures = 0
 
     async def start(self) -> None:
-        """Start the child and wait until it says that it is ready; tries again, slower and slower."""
+        """Start the child and wait until it says that it is ready, with its canary decoded.
+
+        A start that fails is what counts for the breaker, which says when to try again. The death of a child
+        does not count: it may be an image's doing, and no image shall close the service.
+        """
         while True:
-            await asyncio.sleep(_BACKOFF[min(self._failures, len(_BACKOFF) - 1)])
+            await asyncio.sleep(self._breaker.remaining())
             try:
-                await self._spawn()
+                with self._breaker.guard(OSError, WorkerDied, TimeoutError):
+                    await self._spawn()
+            except BreakerOpen:
+                continue  # another worker is the probe
             except (OSError, WorkerDied, TimeoutError) as error:
-                self._failures += 1
                 log.error("worker did not start", worker=self.number, reason=str(error) or "no answer")
                 await self._kill()
             else:
-                self._failures = 0
                 self.state = "idle"
                 return
 
@@ -187,12 +198,20 @@ class Worker:
 class Pool:
     """All workers."""
 
-    def __init__(self, size: int) -> None:
-        self.workers = [Worker(number) for number in range(size)]
+    def __init__(self, size: int, breaker: Breaker) -> None:
+        self.workers = [Worker(number, breaker) for number in range(size)]
 
     async def start(self) -> None:
-        """Start every child; returns when all are ready."""
-        await asyncio.gather(*(worker.start() for worker in self.workers))
+        """Start every child; returns when all are ready.
+
+        Raises:
+            PoolNotStarted: they do not start.
+        """
+        try:
+            async with asyncio.timeout(_ALL_READY_WITHIN):
+                await asyncio.gather(*(worker.start() for worker in self.workers))
+        except TimeoutError:
+            raise PoolNotStarted("the workers do not start; the log above says why") from None
 
     async def stop(self) -> None:
         """End every child."""

@@ -66,7 +66,7 @@ class Status:
             "backlog": asdict(engine.backlog),
             "workers": [asdict(worker) for worker in engine.workers],
             "brownout": False,
-            "breakers": {},
+            "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),
             "store_bytes": self.store.snapshot().used_bytes,
         }
@@ -75,6 +75,7 @@ class Status:
         """Why not to send traffic here, if anything; and which layers of the sandbox are in force."""
         engine = self.engine.snapshot()
         reasons = [] if engine.state == "ready" else [engine.state]
+        reasons += [f"the {each.name} breaker is open" for each in engine.breakers if each.remaining_s > 0]
         if engine.full_for_s >= _FULL_TOO_LONG:
             reasons.append(f"the queue has been full for {engine.full_for_s:.0f} s")
         return reasons, engine.sandbox

@@ -107,6 +107,7 @@ NO_REFUSALS = {
     "SettingsError": "ends the start with one line",
     "StoreError": "ends the start with one line",
     "AddressTaken": "ends the start with one line",
+    "PoolNotStarted": "ends the start with one line",
     "WorkerDied": "the engine tries the job again, or fails it",
     "VariantRejected": "the engine fails the job",
 }
