@@ -23,7 +23,7 @@ import httpx
 from tests import samples
 
 COMMAND = str(Path(sys.executable).with_name("spillway"))
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds after which what a test waits for is not going to happen."""
 
 SMALL = samples.jpeg(64, 48)
@@ -85,6 +85,11 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    until(lambda: not is_running(pid), f"process {pid} to end")
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,8 @@ class TestRefused:
 
     def test_empty_raw_body(self, client: httpx.Client) -> None:
         """No bytes: 400, declared or not."""
-        for content in (b"", iter([])):
+        empty: list[bytes | Iterator[bytes]] = [b"", iter([])]
+        for content in empty:
             answer = client.post("/v1/images", content=content, headers={"content-type": "image/jpeg"})
             problem(answer, 400, "no-file")
 

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
 from typing import Any
@@ -28,9 +27,9 @@ def done(service: Service) -> Any:
 
 
 @pytest.fixture
-def large(client: httpx.Client, done: Any) -> Iterator[str]:
+def large(done: Any) -> str:
     """The address of a variant's bytes."""
-    return done["variants"]["large"]["url"]
+    return str(done["variants"]["large"]["url"])
 
 
 class TestDocument:
@@ -320,7 +319,7 @@ class TestRemoval:
                 problem(client.delete(location, headers={"authorization": other}), 401, "unauthorized")
             token = document["delete_token"]
             for wrong in ("x", token[:-1], token + "0", "\u00e4", token.upper()):
-                fields = {"authorization": f"Bearer {wrong}".encode("latin-1")}
+                fields = {b"authorization": f"Bearer {wrong}".encode("latin-1")}
                 problem(client.delete(location, headers=fields), 403, "forbidden")
             assert client.get(f"{location}/thumb").status_code == 200
             used = service.stats()["store_bytes"]

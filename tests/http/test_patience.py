@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.http.expect import problem
-from tests.service import SMALL, Answer, Connection, Service, until
+from tests.service import SMALL, Answer, Connection, Service
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,6 @@ def test_gives_places_back(slow: Callable[[str], Outcome], brief: Service, servi
     for name in ("a byte a second", "the least rate, the dock full", "long enough"):
         slow(name)
     for each in (brief, service):
-        until(lambda each=each: each.stats()["backlog"]["receiving"] == 0, "places given back")
+        each.settled()
         assert not [name for name in each.stored() if name.startswith("spool/")]
     assert brief.stats()["refusals"]["408"] == 2

@@ -12,7 +12,7 @@ import pytest
 from tests import samples
 from tests.conftest import Start
 from tests.http.expect import problem
-from tests.service import Service, children, is_running, serving, until
+from tests.service import Service, children, gone, serving, until
 
 
 def busy_fork(service: Service) -> int:
@@ -76,7 +76,7 @@ class TestService:
         assert len(family) == 3
         service.kill()
         for pid in family:
-            until(lambda pid=pid: not is_running(pid), f"process {pid} to end")
+            gone(pid)
         service.start()
         assert service.ended(answer.json()["id"])["status"] == "done"
         assert service.stop() == 0
@@ -120,7 +120,7 @@ class TestWorker:
                 fork = busy_fork(hardy)
                 (worker,) = hardy.workers()
                 os.kill(worker, signal.SIGKILL)
-                until(lambda fork=fork: not is_running(fork), "the job's process to end")
+                gone(fork)
             answer = waited.result()
         problem(answer, 500, "worker-died")
         assert hardy.settled()["jobs"]["failed"] == before["jobs"]["failed"] + 1
@@ -132,7 +132,7 @@ class TestWorker:
         hardy.settled()
         (worker,) = hardy.workers()
         os.kill(worker, signal.SIGKILL)
-        until(lambda: not is_running(worker), "the worker to end")
+        gone(worker)
         assert hardy.upload(prefer="wait=20").status_code == 201
 
     def test_a_job_process_that_is_killed(self, hardy: Service) -> None:

@@ -9,7 +9,7 @@ from tests import samples
 from tests.conftest import Start
 from tests.http.expect import REDUCED_CAPACITY, problem
 from tests.http.test_streams import open_stream
-from tests.service import COMMAND, SMALL, children, environment, is_running, until
+from tests.service import COMMAND, SMALL, children, environment, gone, until
 
 
 def test_drains(start: Start) -> None:
@@ -111,4 +111,4 @@ def test_stops_while_it_starts(tmp_path: Path) -> None:
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
     for pid in started:
-        until(lambda pid=pid: not is_running(pid), "a worker to end")
+        gone(pid)
