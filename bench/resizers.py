@@ -1,0 +1,145 @@
+"""The ways of making a ladder that `bench.imaging` compares, each in a process of its own.
+
+    python -m bench.resizers NAME
+
+Reads requests, a JSON object a line, and answers each with CPU milliseconds and peak memory. A process serves
+many requests: codecs are loaded and caches are warm, as in a worker. Every one of them has one thread.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from bench.rig import resident
+from workers.codecs import load_codecs
+from workers.imaging import make
+from workers.messages import Job
+from workers.variants import Variant, fitted, parse_variants
+
+Maker = Callable[[Path, Path, Sequence[Variant]], None]
+"""Makes every variant of a source into a folder, as NAME.jpg."""
+
+
+def spillway(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
+    """The pipeline of Spillway's workers, in this process."""
+    specs = tuple(variant.spec for variant in variants)
+    make(Job("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31))
+
+
+def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
+    """Pillow as most code uses it: open, resize from the whole picture and save, once for each size."""
+    for variant in variants:
+        with Image.open(source) as image:
+            image = image.convert("RGB")
+            small = image.resize(fitted(*image.size, variant.side), Image.Resampling.LANCZOS)
+        small.save(folder / f"{variant.name}.jpg", quality=variant.quality)
+
+
+_LIKE_PILLOW = {"keep": "none", "subsample_mode": "on"}
+"""No metadata, and chroma at half the resolution whatever the quality."""
+
+
+def libvips_per_size(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
+    """libvips as people use it: one `thumbnail` of the file for each size."""
+    import pyvips
+
+    for variant in variants:
+        small = pyvips.Image.thumbnail(str(source), variant.side, height=variant.side, size="down")
+        small.jpegsave(str(folder / f"{variant.name}.jpg"), Q=variant.quality, **_LIKE_PILLOW)
+
+
+def libvips_cascade(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
+    """libvips tuned by hand: decoded once, each size from the next larger one, held in memory."""
+    import pyvips
+
+    image = None
+    for variant in sorted(variants, key=lambda one: one.side, reverse=True):
+        box = {"height": variant.side, "size": "down"}
+        if image is None:
+            image = pyvips.Image.thumbnail(str(source), variant.side, **box)
+        else:
+            image = image.thumbnail_image(variant.side, **box)
+        image = image.copy_memory()
+        image.jpegsave(str(folder / f"{variant.name}.jpg"), Q=variant.quality, **_LIKE_PILLOW)
+
+
+def limit(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
+    """What no pipeline on Pillow can go below: decode once, encode pictures that are there already."""
+    with Image.open(source) as image:
+        size = image.size
+        largest = max(variant.side for variant in variants)
+        image.draft("RGB", fitted(*size, largest))
+        image.load()
+    for variant in variants:
+        _READY[variant.side].save(folder / f"{variant.name}.jpg", quality=variant.quality)
+
+
+_READY: dict[int, Image.Image] = {}
+
+
+def _prepare(source: Path, variants: Sequence[Variant]) -> None:
+    """Scale what `limit` will encode, outside its time."""
+    with Image.open(source) as image:
+        rgb = image.convert("RGB")
+    for variant in variants:
+        _READY[variant.side] = rgb.resize(fitted(*rgb.size, variant.side), Image.Resampling.LANCZOS)
+
+
+MAKERS: dict[str, Maker] = {
+    "spillway": spillway,
+    "limit": limit,
+    "libvips-cascade": libvips_cascade,
+    "libvips-per-size": libvips_per_size,
+    "pillow-naive": pillow_naive,
+}
+
+
+def _peak() -> int:
+    """Most bytes resident since the mark was last put back."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def _loaded(name: str) -> None:
+    load_codecs()
+    if name.startswith("libvips"):
+        import pyvips
+
+        # Its cache would answer the second request for a file without any work.
+        pyvips.cache_set_max(0)
+
+
+def main() -> None:
+    """Serve requests until the end of the input."""
+    name = sys.argv[1]
+    try:
+        _loaded(name)
+    except (ImportError, OSError):
+        print(json.dumps({"missing": True}), flush=True)
+        return
+    print(json.dumps({"missing": False}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        source, folder = Path(request["source"]), Path(request["folder"])
+        variants = parse_variants(request["variants"])
+        if name == "limit":
+            _prepare(source, variants)
+        Path("/proc/self/clear_refs").write_text("5")  # puts the mark of the peak back, see proc(5)
+        before, began = resident(os.getpid()), time.process_time()
+        try:
+            MAKERS[name](source, folder, variants)
+        except Exception as error:  # a format that it does not read
+            print(json.dumps({"failed": f"{type(error).__name__}: {error}".partition("\n")[0]}), flush=True)
+            continue
+        used = time.process_time() - began
+        answer = {"cpu_ms": 1000 * used, "peak_mb": (_peak() - before) / 1e6}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
