@@ -7,7 +7,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench lock upgrade clean environment environment-dev
+.PHONY: help run test lint format bench fuzz lock upgrade clean environment environment-dev
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -30,6 +30,9 @@ format: environment-dev ## rewrite the code in the project's style
 
 bench: environment-dev ## the figures of docs/benchmarks.md, on this machine
 	@exec $(BIN)/python -m bench $(ARGS)
+
+fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says
+	@exec $(BIN)/python -m bench.fuzz $(ARGS)
 
 lock: ## write requirements*.txt for pyproject.toml, keeping the versions that still fit
 	@sh -c "$$choose_python; $$compile"

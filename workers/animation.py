@@ -8,7 +8,7 @@ from PIL import Image
 from workers.colour import eight_bit, to_srgb
 from workers.decode import Opened, upright
 from workers.encode import bare, created, file_name, largest_side, options
-from workers.failures import encoding_failure
+from workers.failures import JobError, encoding_failure
 from workers.variants import Variant, fitted
 
 _SHORTEST_MS = 11
@@ -18,13 +18,15 @@ _LONGEST_MS = 600_000
 _CUSTOMARY_MS = 100
 
 
-def make_animated(source: Opened, variants: list[Variant], folder: Path) -> dict[str, tuple[int, int]]:
+def make_animated(
+    source: Opened, variants: list[Variant], folder: Path, max_pixels: int
+) -> dict[str, tuple[int, int]]:
     """Write each of `variants` as an animated WebP of all frames of `source`; answers their sizes."""
     size = source.size
     cascade = sorted(variants, key=largest_side, reverse=True)
     frames: dict[str, list[Image.Image]] = {variant.name: [] for variant in cascade}
     durations: list[int] = []
-    for image, duration in _frames(source):
+    for image, duration in _frames(source, max_pixels):
         durations.append(duration)
         for variant in cascade:
             fitting = fitted(*size, largest_side(variant))
@@ -39,14 +41,24 @@ def make_animated(source: Opened, variants: list[Variant], folder: Path) -> dict
     return {variant.name: fitted(*size, largest_side(variant)) for variant in variants}
 
 
-def _frames(source: Opened) -> Iterator[tuple[Image.Image, int]]:
+def _frames(source: Opened, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    width, height = source.image.size
+    left = max_pixels
     # The still picture that an APNG shows where animations are unknown is no frame of it.
     start = 1 if getattr(source.image, "default_image", False) else 0
     for index in range(start, source.frames):
         source.image.seek(index)
+        # A frame may reach beyond the canvas, which its reader then enlarges; the header said nothing of it.
+        left -= source.image.width * source.image.height
+        if left < 0:
+            raise JobError(
+                "too-many-pixels", f"Only {max_pixels} pixels are accepted, of all frames together."
+            )
         source.image.load()
         info = dict(source.image.info)
-        image = upright(to_srgb(eight_bit(source.image.copy()), info), source.orientation)
+        image = upright(
+            to_srgb(eight_bit(source.image.crop((0, 0, width, height))), info), source.orientation
+        )
         yield image, _duration(info.get("duration"))
 
 

@@ -26,6 +26,8 @@ _TURNS = {
 }
 # These allocate when they are opened, pixels of this mode.
 _EAGER = {"gif": "P", "webp": "RGBA"}
+# These believe the length of a chunk or strip, and allocate for it, before they read.
+_CREDULOUS = ("png", "tiff")
 _JPEG_HEADERS = 1024 * 1024
 _SIDEWAYS = (5, 6, 7, 8)
 # These two apply the orientation themselves while they decode.
@@ -56,7 +58,7 @@ class Opened:
 
 
 class _Clamped(io.FileIO):
-    """A file that is never asked for more than it has: a PNG's reader asks for all that a chunk claims."""
+    """A file that is never asked for more than it has: some readers ask for all that a chunk claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = max(0, os.fstat(self.fileno()).st_size - self.tell())
@@ -110,10 +112,11 @@ def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Op
         raise JobError("undecodable", "The file is of no image format that is accepted here.")
     if format_ in _EAGER:
         bounds.check(format_, _EAGER[format_], claimed_size(format_, head) or (0, 0))
-    # The size check is ours: Pillow's own knows nothing of frames and only warns at first.
-    Image.MAX_IMAGE_PIXELS = None
+    # The size check is ours: Pillow's own knows nothing of frames and only warns at first. But it looks at
+    # each frame of a GIF before memory is taken for it, which nothing here can.
+    Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
     with contextlib.ExitStack() as closing:
-        file = closing.enter_context(_Clamped(path)) if format_ == "png" else path
+        file = closing.enter_context(_Clamped(path)) if format_ in _CREDULOUS else path
         try:
             image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
         except UnidentifiedImageError:

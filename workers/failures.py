@@ -2,6 +2,8 @@
 
 import errno
 
+from PIL import Image
+
 DETAILS = {
     "undecodable": "The file cannot be decoded as an image.",
     "too-many-pixels": "The image has more pixels than this service accepts.",
@@ -32,7 +34,7 @@ def decoding_failure(error: Exception) -> JobError:
     """What an exception out of a decoder means; hostile files raise any of them."""
     if isinstance(error, JobError):
         return error
-    if _TOO_LARGE in str(error):
+    if _TOO_LARGE in str(error) or isinstance(error, Image.DecompressionBombError):
         return JobError("too-many-pixels")
     if _is_out_of_memory(error):
         return JobError("too-much-memory")

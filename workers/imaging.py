@@ -29,7 +29,8 @@ def make(job: Job) -> Done:
             if still:
                 size, first = _decoded(source, max(largest_side(each) for each in still))
             if len(still) < len(variants):
-                made |= make_animated(source, [each for each in variants if each not in still], folder)
+                animated = [each for each in variants if each not in still]
+                made |= make_animated(source, animated, folder, job.max_pixels)
     except Exception as error:
         raise decoding_failure(error) from error
     hash_ = blurhash(first) if job.blurhash and first is not None else ""

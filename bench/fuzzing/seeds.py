@@ -1,0 +1,68 @@
+"""The intact images that a fuzz run begins from: small ones, of every format and most of its kinds."""
+
+from dataclasses import dataclass
+
+from tests import samples
+
+_DISPLAY_P3 = samples.rgb_profile(2.2, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+_PRESS = samples.cmyk_profile({(1, 0, 0, 0): (160, 90, 80), (0, 1, 0, 0): (120, 200, 120)})
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One intact file, and the format that it is of."""
+
+    name: str
+    format: str
+    data: bytes
+
+
+def seeds() -> list[Seed]:
+    """All of them, always the same, in the same order."""
+    files = {
+        "jpeg": samples.jpeg(120, 90),
+        "jpeg progressive": samples.jpeg(131, 97, progressive=True),
+        "jpeg grey": samples.jpeg(64, 48, mode="L"),
+        "jpeg cmyk": samples.jpeg(64, 48, mode="CMYK", icc_profile=_PRESS),
+        "jpeg camera": samples.jpeg(
+            160, 120, orientation=6, gps=True, thumbnail=samples.jpeg(32, 24), icc_profile=_DISPLAY_P3
+        ),
+        "jpeg restart": samples.jpeg(120, 90, subsampling=2, restart_marker_blocks=4),
+        "png": samples.png(96, 72, exif=samples.exif(8)),
+        "png alpha": samples.png(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
+        "png palette": samples.png(64, 48, mode="P"),
+        "png one bit": samples.png(64, 48, mode="1"),
+        "png grey alpha": samples.png(64, 48, mode="LA"),
+        "png grey 16 bit": samples.png(64, 48, mode="I;16"),
+        "png 16 bit": samples.deep_png(48, 36),
+        "png interlaced": samples.deep_png(48, 36, interlaced=True),
+        "png animated": samples.apng(48, 36),
+        "png gamma": samples.raw_png(
+            32, 24, 8, 2, samples.packed_rows(32, 24, b"\x20\x80\xe0"), gAMA=b"\0\1\x86\xa0", tRNS=bytes(6)
+        ),
+        "webp": samples.webp(120, 90, exif=samples.exif(6), icc_profile=_DISPLAY_P3),
+        "webp alpha": samples.webp(64, 48, mode="RGBA"),
+        "webp lossless": samples.webp(64, 48, lossless=True),
+        "webp animated": samples.animated_webp(64, 48),
+        "gif": samples.gif(96, 72),
+        "gif animated": samples.gif(64, 48, frames=4),
+        "gif transparent": samples.gif_transparent(64, 48),
+        "tiff": samples.tiff(64, 48, exif=samples.exif(6)),
+        "tiff lzw": samples.tiff(64, 48, compression="tiff_lzw"),
+        "tiff deflate": samples.tiff(64, 48, compression="tiff_adobe_deflate"),
+        "tiff jpeg": samples.tiff(64, 48, compression="jpeg"),
+        "tiff packbits": samples.tiff(64, 48, mode="L", compression="packbits"),
+        "tiff fax": samples.tiff(64, 48, mode="1", compression="group4"),
+        "tiff cmyk": samples.tiff(32, 24, mode="CMYK", icc_profile=_PRESS),
+        "tiff float": samples.tiff(32, 24, mode="F"),
+        "tiff 16 bit": samples.deep_tiff(48, 36),
+        "tiff tiled": samples.deep_tiff(64, 48, tile=16),
+        "bmp": samples.bmp(64, 48),
+        "bmp palette": samples.bmp(64, 48, mode="P"),
+        "bmp one bit": samples.bmp(64, 48, mode="1"),
+        "avif": samples.avif(96, 72, exif=samples.exif(6)),
+        "avif alpha": samples.avif(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
+        "heic": samples.heic(96, 72, exif=samples.exif(6)),
+        "heic alpha": samples.heic(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
+    }
+    return [Seed(name, name.partition(" ")[0], data) for name, data in files.items()]
