@@ -200,6 +200,9 @@ class LocalEngine:
                 await self._perform(worker, live)
             except WorkerDied as death:
                 await self._bury(worker, live, death)
+            except Exception as bug:
+                log.exception("job went wrong", job=live.job.id)
+                await self._bury(worker, live, WorkerDied(str(bug)))
 
     async def _perform(self, worker: Worker, live: Live) -> None:
         """Run the job; the settling of its outcome goes on beside the worker's next job.

@@ -90,6 +90,22 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. Whether to keep the connection for the answer it may still be reading.
+
+        Leaving for good looks the same from here, so what waits or streams takes it for that: it would
+        otherwise be held for somebody who is gone.
+        """
+        cycle = self._running
+        if cycle is None or cycle.response_complete or cycle.more_body or self._lingering:
+            return False
+        held = self.scope["path"].endswith(("/events", "/stream"))
+        if held or any(name == b"prefer" for name, _ in self.headers):
+            return False
+        if not self.pipeline:
+            cycle.keep_alive = False
+        return True
+
     def data_received(self, data: bytes) -> None:
         if self._lingering or self._owed is not None or self.parser is None:
             return

@@ -1,5 +1,7 @@
 """HTTP itself, byte by byte: heads that are too large or wrong, and requests in a row."""
 
+import socket
+
 import pytest
 
 from tests.http.expect import problem
@@ -197,3 +199,13 @@ def test_leaves_no_connection_behind(service: Service) -> None:
     until(lambda: service.stats()["backlog"]["receiving"] == 0, "places given back")
     with service.client() as client:
         assert client.get("/readyz").status_code == 200
+
+
+def test_a_client_that_shuts_its_sending_side_is_answered(service: Service) -> None:
+    """Half closed is not gone: the answer to a whole upload still comes, and then the end."""
+    with service.connect() as connection:
+        connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
+        connection.send(SMALL)
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.answer().status == 202
+        assert connection.ends()
