@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from app.job import PROCESSING, Job
+from app.job import Job
 from app.pool import Worker
 
 
@@ -34,11 +34,6 @@ class Live:
         """Change the status and tell every watcher."""
         self.job.status = status
         self.announce(status)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a worker has it."""
-        return self.job.status == PROCESSING
 
     async def events(self, refresh_s: float) -> AsyncIterator[tuple[str, str] | None]:
         """Every event from now on as (name, state id), beginning with the present status; then the end.
