@@ -47,7 +47,10 @@ def _window() -> Pixels:
 def _blurred(plane: Pixels) -> Pixels:
     for _ in range(2):
         height = plane.shape[0] - 2 * _RADIUS
-        plane = sum(w * plane[i : i + height] for i, w in enumerate(_window())).T
+        blurred = np.zeros((height, plane.shape[1]))
+        for offset, weight in enumerate(_window()):
+            blurred += weight * plane[offset : offset + height]
+        plane = np.ascontiguousarray(blurred.T)
     return plane
 
 
