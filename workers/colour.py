@@ -1,8 +1,9 @@
 """From whatever a file holds to 8-bit sRGB: modes L, LA, RGB and RGBA leave this module."""
 
+import itertools
 from io import BytesIO
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 """Built when the module is loaded: a confined process could build no profile that reads a file."""
@@ -11,6 +12,11 @@ _SPACES = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",), "Lab ": ("LAB",)
 _CHANNELS_WITH_ALPHA = {"RGBA": "RGB", "LA": "L"}
 _LARGEST_PROFILE = 8 * 1024 * 1024
 _SRGB_GAMMA = 1 / 2.2
+_UNSEEN = 1
+"""Difference, of 255, that rounding alone makes."""
+_LEVELS = tuple(255 * step // 8 for step in range(9))
+_GRID = Image.frombytes("RGB", (27, 27), bytes(itertools.chain(*itertools.product(_LEVELS, repeat=3))))
+"""Colours from everywhere in the cube."""
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
@@ -59,6 +65,14 @@ def to_srgb(image: Image.Image, info: dict[str | tuple[int, int], object]) -> Im
     if isinstance(gamma, float) and "srgb" not in info and "icc_profile" not in info:
         return _by_gamma(image, gamma)
     return image
+
+
+def is_srgb(info: dict[str | tuple[int, int], object]) -> bool:
+    """Whether pixels in RGB are sRGB as they are, by the profile or gamma of their file's `info`."""
+    if not info.keys() & {"icc_profile", "gamma"}:
+        return True
+    moved = ImageChops.difference(to_srgb(_GRID, info), _GRID)
+    return max(moved.tobytes()) <= _UNSEEN
 
 
 def _by_profile(image: Image.Image, icc: bytes) -> Image.Image | None:

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from workers.formats import EXTENSIONS, PILLOW_NAMES
+from workers.planes import Planes
 from workers.variants import Variant
 
 WEBP_MAX_SIDE = 16_383
@@ -24,9 +25,11 @@ def file_name(variant: Variant) -> str:
     return f"{variant.name}.{EXTENSIONS[variant.format]}"
 
 
-def encode(image: Image.Image, variant: Variant, path: Path) -> None:
-    """Write `image` (L, LA, RGB or RGBA, sRGB) as `variant` to `path`; raises OSError when it cannot."""
-    image = bare(image)
+def encode(picture: Image.Image | Planes, variant: Variant, path: Path) -> None:
+    """Write `picture` (L, LA, RGB, RGBA or planes, sRGB) as `variant` to `path`; may raise OSError."""
+    image = bare(picture.image() if isinstance(picture, Planes) else picture)
+    if image.mode == "YCbCr" and variant.format != "jpeg":
+        image = image.convert("RGB")
     if variant.format == "jpeg":
         image = flattened(image)
     with created(path) as file:

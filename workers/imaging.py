@@ -5,13 +5,16 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 from workers.animation import make_animated
-from workers.colour import eight_bit, to_srgb
-from workers.decode import Bounds, Opened, decode, opened, upright
+from workers.colour import eight_bit, is_srgb, to_srgb
+from workers.decode import Bounds, Opened, decode, is_ycbcr, opened, upright
 from workers.encode import encode, file_name, largest_side
 from workers.failures import decoding_failure, encoding_failure
 from workers.messages import Done, Job, Made, Source
 from workers.placeholder import blurhash
+from workers.planes import Planes, shrunk
 from workers.variants import Variant, fitted, parse_variants
+
+_SUBSAMPLED = ("jpeg", "webp")
 
 
 def make(job: Job) -> Done:
@@ -25,15 +28,19 @@ def make(job: Job) -> Done:
         moving = any(variant.animated for variant in variants)
         with opened(Path(job.source), bounds, animated=moving) as source:
             still = [each for each in variants if not (each.animated and source.frames > 1)]
-            size, first = source.size, None
+            size: tuple[int, int] = source.size
+            first: Image.Image | Planes | None = None
             if still:
-                size, first = _decoded(source, max(largest_side(each) for each in still))
+                side = max(largest_side(each) for each in still)
+                size, first = _decoded(source, side, planar=all(each.format in _SUBSAMPLED for each in still))
             if len(still) < len(variants):
                 animated = [each for each in variants if each not in still]
                 made |= make_animated(source, animated, folder, job.max_pixels)
     except Exception as error:
         raise decoding_failure(error) from error
-    hash_ = blurhash(first) if job.blurhash and first is not None else ""
+    hash_ = ""
+    if job.blurhash and first is not None:
+        hash_ = blurhash(first.image().convert("RGB") if isinstance(first, Planes) else first)
     if first is not None:
         made |= _make_still(first, size, still, folder)
     return Done(
@@ -44,28 +51,39 @@ def make(job: Job) -> Done:
     )
 
 
-def _decoded(source: Opened, side: int) -> tuple[tuple[int, int], Image.Image]:
-    """Upright size of the source, and its first frame upright, in sRGB, fitted into `side`."""
+def _decoded(source: Opened, side: int, *, planar: bool) -> tuple[tuple[int, int], Image.Image | Planes]:
+    """Upright size of the source, and its first frame upright, in sRGB, fitted into `side`.
+
+    As planes, if it may be `planar` and has neither alpha nor other colours than a JPEG can have.
+    """
     size = source.size
-    image = decode(source, side)
+    # What is missing of a truncated file stays zero, which is black in RGB alone.
+    through = planar and is_ycbcr(source.image) and not ImageFile.LOAD_TRUNCATED_IMAGES
+    image = decode(source, side, "YCbCr" if through else None)
     info = dict(image.info)
     if source.format != "jpeg":
         # Decoding has the last word; a JPEG's size is by now that of its reduced scale.
         size = source.size
+    if not through:
+        image = eight_bit(image)
+    if planar and image.mode in ("RGB", "YCbCr"):
+        # Turned first: an odd side ends in half a chroma pixel, and turning would bring that to the front.
+        planes = Planes.of(upright(image, source.orientation)).resized(fitted(*size, side))
+        return size, planes if is_srgb(info) else Planes.of(to_srgb(planes.image().convert("RGB"), info))
     width, height = fitted(*size, side)
     if source.sideways:
         width, height = height, width
-    image = to_srgb(resized(eight_bit(image), (width, height)), info)
-    return size, upright(image, source.orientation)
+    return size, upright(to_srgb(resized(image, (width, height)), info), source.orientation)
 
 
 def _make_still(
-    image: Image.Image, size: tuple[int, int], variants: list[Variant], folder: Path
+    image: Image.Image | Planes, size: tuple[int, int], variants: list[Variant], folder: Path
 ) -> dict[str, tuple[int, int]]:
     made = {}
     for variant in sorted(variants, key=largest_side, reverse=True):
         try:
-            image = resized(image, fitted(*size, largest_side(variant)))
+            fitting = fitted(*size, largest_side(variant))
+            image = image.resized(fitting) if isinstance(image, Planes) else resized(image, fitting)
             encode(image, variant, folder / file_name(variant))
         except Exception as error:
             raise encoding_failure(error, variant.name) from error
@@ -75,4 +93,6 @@ def _make_still(
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """`image` at exactly `size`, by LANCZOS; the image itself where it has that size."""
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    if image.size == size:
+        return image
+    return shrunk(image, size) if image.mode == "L" else image.resize(size, Image.Resampling.LANCZOS)

@@ -1,0 +1,131 @@
+"""The way in planes shows what the way in RGB shows, and is left where it could not."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import pytest
+from PIL import Image, ImageChops, ImageFilter, ImageStat
+
+from tests import samples
+from tests.workers.conftest import Making
+from tests.workers.corners import distance, pixel, shows_the_picture
+from workers.planes import Planes, shrunk
+
+Seen = Callable[..., Image.Image]
+
+
+def _textured(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    noise = Image.effect_noise((width, height), 60).filter(ImageFilter.GaussianBlur(1))
+    texture = ImageChops.add(samples.picture(width, height), noise.convert("RGB"), 2)
+    return texture.convert(mode)
+
+
+def _file(image: Image.Image, format_: str = "JPEG", **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    """Root of the mean square difference, in the channel where it is largest."""
+    return max(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).rms)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (63, 47), (61, 33), (5, 4), (3, 2), (1, 1), (1, 9), (9, 1)])
+@pytest.mark.parametrize("whole", [(200, 150), (199, 149), (64, 49), (9, 9)])
+def test_a_plane_is_shrunk_as_pillow_does(whole: tuple[int, int], size: tuple[int, int]) -> None:
+    """Grouping columns and rows changes no pixel by more than the order of rounding does."""
+    size = (min(size[0], whole[0]), min(size[1], whole[1]))
+    plane = _textured(*whole, "L")
+    made = shrunk(plane, size)
+    assert (made.mode, made.size) == ("L", size)
+    extrema = ImageChops.difference(made, plane.resize(size, Image.Resampling.LANCZOS)).getextrema()
+    assert extrema[1] <= 2
+
+
+@pytest.mark.parametrize("size", [(160, 120), (100, 75), (53, 40), (1, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "YCbCr"])
+def test_planes_show_the_picture_of_three_whole_channels(mode: str, size: tuple[int, int]) -> None:
+    """All that is lost is what halved colours cannot hold, from odd sizes to odd sizes too."""
+    image = _textured(321, 241)
+    made = Planes.of(image.convert(mode)).resized((200, 150)).resized(size).image()
+    wanted = image.resize((200, 150), Image.Resampling.LANCZOS).resize(size, Image.Resampling.LANCZOS)
+    assert made.size == size
+    assert _difference(made.getchannel("Y"), wanted.convert("YCbCr").getchannel("Y")) < 1
+    assert _difference(made, wanted) < 8
+
+
+def test_the_encoder_keeps_the_planes() -> None:
+    """Its halving of the colours, of what was doubled, gives back the same ones."""
+    planes = Planes.of(_textured(160, 120))
+    with Image.open(BytesIO(_file(planes.image(), quality=100))) as image:
+        image.draft("YCbCr", None)
+        again = Planes.of(image)
+    for one, other in ((planes.blue, again.blue), (planes.red, again.red)):
+        assert _difference(one, other) < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [97, 48, 31])
+def test_planes_are_turned_upright(making: Making, seen: Seen, orientation: int, side: int) -> None:
+    """Colours stay with their brightness at every orientation of odd and even sizes."""
+    data = samples.encoded(samples.stored_as(orientation, samples.picture(97, 65)), "jpeg", orientation)
+    planar, whole = seen(data, f"it={side}:100"), seen(data, f"it={side}@png")
+    assert planar.size == whole.size
+    assert shows_the_picture(planar, 24)
+    with Image.open(BytesIO(_file(whole, quality=100))) as halved:
+        # Colours that are one of their pixels astray differ by more than 20.
+        assert _difference(planar, halved) < 10
+
+
+@pytest.mark.parametrize("format_", ["jpeg", "webp"])
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "HEIF"])
+def test_a_wide_gamut_is_brought_to_srgb_in_planes(seen: Seen, source: str, format_: str) -> None:
+    """A profile counts as much where the colours are halved."""
+    wide = samples.rgb_profile(2.2, (0.68, 0.32), (0.28, 0.65), (0.155, 0.07))
+    options: dict[str, object] = {} if source == "PNG" else {"quality": 100}
+    data = _file(Image.new("RGB", (64, 64), (100, 200, 80)), source, icc_profile=wide, **options)
+    shown = pixel(seen(data, f"it=32@{format_}:100"), 8, 8)
+    assert shown[0] < 87
+    assert shown[1] >= 197
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"keep_rgb": True}])
+def test_every_kind_of_jpeg_becomes_a_jpeg(seen: Seen, mode: str, options: dict[str, object]) -> None:
+    """Grey, four inks, whole colours, and RGB that was never converted."""
+    if mode != "RGB" and "keep_rgb" in options:
+        pytest.skip("a JPEG of RGB alone")
+    colour = {"L": 90, "CMYK": (200, 30, 60, 20), "RGB": (200, 30, 60)}[mode]
+    source = Image.new(mode, (90, 70), colour)
+    shown = pixel(seen(_file(source, quality=95, **options), "it=45:95").convert("RGB"), 20, 20)
+    assert distance(shown, pixel(source.convert("RGB"), 20, 20)) <= 4
+
+
+def test_a_jpeg_of_rgb_by_its_adobe_marker_is_decoded(seen: Seen) -> None:
+    """The numbers of its components say YCbCr, its marker says RGB, and the marker counts."""
+    plain = _file(Image.new("RGB", (32, 32), (90, 90, 90)), quality=95)
+    start = plain.index(b"\xff\xe0")
+    length = 2 + int.from_bytes(plain[start + 2 : start + 4])
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+    data = plain[:start] + adobe + plain[start + length :]
+    # Grey in YCbCr is (90, 128, 128): as RGB that is what it says.
+    assert distance(pixel(seen(data, "it=16:95"), 8, 8), (90, 128, 128)) <= 4
+
+
+@pytest.mark.parametrize("format_", ["jpeg", "webp"])
+def test_a_comment_does_not_pass_through_planes(making: Making, format_: str) -> None:
+    """Merged planes inherit what the first of them knew of its file."""
+    file = BytesIO()
+    samples.picture(64, 48).save(file, "JPEG", comment=samples.SECRET)
+    for side in (64, 32):
+        _, files = making(file.getvalue(), f"it={side}@{format_}")
+        assert samples.SECRET not in files["it"].read_bytes()
+
+
+def test_what_is_missing_of_a_truncated_photo_is_not_green(seen: Seen) -> None:
+    """Zeros are black in RGB, and a deep green in YCbCr."""
+    data = samples.jpeg(640, 480)
+    image = seen(data[: len(data) // 2], "it=64", truncated=True)
+    red, green, blue = pixel(image, 32, 45)
+    assert green <= max(red, blue) + 12
