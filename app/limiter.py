@@ -1,6 +1,7 @@
 """The limiter: a bucket for each client, in a table with a bound."""
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from app.bucket import Clock, Meter, Quota, RateLimited
@@ -41,7 +42,8 @@ class Limiter:
         self._smooth = smooth
         self._clock = clock
         self._latest = clock()
-        self._full_at: dict[str, int] = {}
+        # Not a dict: finding the first entry of one walks over all that were taken from its front.
+        self._full_at: OrderedDict[str, int] = OrderedDict()
         self._shared = 0
         self._overflowing = 0
 
