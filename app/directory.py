@@ -24,7 +24,7 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -53,15 +53,31 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write a file beside `path` and rename it there, so that a reader sees the old or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
+def _write(path: Path, data: bytes) -> None:
+    """Write a file; its bytes are durable, its name is not before its folder is."""
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write a file beside `path` and rename it there, so that a reader sees the old or the new one."""
+    fresh = path.with_name(path.name + ".new")
+    _write(fresh, data)
     fresh.rename(path)
     _fsync(path.parent)
+
+
+@contextmanager
+def _disk_full_refuses() -> Iterator[None]:
+    """Raises StoreFull for what the system says when the disk or a quota is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OUT_OF_SPACE:
+            raise StoreFull(os.strerror(error.errno)) from None
+        raise
 
 
 class _Space:
@@ -95,7 +111,7 @@ class _Spool:
     def _append(self, data: bytes | bytearray) -> None:
         if self.folder is None:
             raise RuntimeError("the upload was discarded")
-        try:
+        with _disk_full_refuses():
             if self._descriptor is None:
                 self._begun = True
                 self.folder.mkdir()
@@ -104,10 +120,6 @@ class _Spool:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._descriptor, view) :]
-        except OSError as error:
-            if error.errno in _OUT_OF_SPACE:
-                raise StoreFull(os.strerror(error.errno)) from None
-            raise
 
     def finish(self, record: bytes, home: Path) -> None:
         """Blocking: make the folder durable and move it to its home."""
@@ -115,22 +127,15 @@ class _Spool:
         self._buffer = bytearray()
         if self.folder is None or self._descriptor is None:
             raise RuntimeError("the upload was discarded")
-        try:
+        with _disk_full_refuses():
             os.fsync(self._descriptor)
             self._close()
-            with (self.folder / _RECORD).open("wb") as file:
-                file.write(record)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(self.folder / _RECORD, record)
             _fsync(self.folder)
             home.parent.mkdir(exist_ok=True)
             self.folder.rename(home)
             self.folder = None
             _fsync(home.parent)
-        except OSError as error:
-            if error.errno in _OUT_OF_SPACE:
-                raise StoreFull(os.strerror(error.errno)) from None
-            raise
 
     async def discard(self) -> None:
         self._buffer = bytearray()

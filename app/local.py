@@ -21,7 +21,6 @@ from app.live import Live
 from app.metrics import Histograms
 from app.pool import Pool, Worker, WorkerDied
 from app.store import Store, VariantRejected
-from workers.formats import EXTENSIONS
 from workers.messages import Done, Failed
 from workers.messages import Job as Task
 from workers.variants import Variant, parse_variants
@@ -306,9 +305,9 @@ class LocalEngine:
     async def _adopted(self, job: Job, outcome: Done, folder: Path | None) -> Job:
         """The job as it is with what the worker made; failed if that is not what was asked for."""
         asked = {variant.name for variant in parse_variants(",".join(job.wanted or self._variants))}
-        plain = {item.name for item in outcome.made if item.file == f"{item.name}.{EXTENSIONS[item.format]}"}
         try:
-            if folder is None or plain != asked or len(outcome.made) != len(asked):
+            # Names are unique and name their own files: `messages.parse` takes nothing else.
+            if folder is None or {item.name for item in outcome.made} != asked:
                 raise VariantRejected("not what was asked for")
             made = await self._store.adopt(job, folder, outcome.made)
         except VariantRejected as rejection:

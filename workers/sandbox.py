@@ -8,8 +8,6 @@ from pathlib import Path
 from workers import landlock, process, syscalls
 from workers.messages import Job
 
-LAYERS = ("rlimits", "no_new_privs", "landlock", "seccomp")
-
 _OPEN_FILES = 32
 _FILE_OVERHEAD = 1024 * 1024
 _FOLDER_RIGHTS = landlock.WRITE_FILE | landlock.MAKE_REG | landlock.TRUNCATE | landlock.REMOVE_FILE
