@@ -7,6 +7,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MOST_HOPS = 32
+_NET_BITS = 48
+"""Bits that the IPv6 networks of one site share, as a rule (RFC 6177)."""
 
 
 def _parse(text: str) -> Address | None:
@@ -96,3 +98,11 @@ class ClientKey:
             return str(address)
         network = ipaddress.IPv6Network((address, self._prefix), strict=False)
         return str(network)
+
+
+def net_of(client: str) -> str:
+    """The wider network of a client's key, as a name: of IPv4 the /24, of IPv6 the /48."""
+    if ":" not in client:
+        return client.rpartition(".")[0] or client
+    network = ipaddress.ip_network(client, strict=False)
+    return str(network.supernet(new_prefix=min(network.prefixlen, _NET_BITS)))

@@ -18,16 +18,18 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.types import Scope
 
-from app.address import ClientKey
+from app.address import ClientKey, net_of
 from app.bucket import NANOSECONDS, Quota, RateLimited
 from app.engine import Engine, Place
 from app.fields import media_type
 from app.store import Space, Store
+from app.turns import Visitor
 
 MULTIPART = "multipart/form-data"
 MULTIPART_ALLOWANCE = 64 * 1024
 """Bytes that the form may add to the file."""
 _MOST_HELD = 1000
+_MOST_MARK = 128
 
 
 class TooLarge(Exception):  # noqa: N818 - a refusal, not an error
@@ -83,6 +85,17 @@ class Gate:
         """The key of the client behind a request."""
         peer = scope["client"]
         return self._client_key(peer[0] if peer else None, scope["headers"])
+
+    def quota_or_due(self, scope: Scope) -> Quota | None:
+        """What an upload's client has left, unspent; None when it returns at its turn and owes no token."""
+        return self._engine.quota(self.client(scope))
+
+    def visitor(self, scope: Scope) -> Visitor:
+        """Whoever stands at the gate. An upload is known again by its Idempotency-Key, or else its length."""
+        client = self.client(scope)
+        fields = dict(scope["headers"])
+        mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
+        return Visitor(f"{client}/{mark[:_MOST_MARK].decode('latin-1')}", client, net_of(client))
 
     async def bouncer(self, request: Request) -> Arrival:
         """Guard 1, a FastAPI dependency: spends a token. Asking is what costs.

@@ -30,6 +30,15 @@ _MARGIN = 1.02
 
 
 @dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who wants to bring which upload: `key` is that upload's, `net` the wider network of its `client`."""
+
+    key: str
+    client: str
+    net: str
+
+
+@dataclass(frozen=True, slots=True)
 class Admit:
     """The upload may take a place now."""
 
