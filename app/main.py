@@ -16,6 +16,7 @@ from app.bucket import leaky_meter, token_meter
 from app.directory import DirectoryStore
 from app.documents import ProblemDocument
 from app.engine import Engine
+from app.foreman import Foreman, Orders
 from app.gate import Gate
 from app.images import Images, images_router
 from app.intake import Intake
@@ -68,19 +69,19 @@ def make_engine(
         Pacer(settings.workers),
         max_wait=settings.max_wait,
     )
+    orders = Orders(
+        settings.variants,
+        settings.max_pixels,
+        settings.job_timeout,
+        settings.worker_memory,
+        truncated=settings.truncated == "accept",
+        blurhash=settings.blurhash,
+    )
     return LocalEngine(
         Limiter(meter, settings.max_clients, smooth=smooth),
         backlog,
-        pool,
-        store,
-        histograms,
+        Foreman(backlog, pool, store, histograms, breakers, orders),
         breakers,
-        variants=settings.variants,
-        max_pixels=settings.max_pixels,
-        job_timeout=settings.job_timeout,
-        worker_memory=settings.worker_memory,
-        blurhash=settings.blurhash,
-        truncated=settings.truncated == "accept",
         drain_timeout=settings.drain_timeout,
     )
 
