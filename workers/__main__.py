@@ -28,7 +28,7 @@ def main() -> int:
     # A terminal signals a whole group, and a drain lets running jobs finish: the parent's word alone ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    orders, answers = _taken_over()
+    orders, answers = process.take_pipes()
     try:
         process.keep_one_arena()
         load_codecs()
@@ -50,27 +50,11 @@ def main() -> int:
     return 0
 
 
-def _taken_over() -> tuple[int, int]:
-    """Keep the two pipes under other numbers: a stray print or read must not touch a frame."""
-    orders, answers = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return orders, answers
-
-
 def _rehearsed(sandbox: Sandbox) -> dict[str, str]:
     """Have a fork confine itself and try every codec: what it reports is what really is in force."""
     here = Path(__file__).resolve()
     job = Job("rehearsal", str(here), str(here.parent), ("it=1",), 10**6, _REHEARSAL_S, _REHEARSAL_BYTES)
-    fork = rehearse(job, sandbox)
-    finished, message = False, None
-    try:
-        while not finished:
-            finished, message = fork.read()
-    finally:
-        fork.end()
+    message = rehearse(job, sandbox).message()
     if isinstance(message, Ready):
         return message.sandbox
     raise CanaryError(message.detail if isinstance(message, Failed) else "the confined canary died")

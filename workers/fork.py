@@ -39,12 +39,27 @@ class Fork:
 
         Raises ProtocolError for anything that is not a message.
         """
+        finished, payload = self.hear()
+        return finished, None if payload is None else parse(payload)
+
+    def hear(self) -> tuple[bool, bytes | None]:
+        """The same, with the payload of its one frame as it came; raises ProtocolError for no frame."""
         data = os.read(self.results, _CHUNK)
         if not data:
             return True, None
         for payload in self._buffer.feed(data):
-            return True, parse(payload)
+            return True, payload
         return False, None
+
+    def message(self) -> Message | None:
+        """Wait for its one message, however long it takes, and reap it; None when it said nothing."""
+        finished, message = False, None
+        try:
+            while not finished:
+                finished, message = self.read()
+        finally:
+            self.end()
+        return message
 
     def end(self) -> Death:
         """Kill the fork, if it still runs, and reap it; again and again is once."""
@@ -84,16 +99,21 @@ def rehearse(job: Job, sandbox: Sandbox) -> Fork:
 
 def forked(work: Callable[[], Message], job_id: str) -> Fork:
     """Fork a process that sends what `work` answers as its only message, or why it failed, and exits."""
+    return branched(lambda: _answer(work, job_id).to_frame())
+
+
+def branched(speak: Callable[[], bytes]) -> Fork:
+    """Fork a process that writes the frame that `speak` answers, and exits; without one when it raises."""
     warm = os.getpid()
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _serve(work, job_id, writing, warm)
+        _serve(speak, writing, warm)
     os.close(writing)
     return Fork(pid, reading)
 
 
-def _serve(work: Callable[[], Message], job_id: str, writing: int, warm: int) -> NoReturn:
+def _serve(speak: Callable[[], bytes], writing: int, warm: int) -> NoReturn:
     """What the fork does; never returns, for the warm child's code must not run twice."""
     try:
         process.die_with(warm)
@@ -102,7 +122,7 @@ def _serve(work: Callable[[], Message], job_id: str, writing: int, warm: int) ->
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         process.close_all_but(0, 1, 2, writing)
-        frame = _answer(work, job_id).to_frame()
+        frame = speak()
         while frame:
             frame = frame[os.write(writing, frame) :]
     finally:

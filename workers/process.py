@@ -44,6 +44,16 @@ def close_all_but(*kept: int) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
+def take_pipes() -> tuple[int, int]:
+    """Standard input and output, kept under other numbers: a stray print or read must not touch a frame."""
+    orders, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return orders, answers
+
+
 def address_space() -> int:
     """Size of this process's address space now, in bytes."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (no module may load here)

@@ -2,6 +2,7 @@
 
 import math
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +30,29 @@ class Sandbox:
             return cls(b"", _off(error))
 
     def confine(self, job: Job) -> dict[str, str]:
-        """Take from this process all that `job` does not need, for good; answers what is in force, by layer.
+        """Take from this process all that `job` does not need, as `seal` does."""
+        # No variant is larger than the source, so none takes more than its pixels uncompressed.
+        largest_file = 4 * job.max_pixels + _FILE_OVERHEAD
+        files = ((Path(job.source), landlock.READ_FILE), (Path(job.folder), _FOLDER_RIGHTS))
+        return self.seal(job.timeout_s, job.memory_bytes, largest_file, files)
 
-        A layer that the machine lacks is "off: reason". Raises OSError when a limit cannot be set at all.
+    def seal(
+        self,
+        timeout_s: float,
+        memory_bytes: int,
+        largest_file: int = 0,
+        files: Sequence[tuple[Path, int]] = (),
+    ) -> dict[str, str]:
+        """Leave this process, for good, these limits and these `files` (path, rights), and nothing else.
+
+        Answers what is in force, by layer; one that the machine lacks is "off: reason". Raises OSError when
+        a limit cannot be set at all.
         """
-        limit(job)
+        limit(timeout_s, memory_bytes, largest_file)
         layers = {"rlimits": "on"}
         process.renounce_privileges()
         layers["no_new_privs"] = "on"
-        layers["landlock"] = _landlocked(job)
+        layers["landlock"] = _landlocked(files)
         layers["seccomp"] = self._filtered()
         return layers
 
@@ -51,12 +66,10 @@ class Sandbox:
         return "on"
 
 
-def limit(job: Job) -> None:
-    """Set the resource limits of `job`: address space, CPU time, file size, open files, no core dump."""
-    seconds = math.ceil(job.timeout_s) + 1
-    # No variant is larger than the source, so none takes more than its pixels uncompressed.
-    largest_file = 4 * job.max_pixels + _FILE_OVERHEAD
-    _set(resource.RLIMIT_AS, process.address_space() + job.memory_bytes)
+def limit(timeout_s: float, memory_bytes: int, largest_file: int) -> None:
+    """Set this process's limits: address space, CPU time, file size, open files, no core dump."""
+    seconds = math.ceil(timeout_s) + 1
+    _set(resource.RLIMIT_AS, process.address_space() + memory_bytes)
     _set(resource.RLIMIT_CPU, seconds, seconds + 1)
     _set(resource.RLIMIT_FSIZE, largest_file)
     _set(resource.RLIMIT_NOFILE, _OPEN_FILES)
@@ -71,11 +84,9 @@ def _set(which: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
-def _landlocked(job: Job) -> str:
+def _landlocked(files: Sequence[tuple[Path, int]]) -> str:
     try:
-        landlock.restrict(
-            ((Path(job.source), landlock.READ_FILE), (Path(job.folder), _FOLDER_RIGHTS)),
-        )
+        landlock.restrict(files)
         return f"abi {landlock.abi()}"
     except OSError as error:
         return _off(error)
