@@ -78,7 +78,7 @@ class _Sink:
 
 
 @dataclass(slots=True)
-class _Form:
+class Form:
     """Finds the first file part in a multipart body; python-multipart does the parsing."""
 
     boundary: bytes
@@ -135,6 +135,24 @@ class _Form:
         self.ended = True
 
 
+def form_in(content_type: str | None) -> Form | None:
+    """A reader of the form that a Content-Type announces; None where the body is the file itself.
+
+    Raises:
+        MalformedForm: it names no boundary, or an impossible one.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != MULTIPART.encode():
+        return None
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise MalformedForm("Content-Type names no boundary.")
+    try:
+        return Form(boundary)
+    except FormParserError as error:
+        raise MalformedForm(str(error)) from None
+
+
 class _Pace:
     """The deadlines of one upload: in all, and the moment when it has fallen behind the least rate."""
 
@@ -180,16 +198,7 @@ class Intake:
             StoreFull: the disk is.
             ClientDisconnect: the client went away.
         """
-        content_type, options = parse_options_header(request.headers.get("content-type"))
-        form = None
-        if content_type == MULTIPART.encode():
-            boundary = options.get(b"boundary", b"")
-            if not boundary:
-                raise MalformedForm("Content-Type names no boundary.")
-            try:
-                form = _Form(boundary)
-            except FormParserError as error:
-                raise MalformedForm(str(error)) from None
+        form = form_in(request.headers.get("content-type"))
         sink = _Sink(spool, self._max_bytes)
         try:
             await self._read(request, sink, form)
@@ -201,7 +210,7 @@ class Intake:
             raise NoFile("The form has no file part.")
         return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
 
-    async def _read(self, request: Request, sink: _Sink, form: _Form | None) -> None:
+    async def _read(self, request: Request, sink: _Sink, form: Form | None) -> None:
         pace = _Pace(self._engine, self._timeout, self._min_rate)
         most = self._max_bytes + MULTIPART_ALLOWANCE
         total = 0

@@ -25,14 +25,10 @@ from workers.fork import branched, forked
 from workers.frames import FrameBuffer, ProtocolError, framed
 from workers.messages import Ready
 from workers.sandbox import Sandbox
-from workers.segments import EXIF, bare_size
+from workers.thumbnail import DEADLINE, EXIF, MAX_SIDE, bare_size
 
 NOTHING = b"-"
 """The answer where there is no thumbnail, or none that decodes."""
-MAX_SIDE = 320
-"""Longest side of a preview in pixels; the usual thumbnail has 160."""
-DEADLINE = 1.0
-"""Seconds after which a preview is given up and its process killed."""
 
 _CPU_S = 0.05
 """Seconds of CPU that one may take; nearly all take a tenth of it."""

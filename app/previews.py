@@ -1,0 +1,154 @@
+"""The parent's half of the preview worker: one warm child, one preview at a time, and never an error."""
+
+import asyncio
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from workers.frames import LENGTH_BYTES, ProtocolError, framed, payload_length
+from workers.messages import Ready, parse
+from workers.thumbnail import DEADLINE, MAX_SIDE, bare_size
+
+log = structlog.get_logger(__name__)
+
+_READY_WITHIN = 30.0
+_PATIENCE = 0.5
+"""Seconds that a preview may wait for those before it."""
+_GRACE = 1.0
+"""Seconds past a preview's own deadline after which the child, who should have ended it, is killed."""
+_PAUSE = 1.0
+"""Seconds before a child that ended is replaced."""
+_FAILURES = OSError, EOFError, RuntimeError, TimeoutError, ProtocolError
+"""RuntimeError is uvloop's word for a closed pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small JPEG and its size in pixels."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewsSnapshot:
+    """Whether the child is there, what it has made, how often it was replaced."""
+
+    ready: bool
+    made: int
+    restarts: int
+
+
+class Previews:
+    """The child process (`python -m workers.preview`): kept alive, and its every word checked."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._process: Process | None = None
+        self.pid: int | None = None
+        self._turn = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+        self._made = 0
+        self._restarts = 0
+
+    def start(self) -> None:
+        """Have a child started and kept; nothing waits for it."""
+        self._keeper = asyncio.create_task(self._keep(), name="previews")
+
+    async def stop(self) -> None:
+        """End the child."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+
+    async def make(self, segment: bytes) -> Preview | None:
+        """The preview in an EXIF segment; None when there is none, or no child to make it in time."""
+        by = self._clock() + _PATIENCE
+        # Finished even when nobody waits any more: else its answer would be taken for the next one's.
+        exchange = asyncio.create_task(self._exchange(segment, by))
+        done, _ = await asyncio.wait({exchange}, timeout=_PATIENCE + DEADLINE)
+        return exchange.result() if done else None
+
+    async def _exchange(self, segment: bytes, by: float) -> Preview | None:
+        async with self._turn:
+            process = self._process
+            if process is None or self._clock() > by:
+                return None
+            try:
+                async with asyncio.timeout(DEADLINE + _GRACE):
+                    jpeg = await _asked(process, segment)
+            except _FAILURES as error:
+                log.warning("preview worker failed", reason=str(error) or type(error).__name__)
+                self._process = None
+                _kill(process)
+                return None
+        size = bare_size(jpeg)
+        if size is None or not 0 < min(size) <= max(size) <= MAX_SIDE:
+            return None
+        self._made += 1
+        return Preview(jpeg, *size)
+
+    async def _keep(self) -> None:
+        """Start the child, and another one whenever it ends."""
+        while True:
+            try:
+                await self._serve()
+            except _FAILURES as error:
+                log.error("preview worker did not start", reason=str(error) or type(error).__name__)
+            await asyncio.sleep(_PAUSE)
+            self._restarts += 1
+
+    async def _serve(self) -> None:
+        """One child, from its start to its end."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "workers.preview",
+            str(os.getpid()),
+            stdin=PIPE,
+            stdout=PIPE,
+            env={name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")},
+            start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
+        )
+        try:
+            async with asyncio.timeout(_READY_WITHIN):
+                if not isinstance(parse(await _read(process)), Ready):
+                    raise ProtocolError("the child did not begin with ready")
+            self.pid = process.pid
+            self._process = process
+            log.warning("preview worker ended", status=await process.wait())
+        finally:
+            self.pid = self._process = None
+            _kill(process)
+            await process.wait()
+
+    def snapshot(self) -> PreviewsSnapshot:
+        """What there is now."""
+        return PreviewsSnapshot(self._process is not None, self._made, self._restarts)
+
+
+async def _asked(process: Process, segment: bytes) -> bytes:
+    assert process.stdin is not None  # noqa: S101
+    process.stdin.write(framed(segment))
+    await process.stdin.drain()
+    return await _read(process)
+
+
+async def _read(process: Process) -> bytes:
+    assert process.stdout is not None  # noqa: S101
+    length = payload_length(await process.stdout.readexactly(LENGTH_BYTES))
+    return await process.stdout.readexactly(length)
+
+
+def _kill(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
