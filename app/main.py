@@ -1,6 +1,6 @@
 """The composition root: the one place that knows which parts there are and how they fit together."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from app.foreman import Foreman, Orders
 from app.gate import Gate
 from app.images import Images, images_router
 from app.intake import Intake
-from app.layers import EarlyRefusal, HeadAsGet, SecurityHeaders, Timing
+from app.layers import HeadAsGet, SecurityHeaders, Timing
 from app.limiter import Limiter
 from app.live import Live
 from app.local import LocalEngine
@@ -28,12 +28,14 @@ from app.metrics import Histograms, Metrics
 from app.pacer import Pacer
 from app.pages import pages_router
 from app.pool import Pool
-from app.refusals import Refusals, install
+from app.problems import render
+from app.refusals import Refusals, install, problem_of
 from app.service import Service
 from app.settings import Settings
 from app.status import Status, status_router
 from app.store import Store
 from app.streams import Feed, Streams
+from app.turnstile import Turnstile
 
 _EXPOSED = [
     "Location",
@@ -87,7 +89,7 @@ def make_engine(
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The whole service as an application; `app.state.service` is what its server drains."""
+    """The whole service as an application; `app.state` has the parts of it that its server needs."""
     histograms = Histograms()
     refusals = Refusals()
     breakers = Breakers(Breaker("workers"), Breaker("store"))
@@ -110,7 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+        async with service.running(), refusals.telling():
             yield
 
     app = FastAPI(
@@ -135,24 +137,30 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(pages_router(settings))
     install(app, refusals, lambda request: engine.quota(gate.client(request.scope)))
     _complete_openapi(app)
-    app.add_middleware(
-        EarlyRefusal,
-        path="/v1/images",
-        quota_of=lambda scope: engine.quota(gate.client(scope)),
-        refuse=lambda error: refusals.answer(error, None, "POST"),
-    )
     app.add_middleware(SecurityHeaders)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
-            expose_headers=_EXPOSED,
-        )
+    cors = _cors(settings.cors_origins) if settings.cors_origins else {}
+    if cors:
+        app.add_middleware(CORSMiddleware, **cors)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=histograms)
+    app.state.turnstile = Turnstile(
+        "/v1/images",
+        gate.quota_or_due,
+        lambda error: render(problem_of(error)),
+        lambda: refusals.count("rate"),
+        CORSMiddleware(app, **cors) if cors else None,
+    )
     return app
+
+
+def _cors(origins: Sequence[str]) -> dict[str, Any]:
+    """What pages of other origins may do."""
+    return {
+        "allow_origins": origins,
+        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
+        "expose_headers": _EXPOSED,
+    }
 
 
 def _complete_openapi(app: FastAPI) -> None:

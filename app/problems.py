@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from app.bucket import Quota
 from app.fields import ConcurrencyPolicy, ratelimit_fields
+from app.layers import SECURITY
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -319,9 +320,11 @@ def render(problem: Problem) -> Response:
         headers.update(ratelimit_fields(problem.quota, problem.policy))
     headers.update(problem.headers)
     document.update(problem.members)
-    return Response(
+    response = Response(
         _encode(document),
         status_code=kind.status,
         headers=headers,
         media_type="application/problem+json",
     )
+    response.raw_headers += SECURITY  # some problems pass no layer that would add them
+    return response

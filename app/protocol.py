@@ -1,27 +1,45 @@
 """HTTP/1.1 on a socket: uvicorn's httptools protocol, with the bounds that it leaves to others.
 
 What is added: a deadline and a size limit for request headers, a deadline for what is left of a body after
-its answer, problem documents instead of plain text, and lingering, so that a refused client sees why.
+its answer, problem documents instead of plain text, lingering, so that a refused client sees why, and a
+turnstile, which refuses before there is anything of a request but its head.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
 import httptools
 from uvicorn._types import ASGI3Application, ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.linger import Linger
 from app.problems import KINDS, Problem, render
+from app.turnstile import Turnstile, Wire, field_line
 
 HEADER_TIMEOUT = 10.0
 """Seconds for a whole request head."""
 HEADER_BYTES = 32 * 1024
+HEADER_FIELDS = 256
 IDLE_TIMEOUT = 5.0
 """Seconds between requests of a connection, and for the rest of a body whose answer is out."""
 SMALL_BODY = 64 * 1024
 """Bytes left of a refused body that are read and forgotten so that the connection can live on."""
+
+
+class _HeadRefused(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised in the parser's callbacks, for what the parser itself lets pass."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+
+
+def _head_too_large() -> _HeadRefused:
+    detail = f"The headers are larger than {HEADER_BYTES} bytes, or more than {HEADER_FIELDS}."
+    return _HeadRefused("headers-too-large", detail)
 
 
 class _LingeringTransport:
@@ -42,33 +60,60 @@ class _LingeringTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `linger` is shared by all of them."""
+    """One connection. `linger` and `turnstile` are shared by all of them."""
 
     linger: Linger
+    turnstile: Turnstile
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        self._when_due: Callable[[], None] = self._close
+        self._timer: asyncio.TimerHandle | None = None
         self._in_head = True
         self._head_bytes = 0
+        """Bytes received while a head is incomplete, whatever they turn out to be."""
+        self._field_bytes = 0
+        """Bytes of the head's target and fields as they were parsed."""
         self._body_left = 0
+        self._turned_away = False
+        """Whether the request whose body comes was answered by its head alone."""
+        self._last = False
+        """Whether the connection ends with that body."""
         self._lingering = False
         self._unasked = False
         """Whether the answer went out before the client was told to go on with its body."""
         self._running: RequestResponseCycle | None = None
         self._owed: tuple[str, str] | None = None
         """A refusal that waits for the answers to the requests before it."""
+        self._on_departure: Callable[[], Any] | None = None
 
     # --- deadlines -------------------------------------------------------------------------------------
 
     def _arm(self, seconds: float, call: Callable[[], None]) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(seconds, call)
+        """Call so many seconds from now, unless armed anew or disarmed before.
+
+        Requests do so several times each; the timer stays as it is for as long as it is not too late.
+        """
+        self._due = self.loop.time() + seconds
+        self._when_due = call
+        if self._timer is None or self._timer.when() > self._due:
+            self._set_timer()
 
     def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._due = math.inf
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if self._due == math.inf else self.loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        if self._due > self.loop.time():
+            self._set_timer()
+        else:
+            self._timer = None
+            self._when_due()
 
     def _close(self) -> None:
         if not self.transport.is_closing():
@@ -88,6 +133,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._set_timer()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -109,24 +155,23 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering or self._owed is not None or self.parser is None:
             return
-        self._unset_keepalive_if_required()
         if self._in_head:
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass  # no other protocol is spoken here: the request is answered as it stands
-        except httptools.HttpParserError:
-            if self._head_bytes > HEADER_BYTES:
-                self._refuse_head()
-            else:
-                self._refuse("bad-request", "This is not a valid HTTP request.")
+        except httptools.HttpParserError as error:
+            refused = error.__context__
+            if not isinstance(refused, _HeadRefused):
+                too_large = self._head_bytes > HEADER_BYTES
+                wrong = _HeadRefused("bad-request", "This is not a valid HTTP request.")
+                refused = _head_too_large() if too_large else wrong
+            self._refuse(refused.slug, refused.detail)
             return
         if self._in_head and self._head_bytes > HEADER_BYTES:
-            self._refuse_head()
-
-    def _refuse_head(self) -> None:
-        self._refuse("headers-too-large", f"The headers are larger than {HEADER_BYTES} bytes.")
+            refused = _head_too_large()
+            self._refuse(refused.slug, refused.detail)
 
     def _refuse(self, slug: str, detail: str) -> None:
         """Answer what is not, or not yet, a request, and close."""
@@ -143,17 +188,33 @@ class Protocol(HttpToolsProtocol):
             if running.response_started:
                 self.transport.close()
                 return
-        response = render(Problem(KINDS[slug], detail))
-        lines = [STATUS_LINE[response.status_code]]
-        for name, value in [*self.server_state.default_headers, *response.raw_headers]:
-            lines += [name, b": ", value, b"\r\n"]
-        lines += [b"connection: close\r\n\r\n", bytes(response.body)]
-        self.transport.write(b"".join(lines))
+        self._write(Wire.of(render(Problem(KINDS[slug], detail))), close=True)
         self._hand_to_linger()
+
+    def _write(self, wire: Wire, *, close: bool) -> None:
+        """Write an answer for which there is no cycle."""
+        default = b"".join(map(field_line, self.server_state.default_headers))
+        end = b"connection: close\r\n\r\n" if close else b"\r\n"
+        self.transport.write(b"".join((wire.head, default, end, wire.body)))
+
+    def _turn_away(self, wire: Wire) -> None:
+        """Answer a request by its head, and see that the client can read it even if it writes on."""
+        waits = self.expect_100_continue and self._body_left > 0
+        small = self._body_left <= SMALL_BODY and not self.parser.should_upgrade()
+        persistent = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self._turned_away = True
+        self._last = waits or not (small and persistent)
+        self._write(wire, close=self._last)
+        self.server_state.total_requests += 1
+        if waits:
+            self.transport.close()
+        elif small:
+            self._arm(IDLE_TIMEOUT, self._close)  # what little there is of its body is parsed and forgotten
+        else:
+            self._hand_to_linger()
 
     def _hand_to_linger(self) -> None:
         self._disarm()
-        self._unset_keepalive_if_required()
         self._lingering = True
         self.linger.add(self.transport)
 
@@ -172,37 +233,54 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._field_bytes = 0
         self._arm(HEADER_TIMEOUT, self._head_too_slow)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._field_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if len(self.headers) > 256:
-            self._head_bytes = HEADER_BYTES + 1
-            raise ValueError("too many headers")
+        self._field_bytes += len(name) + len(value) + 4
+        if self._field_bytes > HEADER_BYTES or len(self.headers) > HEADER_FIELDS:
+            raise _head_too_large()
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > HEADER_BYTES:
-            self._head_bytes = size
-            raise ValueError("headers too large")
+        if self._field_bytes > HEADER_BYTES:
+            raise _head_too_large()
+        self._read_framing()
         self._disarm()
         self._in_head = False
         self._head_bytes = 0
-        earlier = self.cycle
+        if self._lingering or self.transport.is_closing():
+            self._turned_away = True  # what follows the last request of a connection is nobody's
+            return
+        # Behind a request that is not answered yet, the bouncer refuses when it is this one's turn.
+        unoccupied = not self.pipeline and (self._running is None or self._running.response_complete)
+        if unoccupied and not self.flow.write_paused and self.parser.get_method() == b"POST":
+            refusal = self.turnstile(self.scope, self.url)  # type: ignore[arg-type]
+            if refusal is not None:
+                self._turn_away(refusal)
+                return
         super().on_headers_complete()
-        if self.cycle is not earlier and self._announces_body():
+        if self._body_left:
             self.cycle.transport = _LingeringTransport(self, self.cycle)  # type: ignore[assignment]
             self.cycle.send = self._deciding(self.cycle)  # type: ignore[assignment, method-assign]
 
-    def _announces_body(self) -> bool:
-        """Whether a body follows; `_body_left` is how much of it, infinite when it does not say."""
+    def _read_framing(self) -> None:
+        """Check that one host is named; `_body_left` is how much follows, infinite when it is not said."""
+        hosts = 0
         self._body_left = 0
         for name, value in self.headers:
-            if name == b"content-length":
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
                 self._body_left = int(value)
             elif name == b"transfer-encoding":
                 self._body_left = 1 << 62
-        return self._body_left > 0
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise _HeadRefused("bad-request", "An HTTP/1.1 request names its Host once (RFC 9112, 3.2).")
 
     def _deciding(self, cycle: RequestResponseCycle) -> Callable[[ASGISendEvent], Any]:
         """`send` that closes the connection after an answer that came before a body worth reading."""
@@ -218,27 +296,39 @@ class Protocol(HttpToolsProtocol):
         return deciding
 
     def on_body(self, body: bytes) -> None:
+        if self._turned_away:
+            return
         self._body_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        if self._lingering:
+            return
         self._in_head = True
         self._head_bytes = 0
-        if self.cycle.response_complete and not self._lingering:
+        if self._turned_away:
+            self._turned_away = False
+            if self._last:
+                self._close()
+            else:
+                self._arm(IDLE_TIMEOUT, self._close)
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:
             self._arm(IDLE_TIMEOUT, self._close)
 
     def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
         if self._lingering:
-            self.server_state.total_requests += 1
             return
         if self._owed is not None and self.pipeline and self.pipeline[-1][0].more_body:
             self.pipeline.clear()  # the body of the next request is what makes no sense
-        last = not self.pipeline
-        super().on_response_complete()
-        if self.transport.is_closing() or not last:
+        if self.transport.is_closing():
             return
-        if self._owed is not None:
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._owed is not None:
             self._refuse(*self._owed)
         else:
             self._arm(IDLE_TIMEOUT, self._close)

@@ -1,7 +1,9 @@
 """Turns what the parts raise into problems on the wire, and counts it: one row for each exception."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -112,6 +114,13 @@ ROWS: dict[type[Exception], Row] = {
 }
 
 _BODY_STATUSES = (400, 408, 413, 415)
+_TELL_EVERY = 1.0
+
+
+def problem_of(error: Exception, quota: Quota | None = None) -> Problem:
+    """The problem that an exception of `ROWS` becomes; `quota` is the client's, where a token was spent."""
+    row = next(ROWS[kind] for kind in type(error).__mro__ if kind in ROWS)
+    return row(error, quota)
 
 
 class Refusals:
@@ -123,16 +132,34 @@ class Refusals:
 
     def answer(self, error: Exception, quota: Quota | None, method: str) -> Response:
         """The problem that an exception of `ROWS` becomes, counted."""
-        row = next(ROWS[kind] for kind in type(error).__mro__ if kind in ROWS)
-        problem = row(error, quota)
-        self._count(problem, method)
+        problem = problem_of(error, quota)
+        guard, status = problem.kind.guard, problem.kind.status
+        if guard is not None:
+            self.count(guard)
+        elif method == "POST" and status in _BODY_STATUSES:
+            self.count(str(status))
         return render(problem)
 
-    def _count(self, problem: Problem, method: str) -> None:
-        if problem.kind.guard is not None:
-            self._counts[problem.kind.guard] += 1
-        elif method == "POST" and problem.kind.status in _BODY_STATUSES:
-            self._counts[str(problem.kind.status)] += 1
+    def count(self, reason: str) -> None:
+        """One more refusal by a guard, or of a body with a status."""
+        self._counts[reason] += 1
+
+    @asynccontextmanager
+    async def telling(self) -> AsyncIterator[None]:
+        """Log how many were refused, once a second at most: a flood must not fill the disk with lines."""
+        task = asyncio.create_task(self._tell(), name="refusals")
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _tell(self) -> None:
+        told = self._counts.copy()
+        while True:
+            await asyncio.sleep(_TELL_EVERY)
+            if fresh := self._counts - told:
+                log.info("refused in the last second", **fresh)
+                told = self._counts.copy()
 
     def snapshot(self) -> dict[str, int]:
         """The counters."""

@@ -15,6 +15,8 @@ from app.service import Service
 from app.settings import Settings
 
 _BACKLOG = 2048
+_RECEIVE_BUFFER = 4 * 2**20
+"""Bytes of an unread body that the kernel may hold, for each connection."""
 _LAST_ANSWERS = 5
 """Seconds for answers still being written when everything else has ended."""
 
@@ -29,6 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _make_roomy(listener)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -36,12 +39,25 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _make_roomy(listener: socket.socket) -> None:
+    """Let the write of a client that is refused end at once: it goes on to read, and we need not read it.
+
+    Connections inherit the buffer. A size of our own turns the kernel's tuning off (tcp(7)), which starts
+    small but grows further than the size that an old `net.core.rmem_max` allows; there it is left alone.
+    Memory is taken for bytes that are there, and `net.ipv4.tcp_mem` bounds it for all connections.
+    """
+    with socket.socket(listener.family, listener.type) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _RECEIVE_BUFFER:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
 class Server(uvicorn.Server):
     """Runs the application's lifespan around the server, and drains before it closes the listener."""
 
     def __init__(self, app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         linger = Linger(settings.max_upload_bytes)
-        protocol = type("Connection", (Protocol,), {"linger": linger})
+        protocol = type("Connection", (Protocol,), {"linger": linger, "turnstile": app.state.turnstile})
         super().__init__(
             uvicorn.Config(
                 app,

@@ -110,6 +110,7 @@ NO_REFUSALS = {
     "PoolNotStarted": "ends the start with one line",
     "WorkerDied": "the engine tries the job again, or fails it",
     "VariantRejected": "the engine fails the job",
+    "_HeadRefused": "the protocol itself answers it",
 }
 """Exceptions that no request meets, and what becomes of them."""
 
