@@ -241,7 +241,10 @@ class Protocol(HttpToolsProtocol):
         self._field_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._field_bytes += len(name) + len(value) + 4
         if self._field_bytes > HEADER_BYTES or len(self.headers) > HEADER_FIELDS:
             raise _head_too_large()

@@ -147,14 +147,13 @@ class Refusals:
     @asynccontextmanager
     async def telling(self) -> AsyncIterator[None]:
         """Log how many were refused, once a second at most: a flood must not fill the disk with lines."""
-        task = asyncio.create_task(self._tell(), name="refusals")
+        task = asyncio.create_task(self._tell(self._counts.copy()), name="refusals")
         try:
             yield
         finally:
             task.cancel()
 
-    async def _tell(self) -> None:
-        told = self._counts.copy()
+    async def _tell(self, told: Counter[str]) -> None:
         while True:
             await asyncio.sleep(_TELL_EVERY)
             if fresh := self._counts - told:

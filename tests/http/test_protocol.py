@@ -57,6 +57,31 @@ class TestHeads:
                 problem(answer, 431, "headers-too-large")
             assert connection.ends()
 
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /healthz HTTP/1.1\r\n\r\n",
+            b"GET http://spillway.test/healthz HTTP/1.1\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
+        ],
+        ids=["none", "in the target alone", "twice", "twice in 1.0"],
+    )
+    def test_name_their_host_once(self, service: Service, head: bytes) -> None:
+        """No Host, or two: 400 (RFC 9112), with the fields that every answer has."""
+        with service.connect() as connection:
+            connection.send(head)
+            answer = connection.answer()
+            assert "Host" in problem(answer, 400, "bad-request")["detail"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert connection.ends()
+
+    def test_may_name_no_host(self, service: Service) -> None:
+        """An empty Host is one."""
+        with service.connect() as connection:
+            connection.send(b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n")
+            assert connection.answer().status == 200
+
     def test_nearly_too_large(self, service: Service) -> None:
         """30 KiB of head are fine."""
         with service.connect() as connection:

@@ -1,7 +1,7 @@
 """What a client sees when a guard refuses it: at once, with the body unread."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -121,6 +121,35 @@ class TestRate:
         before = tight.stats()["refusals"]["rate"]
         exhaust(tight, fresh_address())
         assert tight.stats()["refusals"]["rate"] == before + 1
+
+    def test_looks_the_same_wherever_it_was_refused(self, tight: Service) -> None:
+        """Refused by its head alone, or behind another request by the dependency: field by field alike."""
+        address = fresh_address()
+        exhaust(tight, address)
+        upload = f"POST /v1/images HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\nContent-Length: 0\r\n\r\n"
+        with tight.connect(address) as connection:
+            connection.send(upload.encode() + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + upload.encode())
+            first, between, second = (connection.answer() for _ in range(3))
+        assert between.status == 200
+        documents = [problem(answer, 429, QUOTA_EXCEEDED, guard="rate") for answer in (first, second)]
+        assert [*documents[0]] == [*documents[1]]
+        varying = {"date", "retry-after", "ratelimit", "content-length"}  # the clock goes on
+        assert {n: v for n, v in first.headers.items() if n not in varying} == {
+            n: v for n, v in second.headers.items() if n not in varying
+        }
+        assert set(first.headers) == set(second.headers)
+        for name in ("type", "title", "status", "guard", "violated-policies"):
+            assert documents[0][name] == documents[1][name]
+
+    def test_is_told_to_the_log_once_a_second(self, tight: Service) -> None:
+        """Not a line for each: how many it were."""
+        address = fresh_address()
+        exhaust(tight, address)
+        with tight.connect(address) as connection:
+            for _ in range(50):
+                ask(connection, 0)
+                problem(connection.answer(), 429, QUOTA_EXCEEDED, guard="rate")
+        until(lambda: "refused in the last second" in tight.errors(), "a line of the log")
 
 
 class TestDeclared:
@@ -309,6 +338,54 @@ class TestWhoeverAsks:
             problem(connection.answer(), 429, QUOTA_EXCEEDED, guard="rate")
             connection.head("GET /healthz")
             assert connection.answer().status == 200
+
+    def test_answers_uploads_in_a_row(self, tight: Service) -> None:
+        """Pipelined behind each other and behind other requests, each is answered in its turn."""
+        address = fresh_address()
+        exhaust(tight, address)
+        small = b"POST /v1/images?variants=thumb HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nGET / HTT"
+        read = b"GET /v1/quota HTTP/1.1\r\nHost: a\r\n\r\n"
+        with tight.connect(address) as connection:
+            connection.send(small + small + read + small + read + read + small + small)
+            answers = [connection.answer().status for _ in range(8)]
+            assert answers == [429, 429, 200, 429, 200, 200, 429, 429]
+            assert connection.is_silent()
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"POST /v1/images HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n",
+            b"POST /v1/images HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\n",
+            b"POST /v1/images HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ],
+        ids=["asked to close", "old", "chunked"],
+    )
+    def test_ends_a_connection_that_is_not_to_go_on(self, tight: Service, head: bytes) -> None:
+        """The refusal says so, the body is read away, and nothing behind it is a request."""
+        address = fresh_address()
+        exhaust(tight, address)
+        for first, then in ((b"bytesGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b""), (b"by", b"tes")):
+            with tight.connect(address) as connection:
+                connection.send(head + first)
+                answer = connection.answer()
+                problem(answer, 429, QUOTA_EXCEEDED, guard="rate")
+                assert answer.headers["connection"] == "close"
+                connection.send(then)
+                assert connection.ends()
+
+    def test_does_not_hold_answers_for_one_who_never_reads(self, tight: Service) -> None:
+        """Whoever pipelines uploads and reads nothing is not read from either, once the buffers are full."""
+        address = fresh_address()
+        exhaust(tight, address)
+        upload = b"POST /v1/images HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" * 1000
+        sent = 0
+        with tight.connect(address) as connection:
+            connection.socket.settimeout(0.5)
+            with suppress(TimeoutError):
+                while sent < 10**9:
+                    sent += connection.socket.send(upload)
+        assert sent < 32 * 2**20  # what the sockets' own buffers hold
+        assert tight.get("/healthz").status == 200
 
     def test_does_not_hide_from_pages(self, tight: Service) -> None:
         """Where CORS is on, a page may read a refusal and its fields."""

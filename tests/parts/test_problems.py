@@ -219,6 +219,8 @@ def test_what_nobody_foresaw_is_a_problem_too() -> None:
     assert response.status_code == 500
     assert response.json()["type"] == "/problems/internal"
     assert "secret" not in response.text
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
 # --- completeness ---------------------------------------------------------------------------------------
@@ -301,6 +303,21 @@ def test_only_uploads_count_as_bodies() -> None:
     assert not any(refusals.snapshot().values())
     refusals.answer(HTTPException(400), None, "POST")
     assert refusals.snapshot()["400"] == 1
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_refusals_is_a_line_a_second() -> None:
+    """What was refused is told once a second, with how many by which guard; a quiet second tells nothing."""
+    refusals = Refusals()
+    with capture_logs() as logs:
+        async with refusals.telling():
+            for _ in range(1000):
+                refusals.count("rate")
+            await asyncio.sleep(1.5)
+            refusals.count("rate")
+            refusals.count("queue")
+            await asyncio.sleep(10)
+    assert [(line.get("rate"), line.get("queue")) for line in logs] == [(1000, None), (1, 1)]
 
 
 # --- Retry-After ----------------------------------------------------------------------------------------
