@@ -1,6 +1,7 @@
 """The `spillway` command. What a subcommand needs is imported when it runs."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -96,6 +97,46 @@ def check() -> None:
         print(f"does not fit: {misfit}", file=sys.stderr)
     if found:
         raise typer.Exit(1)
+
+
+@cli.command()
+def stampede(
+    url: Annotated[str, typer.Argument(help="Where a Spillway of your own listens: http://127.0.0.1:8000")],
+    act: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this act, may be repeated: bully, crowd, patient, lenient, slow."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, max=1000, help="Uploads a second of a crowd [five times what the server can do]."
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="How long clients arrive in each act.")] = 6,
+    photo: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Upload this instead of one made here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The table as JSON on standard output.")] = False,
+) -> None:
+    """Let a flood loose on a server of your own, in acts, and see what is sent, answered, promised and kept.
+
+    Only loopback and private addresses. Exits with 0 when nothing was lost, 1 when something was.
+    """
+    from app.stampede.acts import ACTS, Pressure
+    from app.stampede.show import run
+    from app.stampede.target import BadTarget
+
+    names = act or []
+    known = [each.name for each in ACTS]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        _fail(f"there is no act {unknown[0]!r}; there are {', '.join(known)}")
+    try:
+        status = run(url, names, Pressure(seconds, rate), photo, as_json=as_json)
+    except (BadTarget, OSError) as error:
+        _fail(error)
+        return
+    raise typer.Exit(status)
 
 
 def main() -> None:

@@ -1,0 +1,87 @@
+"""The closing table: what was sent, answered, promised and kept; one column for each act."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+_TITLE = "What was sent, answered, promised, kept"
+_MB = 1_000_000
+_NONE = "-"
+_LOSSES = {"no answer seen", "failed", "lost", "end not seen"}
+_RARE = {"408", "other", "hung up themselves"}
+"""Rows left out where no act has any."""
+_KNOWN = {"200", "202", "408", "429", "503"}
+
+Figures = Mapping[str, Any]
+Row = tuple[str, str]
+"""A figure's name and what an act has of it; a heading has nothing."""
+
+
+def closing(acts: Sequence[tuple[str, Figures]]) -> Table:
+    """The table of these acts, each a title and its figures; 80 columns hold five acts."""
+    table = Table(title=_TITLE, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("", no_wrap=True)
+    for title, _ in acts:
+        table.add_column(title, justify="right", min_width=9)
+    for cells in zip(*(_rows(figures) for _, figures in acts), strict=True):
+        name, values = cells[0][0], [value for _, value in cells]
+        if not any(values):
+            table.add_row(name, style="bold")
+        elif name not in _RARE or set(values) != {"0"}:
+            bad = name in _LOSSES and set(values) != {"0"}
+            table.add_row(f"  {name}", *values, style="bold red" if bad else "")
+    return table
+
+
+def _rows(figures: Figures) -> Iterator[Row]:
+    answers, previews = figures["answers"], figures["previews"]
+    yield "sent", ""
+    yield "uploads", str(figures["sent"])
+    yield "addresses", str(figures["clients"])
+    yield "answered", ""
+    yield "202 accepted", str(answers.get("202", 0))
+    yield "200 degraded", str(answers.get("200", 0))
+    yield (
+        "  EXIF/placeholder",
+        _of(previews.get("exif", 0), previews.get("placeholder", 0), answers.get("200")),
+    )
+    for status in ("408", "429", "503"):
+        yield status, str(answers.get(status, 0))
+    yield "other", str(sum(count for status, count in answers.items() if status not in _KNOWN))
+    yield "no answer seen", str(sum(figures["unseen"].values()))
+    yield "hung up themselves", str(figures["left"])
+    yield "refusal p50/p99, ms", _spread(figures["refusal_ms"], 0)
+    yield "promised", ""
+    yield "jobs", str(figures["promised"])
+    yield "Retry-After", str(figures["refusals_naming_a_moment"])
+    yield "wait p50/p99, s", _spread(figures["wait_told_s"], 1)
+    yield "kept", ""
+    yield "done", str(figures["kept"])
+    yield "failed", str(sum(figures["failed"].values()))
+    yield "lost", str(figures["lost"])
+    yield "end not seen", str(figures["open"])
+    yield "wait p50/p99, s", _spread(figures["wait_s"], 1)
+    away, late = figures["turned_away"], figures["promise_error_s"]
+    yield "in at first return", _of(figures["in_at_first_return"], away, away)
+    yield "in at last", _of(figures["in_at_last"], away, away)
+    yield "mean error, s", _NONE if late is None else f"{late:.2f}"
+    yield from _server(figures["server"])
+
+
+def _server(figures: Figures) -> Iterator[Row]:
+    yield "server", ""
+    yield "queue, fullest", f"{figures['queue_peak']}/{figures['capacity']}"
+    yield "dock, fullest", str(figures["dock_peak"])
+    for moment in ("before", "peak", "after"):
+        yield f"memory {moment}, MB", f"{figures[f'memory_{moment}'] / _MB:.0f}"
+
+
+def _of(part: int, other: int, whole: int) -> str:
+    return f"{part}/{other}" if whole else _NONE
+
+
+def _spread(values: Mapping[str, float | None], digits: int) -> str:
+    shown = [value for value in values.values() if value is not None]
+    return "/".join(f"{value:.{digits}f}" for value in shown) or _NONE

@@ -1,0 +1,85 @@
+"""The server that a stampede runs at, and the addresses it can come from; never a public one."""
+
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+_ALLOWED = [
+    ip_network(network)
+    for network in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+]
+_POOL = 1000
+"""Loopback addresses that one act draws on: so many that each stays far below what its bucket lets in."""
+
+
+class BadTarget(Exception):  # noqa: N818 - says what is the matter
+    """Raised when there is nothing at a URL that a stampede may or can run at."""
+
+
+def may_be_flooded(address: str) -> bool:
+    """Whether an IP address is loopback (RFC 1122), private (RFC 1918, RFC 4193) or link-local."""
+    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip.version == network.version and ip in network for network in _ALLOWED)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect to: the address is looked up once, so that no name can lead elsewhere later."""
+
+    authority: str
+    """Host and port as in the URL, for the Host field."""
+    family: socket.AddressFamily
+    address: tuple[str, int] | tuple[str, int, int, int]
+
+    @property
+    def has_crowd(self) -> bool:
+        """Whether clients can have addresses of their own: all of 127.0.0.0/8 must be this machine's."""
+        return self.address[0].startswith("127.") and _can_bind("127.77.255.254")
+
+    def sources(self, act: int) -> list[str | None]:
+        """The addresses that an act's clients come from, its own; `[None]`: whatever the system takes."""
+        if not self.has_crowd:
+            return [None]
+        return [f"127.{77 + act}.{number // 250}.{1 + number % 250}" for number in range(_POOL)]
+
+
+def _can_bind(address: str) -> bool:
+    with socket.socket(socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def resolve(url: str) -> list[Target]:
+    """Every address behind an `http://` URL, in the resolver's order.
+
+    Raises:
+        BadTarget: the URL cannot be used, its host is unknown, or one of its addresses is public.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise BadTarget(f"{url} is no URL: {error}") from None
+    if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query:
+        raise BadTarget(f"{url} is not of the form http://HOST:PORT")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise BadTarget(f"{host} has no address: {getattr(error, 'strerror', None) or error}") from None
+    targets = []
+    for family, _, _, _, address in found:
+        name = str(address[0])
+        if not may_be_flooded(name):
+            shown = host if host == name else f"{host} ({name})"
+            raise BadTarget(f"{shown} is neither loopback nor private: a stampede is for one's own machines")
+        targets.append(Target(parts.netloc.rpartition("@")[2], family, address))  # type: ignore[arg-type]
+    return targets
