@@ -57,10 +57,13 @@ class Lane:
             return key
         return None
 
-    def drop(self, key: str) -> None:
-        """The job failed, or was deleted."""
+    def drop(self, key: str) -> bool:
+        """The job failed, or was deleted; whether its rest was ready."""
         self._held.discard(key)
-        self._ready.pop(key, None)
+        if key not in self._ready:
+            return False
+        del self._ready[key]
+        return True
 
 
 class Brownout:
@@ -68,6 +71,7 @@ class Brownout:
 
     `high` and `low` are shares of the queue's places. While jobs wait, the lane gets one turn in `every`, so
     that even under lasting pressure all that was put off is made; while none waits it gets every turn.
+    With a lane of no places it never begins.
     """
 
     def __init__(self, high: float, low: float, lane: Lane, *, every: int = 10) -> None:
@@ -88,7 +92,7 @@ class Brownout:
 
     def observe(self, waiting: int, places: int) -> None:
         """How many jobs wait now, for so many places; to be told at every change."""
-        if not self._active and waiting >= self._high * places:
+        if not self._active and self.lane.capacity and waiting >= self._high * places:
             self._active = True
             self._begun += 1
         elif self._active and waiting <= self._low * places:

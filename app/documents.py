@@ -57,12 +57,16 @@ class JobDocument(BaseModel):
     position: int | None = Field(None, description="place in the queue, 1 the next; while queued")
     estimated_wait_ms: int | None = Field(None, description="while queued")
     created_at: str = Field(description="RFC 3339")
-    finished_at: str | None = None
+    finished_at: str | None = Field(
+        None, description="RFC 3339; of the latest variant, where some came later"
+    )
     source: SourceDocument | None = Field(None, description="once known")
     variants: dict[str, VariantDocument]
     blurhash: str | None = Field(None, description="where BLURHASH is on and the image is made")
     deferred: list[str] = Field(description="variants promised for later")
-    problem: ProblemDocument | None = Field(None, description="when failed")
+    problem: ProblemDocument | None = Field(
+        None, description="when failed, or done without the variants that were put off"
+    )
     links: LinksDocument
 
 
@@ -94,7 +98,7 @@ class StatsDocument(BaseModel):
     limiter: dict[str, Any]
     backlog: dict[str, Any]
     workers: list[dict[str, Any]]
-    brownout: bool
+    brownout: dict[str, Any]
     breakers: dict[str, str]
     memory_bytes: int
     store_bytes: int

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from app.backlog import BacklogSnapshot
 from app.breaker import BreakerSnapshot
+from app.brownout import BrownoutSnapshot
 from app.bucket import Quota
 from app.job import Job
 from app.limiter import Grant, LimiterSnapshot
@@ -41,6 +42,7 @@ class EngineSnapshot:
     backlog: BacklogSnapshot
     workers: list[WorkerSnapshot]
     sandbox: dict[str, str]
+    brownout: BrownoutSnapshot
     breakers: list[BreakerSnapshot]
     state: str
     full_for_s: float
@@ -90,7 +92,10 @@ class Engine(Protocol):
         """Take a job out of the queue or stop it; returns when nothing works on it any more."""
 
     def position(self, live: Live) -> tuple[int | None, float | None]:
-        """The place in the queue, 1 the next, and the estimated wait in seconds; None when not waiting."""
+        """The place in the queue, 1 the next, and the estimated wait in seconds; None when not waiting.
+
+        A job with variants put off has no place, but a wait for these.
+        """
 
     @property
     def dock_full(self) -> bool:

@@ -4,68 +4,37 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from app.backlog import Backlog
 from app.breaker import BreakerOpen, Breakers
+from app.brownout import Brownout, BrownoutSnapshot
 from app.engine import JobCounters
-from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job
+from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
 from app.live import Live
 from app.metrics import Histograms
+from app.orders import Orders, Part
 from app.pool import Pool, Worker, WorkerDied
-from app.store import Store, VariantRejected
+from app.settlement import Settlement
+from app.store import Store
 from workers.messages import Done, Failed
-from workers.messages import Job as Task
-from workers.variants import Variant, parse_variants
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPTS = 2
 _SETTLING_PER_WORKER = 2
 _STORE_PAUSE = 1.0
 """Seconds before a job is tried again whose outcome the store could not take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What holds for every job: `timeout_s` in seconds, `memory_bytes` for one process.
-
-    `variants` are made for a job that names none; `truncated` takes what is there of a cut-off file.
-    """
-
-    variants: tuple[Variant, ...]
-    max_pixels: int
-    timeout_s: float
-    memory_bytes: int
-    truncated: bool
-    blurhash: bool
-
-    def wanted(self, job: Job) -> tuple[Variant, ...]:
-        """All variants that a job is to end with."""
-        return parse_variants(",".join(job.wanted)) if job.wanted else self.variants
-
-    def task(self, job: Job, source: Path, folder: Path) -> Task:
-        """The order to a worker: read `source`, write into `folder`."""
-        return Task(
-            id=job.id,
-            source=str(source),
-            folder=str(folder),
-            variants=tuple(variant.spec for variant in self.wanted(job)),
-            max_pixels=self.max_pixels,
-            timeout_s=self.timeout_s,
-            memory_bytes=self.memory_bytes,
-            truncated=self.truncated,
-            blurhash=self.blurhash,
-        )
-
-
 class Foreman:
-    """Has the pool do the jobs of the backlog, keeps their records in step, and tells those who wait."""
+    """Has the pool do the jobs of the backlog, keeps their records in step, and tells those who wait.
+
+    In a brownout a job is made in two parts. With the first it is done; for the second it goes to the lane.
+    """
 
     def __init__(
         self,
@@ -75,9 +44,8 @@ class Foreman:
         histograms: Histograms,
         breakers: Breakers,
         orders: Orders,
-        clock: Callable[[], float] = time.time,
+        brownout: Brownout,
     ) -> None:
-        """`clock` dates the records, in seconds since the epoch."""
         self.backlog = backlog
         self.pool = pool
         self.counters = JobCounters()
@@ -85,32 +53,33 @@ class Foreman:
         self._histograms = histograms
         self._breakers = breakers
         self._orders = orders
-        self._clock = clock
+        self._brownout = brownout
+        self._settlement = Settlement(store, orders)
         self._live: dict[str, Live] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._idle: set[asyncio.Task[None]] = set()
+        self._naps: set[asyncio.Timeout] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._settlers = asyncio.Semaphore(_SETTLING_PER_WORKER * len(pool.workers))
         self._draining = False
+        self._lane_s = 0.0
 
     # --- life ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the workers and put what an earlier run left undone at the head of the queue."""
+        """Start the workers and take up what an earlier run left undone, ahead of every newcomer."""
         await self.pool.start()
         self._tasks = [
             asyncio.create_task(self._serve(worker), name=f"worker {worker.number}")
             for worker in self.pool.workers
         ]
-        await self._recover()  # before the first newcomer, who comes after these
+        await self._recover()
 
     async def _recover(self) -> None:
         count = 0
         async for job in self._store.pending():
-            job.status = QUEUED
-            live = Live(job, client="")
+            live = Live(job, client=job.id)  # whose it was is not on record, so none waits for another
             self._live[job.id] = live
-            self.backlog.restore(live)
+            self._put_back(live)
             count += 1
         if count:
             log.info("took up unfinished jobs", jobs=count)
@@ -118,8 +87,8 @@ class Foreman:
     async def drain(self, timeout: float) -> None:
         """Begin no job more; return when those under way are settled, or after `timeout` seconds."""
         self._draining = True
-        for task in list(self._idle):
-            task.cancel()
+        while self._naps:
+            self._wake()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._unfinished():  # noqa: ASYNC110 - three kinds of end to wait for
@@ -150,160 +119,196 @@ class Foreman:
         """The job if it is under way."""
         return self._live.get(job_id)
 
+    def wait(self, live: Live, place: int | None) -> float | None:
+        """Seconds until a job with this place in the queue begins; without one, until its rest is made."""
+        if place is None and live.job.deferred:
+            place = self.backlog.waiting + len(self._brownout.lane)
+        return None if place is None else self.backlog.pacer.wait(place)
+
     async def cancel(self, live: Live) -> None:
-        """Take a job out of the queue or stop it; returns when nothing works on it any more."""
+        """Take a job out of queue or lane, or stop it; returns when nothing works on it any more."""
         live.cancelled = True
-        if self.backlog.remove(live):
-            self._end(live, live.job, CANCELLED)
+        if self.backlog.remove(live) or self._brownout.lane.drop(live.job.id):
+            self._end_cancelled(live)
         elif live.worker is not None:
             live.worker.cancel(live.job.id)
         await live.ended.wait()
 
+    def brownout(self) -> BrownoutSnapshot:
+        """Whether variants are put off now."""
+        self._brownout.observe(self.backlog.waiting, self.backlog.capacity)
+        return self._brownout.snapshot()
+
     # --- the work --------------------------------------------------------------------------------------
 
     async def _serve(self, worker: Worker) -> None:
-        """Give one worker job after job, until the engine drains."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
+        """Give one worker job after job, until the drain."""
+        while (live := await self._take()) is not None:
+            if live.abandoned and not live.job.deferred:
+                await self._drop(live)
+            elif not worker.is_alive:  # it died with nothing to do, so no job is to blame
+                self._put_back(live)
+                await worker.restart()
+            else:
+                await self._settlers.acquire()
+                if not await self._perform(worker, live):
+                    await worker.restart()
+
+    async def _take(self) -> Live | None:
+        """The next job, of the queue or, at its turns, of the lane; None in a drain."""
         while not self._draining:
-            self._idle.add(task)
-            try:
-                live = await self.backlog.take()
-            finally:
-                self._idle.discard(task)
-            await self._settlers.acquire()
-            try:
-                await self._perform(worker, live)
-            except WorkerDied as death:
-                await self._bury(worker, live, death)
-            except Exception as bug:
-                log.exception("job went wrong", job=live.job.id)
-                await self._bury(worker, live, WorkerDied(str(bug)))
+            waiting = self.backlog.waiting
+            self._brownout.observe(waiting, self.backlog.capacity)
+            if self._brownout.lane_is_next(waiting) and (key := self._brownout.lane.take()):
+                return self._live[key]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as nap:
+                    self._naps.add(nap)
+                    try:
+                        return await self.backlog.take()
+                    finally:
+                        self._naps.discard(nap)
+        return None
 
-    async def _perform(self, worker: Worker, live: Live) -> None:
-        """Run the job; the settling of its outcome goes on beside the worker's next job.
+    def _wake(self) -> None:
+        """Let one of those who wait for the queue look up."""
+        if self._naps:
+            self._naps.pop().reschedule(0)
 
-        Raises:
-            WorkerDied: the child is gone, and the outcome with it.
+    async def _drop(self, live: Live) -> None:
+        """Remove a job that nobody waits for and nobody was promised."""
+        try:
+            await self._store.delete(live.job.id)
+        except OSError as error:
+            log.error("abandoned upload could not be removed", job=live.job.id, reason=str(error))
+        self._end_cancelled(live)
+
+    async def _perform(self, worker: Worker, live: Live) -> bool:
+        """Have a part of the job made; its outcome is settled beside the worker's next job.
+
+        False when the worker is gone, and the outcome with it.
         """
         job = live.job
-        live.attempts += 1
+        part = Part(())
         live.worker = worker
-        live.move(PROCESSING)
         started = time.monotonic()
-        if live.accepted_at:
-            self._histograms.wait.observe(started - live.accepted_at)
+        if not job.deferred:
+            live.move(PROCESSING)
+            if live.accepted_at:
+                self._histograms.wait.observe(started - live.accepted_at)
         folder: Path | None = None
-        settled = False
+        survived = True
         try:
+            part = self._orders.part(job, self._brownout)
             with self._breakers.store.guard(OSError):
                 folder = await self._store.workspace(job.id)
             if live.cancelled:
                 outcome: Done | Failed = Failed(job.id, "cancelled", "")
             else:
-                outcome = await worker.perform(self._orders.task(job, self._store.source(job.id), folder))
-            settled = True
+                outcome = await worker.perform(
+                    self._orders.task(job, part, self._store.source(job.id), folder)
+                )
         except (OSError, BreakerOpen):
             outcome = Failed(job.id, "no-space", "The store could not be written.")
-            settled = True
+        except Exception as death:
+            if not isinstance(death, WorkerDied):
+                log.exception("job went wrong", job=job.id)
+            log.warning("worker died", worker=worker.number, job=job.id, reason=str(death))
+            outcome = Failed(job.id, "worker-died", "The process that worked on it died twice.")
+            survived = False
         finally:
             live.worker = None
-            if not settled:
-                self._settlers.release()
-                if folder is not None:
-                    await self._store.drop_workspace(folder)
-        busy = time.monotonic() - started
-        self.backlog.pacer.record(busy)
-        self._histograms.service.observe(busy)
-        settling = asyncio.create_task(self._settle(live, outcome, folder))
+        if survived:
+            self._record(job, time.monotonic() - started)
+        settling = asyncio.create_task(self._settle(live, part, outcome, folder))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
+        return survived
 
-    async def _bury(self, worker: Worker, live: Live, death: WorkerDied) -> None:
-        """A child died with a job: try the job once more, and start another child."""
-        log.warning("worker died", worker=worker.number, job=live.job.id, reason=str(death))
-        if live.cancelled:
-            self._end(live, live.job, CANCELLED)
-        elif live.attempts < _ATTEMPTS:
-            self._retry(live)
-        else:
-            await self._settlers.acquire()
-            died = Failed(live.job.id, "worker-died", "The process that worked on it died twice.")
-            await self._settle(live, died, None)
-        await worker.restart()
+    def _record(self, job: Job, busy: float) -> None:
+        """Measure a worker's time on a job, in seconds."""
+        self._histograms.service.observe(busy)
+        if not job.deferred:
+            self.backlog.pacer.record(busy + self._lane_s)
+            self._lane_s = 0.0
+        elif self.backlog.waiting:
+            self._lane_s += busy  # for so long the queue has drained the slower
 
-    def _retry(self, live: Live) -> None:
-        live.move(QUEUED)
-        self.backlog.restore(live)
+    # --- what came of it -------------------------------------------------------------------------------
 
-    async def _settle(self, live: Live, outcome: Done | Failed, folder: Path | None) -> None:
+    async def _settle(self, live: Live, part: Part, outcome: Done | Failed, folder: Path | None) -> None:
         """Bring the outcome to the store. Nobody is told of it before its record is durable."""
         reason = outcome.reason if isinstance(outcome, Failed) else None
         try:
             if live.cancelled or reason == "cancelled":
-                self._end(live, live.job, CANCELLED)
-            elif reason == "worker-died" and live.attempts < _ATTEMPTS:
-                self._retry(live)
-            elif reason == "no-space":
+                self._end_cancelled(live)
+                return
+            if reason == "no-space":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            else:
-                with self._breakers.store.guard(OSError):
-                    if isinstance(outcome, Failed):
-                        job = self._failed(live.job, outcome.reason, outcome.detail)
-                    else:
-                        job = await self._adopted(live.job, outcome, folder)
-                    await self._store.save(job)
-                self._end(live, job, job.status)
+            with self._breakers.store.guard(OSError):
+                job = await self._settlement.settle(live.job, part, outcome, folder)
+            self._tell(live, job)
         except (OSError, BreakerOpen) as error:
             # The outcome could not be written, so the job is still as it was on disk: it is done again.
             log.error("store failed while a job was settled", job=live.job.id, reason=str(error))
             await asyncio.sleep(max(_STORE_PAUSE, self._breakers.store.remaining()))
-            self._retry(live)
+            self._put_back(live)
         finally:
             self._settlers.release()
             if folder is not None:
                 await self._store.drop_workspace(folder)
 
-    def _failed(self, job: Job, reason: str, detail: str) -> Job:
-        return replace(job, status=FAILED, finished_at=self._clock(), problem=(reason, detail))
-
-    async def _adopted(self, job: Job, outcome: Done, folder: Path | None) -> Job:
-        """The job as it is with what the worker made; failed if that is not what was asked for."""
-        asked = {variant.name for variant in self._orders.wanted(job)}
-        try:
-            # Names are unique and name their own files: `messages.parse` takes nothing else.
-            if folder is None or {item.name for item in outcome.made} != asked:
-                raise VariantRejected("not what was asked for")
-            made = await self._store.adopt(job, folder, outcome.made)
-        except VariantRejected as rejection:
-            log.error("worker's output rejected", job=job.id, reason=str(rejection))
-            return self._failed(job, "worker-died", "The process that worked on it gave no usable answer.")
-        return replace(
-            job,
-            status=DONE,
-            finished_at=self._clock(),
-            source=asdict(outcome.source),
-            blurhash=outcome.blurhash or None,
-            made=made,
-        )
-
-    def _end(self, live: Live, job: Job, status: str) -> None:
-        """The job is over, durably: tell whoever waits."""
-        self._live.pop(job.id, None)
-        live.job = job
-        for count in range(1, len(job.made) + 1):
-            live.announce("variant", f"variant.{count}")
-        if status == CANCELLED:
-            self.counters.cancelled += 1
-        elif status == DONE:
-            self.counters.done += 1
-        else:
-            self.counters.failed += 1
+    def _tell(self, live: Live, job: Job) -> None:
+        """The job is, durably, what it has become: tell whoever waits, and see to what is left of it."""
+        before, live.job = live.job, job
+        if job.status == QUEUED or (before.deferred and job.deferred):
+            self._put_back(live)
+            return
+        if job.is_final:
+            self._live.pop(job.id, None)
+            self._brownout.lane.drop(job.id)
+        # In a second part the last variant is the end, and bears its id: who reconnects then is done.
+        for count in range(len(before.made) + 1, len(job.made) + 1):
+            last = before.deferred and count == len(job.made)
+            live.announce("variant", None if last else f"variant.{count}")
         log.info(
             "job ended",
-            job=live.job.id,
-            status=status,
-            reason=live.job.problem[0] if live.job.problem else None,
-            attempts=live.attempts,
+            job=job.id,
+            status=job.status,
+            reason=job.problem and job.problem[0],
+            deferred=job.deferred,
         )
-        live.move(status)
+        if not before.deferred:
+            self._count(job)
+            live.move(job.status)
+        elif job.problem:
+            live.announce(DONE)
+        if job.deferred:
+            self._put_back(live)
+
+    def _count(self, job: Job) -> None:
+        if job.status == DONE:
+            self.counters.done += 1
+            self.counters.deferred += bool(job.deferred)
+        else:
+            self.counters.failed += 1
+
+    def _put_back(self, live: Live) -> None:
+        """Let a job wait for its turn, the rest of one in the lane."""
+        if live.cancelled:
+            self._end_cancelled(live)
+        elif live.job.deferred:
+            self._brownout.lane.put(live.job.id)
+            self._wake()
+        else:
+            self._brownout.lane.drop(live.job.id)
+            live.move(QUEUED)
+            self.backlog.restore(live)
+
+    def _end_cancelled(self, live: Live) -> None:
+        """Nothing works on the job any more, and its files are to go."""
+        self._live.pop(live.job.id, None)
+        self._brownout.lane.drop(live.job.id)
+        self.counters.cancelled += live.job.status != DONE
+        live.job = replace(live.job, made={}, deferred=())
+        live.move(CANCELLED)

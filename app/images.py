@@ -111,7 +111,7 @@ class Images:
             seconds = min(prefer.wait, self.max_hold)
             with suppress(StreamsFull):  # then the job is answered for at once: it is accepted all the same
                 with self.streams.hold(arrival.client):
-                    await self.streams.wait(live.ended, seconds, request.receive)
+                    await self.streams.wait(live.decided, seconds, request.receive)
                 fields["Preference-Applied"] = f"wait={seconds:.0f}"
         document = self.document(live.job, live)
         document["delete_token"] = self.store.delete_token(live.job.id)
@@ -122,7 +122,7 @@ class Images:
             slug, detail = live.job.problem
             members = {"job": document}
             return render(Problem(KINDS[slug], detail, headers=tuple(fields.items()), members=members))
-        status = 201 if live.ended.is_set() and live.job.status != CANCELLED else 202
+        status = 201 if live.decided.is_set() and live.job.status != CANCELLED else 202
         return JSONResponse(document, status, fields | {"Cache-Control": "no-store"})
 
     # --- documents and events --------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Images:
         """A variant's bytes, whole or in part."""
         job, live = await self.find(job_id)
         made = job.made.get(name)
-        if made is None or (live is not None and not job.is_final):
+        if made is None:
             wanted = parse_variants(",".join(job.wanted)) if job.wanted else self.variants
             if live is not None and any(variant.name == name for variant in wanted):
                 _, wait = self.engine.position(live)
@@ -315,7 +315,7 @@ def images_router(images: Images) -> APIRouter:
             headers["Preference-Applied"] = f"wait={seconds:.0f}"
             if live is not None:
                 with images.streams.hold(images.gate.client(request.scope)):
-                    await images.streams.wait(live.ended, seconds, request.receive)
+                    await images.streams.wait(live.decided, seconds, request.receive)
         return JSONResponse(images.document(job, live), headers=headers)
 
     @router.get(

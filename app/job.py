@@ -39,7 +39,8 @@ class MadeVariant:
 class Job:
     """One upload's work. Times are seconds since the epoch, `size` is the upload's, in bytes.
 
-    `wanted` are variant specifications; none of them means all that the settings name.
+    `wanted` are variant specifications; none of them means all that the settings name. The job is done when
+    its most needed variant is there, and final when none is `deferred`; `finished_at` is the later of both.
     """
 
     id: str
@@ -54,6 +55,8 @@ class Job:
     blurhash: str | None = None
     problem: tuple[str, str] | None = None
     """Slug and detail of what went wrong."""
+    deaths: int = 0
+    """Workers that died of it so far, or seemed to: what is left of it is not tried for ever."""
 
     @property
     def is_final(self) -> bool:
@@ -63,7 +66,8 @@ class Job:
     @property
     def state_id(self) -> str:
         """Names this state of the job, the same after a restart: the id of its event."""
-        return f"{self.status}.{len(self.made)}"
+        promised = f".{len(self.deferred)}" if self.deferred else ""
+        return f"{self.status}.{len(self.made)}{promised}"
 
     def stored_bytes(self) -> int:
         """Bytes of its files on disk, the record aside."""
@@ -96,6 +100,7 @@ class Job:
                 "deferred": self.deferred,
                 "blurhash": self.blurhash,
                 "problem": self.problem,
+                "deaths": self.deaths,
             },
             separators=(",", ":"),
         ).encode()
@@ -123,6 +128,7 @@ class Job:
                 deferred=tuple(data["deferred"]),
                 blurhash=data.get("blurhash"),
                 problem=None if data["problem"] is None else (data["problem"][0], data["problem"][1]),
+                deaths=int(data.get("deaths", 0)),
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"damaged record: {error}") from None

@@ -4,29 +4,40 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from app.job import Job
+from app.job import FINAL, Job
 from app.pool import Worker
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A job that is not final, with the client whose share it counts against."""
+    """A job that is not final, with the client whose share it counts against.
+
+    `decided` is set once it is done, failed or cancelled, `ended` once nothing of it will change any more.
+    """
 
     job: Job
     client: str
-    attempts: int = 0
     worker: Worker | None = None
     accepted_at: float = 0.0
     cancelled: bool = False
+    abandoned: bool = False
+    """Whether its client went away before anything was promised to it."""
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _events: list[tuple[str, str]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        if self.job.status in FINAL:  # taken up after a restart, with variants put off
+            self.decided.set()
 
     def announce(self, event: str, event_id: str | None = None) -> None:
         """Tell every watcher; `event` is the job's status, whose id is the state's, or `variant`."""
         self._events.append((event, event_id or self.job.state_id))
         self._changed.set()
         self._changed = asyncio.Event()
+        if self.job.status in FINAL:
+            self.decided.set()
         if self.job.is_final:
             self.ended.set()
 

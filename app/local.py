@@ -76,7 +76,7 @@ class LocalEngine:
 
     def position(self, live: Live) -> tuple[int | None, float | None]:
         place = self.backlog.position(live)
-        return place, None if place is None else self.backlog.pacer.wait(place)
+        return place, self._foreman.wait(live, place)
 
     async def cancel(self, job_id: str) -> None:
         live = self._foreman.live(job_id)
@@ -91,6 +91,7 @@ class LocalEngine:
             self.backlog.snapshot(),
             pool.snapshot(),
             pool.sandbox,
+            self._foreman.brownout(),
             self._breakers.snapshot(),
             self._state,
             self.backlog.full_for,

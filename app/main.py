@@ -12,11 +12,12 @@ from app import __version__
 from app.address import ClientKey
 from app.backlog import Backlog
 from app.breaker import Breaker, Breakers
+from app.brownout import Brownout, Lane
 from app.bucket import leaky_meter, token_meter
 from app.directory import DirectoryStore
 from app.documents import ProblemDocument
 from app.engine import Engine
-from app.foreman import Foreman, Orders
+from app.foreman import Foreman
 from app.gate import Gate
 from app.images import Images, images_router
 from app.intake import Intake
@@ -25,6 +26,7 @@ from app.limiter import Limiter
 from app.live import Live
 from app.local import LocalEngine
 from app.metrics import Histograms, Metrics
+from app.orders import Orders
 from app.pacer import Pacer
 from app.pages import pages_router
 from app.pool import Pool
@@ -71,6 +73,8 @@ def make_engine(
         Pacer(settings.workers),
         max_wait=settings.max_wait,
     )
+    lane = Lane(settings.deferred_size if settings.brownout == "on" else 0)
+    brownout = Brownout(settings.brownout_high, settings.brownout_low, lane)
     orders = Orders(
         settings.variants,
         settings.max_pixels,
@@ -82,7 +86,7 @@ def make_engine(
     return LocalEngine(
         Limiter(meter, settings.max_clients, smooth=smooth),
         backlog,
-        Foreman(backlog, pool, store, histograms, breakers, orders),
+        Foreman(backlog, pool, store, histograms, breakers, orders, brownout),
         breakers,
         drain_timeout=settings.drain_timeout,
     )

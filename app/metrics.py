@@ -55,6 +55,11 @@ class _SnapshotCollector(Collector):
         yield workers
         restarts = sum(worker["restarts"] for worker in stats["workers"])
         yield CounterMetricFamily("spillway_worker_restarts", "Children replaced.", value=restarts)
+        brownout = stats["brownout"]
+        yield _gauge("spillway_brownout_active", "Whether variants are put off.", brownout["active"])
+        yield CounterMetricFamily("spillway_brownouts", "Brownouts begun.", value=brownout["begun"])
+        yield _gauge("spillway_deferred_jobs", "Jobs with variants put off.", brownout["deferred"])
+        yield _gauge("spillway_deferred_capacity", "Bound of the deferred lane.", brownout["capacity"])
         breakers = GaugeMetricFamily("spillway_breaker_open", "Whether calls are refused.", labels=["name"])
         for name, state in stats["breakers"].items():
             breakers.add_metric([name], state == "open")

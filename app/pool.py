@@ -135,6 +135,11 @@ class Worker:
             if self.state != "idle":
                 await self._kill()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has a child that, as far as is known, still runs."""
+        return self._process is not None and self._process.returncode is None
+
     async def restart(self) -> None:
         """Replace a child that died."""
         self._restarts += 1

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     min_upload_rate: Size = Field(8 * 2**10, ge=0, description="bytes per second, after a short grace")
 
     on_full: Literal["reject", "degrade"] = Field("reject", description="what a full queue answers")
-    brownout: Literal["on", "off"] = Field("off", description="fewer variants under pressure")
+    brownout: Literal["on", "off"] = Field("on", description="fewer variants under pressure")
     brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
     deferred_size: int = Field(1000, ge=1, le=1_000_000, description="jobs with variants put off")
@@ -172,10 +172,7 @@ class Settings(BaseSettings):
             raise ValueError("BROWNOUT_LOW must be below BROWNOUT_HIGH")
         if self.workers == 0:
             raise ValueError("WORKERS=0 leaves nobody to do the work of a local: engine")
-        for name, value in (
-            ("BROWNOUT=on", self.brownout == "on"),
-            ("ON_FULL=degrade", self.on_full == "degrade"),
-        ):
+        for name, value in (("ON_FULL=degrade", self.on_full == "degrade"),):
             if value:
                 raise ValueError(f"{name} is not supported by this version")
         return self

@@ -65,7 +65,7 @@ class Status:
             "limiter": asdict(engine.limiter),
             "backlog": asdict(engine.backlog),
             "workers": [asdict(worker) for worker in engine.workers],
-            "brownout": False,
+            "brownout": asdict(engine.brownout),
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),
             "store_bytes": self.store.snapshot().used_bytes,

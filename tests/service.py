@@ -317,6 +317,7 @@ class Service:
             under_way = jobs["accepted"] - jobs["done"] - jobs["failed"] - jobs["cancelled"]
             idle = all(worker["state"] == "idle" for worker in stats["workers"])
             still = idle and under_way <= 0 and not backlog["receiving"] and not backlog["waiting"]
+            still = still and not stats["brownout"]["deferred"]
             return stats if still and not any((self.store / "work").iterdir()) else None
 
         return until(quiet, "the service to settle")

@@ -50,7 +50,7 @@ class TestStats:
         assert worker.keys() >= {"state", "busy_ms", "jobs", "restarts"}
         assert worker["jobs"] > before["workers"][0]["jobs"]
         assert worker["restarts"] == 0
-        assert stats["brownout"] is False
+        assert stats["brownout"] == {"active": False, "begun": 0, "deferred": 0, "capacity": 1000}
         assert isinstance(stats["breakers"], dict)
         assert 20 * 2**20 < stats["memory_bytes"] < 2**31
         assert stats["store_bytes"] > before["store_bytes"]

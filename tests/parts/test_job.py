@@ -34,6 +34,7 @@ jobs = st.builds(
     made=st.dictionaries(names, made, max_size=3),
     deferred=st.lists(names, max_size=3).map(tuple),
     problem=st.none() | st.tuples(st.sampled_from(["undecodable", "too-slow", "no-such-kind"]), st.text()),
+    deaths=st.integers(0, 2),
 )
 
 
