@@ -42,11 +42,9 @@ def _rows(figures: Figures) -> Iterator[Row]:
     yield "addresses", str(figures["clients"])
     yield "answered", ""
     yield "202 accepted", str(answers.get("202", 0))
-    yield "200 degraded", str(answers.get("200", 0))
-    yield (
-        "  EXIF/placeholder",
-        _of(previews.get("exif", 0), previews.get("placeholder", 0), answers.get("200")),
-    )
+    degraded = answers.get("200", 0)
+    yield "200 degraded", str(degraded)
+    yield "  EXIF/placeholder", _of(previews.get("exif", 0), previews.get("placeholder", 0), degraded)
     for status in ("408", "429", "503"):
         yield status, str(answers.get(status, 0))
     yield "other", str(sum(count for status, count in answers.items() if status not in _KNOWN))
