@@ -1,28 +1,25 @@
 """The backlog: the loading dock, the entrance and the belt.
 
 An upload first reserves a place in the *dock*, then is read. When its body is complete it moves to the
-*belt*, a bounded asyncio.Queue from which the workers take. Should the belt be full by then, it
-waits at the *entrance*, already safe on disk, ahead of every newcomer. So nobody is ever read in full
-only to be refused, and a slow uplink holds a place in the dock, never one on the belt.
+*belt*, a bounded asyncio.Queue from which the workers take, round robin over clients. Should the belt be
+full by then, it waits at the *entrance*, already safe on disk, ahead of every newcomer. So nobody is ever
+read in full only to be refused, and a slow uplink holds a place in the dock, never one on the belt.
 """
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from app.pacer import Pacer
+from app.rota import E, Rota
 
-
-class QueueFull(Exception):  # noqa: N818 - a refusal, not an error
-    """Raised when the belt or the dock is full, or the wait would be too long."""
-
-    def __init__(self, retry_after: float, capacity: int) -> None:
-        super().__init__(f"a place should be free in {retry_after:.1f} s")
-        self.retry_after = retry_after
-        self.capacity = capacity
+_SEEN_S = 0.5
+"""Seconds after which the pace of an upload is known."""
+_SOON = 0.5
+"""An upload counts as soon there when it ends within this share of the time that a full queue takes."""
 
 
 class ShareExceeded(Exception):  # noqa: N818 - a refusal, not an error
@@ -32,15 +29,6 @@ class ShareExceeded(Exception):  # noqa: N818 - a refusal, not an error
         super().__init__(f"this client has {share} uploads in work already")
         self.retry_after = retry_after
         self.share = share
-
-
-class Queued(Protocol):
-    """What the backlog needs to know of an entry."""
-
-    client: str
-
-
-E = TypeVar("E", bound=Queued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,44 +46,46 @@ class BacklogSnapshot:
 class Slot(Generic[E]):
     """A place in the dock, held by one upload until it is offered or released."""
 
-    __slots__ = ("_backlog", "_held", "client")
+    __slots__ = ("_backlog", "_held", "client", "landing", "since")
 
-    def __init__(self, backlog: "Backlog[E]", client: str) -> None:
+    def __init__(self, backlog: "Backlog[E]", client: str, since: float) -> None:
         self._backlog = backlog
         self._held = True
         self.client = client
+        self.since = since
+        self.landing = True
+        """Whether the upload is taken to be soon there."""
+
+    def progress(self, share: float) -> None:
+        """Tell how much of the upload has come, from 0 to 1, so that a slow one keeps nobody out."""
+        if self._held:
+            self._backlog._judge(self, share)
 
     def offer(self, entry: E) -> None:
         """Hand the finished upload over to the queue. Never waits and never refuses."""
         if not self._held:
             raise RuntimeError("the slot was given back already")
         self._held = False
-        self._backlog._arrive(entry)
+        self._backlog._arrive(self, entry)
 
     def release(self) -> None:
         """Give the place back; harmless after `offer` and when called again."""
         if self._held:
             self._held = False
-            self._backlog._leave_dock(self.client)
+            self._backlog._leave_dock(self)
 
 
 class _Belt(asyncio.Queue[E]):
-    """An asyncio.Queue whose waiting entries can be looked at and taken out, by the hooks of its kind."""
+    """An asyncio.Queue that hands out round robin over clients, by the hooks of its kind."""
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002
-        self._queue: deque[E] = deque()
+        self._queue = self.rota = Rota[E]()
 
     def _put(self, item: E) -> None:
-        self._queue.append(item)
+        self.rota.append(item)
 
     def _get(self) -> E:
-        return self._queue.popleft()
-
-    def index(self, entry: E) -> int:
-        return self._queue.index(entry)
-
-    def remove(self, entry: E) -> None:
-        self._queue.remove(entry)
+        return self.rota.popleft()
 
 
 class Backlog(Generic[E]):
@@ -119,10 +109,13 @@ class Backlog(Generic[E]):
         self.max_wait = max_wait
         self._clock = clock
         self._belt: _Belt[E] = _Belt(maxsize=capacity)
-        self._entrance: deque[E] = deque()
+        self._entrance = Rota[E]()
         self._receiving = 0
+        self._landing = 0
         self._held: Counter[str] = Counter()
         self._full_since: float | None = None
+        self.on_room: Callable[[], None] = lambda: None
+        """Called whenever a place may have come free."""
 
     @property
     def waiting(self) -> int:
@@ -139,28 +132,46 @@ class Backlog(Generic[E]):
         """Seconds for which the belt has been full without a break."""
         return 0.0 if self._full_since is None else self._clock() - self._full_since
 
+    @property
+    def used(self) -> int:
+        """Jobs that wait, and uploads that are soon to."""
+        return self.waiting + self._landing
+
+    @property
+    def free(self) -> int:
+        """Places for uploads whose jobs are to find room on the belt; below 0 by as many as come too much."""
+        return min(self._places - self.used, self.dock - self._receiving)
+
+    @property
+    def room(self) -> int:
+        """Places for uploads while nobody is promised any: the dock is bound by itself then."""
+        return min(self._places - self.waiting, self.dock - self._receiving)
+
+    @property
+    def _places(self) -> int:
+        """How many jobs may wait, for the belt's sake and for `max_wait`'s."""
+        return int(min(self.capacity, self.max_wait * self.pacer.rate + 1))
+
     def check_share(self, client: str) -> None:
         """Raises ShareExceeded: the client has as much in work as one client may."""
         if self._held[client] >= self.share:
-            ahead = self._first_of(client)
-            raise ShareExceeded(self.pacer.wait(ahead + 1), self.share)
+            raise ShareExceeded(self.pacer.wait(self._first_of(client) + 1), self.share)
 
-    def check_room(self, not_before: float = 0) -> None:
-        """Raises QueueFull: no place for a newcomer until `not_before` seconds from now or later."""
-        waiting = self.waiting
-        if self._belt.full() or self._entrance or self.dock_full:
-            ahead = max(0, waiting - self.capacity) + 1
-        elif self.pacer.wait(waiting) > self.max_wait:
-            ahead = waiting - int(self.max_wait * self.pacer.rate)
-        else:
-            return
-        raise QueueFull(self.pacer.turn(ahead, not_before), self.capacity)
+    def hold(self, client: str) -> None:
+        """Count an upload in its client's share; whether there is room for it is the caller's to ask."""
+        self._held[client] += 1
+
+    def drop_hold(self, client: str) -> None:
+        """Take back what `hold` counted."""
+        self._held[client] -= 1
+        if self._held[client] <= 0:
+            del self._held[client]
 
     def reserve(self, client: str) -> Slot[E]:
-        """Take a place in the dock; the two checks come first and are the caller's."""
+        """Turn a hold into a place in the dock, which drops it in the end."""
         self._receiving += 1
-        self._held[client] += 1
-        return Slot(self, client)
+        self._landing += 1
+        return Slot(self, client, self._clock())
 
     def restore(self, entry: E) -> None:
         """Put an accepted job from before a restart at the entrance, ahead of every newcomer."""
@@ -171,7 +182,7 @@ class Backlog(Generic[E]):
     async def take(self) -> E:
         """The next job, as soon as there is one. Cancelling loses nothing."""
         entry = await self._belt.get()
-        self._drop_hold(entry.client)
+        self.drop_hold(entry.client)
         self._advance()
         return entry
 
@@ -181,17 +192,17 @@ class Backlog(Generic[E]):
             self._entrance.remove(entry)
         except ValueError:
             try:
-                self._belt.remove(entry)
+                self._belt.rota.remove(entry)
             except ValueError:
                 return False
-        self._drop_hold(entry.client)
+        self.drop_hold(entry.client)
         self._advance()
         return True
 
     def position(self, entry: E) -> int | None:
         """Place in the queue, 1 for the next to be taken; None when it is not waiting."""
         try:
-            return self._belt.index(entry) + 1
+            return self._belt.rota.index(entry) + 1
         except ValueError:
             try:
                 return self._belt.qsize() + self._entrance.index(entry) + 1
@@ -210,19 +221,29 @@ class Backlog(Generic[E]):
             round(self.pacer.wait(waiting) * 1000),
         )
 
-    def _arrive(self, entry: E) -> None:
+    def _arrive(self, slot: Slot[E], entry: E) -> None:
         self._receiving -= 1
+        self._landing -= slot.landing
+        self.pacer.record_upload(self._clock() - slot.since)
         self._entrance.append(entry)
         self._advance()
 
-    def _leave_dock(self, client: str) -> None:
+    def _leave_dock(self, slot: Slot[E]) -> None:
         self._receiving -= 1
-        self._drop_hold(client)
+        self._landing -= slot.landing
+        self.drop_hold(slot.client)
+        self.on_room()
 
-    def _drop_hold(self, client: str) -> None:
-        self._held[client] -= 1
-        if self._held[client] <= 0:
-            del self._held[client]
+    def _judge(self, slot: Slot[E], share: float) -> None:
+        """Reckon with an upload at once, and when its pace is known only while it will soon be there."""
+        elapsed = self._clock() - slot.since
+        if elapsed < _SEEN_S:
+            return
+        landing = elapsed * (1 - share) <= _SOON * self.capacity / self.pacer.rate * share
+        self._landing += landing - slot.landing
+        slowed, slot.landing = slot.landing and not landing, landing
+        if slowed:
+            self.on_room()
 
     def _advance(self) -> None:
         """Let the entrance onto the belt while there is room."""
@@ -232,10 +253,12 @@ class Backlog(Generic[E]):
             self._full_since = None
         elif self._full_since is None:
             self._full_since = self._clock()
+        self.on_room()
 
     def _first_of(self, client: str) -> int:
         """How many jobs are ahead of the client's first; all of them when it only has uploads."""
-        for index in range(self._belt.qsize()):
-            if self._belt._queue[index].client == client:
-                return index
-        return self.waiting
+        first = self._belt.rota.first_of(client)
+        if first is not None:
+            return first
+        first = self._entrance.first_of(client)
+        return self.waiting if first is None else self._belt.qsize() + first

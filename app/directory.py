@@ -1,6 +1,7 @@
 """A store in one directory of the local file system.
 
     secret                  32 random bytes: the key of the delete tokens
+    note                    what a process leaves for the next one; read once
     lock                    held by the one server that uses this directory
     spool/<id>/source       an upload on its way in; swept at the start
     work/<id>/…             what a worker is writing; swept at the start
@@ -40,6 +41,7 @@ T = TypeVar("T")
 
 _RECORD = "job.json"
 _SOURCE = "source"
+_MOST_NOTED = 64 * 2**20
 _REMEMBERED = 1024
 _WRITE_BEHIND = 128 * 1024
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -53,18 +55,19 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write a file; its bytes are durable, its name is not before its folder is."""
-    with path.open("wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write a file beside `path` and rename it there, so that a reader sees the old or the new one."""
     fresh = path.with_name(path.name + ".new")
-    _write(fresh, data)
+    _write(fresh, data, mode)
     fresh.rename(path)
     _fsync(path.parent)
 
@@ -223,8 +226,7 @@ class DirectoryStore:
         self._images.mkdir(exist_ok=True)
         secret = self._root / "secret"
         if not secret.exists():
-            _write_durably(secret, secrets.token_bytes(32))
-            secret.chmod(0o600)
+            _write_durably(secret, secrets.token_bytes(32), 0o600)
         self._secret = secret.read_bytes()
         if len(self._secret) < 32:
             raise StoreError(f"the store's secret {secret} is damaged: it has {len(self._secret)} bytes")
@@ -261,6 +263,24 @@ class DirectoryStore:
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
+
+    async def take_note(self) -> bytes | None:
+        return await self.reading(self._take_note)
+
+    def _take_note(self) -> bytes | None:
+        try:
+            with (self._root / "note").open("rb") as file:
+                data = file.read(_MOST_NOTED)
+            (self._root / "note").unlink()
+        except OSError:
+            return None
+        return data
+
+    async def leave_note(self, data: bytes) -> None:
+        await self.writing(self._leave_note, data)
+
+    def _leave_note(self, data: bytes) -> None:
+        _write_durably(self._root / "note", data, 0o600)
 
     async def pending(self) -> AsyncIterator[Job]:
         while self._pending:

@@ -7,10 +7,12 @@ from app.backlog import BacklogSnapshot
 from app.breaker import BreakerSnapshot
 from app.brownout import BrownoutSnapshot
 from app.bucket import Quota
+from app.door import Watch
 from app.job import Job
 from app.limiter import Grant, LimiterSnapshot
 from app.live import Live
 from app.pool import WorkerSnapshot
+from app.turns import TurnsSnapshot, Visitor
 
 
 class Draining(Exception):  # noqa: N818 - a refusal, not an error
@@ -40,6 +42,7 @@ class EngineSnapshot:
     jobs: JobCounters
     limiter: LimiterSnapshot
     backlog: BacklogSnapshot
+    turns: TurnsSnapshot
     workers: list[WorkerSnapshot]
     sandbox: dict[str, str]
     brownout: BrownoutSnapshot
@@ -50,6 +53,9 @@ class EngineSnapshot:
 
 class Place(Protocol):
     """A place in the dock that an upload holds until its job is offered."""
+
+    def progress(self, share: float) -> None:
+        """Tell how much of the upload has come, from 0 to 1."""
 
     def release(self) -> None:
         """Give it back; harmless after the job was offered and when called again."""
@@ -73,14 +79,28 @@ class Engine(Protocol):
     def quota(self, client: str) -> Quota:
         """What the client has left, without spending."""
 
+    def is_due(self, key: str) -> bool:
+        """Whether this upload was refused, returns as it was told and so owes no token."""
+
+    def excuse(self, key: str) -> bool:
+        """The same, once for each time that it was told."""
+
     def check_share(self, client: str) -> None:
         """Raises ShareExceeded."""
 
-    def check_open(self) -> None:
-        """Raises Draining, or BreakerOpen when the workers do not start or the store fails."""
+    def check_open(self, visitor: Visitor, not_before: float) -> None:
+        """Raises Draining, or BreakerOpen when the workers do not start or the store fails.
 
-    async def reserve(self, client: str, not_before: float) -> Place:
-        """A place in the dock. Raises QueueFull, with a `retry_after` of at least `not_before` seconds."""
+        Both tell the upload's turn after the opening, `not_before` seconds from now or later.
+        """
+
+    async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
+        """A place in the dock, after a moment at the door if need be.
+
+        Raises:
+            QueueFull: with the upload's turn, `not_before` seconds from now or later.
+            ClientDisconnect: `watch` told that the client went away from the door.
+        """
 
     def offer(self, place: Place, job: Job) -> Live:
         """Hand over a job that the store has accepted. Never waits and never refuses."""

@@ -4,7 +4,7 @@
     2  declared  a length or type that can never be taken            413, 415
     3  share     one client's part of the dock and the queue         429
     4  open      not draining, no breaker open                       503
-    5  queue     a place in the dock                                 503
+    5  queue     a place in the dock, its turn having come            503
     6  disk      bytes in the store                                  507
 
 All act before a byte of the body is read. A refused request holds nothing but the token that it spent.
@@ -20,8 +20,10 @@ from starlette.types import Scope
 
 from app.address import ClientKey, net_of
 from app.bucket import NANOSECONDS, Quota, RateLimited
+from app.door import Watch
 from app.engine import Engine, Place
 from app.fields import media_type
+from app.limiter import Grant
 from app.store import Space, Store
 from app.turns import Visitor
 
@@ -48,12 +50,24 @@ class UnsupportedType(Exception):  # noqa: N818 - a refusal, not an error
 class Arrival:
     """An upload at the gate, its body unread; what the guards gave it so far."""
 
-    client: str
+    visitor: Visitor
     quota: Quota
     type: str
     declared: int | None
+    watch: Watch
+    """Tells when its client goes away while its body is unread."""
     place: Place | None = None
     space: Space | None = None
+
+    @property
+    def client(self) -> str:
+        """The key of the client."""
+        return self.visitor.client
+
+    @property
+    def not_before(self) -> float:
+        """Seconds before which the client has no token to come back with."""
+        return 0.0 if self.quota.remaining else self.quota.next_token_ms / 1000
 
     def release(self) -> None:
         """Give back what is still held."""
@@ -88,7 +102,10 @@ class Gate:
 
     def quota_or_due(self, scope: Scope) -> Quota | None:
         """What an upload's client has left, unspent; None when it returns at its turn and owes no token."""
-        return self._engine.quota(self.client(scope))
+        quota = self._engine.quota(self.client(scope))
+        if quota.remaining == 0 and self._engine.is_due(self.visitor(scope).key):
+            return None
+        return quota
 
     def visitor(self, scope: Scope) -> Visitor:
         """Whoever stands at the gate. An upload is known again by its Idempotency-Key, or else its length."""
@@ -98,23 +115,27 @@ class Gate:
         return Visitor(f"{client}/{mark[:_MOST_MARK].decode('latin-1')}", client, net_of(client))
 
     async def bouncer(self, request: Request) -> Arrival:
-        """Guard 1, a FastAPI dependency: spends a token. Asking is what costs.
+        """Guard 1, a FastAPI dependency: spends a token. Asking is what costs, but for who returns as told.
 
         Raises:
             RateLimited: the client's bucket is empty.
         """
-        client = self.client(request.scope)
-        grant = await self._engine.spend(client)
+        visitor = self.visitor(request.scope)
+        if self._engine.excuse(visitor.key):
+            grant = Grant(self._engine.quota(visitor.client), 0)
+        else:
+            grant = await self._engine.spend(visitor.client)
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._hold(grant.delay_ns, grant.quota)
         headers = request.headers
         length = headers.get("content-length")
         return Arrival(
-            client,
+            visitor,
             grant.quota,
             media_type(headers.get("content-type")),
             int(length) if length is not None and length.isdecimal() else None,
+            request.state.watch,
         )
 
     async def _hold(self, delay_ns: int, quota: Quota) -> None:
@@ -156,12 +177,11 @@ class Gate:
     async def _guard_share(self, arrival: Arrival) -> None:
         self._engine.check_share(arrival.client)
 
-    async def _guard_open(self, arrival: Arrival) -> None:  # noqa: ARG002
-        self._engine.check_open()
+    async def _guard_open(self, arrival: Arrival) -> None:
+        self._engine.check_open(arrival.visitor, arrival.not_before)
 
     async def _guard_queue(self, arrival: Arrival) -> None:
-        next_token = 0.0 if arrival.quota.remaining else arrival.quota.next_token_ms / 1000
-        arrival.place = await self._engine.reserve(arrival.client, next_token)
+        arrival.place = await self._engine.reserve(arrival.visitor, arrival.not_before, arrival.watch)
 
     async def _guard_disk(self, arrival: Arrival) -> None:
         most = self._max_bytes if arrival.declared is None else arrival.declared

@@ -86,11 +86,12 @@ class Images:
 
     async def take(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Live, Received]:
         """Read an admitted upload's body, make it durable and hand its job to the queue."""
+        assert arrival.place is not None  # noqa: S101 - the queue's guard gave one
         wanted = _choose(asked, self.variants)
         job_id = new_id()
         spool = await self.store.spool(job_id)
         try:
-            received = await self.intake.receive(request, spool)
+            received = await self.intake.receive(request, spool, arrival.place)
             specs = tuple(variant.spec for variant in wanted)
             job = Job(job_id, time.time(), received.size, specs)
             with self.store_breaker.guard(OSError):
@@ -100,7 +101,6 @@ class Images:
             raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
         finally:
             await spool.discard()
-        assert arrival.place is not None  # noqa: S101 - the queue's guard gave one
         return self.engine.offer(arrival.place, job), received
 
     async def answer(self, request: Request, live: Live, arrival: Arrival, received: Received) -> Response:
@@ -113,6 +113,9 @@ class Images:
                 with self.streams.hold(arrival.client):
                     await self.streams.wait(live.decided, seconds, request.receive)
                 fields["Preference-Applied"] = f"wait={seconds:.0f}"
+                # Whoever left before the answer was promised nothing, unless it can ask again by its key.
+                can_ask = "idempotency-key" in request.headers
+                live.abandoned = not can_ask and await request.is_disconnected()
         document = self.document(live.job, live)
         document["delete_token"] = self.store.delete_token(live.job.id)
         if received.ignored_files:

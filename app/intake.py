@@ -9,7 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from app.engine import Engine
+from app.engine import Engine, Place
 from app.gate import MULTIPART, MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
 from app.store import Spool
 from workers.formats import SNIFF_BYTES, sniff
@@ -18,6 +18,8 @@ GRACE = 5.0
 """Seconds in which an upload may be slower than the least rate."""
 _CREDIT = 10.0
 """Seconds that a fast upload may later stall at most."""
+_TICK = 0.5
+"""Seconds after which a silent upload is looked at again."""
 _HASTE = 8
 """How much faster an upload must be while the dock is full."""
 
@@ -171,7 +173,7 @@ class _Pace:
             raise UploadTooSlow("The upload took longer than allowed.")
         if self._rate and now >= self._behind_at:
             raise UploadTooSlow("The upload is slower than allowed.")
-        return min(self._end, self._behind_at, now + 1) if self._rate else self._end
+        return min(self._end, self._behind_at, now + _TICK) if self._rate else min(self._end, now + _TICK)
 
     def count(self, received: int) -> None:
         """Bytes came in: the moment of falling behind moves on, by less while others need the place."""
@@ -190,8 +192,8 @@ class Intake:
         self._timeout = timeout
         self._min_rate = min_rate
 
-    async def receive(self, request: Request, spool: Spool) -> Received:
-        """Bring the whole body into the spool.
+    async def receive(self, request: Request, spool: Spool, place: Place) -> Received:
+        """Bring the whole body into the spool, telling its place in the dock how it gets on.
 
         Raises:
             MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with it.
@@ -201,7 +203,7 @@ class Intake:
         form = form_in(request.headers.get("content-type"))
         sink = _Sink(spool, self._max_bytes)
         try:
-            await self._read(request, sink, form)
+            await self._read(request, sink, form, place)
         except FormParserError as error:
             raise MalformedForm(str(error)) from None
         if form is not None and not form.ended:
@@ -210,12 +212,14 @@ class Intake:
             raise NoFile("The form has no file part.")
         return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
 
-    async def _read(self, request: Request, sink: _Sink, form: Form | None) -> None:
+    async def _read(self, request: Request, sink: _Sink, form: Form | None, place: Place) -> None:
+        declared = int(request.headers.get("content-length", 0))
         pace = _Pace(self._engine, self._timeout, self._min_rate)
         most = self._max_bytes + MULTIPART_ALLOWANCE
         total = 0
         more = True
         while more:
+            place.progress(total / declared if declared else 0.0)
             try:
                 async with asyncio.timeout_at(pace.due()):
                     message = await request.receive()

@@ -1,13 +1,22 @@
 """The engine of one machine: an asyncio.Queue and worker processes of this very process."""
 
+import time
+
+import structlog
+
 from app.backlog import Backlog, Slot
-from app.breaker import Breakers
+from app.breaker import BreakerOpen, Breakers
 from app.bucket import Quota
+from app.door import Door, Watch
 from app.engine import Draining, EngineSnapshot, Place
 from app.foreman import Foreman
 from app.job import Job
 from app.limiter import Grant, Limiter
 from app.live import Live
+from app.store import Store
+from app.turns import Visitor
+
+log = structlog.get_logger(__name__)
 
 
 class LocalEngine:
@@ -17,30 +26,48 @@ class LocalEngine:
         self,
         limiter: Limiter,
         backlog: Backlog[Live],
+        door: Door[Live],
         foreman: Foreman,
         breakers: Breakers,
+        store: Store,
         *,
         drain_timeout: float,
     ) -> None:
-        """`drain_timeout`, in seconds, is what those who come during a drain are told to wait."""
+        """`drain_timeout`, in seconds, is what those who come during a drain are told to wait at least."""
         self.backlog = backlog
         self._limiter = limiter
+        self._door = door
         self._foreman = foreman
         self._breakers = breakers
+        self._store = store
         self._drain_timeout = drain_timeout
         self._state = "starting"
 
     async def start(self) -> None:
         await self._foreman.start()
+        note = await self._store.take_note()
+        if note is not None:
+            try:
+                self._door.restore(note, time.time())
+            except ValueError as error:
+                log.warning("what was promised before the start is lost", reason=str(error))
         self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
         self._state = "draining"
+        self._door.dismiss()
         await self._foreman.drain(timeout)
 
     async def stop(self) -> None:
+        started = self._state != "starting"
         self._state = "draining"
+        self._door.dismiss()
         await self._foreman.stop()
+        if started:
+            try:
+                await self._store.leave_note(self._door.export(time.time()))
+            except OSError as error:
+                log.error("promises could not be kept for the next start", reason=str(error))
 
     async def spend(self, client: str) -> Grant:
         return self._limiter.spend(client)
@@ -48,18 +75,30 @@ class LocalEngine:
     def quota(self, client: str) -> Quota:
         return self._limiter.quota(client)
 
+    def is_due(self, key: str) -> bool:
+        return self._door.is_due(key)
+
+    def excuse(self, key: str) -> bool:
+        return self._door.excuse(key)
+
     def check_share(self, client: str) -> None:
         self.backlog.check_share(client)
 
-    def check_open(self) -> None:
+    def check_open(self, visitor: Visitor, not_before: float) -> None:
         if self._state == "draining":
-            raise Draining(max(1.0, self._drain_timeout))
-        self._breakers.workers.check()
-        self._breakers.store.check()
+            raise Draining(self._door.refuse(visitor, self._drain_timeout, not_before))
+        for breaker in (self._breakers.workers, self._breakers.store):
+            remaining = breaker.remaining()
+            if remaining > 0:
+                raise BreakerOpen(breaker.name, self._door.refuse(visitor, remaining, not_before))
 
-    async def reserve(self, client: str, not_before: float) -> Place:
-        self.backlog.check_room(not_before)
-        return self.backlog.reserve(client)
+    def _reopens_in(self) -> float:
+        if self._state == "draining":
+            return self._drain_timeout
+        return max(self._breakers.workers.remaining(), self._breakers.store.remaining())
+
+    async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
+        return await self._door.admit(visitor, not_before, watch, self._reopens_in)
 
     @property
     def dock_full(self) -> bool:
@@ -89,6 +128,7 @@ class LocalEngine:
             self._foreman.counters,
             self._limiter.snapshot(),
             self.backlog.snapshot(),
+            self._door.snapshot(),
             pool.snapshot(),
             pool.sandbox,
             self._foreman.brownout(),

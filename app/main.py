@@ -16,6 +16,7 @@ from app.brownout import Brownout, Lane
 from app.bucket import leaky_meter, token_meter
 from app.directory import DirectoryStore
 from app.documents import ProblemDocument
+from app.door import Door
 from app.engine import Engine
 from app.foreman import Foreman
 from app.gate import Gate
@@ -37,6 +38,7 @@ from app.settings import Settings
 from app.status import Status, status_router
 from app.store import Store
 from app.streams import Feed, Streams
+from app.turns import Turns
 from app.turnstile import Turnstile
 
 _EXPOSED = [
@@ -66,13 +68,15 @@ def make_engine(
         meter = leaky_meter(settings.rate, settings.max_delay)
     else:
         meter = token_meter(settings.rate, settings.burst)
+    pacer = Pacer(settings.workers, settings.max_receiving)
     backlog: Backlog[Live] = Backlog(
         settings.queue_size,
         settings.max_receiving,
         settings.client_share,
-        Pacer(settings.workers),
+        pacer,
         max_wait=settings.max_wait,
     )
+    turns = Turns(settings.workers, settings.queue_size, lambda: pacer.pace, settings.max_clients)
     lane = Lane(settings.deferred_size if settings.brownout == "on" else 0)
     brownout = Brownout(settings.brownout_high, settings.brownout_low, lane)
     orders = Orders(
@@ -86,8 +90,10 @@ def make_engine(
     return LocalEngine(
         Limiter(meter, settings.max_clients, smooth=smooth),
         backlog,
+        Door(backlog, turns),
         Foreman(backlog, pool, store, histograms, breakers, orders, brownout),
         breakers,
+        store,
         drain_timeout=settings.drain_timeout,
     )
 

@@ -44,6 +44,8 @@ class _SnapshotCollector(Collector):
         for state in ("capacity", "receiving", "waiting"):
             slots.add_metric([state], backlog[state])
         yield slots
+        yield _gauge("spillway_turns", "Refused uploads told when to return.", backlog["outstanding"])
+        yield _gauge("spillway_parked", "Uploads whose turn it is, waiting unread.", backlog["parked"])
         yield _gauge("spillway_drain_per_second", "Jobs that leave a busy queue.", backlog["drain_per_s"])
         wait_s = backlog["estimated_wait_ms"] / 1000
         yield _gauge("spillway_estimated_wait_seconds", "Wait of a job that came now.", wait_s)

@@ -1,52 +1,75 @@
-"""The pacer: how fast the queue drains, and when a refused client should come back."""
+"""The pacer: how fast the queue drains, and how fast uploads can come in."""
 
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 
-_FURTHEST = 300.0
-"""Seconds; a promise further ahead than this would be a guess."""
+_SAMPLES = 512
+_DOUBT = 16
+"""Measurements that it takes to outweigh what was assumed of uploads, or measured by an earlier process."""
+_LEAST_S, _MOST_S = 0.001, 86_400.0
+
+
+class _Mean:
+    """An exponentially weighted mean over some 512 samples that starts as a plain one."""
+
+    def __init__(self, value: float, weight: int) -> None:
+        """`value` counts as so many samples."""
+        self.value = value
+        self.weight = weight
+
+    def add(self, sample: float) -> None:
+        self.weight = min(self.weight + 1, _SAMPLES)
+        self.value += (sample - self.value) / self.weight
 
 
 class Pacer:
-    """Measures the seconds a worker is busy with one job, and hands out moments at that rate.
+    """Measures the seconds that a worker is busy with one job, and those that an upload keeps its place.
 
-    The rate is `workers / job_s`, with `job_s` an exponentially weighted mean over some 512 jobs that
-    starts as a plain mean, so that the first measurements already count. It is made of busy seconds, not
-    of departures: an idle hour teaches it nothing.
+    Both are means of what was seen, not of departures: an idle hour teaches nothing.
     """
 
-    _SAMPLES = 512
-
-    def __init__(
-        self, workers: int, *, job_s: float = 0.25, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`job_s` is believed until the first job has been measured."""
+    def __init__(self, workers: int, dock: int, *, job_s: float = 0.25) -> None:
+        """`job_s` is believed until the first job has been measured; `dock` uploads come in at once."""
         self._workers = workers
-        self._job_s = job_s
-        self._seen = 0
-        self._clock = clock
-        self._tail = 0.0
+        self._dock = dock
+        self._job = _Mean(job_s, 0)
+        self._upload = _Mean(0.0, _DOUBT)
 
     @property
     def rate(self) -> float:
         """Jobs per second that leave the queue when all workers are busy."""
-        return self._workers / self._job_s
+        return self._workers / self._job.value
+
+    @property
+    def pace(self) -> float:
+        """Uploads per second that can be let in: as many as drain, or fewer where uplinks are slow."""
+        return self._dock / max(self._upload.value, self._dock / self.rate)
 
     def record(self, busy_s: float) -> None:
         """Count one job that kept a worker busy for so many seconds."""
-        self._seen += 1
-        self._job_s += (max(busy_s, 0.001) - self._job_s) / min(self._seen, self._SAMPLES)
+        self._job.add(max(busy_s, _LEAST_S))
+
+    def record_upload(self, seconds: float) -> None:
+        """Count one upload that kept a place in the dock for so many seconds."""
+        self._upload.add(seconds)
 
     def wait(self, jobs: int) -> float:
         """Seconds until so many jobs have left the queue."""
         return jobs / self.rate
 
-    def turn(self, ahead: int, not_before: float = 0) -> float:
-        """Seconds until the next free moment that nobody else was promised.
+    def export(self) -> dict[str, float]:
+        """What was measured, for the next process; nothing before the first job."""
+        return {"job_s": self._job.value, "upload_s": self._upload.value} if self._job.weight else {}
 
-        `ahead` places must come free first; `not_before` is the caller's own earliest time in seconds.
-        Each call takes a later moment, one drain interval on, so that the refused do not return at once.
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Begin with what an earlier process measured.
+
+        Raises:
+            KeyError, TypeError, ValueError: this is not what `export()` gave.
         """
-        now = self._clock()
-        self._tail = min(max(now + self.wait(ahead), self._tail + 1 / self.rate), now + _FURTHEST)
-        return max(self._tail - now, not_before)
+        if not state:
+            return
+        job_s, upload_s = float(state["job_s"]), float(state["upload_s"])
+        if not (math.isfinite(upload_s) and _LEAST_S <= job_s <= _MOST_S and 0 <= upload_s <= _MOST_S):
+            raise ValueError("these are not times of jobs and uploads")
+        self._job, self._upload = _Mean(job_s, _DOUBT), _Mean(upload_s, _DOUBT)

@@ -26,18 +26,23 @@ class Turn:
     client: str
     net: str
     due: float
+    awaited: bool = False
     missed: bool = False
+    excused: bool = False
+    """Whether its client has come back and paid no token for it."""
 
 
 class Promises:
     """A table of turns by key, at most `capacity`, and few of one client or net. Times are the caller's.
 
-    Each change is O(log n). A turn that nobody used is *missed* a second later and forgotten after half a
-    minute; the share of clients that do come back is measured from both.
+    Each change is O(log n). A turn is *awaited* from the moment on when a place must be free for it. One that
+    nobody used is *missed* a second later and forgotten after half a minute; the share of clients that do
+    come back is measured from both.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.awaited = 0
         self.missed = 0
         self.returning = 1.0
         self._returns = _DOUBT
@@ -59,8 +64,8 @@ class Promises:
 
     @property
     def expected(self) -> float:
-        """How many of those who hold a turn will come."""
-        return self.returning * (len(self._turns) - self.missed)
+        """How many of those who are awaited will come."""
+        return self.returning * self.awaited
 
     def hold(self, client: str) -> bool:
         """Whether any upload of this client holds a turn."""
@@ -74,12 +79,23 @@ class Promises:
             and self._by_net[net] < _PER_NET
         )
 
-    def keep(self, turn: Turn) -> None:
-        """Remember a turn; the caller has asked for room."""
+    def keep(self, turn: Turn, awaited_in: float, now: float) -> None:
+        """Remember a turn, to be awaited some seconds from `now`; the caller has asked for room."""
         self._turns[turn.key] = turn
         self._by_client[turn.client] += 1
         self._by_net[turn.net] += 1
-        self._watch(turn, turn.due + _MISSED)
+        if awaited_in > 0:
+            self._watch(turn, now + awaited_in)
+        else:
+            self._await(turn)
+
+    def excuse(self, key: str) -> None:
+        """The upload that holds a turn pays no token, this once."""
+        self._turns[key].excused = True
+
+    def drop(self, turn: Turn) -> None:
+        """A turn is over before it came up."""
+        self._forget(turn)
 
     def use(self, turn: Turn) -> None:
         """Its client came back: the turn is over."""
@@ -94,8 +110,11 @@ class Promises:
                 continue
             if turn.missed:
                 self._forget(turn)
+            elif not turn.awaited:
+                self._await(turn)
             else:
-                turn.missed = True
+                turn.awaited, turn.missed = False, True
+                self.awaited -= 1
                 self.missed += 1
                 self._learn(0)
                 self._watch(turn, turn.due + _HONOURED)
@@ -109,8 +128,14 @@ class Promises:
         self._returns = min(_MEMORY, self._returns + 1)
         self.returning = max(_FEWEST, self.returning + (came - self.returning) / self._returns)
 
+    def _await(self, turn: Turn) -> None:
+        turn.awaited = True
+        self.awaited += 1
+        self._watch(turn, turn.due + _MISSED)
+
     def _forget(self, turn: Turn) -> None:
         del self._turns[turn.key]
+        self.awaited -= turn.awaited
         self.missed -= turn.missed
         for count, name in ((self._by_client, turn.client), (self._by_net, turn.net)):
             count[name] -= 1

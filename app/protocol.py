@@ -135,6 +135,14 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         self._set_timer()
         super().connection_lost(exc)
+        if self._on_departure is not None:
+            self._on_departure()
+
+    def watch(self, call: Callable[[], Any] | None) -> None:
+        """Have something called when the connection is lost, though nobody reads from it."""
+        self._on_departure = call
+        if call is not None and self.transport.is_closing():
+            call()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. Whether to keep the connection for the answer it may still be reading.
@@ -266,6 +274,7 @@ class Protocol(HttpToolsProtocol):
             if refusal is not None:
                 self._turn_away(refusal)
                 return
+        self.scope["state"]["watch"] = self.watch
         super().on_headers_complete()
         if self._body_left:
             self.cycle.transport = _LingeringTransport(self, self.cycle)  # type: ignore[assignment]

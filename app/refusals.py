@@ -12,9 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.backlog import QueueFull, ShareExceeded
+from app.backlog import ShareExceeded
 from app.breaker import BreakerOpen
 from app.bucket import Quota, RateLimited
+from app.door import QueueFull
 from app.engine import Draining
 from app.fields import ConcurrencyPolicy, RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType

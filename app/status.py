@@ -63,7 +63,13 @@ class Status:
             "jobs": asdict(engine.jobs),
             "refusals": self.refusals(),
             "limiter": asdict(engine.limiter),
-            "backlog": asdict(engine.backlog),
+            "backlog": asdict(engine.backlog)
+            | {
+                "outstanding": engine.turns.outstanding,
+                "awaited": engine.turns.awaited,
+                "parked": engine.turns.parked,
+                "returning": engine.turns.returning,
+            },
             "workers": [asdict(worker) for worker in engine.workers],
             "brownout": asdict(engine.brownout),
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},

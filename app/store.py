@@ -66,6 +66,12 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what is under way and let go."""
 
+    async def take_note(self) -> bytes | None:
+        """What an earlier process left a note of, once; not to be trusted. None when it did not."""
+
+    async def leave_note(self, data: bytes) -> None:
+        """Keep a few bytes for the next process. Raises OSError."""
+
     def delete_token(self, job_id: str) -> str:
         """The token that proves the right to delete a job: an HMAC of its id, never kept."""
 

@@ -25,6 +25,8 @@ _DOOR = 512
 _ENOUGH_S = 0.6
 """Seconds of work in sight, beside a job for each worker, below which newcomers pass those who hold turns."""
 
+_SLACK = 1.0
+"""Seconds by which a place is kept free sooner than it must be."""
 _MARGIN = 1.02
 """By how much turns lie further apart than places come free: the error of a measured rate is about that."""
 
@@ -63,9 +65,11 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class TurnsSnapshot:
-    """Turns that are out, of `capacity`; those of them missed; requests at the door; share that returns."""
+    """Turns that are out, of `capacity`; those of them that a place is kept free for, and those missed;
+    requests at the door; the share that returns."""
 
     outstanding: int
+    awaited: int
     missed: int
     capacity: int
     parked: int
@@ -79,19 +83,22 @@ class Turns:
     until then, but for rounding up to whole seconds. Where no turn can be kept (the table is full, or one
     client or net has many), refusals still follow one another at the drain rate.
 
-    Callers say how many places an upload could take now (`free`), and how many jobs wait or soon will
-    (`used`). They ask `is_due()` before they charge a token, then `ask()`; a freed place goes to `call()`.
+    Callers say how many places an upload could take now (`free`), how many jobs wait or soon will (`used`),
+    and how many places there are while nobody is promised any (`room`). They ask `excuse()` before they
+    charge a token, then `ask()`; a freed place goes to `call()`.
     """
 
     def __init__(
         self,
         workers: int,
+        places: int,
         rate: Callable[[], float],
         max_clients: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rate()` is how many jobs leave the queue per second while all workers are busy."""
+        """`rate()` is how many jobs leave the queue of `places` per second while all workers are busy."""
         self._workers = workers
+        self._places = places
         self._rate = rate
         self._clock = clock
         self._promises = Promises(max_clients)
@@ -107,7 +114,14 @@ class Turns:
         """Whether this upload returns as it was told, so that it owes no second token."""
         now = self._now()
         turn = self._promises.get(key)
-        return turn is not None and turn.due <= now
+        return turn is not None and turn.due <= now and not turn.excused
+
+    def excuse(self, key: str) -> bool:
+        """Whether this upload is due, once for each turn: whoever asks again pays as others do."""
+        due = self.is_due(key)
+        if due:
+            self._promises.excuse(key)
+        return due
 
     def ask(
         self,
@@ -117,6 +131,7 @@ class Turns:
         *,
         used: int,
         free: int,
+        room: int,
         reopen: float = 0,
         not_before: float = 0,
     ) -> Admit | Park | Refuse:
@@ -127,7 +142,8 @@ class Turns:
         now = self._now()
         turn = self._promises.get(key)
         if turn is not None and now < turn.due:
-            return Refuse(_whole(turn.due - now))
+            return self._again(turn, now, not_before)
+        alone = not self._door and not self._promises.expected
         free -= len(self._door)
         open_ = reopen <= 0
         if turn is not None:
@@ -138,6 +154,8 @@ class Turns:
                 park = Park(key, client, net, now + _PATIENCE)
                 self._door[park] = None
                 return park
+        elif open_ and alone and room > 0:
+            return Admit()
         elif open_ and free > 0:
             if free > self._promises.expected:
                 return Admit()
@@ -164,6 +182,18 @@ class Turns:
         now = self._now()
         return self._refuse(now, park.key, park.client, park.net, free - len(self._door), reopen, 0)
 
+    def _again(self, turn: Turn, now: float, not_before: float) -> Refuse:
+        """Who comes early is told the same moment, or a later one if that visit took its last token."""
+        seconds = _whole(max(turn.due - now, not_before))
+        if not_before > turn.due - now:
+            self._promises.drop(turn)
+            self._keep(Turn(turn.key, turn.client, turn.net, now + seconds), now)
+        return Refuse(seconds)
+
+    def _keep(self, turn: Turn, now: float) -> None:
+        """Remember a turn; no place need be free for it until what may wait by then has to leave first."""
+        self._promises.keep(turn, turn.due - now - self._places / self._rate() - _SLACK, now)
+
     def _refuse(
         self, now: float, key: str, client: str, net: str, free: int, reopen: float, not_before: float
     ) -> Refuse:
@@ -178,7 +208,7 @@ class Turns:
             self._far = moment = min(max(moment, self._far + step), now + _FURTHEST)
         seconds = max(1, _whole(moment - now), _whole(not_before))
         if kept:
-            promises.keep(Turn(key, client, net, now + seconds))
+            self._keep(Turn(key, client, net, now + seconds), now)
         return Refuse(seconds, kept)
 
     def export(self, wall: float) -> dict[str, Any]:
@@ -209,14 +239,19 @@ class Turns:
         self._tail = max(self._tail, tail)
         for turn in turns:
             if promises.get(turn.key) is None:
-                promises.keep(turn)
+                self._keep(turn, now)
 
     def snapshot(self) -> TurnsSnapshot:
         """What is promised now."""
         self._now()
         promises = self._promises
         return TurnsSnapshot(
-            len(promises), promises.missed, promises.capacity, len(self._door), round(promises.returning, 3)
+            len(promises),
+            promises.awaited,
+            promises.missed,
+            promises.capacity,
+            len(self._door),
+            round(promises.returning, 3),
         )
 
 

@@ -309,15 +309,16 @@ class Service:
         return self.get("/v1/stats").json()
 
     def settled(self) -> Any:
-        """Wait until no upload comes in and every job has ended, to its last file; the snapshot then."""
+        """Wait until no upload comes in, nor will by a promise, and every job has ended; the snapshot then."""
 
         def quiet() -> Any:
             stats = self.stats()
             jobs, backlog = stats["jobs"], stats["backlog"]
             under_way = jobs["accepted"] - jobs["done"] - jobs["failed"] - jobs["cancelled"]
             idle = all(worker["state"] == "idle" for worker in stats["workers"])
-            still = idle and under_way <= 0 and not backlog["receiving"] and not backlog["waiting"]
-            still = still and not stats["brownout"]["deferred"]
+            expected = backlog["receiving"] or backlog["waiting"] or backlog["awaited"]
+            expected = expected or stats["brownout"]["deferred"]
+            still = idle and under_way <= 0 and not expected
             return stats if still and not any((self.store / "work").iterdir()) else None
 
         return until(quiet, "the service to settle")

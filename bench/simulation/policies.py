@@ -64,7 +64,7 @@ class InTurn:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.turns = Turns(world.workers, lambda: world.rate, 100_000, clock=world.clock)
+        self.turns = Turns(world.workers, world.capacity, lambda: world.pace, 100_000, clock=world.clock)
         self._door: dict[Park, Client] = {}
 
     @property
@@ -75,9 +75,16 @@ class InTurn:
     def _free(self) -> int:
         return min(self._world.capacity - self._used, self._world.dock - self._world.receiving)
 
+    @property
+    def _room(self) -> int:
+        """Places while nobody is promised any: uploads on their way count in the dock alone."""
+        world = self._world
+        return min(world.capacity - world.waiting, world.dock - world.receiving)
+
     def ask(self, client: Client) -> None:
         """Admit, refuse, or let wait at the door."""
-        answer = self.turns.ask(client.key, client.address, client.address, used=self._used, free=self._free)
+        used, free, room = self._used, self._free, self._room
+        answer = self.turns.ask(client.key, client.address, client.address, used=used, free=free, room=room)
         if isinstance(answer, Admit):
             self._world.admit(client)
         elif isinstance(answer, Park):

@@ -17,6 +17,7 @@ _SEEN_S = 0.5
 _SOON = 0.5
 """An upload counts as soon there when it ends within this share of the time that a full queue takes."""
 _SAMPLES = 512
+_DOUBT = 16
 
 
 class Policy(Protocol):
@@ -44,12 +45,15 @@ class World:
         """Those of them that are soon on the belt, as far as can be told."""
         self.job_s = crowd.job_s
         """Mean seconds of a job, as measured."""
+        self.upload_s = 0.0
+        """Mean seconds of an upload, as measured."""
         source = random.Random(seed)  # noqa: S311 - a crowd, not a secret
         self.clients = crowd.clients(source, workers / crowd.job_s, capacity)
         self.policy: Policy
         self._belt: deque[Client] = deque()
         self._busy = 0
         self._measured = 0
+        self._landed = _DOUBT
         self._events: list[tuple[float, int, Callable[[Client], None], Client]] = []
         self._scheduled = 0
 
@@ -62,6 +66,11 @@ class World:
     def rate(self) -> float:
         """Jobs per second that leave the belt, as measured."""
         return self.workers / self.job_s
+
+    @property
+    def pace(self) -> float:
+        """Uploads per second that can be let in: as many as drain, unless the dock lets fewer through."""
+        return min(self.rate, self.dock / self.upload_s) if self.upload_s else self.rate
 
     def clock(self) -> float:
         """The time, for parts of the service."""
@@ -120,6 +129,8 @@ class World:
         self.receiving -= 1
         self.landing -= 1
         client.landed = self.now
+        self._landed = min(self._landed + 1, _SAMPLES)
+        self.upload_s += (client.upload_s - self.upload_s) / self._landed
         self._belt.append(client)
         self._work()
 

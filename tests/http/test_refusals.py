@@ -234,8 +234,10 @@ class TestQueue:
 
     def test_refuses_when_the_dock_is_full(self, tight: Service) -> None:
         """Uploads on their way in keep others out, and an abandoned one lets them in again."""
+        tight.settled()
         with arriving(tight, 3):
             problem(refusal(tight), 503, REDUCED_CAPACITY, guard="queue")
+        tight.settled()
         assert tight.upload().status_code == 202
         tight.settled()
 
@@ -250,10 +252,14 @@ class TestQueue:
             problem(refusal(tight, address), 429, QUOTA_EXCEEDED, guard="rate")
 
     def test_hands_out_turns(self, tight: Service) -> None:
-        """Two refused clients are not told the same moment."""
+        """The refused are not all told the same moment: there are no more of one than can be served."""
         with full_queue(tight):
-            first, second = (refusal(tight).json()["retry_after_ms"] for _ in range(2))
-            assert second > first
+            rate = tight.stats()["backlog"]["drain_per_s"]
+            count = int(2 * rate) + 2
+            told = [refusal(tight).json()["retry_after_ms"] for _ in range(count)]
+        assert told == sorted(told)
+        assert told[-1] > told[0]
+        assert all(milliseconds % 1000 == 0 for milliseconds in told)
 
     def test_keeps_the_promise_to_an_upload_on_its_way(self, tight: Service) -> None:
         """An upload with a place in the dock is taken though the queue filled, ahead of newcomers."""

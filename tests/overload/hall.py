@@ -16,14 +16,14 @@ class Hall:
     def __init__(self, capacity: int = 100_000, used: int = PLACES) -> None:
         self.clock = HandClock(START)
         self.rate = RATE
-        self.turns = Turns(WORKERS, lambda: self.rate, capacity, clock=self.clock)
+        self.turns = Turns(WORKERS, PLACES, lambda: self.rate, capacity, clock=self.clock)
         self.used = used
 
     def ask(self, key: str, client: str | None = None, net: str = "", **more: float) -> Admit | Park | Refuse:
         """Ask for one upload, of a client of its own unless told which; an admitted one takes a place."""
         client = client or key
         free = PLACES - self.used
-        answer = self.turns.ask(key, client, net or client, used=self.used, free=free, **more)
+        answer = self.turns.ask(key, client, net or client, used=self.used, free=free, room=free, **more)
         self.used += isinstance(answer, Admit)
         return answer
 

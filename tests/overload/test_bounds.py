@@ -104,7 +104,7 @@ def after_restart(hall: Hall, away_s: float) -> Turns:
     """The turns of the next process, whose clock has another origin, so many seconds later."""
     stored = json.loads(json.dumps(hall.turns.export(wall=5e8)))
     hall.clock = HandClock(3.0)
-    turns = Turns(WORKERS, lambda: RATE, 100_000, clock=hall.clock)
+    turns = Turns(WORKERS, PLACES, lambda: RATE, 100_000, clock=hall.clock)
     turns.restore(stored, wall=5e8 + away_s)
     return turns
 
@@ -161,6 +161,6 @@ def test_no_more_is_restored_than_the_table_holds() -> None:
     """A table that was made smaller takes the first turns only."""
     hall = Hall()
     hall.crowd(50)
-    turns = Turns(WORKERS, lambda: RATE, 10, clock=hall.clock)
+    turns = Turns(WORKERS, PLACES, lambda: RATE, 10, clock=hall.clock)
     turns.restore(hall.turns.export(wall=0), wall=0)
     assert turns.snapshot().outstanding == 10

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backlog import Backlog, QueueFull, ShareExceeded, Slot
+from app.backlog import Backlog, ShareExceeded, Slot
 from app.pacer import Pacer
 from tests.parts.clocks import HandClock, settle
 from tests.parts.examples import examples
@@ -27,12 +27,16 @@ class Upload:
         return self.name
 
 
+class NoRoom(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised where a newcomer would be refused."""
+
+
 Make = Callable[..., Backlog[Upload]]
 
 
 @pytest.fixture
 def clock() -> HandClock:
-    """Time for the backlog and its pacer."""
+    """Time for the backlog."""
     return HandClock(100.0)
 
 
@@ -43,17 +47,17 @@ def backlog_of(clock: HandClock) -> Make:
     def build(
         capacity: int = 2, dock: int = 4, share: int = 100, max_wait: float = float("inf")
     ) -> Backlog[Upload]:
-        return Backlog(
-            capacity, dock, share, Pacer(1, job_s=1.0, clock=clock), max_wait=max_wait, clock=clock
-        )
+        return Backlog(capacity, dock, share, Pacer(1, dock, job_s=1.0), max_wait=max_wait, clock=clock)
 
     return build
 
 
 def enter(backlog: Backlog[Upload], client: str = "somebody") -> Slot[Upload]:
-    """Do what the gate does for a newcomer: both checks, then a place in the dock."""
+    """Do what gate and door do for a newcomer while nobody is promised a place."""
     backlog.check_share(client)
-    backlog.check_room()
+    if backlog.room <= 0:
+        raise NoRoom
+    backlog.hold(client)
     return backlog.reserve(client)
 
 
@@ -109,10 +113,10 @@ async def test_the_entrance_is_ahead_of_newcomers(backlog_of: Make) -> None:
     for number, slot in enumerate(slots):
         slot.offer(Upload(str(number)))
     for expected in ("0", "1"):
-        with pytest.raises(QueueFull):
+        with pytest.raises(NoRoom):
             enter(backlog)
         assert (await backlog.take()).name == expected
-    with pytest.raises(QueueFull):
+    with pytest.raises(NoRoom):
         enter(backlog)
     assert (await backlog.take()).name == "2"
     upload(backlog, "newcomer")
@@ -132,7 +136,7 @@ async def test_restored_jobs_are_ahead_of_newcomers_and_never_refused(backlog_of
     for number in range(5):
         backlog.restore(Upload(str(number)))
     assert backlog.waiting == 5
-    with pytest.raises(QueueFull):
+    with pytest.raises(NoRoom):
         enter(backlog)
     assert await take_all(backlog) == list("01234")
     assert is_empty(backlog)
@@ -142,14 +146,12 @@ async def test_restored_jobs_are_ahead_of_newcomers_and_never_refused(backlog_of
 
 
 async def test_a_full_belt_refuses(backlog_of: Make) -> None:
-    """The third newcomer to a queue of two is told when a place should be free, and of how many."""
+    """There is no room for the third newcomer to a queue of two, until one has left."""
     backlog = backlog_of(capacity=2)
     upload(backlog, "a")
     upload(backlog, "b")
-    with pytest.raises(QueueFull) as refusal:
+    with pytest.raises(NoRoom):
         enter(backlog)
-    assert refusal.value.retry_after == pytest.approx(1)
-    assert refusal.value.capacity == 2
     assert backlog.snapshot().receiving == 0
     await backlog.take()
     upload(backlog, "c")
@@ -161,7 +163,7 @@ async def test_a_full_dock_refuses(backlog_of: Make) -> None:
     backlog = backlog_of(capacity=10, dock=2)
     first, second = enter(backlog), enter(backlog)
     assert backlog.dock_full
-    with pytest.raises(QueueFull):
+    with pytest.raises(NoRoom):
         enter(backlog)
     second.release()
     assert not backlog.dock_full
@@ -173,58 +175,88 @@ async def test_a_full_dock_refuses(backlog_of: Make) -> None:
 
 async def test_a_wait_that_is_too_long_refuses(backlog_of: Make) -> None:
     """The queue counts as full when its estimated wait passes the longest."""
-    backlog = backlog_of(capacity=100, max_wait=3)
+    backlog = backlog_of(capacity=100, dock=9, max_wait=3)
     for number in range(4):
         upload(backlog, str(number))
-    with pytest.raises(QueueFull) as refusal:
+    assert (backlog.room, backlog.free) == (0, 0)
+    with pytest.raises(NoRoom):
         enter(backlog)
-    assert refusal.value.retry_after == pytest.approx(1)
     await backlog.take()
     upload(backlog, "now")
 
 
-async def test_the_refused_are_told_different_moments(backlog_of: Make) -> None:
-    """Each gets the next free moment, none before its own next token."""
-    backlog = backlog_of(capacity=1)
+async def test_uploads_on_their_way_are_reckoned_with_for_the_promised_alone(backlog_of: Make) -> None:
+    """While nobody is promised a place the dock is bound by itself; else what comes from it counts."""
+    backlog = backlog_of(capacity=3, dock=6)
     upload(backlog, "a")
-    told = []
-    for not_before in (0, 0, 0, 10):
-        with pytest.raises(QueueFull) as refusal:
-            backlog.check_room(not_before)
-        told.append(refusal.value.retry_after)
-    assert told == pytest.approx([1, 2, 3, 10])
-
-
-async def test_a_queue_with_a_full_entrance_tells_a_later_moment(backlog_of: Make) -> None:
-    """Those at the entrance must be on the belt, and one more gone, before a newcomer has a place."""
-    backlog = backlog_of(capacity=2, dock=5)
-    slots = [enter(backlog) for _ in range(5)]
-    for slot in slots:
-        slot.offer(Upload("one"))
-    with pytest.raises(QueueFull) as refusal:
-        enter(backlog)
-    assert refusal.value.retry_after == pytest.approx(4)
     for _ in range(4):
+        enter(backlog)
+    assert backlog.used == 5
+    assert backlog.room == 2
+    assert backlog.free == -2
+
+
+async def test_a_slow_upload_keeps_nobody_out(backlog_of: Make, clock: HandClock) -> None:
+    """It counts for half a second, then only when it ends within half the time of a full queue."""
+    backlog = backlog_of(capacity=4, dock=8)
+    slow, fast = enter(backlog), enter(backlog)
+    clock.advance(0.4)
+    for slot in (slow, fast):
+        slot.progress(0.01)
+    assert backlog.used == 2
+    clock.advance(0.6)
+    slow.progress(0.1)
+    fast.progress(0.4)
+    assert backlog.used == 1
+    clock.advance(8)
+    slow.progress(0.9)
+    assert backlog.used == 2
+    fast.offer(Upload("fast"))
+    slow.release()
+    assert backlog.used == 1
+    slow.progress(0.1)
+    assert backlog.used == 1
+
+
+async def test_an_upload_of_which_nothing_comes_is_slow(backlog_of: Make, clock: HandClock) -> None:
+    """Without a byte, or without a length to compare with, nobody knows when it ends."""
+    backlog = backlog_of()
+    slot = enter(backlog)
+    clock.advance(0.5)
+    slot.progress(0.0)
+    assert backlog.used == 0
+
+
+async def test_it_tells_whenever_a_place_may_have_come_free(backlog_of: Make, clock: HandClock) -> None:
+    """A job leaves, one is removed, an upload is given up, has landed, or turns out to be slow."""
+    backlog = backlog_of(capacity=2, dock=4)
+    told: list[int] = []
+    backlog.on_room = lambda: told.append(backlog.free)
+    given_up, slow = enter(backlog), enter(backlog)
+    gone, removed = upload(backlog, "a"), upload(backlog, "b")
+    told.clear()
+    given_up.release()
+    assert told == [-1]
+    clock.advance(1)
+    slow.progress(0)
+    assert told == [-1, 0]
+    assert await backlog.take() is gone
+    assert told == [-1, 0, 1]
+    backlog.remove(removed)
+    assert told == [-1, 0, 1, 2]
+    slow.offer(Upload("slow"))
+    assert told == [-1, 0, 1, 2, 1]
+
+
+async def test_how_long_uploads_hold_their_places_is_measured(backlog_of: Make, clock: HandClock) -> None:
+    """From the place in the dock to the last byte."""
+    backlog = backlog_of(capacity=100, dock=2)
+    for _ in range(1000):
+        slot = enter(backlog)
+        clock.advance(10)
+        slot.offer(Upload("one"))
         await backlog.take()
-    assert enter(backlog)
-
-
-async def test_a_client_that_waits_as_told_gets_in(backlog_of: Make, clock: HandClock) -> None:
-    """When jobs leave at the measured rate each of the refused finds a place at the moment it was told."""
-    backlog = backlog_of(capacity=3)
-    for name in "abc":
-        upload(backlog, name)
-    begin = clock.now
-    turns = []
-    for _ in range(5):
-        with pytest.raises(QueueFull) as refusal:
-            enter(backlog)
-        turns.append(begin + refusal.value.retry_after)
-    for turn in turns:
-        while clock.now < turn:
-            clock.advance(1)
-            await backlog.take()
-        upload(backlog, f"came at {turn}")
+    assert backlog.pacer.pace == pytest.approx(2 / 10, rel=0.05)
 
 
 # --- shares ---------------------------------------------------------------------------------------------
@@ -280,13 +312,47 @@ async def test_restored_jobs_count_in_their_client_s_share(backlog_of: Make) -> 
 
 
 async def test_a_refusal_for_the_share_tells_when_the_client_s_next_job_leaves(backlog_of: Make) -> None:
-    """Behind two others that is when three have left."""
-    backlog = backlog_of(capacity=10, share=2)
-    for name, client in (("a", "x"), ("b", "y"), ("c", "greedy"), ("d", "greedy")):
+    """Behind two others that is when three have left, however many more those have."""
+    backlog = backlog_of(capacity=10, dock=10, share=2)
+    for name, client in (("a", "x"), ("e", "x"), ("b", "y"), ("c", "greedy"), ("d", "greedy")):
         upload(backlog, name, client)
     with pytest.raises(ShareExceeded) as refusal:
         backlog.check_share("greedy")
     assert refusal.value.retry_after == pytest.approx(3)
+
+
+async def test_the_next_job_to_leave_may_be_at_the_entrance(backlog_of: Make) -> None:
+    """Then the belt is ahead of it; with uploads alone it is whatever waits."""
+    backlog = backlog_of(capacity=1, dock=4, share=1)
+    slots = [enter(backlog, client) for client in ("x", "greedy", "hopeful")]
+    for slot in slots[:2]:
+        slot.offer(Upload("one", slot.client))
+    for client, seconds in (("greedy", 2), ("hopeful", 3)):
+        with pytest.raises(ShareExceeded) as refusal:
+            backlog.check_share(client)
+        assert refusal.value.retry_after == pytest.approx(seconds)
+
+
+# --- fairness -------------------------------------------------------------------------------------------
+
+
+async def test_jobs_leave_round_robin_over_clients(backlog_of: Make) -> None:
+    """Whoever has one photo does not wait behind a client with many, and positions say so."""
+    backlog = backlog_of(capacity=10, dock=10)
+    for number in range(4):
+        upload(backlog, f"many {number}", "many")
+    one, two = upload(backlog, "one", "x"), upload(backlog, "two", "y")
+    assert (backlog.position(one), backlog.position(two)) == (2, 3)
+    assert await take_all(backlog) == ["many 0", "one", "two", "many 1", "many 2", "many 3"]
+
+
+async def test_the_entrance_is_round_robin_too(backlog_of: Make) -> None:
+    """A client that fills the entrance lets others onto the belt between its own."""
+    backlog = backlog_of(capacity=1, dock=6)
+    slots = [enter(backlog, client) for client in ("many", "many", "many", "x")]
+    for number, slot in enumerate(slots):
+        slot.offer(Upload(f"{slot.client} {number}", slot.client))
+    assert await take_all(backlog) == ["many 0", "many 1", "x 3", "many 2"]
 
 
 # --- slots ----------------------------------------------------------------------------------------------
@@ -458,8 +524,8 @@ steps = st.lists(
 async def test_every_place_is_accounted_for_whatever_happens(
     steps: list[tuple[str, int]], capacity: int, dock: int, share: int
 ) -> None:
-    """Against a plain list: same order, same counts, bounds kept, and nothing held at the end."""
-    backlog: Backlog[Upload] = Backlog(capacity, dock, share, Pacer(1, clock=HandClock()), clock=HandClock())
+    """Bounds are kept, counts are right, the first in line is the next taken, nothing is held at the end."""
+    backlog: Backlog[Upload] = Backlog(capacity, dock, share, Pacer(1, dock), clock=HandClock())
     slots: list[Slot[Upload]] = []
     line: list[Upload] = []
     for number, (step, choice) in enumerate(steps):
@@ -470,7 +536,7 @@ async def test_every_place_is_accounted_for_whatever_happens(
                 slots.append(enter(backlog, client))
             except ShareExceeded:
                 assert sum(each.client == client for each in [*slots, *line]) >= share
-            except QueueFull:
+            except NoRoom:
                 assert len(slots) >= dock or len(line) >= capacity
             else:
                 assert len(slots) <= dock
@@ -487,12 +553,15 @@ async def test_every_place_is_accounted_for_whatever_happens(
                 slot.offer(entry)
                 line.append(entry)
         elif step == "take" and line:
-            assert await backlog.take() is line.pop(0)
+            (first,) = [each for each in line if backlog.position(each) == 1]
+            assert await backlog.take() is first
+            line.remove(first)
         elif step == "remove" and line:
             assert backlog.remove(line.pop(choice % len(line)))
-        assert [backlog.position(each) for each in line] == list(range(1, len(line) + 1))
+        assert sorted(backlog.position(each) or 0 for each in line) == list(range(1, len(line) + 1))
         assert (backlog.snapshot().receiving, backlog.waiting) == (len(slots), len(line))
+        assert backlog.used == len(line) + len(slots)
     for slot in slots:
         slot.release()
-    assert await take_all(backlog) == [each.name for each in line]
+    assert sorted(await take_all(backlog)) == sorted(each.name for each in line)
     assert is_empty(backlog)

@@ -40,6 +40,10 @@ class Gathered:
         self.data = b""
 
 
+_AFTER = 1e-6
+"""Seconds, for timers of one moment fire in any order."""
+
+
 class Uplink:
     """A client's connection: each piece arrives so many seconds after the one before, at once by default."""
 
@@ -58,9 +62,9 @@ class Uplink:
                 self._messages.put_nowait(message)
         if then == "end":
             end: Message = {"type": "http.request", "body": b"", "more_body": False}
-            loop.call_later(arrival, self._messages.put_nowait, end)
+            loop.call_later(arrival + _AFTER, self._messages.put_nowait, end)
         elif then == "gone":
-            loop.call_later(arrival, self._messages.put_nowait, {"type": "http.disconnect"})
+            loop.call_later(arrival + _AFTER, self._messages.put_nowait, {"type": "http.disconnect"})
 
     async def receive(self) -> Message:
         message = await self._messages.get()
@@ -82,10 +86,23 @@ def form(*parts: bytes, boundary: bytes = BOUNDARY, closed: bool = True) -> byte
 
 def dock(*, full: bool = False) -> Backlog[object]:
     """The one thing that an intake asks of an engine: whether others need the place."""
-    backlog: Backlog[object] = Backlog(1, 1, 1, Pacer(1))
+    backlog: Backlog[object] = Backlog(1, 1, 1, Pacer(1, 1))
     if full:
         backlog.reserve("somebody")
     return backlog
+
+
+class Progress:
+    """A place in the dock that remembers how its upload got on."""
+
+    def __init__(self) -> None:
+        self.shares: list[float] = []
+
+    def progress(self, share: float) -> None:
+        self.shares.append(share)
+
+    def release(self) -> None:
+        """Nothing is held."""
 
 
 async def receive(
@@ -96,13 +113,18 @@ async def receive(
     timeout: float = 120,
     min_rate: int = RATE,
     busy: bool = False,
+    place: Progress | None = None,
+    length: int | None = None,
 ) -> tuple[Received, bytes]:
     """Read a body to its end: what was received, and the bytes in the spool."""
     uplink = pieces if isinstance(pieces, Uplink) else Uplink(pieces)
     headers = [(b"content-type", content_type.encode("latin-1"))]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, uplink.receive)
     spool = Gathered()
-    received = await Intake(dock(full=busy), max_bytes, timeout, min_rate).receive(request, spool)
+    intake = Intake(dock(full=busy), max_bytes, timeout, min_rate)
+    received = await intake.receive(request, spool, place or Progress())
     return received, spool.data
 
 
@@ -450,3 +472,19 @@ async def test_a_client_that_goes_away_is_told_from_one_that_is_done() -> None:
     for pieces, content_type in (([PHOTO], "image/jpeg"), ([form(part(PHOTO))], FORM), ([], FORM)):
         with pytest.raises(ClientDisconnect):
             await receive(Uplink(pieces, then="gone"), content_type)
+
+
+async def test_tells_its_place_how_far_it_has_come() -> None:
+    """Of a declared length the share that is there, at each piece and twice a second in between."""
+    place = Progress()
+    half = len(PHOTO) // 2
+    pieces = [PHOTO[:half], (0.9, PHOTO[half:])]
+    await receive(pieces, "image/jpeg", place=place, length=len(PHOTO))
+    assert place.shares == pytest.approx([0, half / len(PHOTO), half / len(PHOTO), 1], abs=0.01)
+
+
+async def test_tells_nothing_of_an_upload_of_unknown_length() -> None:
+    """Without a length nobody can tell when it ends."""
+    place = Progress()
+    await receive([PHOTO[:700]], "image/jpeg", place=place)
+    assert set(place.shares) == {0.0}

@@ -19,9 +19,10 @@ from starlette.exceptions import HTTPException
 from structlog.testing import capture_logs
 
 import app
-from app.backlog import QueueFull, ShareExceeded
+from app.backlog import ShareExceeded
 from app.breaker import BreakerOpen
 from app.bucket import Quota, RateLimited
+from app.door import QueueFull
 from app.engine import Draining
 from app.fields import RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType
