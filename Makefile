@@ -7,7 +7,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench fuzz lock upgrade clean environment environment-dev
+.PHONY: help run test lint format bench fuzz lock upgrade clean environment environment-dev environment-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -28,7 +28,7 @@ format: environment-dev ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: environment-dev ## the figures of docs/benchmarks.md, on this machine
+bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 	@exec $(BIN)/python -m bench $(ARGS)
 
 fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says
@@ -49,6 +49,9 @@ environment:
 
 environment-dev:
 	@sh -c "$$choose_python; $$prepare" environment requirements-dev.txt requirements.txt
+
+environment-bench:
+	@sh -c "$$choose_python; $$prepare" environment requirements-bench.txt requirements-dev.txt requirements.txt
 
 # Sets $python: PYTHON if given, else the first suitable one. A name on PATH may be a launcher for a version that is
 # not there, so each one is run. Debian packs venv apart from python3.
@@ -137,5 +140,6 @@ lock() { "$$uv" pip compile --quiet --universal --generate-hashes --no-header --
     --python-version 3.11 "$$@" pyproject.toml; }
 lock "$$@" --output-file requirements.txt
 lock "$$@" --constraint requirements.txt --group dev --output-file requirements-dev.txt
+lock "$$@" --constraint requirements-dev.txt --group dev --group bench --output-file requirements-bench.txt
 endef
 export compile
