@@ -77,6 +77,24 @@ class UploadDocument(JobDocument):
     ignored_files: int | None = Field(None, description="further file parts of the form, not taken")
 
 
+class PreviewDocument(BaseModel):
+    """A small picture."""
+
+    url: str = Field(description="a `data:` URL")
+    width: int
+    height: int
+    kind: Literal["exif", "placeholder"] = Field(description="the photo's own thumbnail, or a stand-in")
+
+
+class DegradedDocument(BaseModel):
+    """The answer to an upload that found the queue full and prefers little to an error."""
+
+    status: Literal["degraded"]
+    detail: str
+    retry_after_ms: int = Field(description="milliseconds until this upload's turn")
+    preview: PreviewDocument
+
+
 class QuotaDocument(BaseModel):
     """The caller's own bucket."""
 
@@ -116,6 +134,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}},
     "Location": {"description": "The job.", "schema": {"type": "string"}},
     "Content-Range": {"description": "The bytes sent, or the size.", "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "handling=lenient.", "schema": {"type": "string"}},
     "ETag": {"description": "Digest of the bytes.", "schema": {"type": "string"}},
 }
 

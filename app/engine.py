@@ -32,7 +32,6 @@ class JobCounters:
     failed: int = 0
     cancelled: int = 0
     deferred: int = 0
-    degraded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

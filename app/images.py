@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from app import documents
 from app.breaker import Breaker, BreakerOpen
-from app.documents import JobDocument, UploadDocument
+from app.documents import DegradedDocument, JobDocument, UploadDocument
 from app.engine import Engine
 from app.fields import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
 from app.gate import Arrival, Gate
@@ -259,6 +259,11 @@ _PREFER = {
     "schema": {"type": "string"},
     "description": "`wait=N`: answer when the job has ended, or after N seconds (RFC 7240).",
 }
+_PREFER_UPLOAD = {
+    **_PREFER,
+    "description": "`wait=N`: answer when the job has ended, or after N seconds. `handling=lenient`: a "
+    "preview instead of an error when the queue is full; `strict`: the error (RFC 7240).",
+}
 _GUARDS = ("rate", "share", "draining", "breaker", "queue", "disk")
 _BODIES = ("malformed-multipart", "no-file", "unknown-variant", "bad-request", "upload-too-slow", "too-large")
 _OUTCOMES = ("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died")
@@ -273,8 +278,16 @@ def images_router(images: Images) -> APIRouter:
         "",
         status_code=202,
         response_class=JSONResponse,
-        openapi_extra={"requestBody": _UPLOAD_BODY, "parameters": [_PREFER]},
+        openapi_extra={"requestBody": _UPLOAD_BODY, "parameters": [_PREFER_UPLOAD]},
         responses={
+            200: {
+                "model": DegradedDocument,
+                "description": "The queue is full and `handling=lenient` is preferred, or the default: "
+                "nothing was kept, and here is a preview until this upload's turn comes.",
+                "headers": documents.headers(
+                    "Retry-After", "Preference-Applied", "RateLimit-Policy", "RateLimit"
+                ),
+            },
             202: {
                 "model": UploadDocument,
                 "description": "Accepted: this job will be done, whatever happens.",

@@ -18,6 +18,7 @@ from app.directory import DirectoryStore
 from app.documents import ProblemDocument
 from app.door import Door
 from app.engine import Engine
+from app.fallback import Fallback
 from app.foreman import Foreman
 from app.gate import Gate
 from app.images import Images, images_router
@@ -31,6 +32,7 @@ from app.orders import Orders
 from app.pacer import Pacer
 from app.pages import pages_router
 from app.pool import Pool
+from app.previews import Previews
 from app.problems import render
 from app.refusals import Refusals, install, problem_of
 from app.service import Service
@@ -107,7 +109,9 @@ def create_app(settings: Settings) -> FastAPI:
     store = make_store(settings)
     engine = make_engine(settings, store, pool, histograms, breakers)
     streams = Streams(settings.max_streams)
-    service = Service(settings, store, engine, streams)
+    previews = Previews()
+    fallback = Fallback(previews, always=settings.on_full == "degrade")
+    service = Service(settings, store, engine, previews, streams)
     gate = Gate(
         engine,
         store,
@@ -118,7 +122,9 @@ def create_app(settings: Settings) -> FastAPI:
     images = Images(
         gate, intake, engine, store, breakers.store, streams, settings.variants, settings.max_hold
     )
-    status = Status(engine, store, refusals.snapshot, pool.pids)
+    status = Status(
+        engine, store, refusals.snapshot, fallback.snapshot, lambda: [*pool.pids(), *previews.pids()]
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -145,7 +151,7 @@ def create_app(settings: Settings) -> FastAPI:
         status_router(status, gate, Feed(status.stats, streams), Metrics(histograms, status.stats))
     )
     app.include_router(pages_router(settings))
-    install(app, refusals, lambda request: engine.quota(gate.client(request.scope)))
+    install(app, refusals, fallback, lambda request: engine.quota(gate.client(request.scope)))
     _complete_openapi(app)
     app.add_middleware(SecurityHeaders)
     cors = _cors(settings.cors_origins) if settings.cors_origins else {}

@@ -52,7 +52,6 @@ class Previews:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._process: Process | None = None
-        self.pid: int | None = None
         self._turn = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._made = 0
@@ -121,13 +120,16 @@ class Previews:
             async with asyncio.timeout(_READY_WITHIN):
                 if not isinstance(parse(await _read(process)), Ready):
                     raise ProtocolError("the child did not begin with ready")
-            self.pid = process.pid
             self._process = process
             log.warning("preview worker ended", status=await process.wait())
         finally:
-            self.pid = self._process = None
+            self._process = None
             _kill(process)
             await process.wait()
+
+    def pids(self) -> list[int]:
+        """The process id of the child, while there is one."""
+        return [] if self._process is None else [self._process.pid]
 
     def snapshot(self) -> PreviewsSnapshot:
         """What there is now."""

@@ -17,6 +17,7 @@ from app.breaker import BreakerOpen
 from app.bucket import Quota, RateLimited
 from app.door import QueueFull
 from app.engine import Draining
+from app.fallback import Fallback
 from app.fields import ConcurrencyPolicy, RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType
 from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
@@ -166,7 +167,9 @@ class Refusals:
         return dict(self._counts)
 
 
-def install(app: FastAPI, refusals: Refusals, quota_of: Callable[[Request], Quota]) -> None:
+def install(
+    app: FastAPI, refusals: Refusals, fallback: Fallback, quota_of: Callable[[Request], Quota]
+) -> None:
     """Have the application answer each exception of `ROWS` with its problem.
 
     `quota_of` reads a client's bucket for the RateLimit fields of a refusal before which none was spent.
@@ -185,7 +188,13 @@ def install(app: FastAPI, refusals: Refusals, quota_of: Callable[[Request], Quot
         log.error("request failed", path=request.scope["path"], exc_info=error)
         return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))
 
+    async def full(request: Request, error: QueueFull) -> Response:
+        if fallback.suits(request):
+            return await fallback.answer(request, _queue(error, request.state.quota))
+        return await answer(request, error)
+
     for kind in ROWS:
         app.add_exception_handler(kind, answer)
+    app.add_exception_handler(QueueFull, full)  # type: ignore[arg-type]  # gets no other
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, internal)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.engine import Engine
+from app.previews import Previews
 from app.settings import Settings
 from app.store import Store
 from app.streams import Streams
@@ -22,6 +23,7 @@ class Service:
     settings: Settings
     store: Store
     engine: Engine
+    previews: Previews
     streams: Streams
 
     @asynccontextmanager
@@ -32,6 +34,8 @@ class Service:
             stack.push_async_callback(self.store.close)
             stack.push_async_callback(self.engine.stop)
             await self.engine.start()
+            self.previews.start()
+            stack.push_async_callback(self.previews.stop)
             sweeper = asyncio.create_task(self._sweep(), name="sweeper")
             stack.callback(sweeper.cancel)
             stack.callback(self.streams.close)

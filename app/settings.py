@@ -125,7 +125,9 @@ class Settings(BaseSettings):
     upload_timeout: Seconds = Field(120, ge=0.1, le=86_400, description="longest upload, seconds")
     min_upload_rate: Size = Field(8 * 2**10, ge=0, description="bytes per second, after a short grace")
 
-    on_full: Literal["reject", "degrade"] = Field("reject", description="what a full queue answers")
+    on_full: Literal["reject", "degrade"] = Field(
+        "reject", description="or degrade: a preview for uploads that find the queue full"
+    )
     brownout: Literal["on", "off"] = Field("on", description="fewer variants under pressure")
     brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
@@ -172,9 +174,6 @@ class Settings(BaseSettings):
             raise ValueError("BROWNOUT_LOW must be below BROWNOUT_HIGH")
         if self.workers == 0:
             raise ValueError("WORKERS=0 leaves nobody to do the work of a local: engine")
-        for name, value in (("ON_FULL=degrade", self.on_full == "degrade"),):
-            if value:
-                raise ValueError(f"{name} is not supported by this version")
         return self
 
 

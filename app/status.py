@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from app import documents
 from app.documents import QuotaDocument, StatsDocument
 from app.engine import Engine
+from app.fallback import FallbackSnapshot
 from app.fields import ratelimit_fields
 from app.gate import Gate
 from app.metrics import CONTENT_TYPE, Metrics
@@ -51,16 +52,18 @@ class Status:
     engine: Engine
     store: Store
     refusals: Callable[[], dict[str, int]]
+    fallback: Callable[[], FallbackSnapshot]
     worker_pids: Callable[[], list[int]]
     started_at: float = field(default_factory=time.monotonic)
 
     def stats(self) -> dict[str, Any]:
         """The whole state; no client address and no image id in it."""
         engine = self.engine.snapshot()
+        fallback = self.fallback()
         return {
             "uptime_s": round(time.monotonic() - self.started_at, 1),
             "state": engine.state,
-            "jobs": asdict(engine.jobs),
+            "jobs": {**asdict(engine.jobs), "degraded": fallback.degraded},
             "refusals": self.refusals(),
             "limiter": asdict(engine.limiter),
             "backlog": asdict(engine.backlog)
@@ -71,6 +74,7 @@ class Status:
                 "returning": engine.turns.returning,
             },
             "workers": [asdict(worker) for worker in engine.workers],
+            "previews": {**asdict(fallback.previews), "reading": fallback.reading},
             "brownout": asdict(engine.brownout),
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),

@@ -79,6 +79,12 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def _makes_previews(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"workers.preview" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 def is_running(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:
@@ -347,7 +353,12 @@ class Service:
 
     def workers(self) -> list[int]:
         """Process ids of the warm children."""
-        return [pid for pid in children(self.pid) if is_running(pid)]
+        return [pid for pid in children(self.pid) if is_running(pid) and not _makes_previews(pid)]
+
+    def previewer(self) -> int:
+        """Process id of the child that makes previews, once it is there."""
+        until(lambda: self.stats()["previews"]["ready"], "the preview worker")
+        return next(pid for pid in children(self.pid) if is_running(pid) and _makes_previews(pid))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[list[httpx.Response]]:

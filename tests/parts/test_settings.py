@@ -268,7 +268,6 @@ def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch)
     [
         ({"store_url": "s3://bucket/prefix"}, "only file:PATH is supported"),
         ({"engine_url": "nats://localhost:4222"}, "only local: is supported"),
-        ({"on_full": "degrade"}, "ON_FULL=degrade is not supported"),
         ({"workers": 0}, "WORKERS=0 leaves nobody"),
         ({"brownout_low": 0.8}, "BROWNOUT_LOW must be below BROWNOUT_HIGH"),
     ],

@@ -1,0 +1,39 @@
+"""The picture that stands in for one that is not there yet: hills under a sun, in greys, as a PNG.
+
+Drawn when asked for, so that no picture has to be kept as a file; a PNG, for not every client draws SVG.
+"""
+
+import math
+import struct
+import zlib
+
+WIDTH, HEIGHT = 160, 120
+
+_GROUND, _INK = 0xE9, 0xB4
+_SUN = 43.0, 42.0, 10.0
+"""Centre and radius in pixels."""
+_HILLS = (55.0, 62.0), (91.0, 48.0)
+"""The tops."""
+_FOOT = 88.0
+_SLOPE = math.sqrt(0.5)
+
+
+def blank_png() -> bytes:
+    """The picture, `WIDTH` x `HEIGHT`."""
+    rows = b"".join(b"\0" + bytes(_grey(x + 0.5, y + 0.5) for x in range(WIDTH)) for y in range(HEIGHT))
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
+    parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in parts)
+
+
+def _grey(x: float, y: float) -> int:
+    """The shade at a point: its distance from the nearest edge, within a pixel, softens that edge."""
+    sun = math.hypot(x - _SUN[0], y - _SUN[1]) - _SUN[2]
+    hills = min((abs(x - top) - (y - height)) * _SLOPE for top, height in _HILLS)
+    outside = min(sun, max(hills, y - _FOOT))
+    ink = min(1.0, max(0.0, 0.5 - outside))
+    return round(_GROUND + (_INK - _GROUND) * ink)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
