@@ -145,6 +145,7 @@ class Crowd:
             await asyncio.sleep(_SOON_S if answer.status == 200 else random.uniform(0.2, 1))  # noqa: S311
         if document["status"] == "done":
             self.ledger.done += 1
+            self.ledger.deferred += bool(document.get("deferred"))
             self.ledger.wait_s.append(time.monotonic() - accepted_at)
         else:
             problem = document.get("problem") or {}

@@ -27,12 +27,14 @@ class Ledger:
     """Uploads whose client hung up, which is no fault of the server's."""
     refusal_s: list[float] = field(default_factory=list)
     named: int = 0
-    """Refusals that name the moment to come back at."""
+    """Answers that name the moment to come back at."""
 
     promised: int = 0
     done: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     lost: int = 0
+    deferred: int = 0
+    """Jobs done of which some variants come later."""
     wait_s: list[float] = field(default_factory=list)
     told_s: list[float] = field(default_factory=list)
 
@@ -48,6 +50,7 @@ class Ledger:
     def count(self, answer: Answer) -> None:
         """Enter an upload's answer."""
         self.answers[answer.status] += 1
+        self.named += answer.retry_after is not None
         document = answer.json()
         if answer.status == 200:
             self.previews[str((document.get("preview") or {}).get("kind", "none"))] += 1
@@ -58,7 +61,6 @@ class Ledger:
         elif answer.status >= 400:
             if answer.status in (429, 503):  # told before the body was read; a 408 took its time by design
                 self.refusal_s.append(answer.seconds)
-            self.named += answer.retry_after is not None
             if guard := document.get("guard"):
                 self.guards[str(guard)] += 1
 
@@ -82,12 +84,13 @@ class Ledger:
             "previews": dict(sorted(self.previews.items())),
             "unseen": dict(self.unseen),
             "left": self.left,
-            "refusals_naming_a_moment": self.named,
+            "moments_named": self.named,
             "refusal_ms": _spread(self.refusal_s, 1000),
             "promised": self.promised,
             "kept": self.done,
             "failed": dict(self.failed),
             "lost": self.lost,
+            "deferred": self.deferred,
             "open": self.open,
             "wait_s": _spread(self.wait_s),
             "wait_told_s": _spread(self.told_s),

@@ -64,6 +64,7 @@ class Screen:
     def close(self, stages: Sequence[Stage]) -> None:
         """The closing table."""
         self.console.print()
+        self.console.print(Text("What was sent, answered, promised, kept", style="bold"))
         self.console.print(closing([(stage.act.title, stage.figures()) for stage in stages]))
 
 

@@ -6,11 +6,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-_TITLE = "What was sent, answered, promised, kept"
 _MB = 1_000_000
 _NONE = "-"
 _LOSSES = {"no answer seen", "failed", "lost", "end not seen"}
-_RARE = {"408", "other", "hung up themselves"}
+_RARE = {"408", "other", "hung up themselves", "  variants later"}
 """Rows left out where no act has any."""
 _KNOWN = {"200", "202", "408", "429", "503"}
 
@@ -21,7 +20,7 @@ Row = tuple[str, str]
 
 def closing(acts: Sequence[tuple[str, Figures]]) -> Table:
     """The table of these acts, each a title and its figures; 80 columns hold five acts."""
-    table = Table(title=_TITLE, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table = Table(box=SIMPLE_HEAD, padding=0)
     table.add_column("", no_wrap=True)
     for title, _ in acts:
         table.add_column(title, justify="right", min_width=9)
@@ -53,10 +52,11 @@ def _rows(figures: Figures) -> Iterator[Row]:
     yield "refusal p50/p99, ms", _spread(figures["refusal_ms"], 0)
     yield "promised", ""
     yield "jobs", str(figures["promised"])
-    yield "Retry-After", str(figures["refusals_naming_a_moment"])
+    yield "Retry-After", str(figures["moments_named"])
     yield "wait p50/p99, s", _spread(figures["wait_told_s"], 1)
     yield "kept", ""
     yield "done", str(figures["kept"])
+    yield "  variants later", str(figures["deferred"])
     yield "failed", str(sum(figures["failed"].values()))
     yield "lost", str(figures["lost"])
     yield "end not seen", str(figures["open"])

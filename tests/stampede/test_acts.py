@@ -1,0 +1,186 @@
+"""Each act in small, against a real server: what it is there to show is shown, and nothing is lost."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import samples
+from tests.conftest import Start
+from tests.service import COMMAND, PATIENCE, Service, environment, run, serving, until
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that is soon full."""
+    folder = tmp_path_factory.mktemp("service")
+    small: dict[str, Any] = {"queue_size": 4, "rate": 4, "burst": 4}
+    with serving(folder, **small, variants="thumb=96") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A photo that takes a worker longer than the next few take to come."""
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    path.write_bytes(samples.jpeg(1600, 1200, thumbnail=samples.jpeg(160, 120)))
+    return str(path)
+
+
+def played(folder: Path, url: str, *options: str) -> dict[str, Any]:
+    """Play one act to its end with nothing lost; its figures."""
+    ended = run("stampede", url, "--seconds", "0.5", "--json", *options, folder=folder)
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert document["kept_everything"]
+    (figures,) = document["acts"]
+    answered = sum(figures["answers"].values())
+    assert figures["sent"] == answered + figures["left"]
+    assert figures["kept"] == figures["promised"] == figures["answers"].get("202", 0)
+    return dict(figures)
+
+
+def test_the_bully_is_told_429_and_when_to_return(service: Service, tmp_path: Path, photo: str) -> None:
+    """One address; what its bucket held is done all the same."""
+    figures = played(tmp_path, service.url, "--act", "bully", "--photo", photo)
+    assert figures["clients"] == 1
+    assert figures["guards"].keys() == {"rate"}
+    assert figures["moments_named"] == figures["answers"]["429"] > 0
+    assert figures["kept"] > 0
+
+
+def test_the_crowd_is_told_503_as_the_queue_is_full(service: Service, tmp_path: Path, photo: str) -> None:
+    """Each client is polite, so nobody is told 429."""
+    figures = played(tmp_path, service.url, "--act", "crowd", "--rate", "200", "--photo", photo)
+    assert figures["clients"] == figures["sent"] == 100
+    assert figures["guards"].keys() == {"queue"}
+    assert "429" not in figures["answers"]
+    assert figures["moments_named"] == figures["answers"]["503"] > 0
+    assert figures["server"]["memory_peak"] >= figures["server"]["memory_before"] > 0
+
+
+def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, photo: str) -> None:
+    """Each refused client comes back when it was told, and is asked for no more than that."""
+    figures = played(tmp_path, service.url, "--act", "patient", "--rate", "80", "--photo", photo)
+    assert figures["turned_away"] > 0
+    assert figures["in_at_last"] == figures["turned_away"]
+    assert 0 < figures["in_at_first_return"] <= figures["turned_away"]
+    assert figures["promise_error_s"] >= 0
+    assert figures["promised"] == 40
+
+
+def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo: str) -> None:
+    """Whoever finds the queue full is shown something, by kind."""
+    figures = played(tmp_path, service.url, "--act", "lenient", "--rate", "200", "--photo", photo)
+    assert sum(figures["previews"].values()) == figures["answers"]["200"] > 0
+    assert figures["previews"]["exif"] > 0
+    assert figures["moments_named"] == figures["answers"]["200"]
+    assert "503" not in figures["answers"]
+
+
+def test_the_slow_ones_are_told_408_and_harm_nobody(start: Start, tmp_path: Path, photo: str) -> None:
+    """A hundred hold places in the dock; who uploads beside them is done."""
+    service = start(upload_timeout=1)
+    figures = played(tmp_path, service.url, "--act", "slow", "--photo", photo)
+    assert figures["answers"]["408"] == 100
+    assert figures["kept"] > 0
+    assert figures["server"]["dock_peak"] > 0
+
+
+def test_a_failed_job_is_told_and_makes_the_exit_status_1(service: Service, tmp_path: Path) -> None:
+    """An accepted upload that comes to nothing is not kept."""
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(samples.truncated(samples.jpeg(640, 480), 0.2))
+    ended = run(
+        *("stampede", service.url, "--act", "bully", "--seconds", "0.5", "--photo", str(broken)),
+        folder=tmp_path,
+    )
+    assert ended.returncode == 1
+    assert "Not all was kept: 0 of" in ended.stdout
+
+
+def test_what_is_no_spillway_gets_no_stampede(tmp_path: Path) -> None:
+    """A server without /v1/stats is left alone."""
+    with subprocess.Popen(
+        ["python3", "-m", "http.server", "0", "--bind", "127.0.0.1"],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as other:
+        try:
+            assert other.stdout is not None
+            port = re.search(r"port (\d+)", other.stdout.readline())
+            assert port is not None
+            ended = run("stampede", f"http://127.0.0.1:{port[1]}", folder=tmp_path)
+        finally:
+            other.kill()
+    assert ended.returncode == 2
+    assert "is no Spillway" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_show_ends_with_the_table_so_far(
+    service: Service, tmp_path: Path, photo: str, number: signal.Signals
+) -> None:
+    """On a pipe the screen is plain text; Ctrl+C leaves no traceback."""
+    before = service.stats()["jobs"]["accepted"]
+    with subprocess.Popen(
+        [COMMAND, "stampede", service.url, "--seconds", "60", "--photo", photo],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+    ) as show:
+        until(lambda: service.stats()["jobs"]["accepted"] > before, "uploads")
+        show.send_signal(number)
+        screen, errors = show.communicate(timeout=PATIENCE)
+    assert show.returncode == 130
+    assert "Act 1 of 5: the bully" in screen
+    assert "What was sent, answered, promised, kept" in screen
+    assert "Interrupted: this is what came of it so far" in screen
+    assert "\x1b" not in screen
+    assert errors == ""
+
+
+def test_a_terminal_shows_live_figures(service: Service, tmp_path: Path, photo: str) -> None:
+    """Uploads, queue and memory are drawn while the act is played."""
+    screen, terminal = pty.openpty()
+    with subprocess.Popen(
+        [COMMAND, "stampede", service.url, "--act", "bully", "--seconds", "0.5", "--photo", photo],
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        cwd=tmp_path,
+        env=environment() | {"TERM": "xterm", "COLUMNS": "100"},
+    ) as show:
+        os.close(terminal)
+        said = _all(screen)
+        assert show.wait(PATIENCE) == 0
+    assert said.count("queue") > 3
+    assert re.search(r"memory.*MB.*peak", said)
+    assert "429" in said
+
+
+def _all(screen: int) -> str:
+    said = b""
+    while select.select([screen], [], [], PATIENCE)[0]:
+        try:
+            piece = os.read(screen, 65_536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(screen)
+    return said.decode()

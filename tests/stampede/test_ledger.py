@@ -1,0 +1,84 @@
+"""The figures of the closing table are those of what happened."""
+
+import json
+
+from rich.console import Console
+
+from app.stampede.acts import ACTS, Pressure, Stage
+from app.stampede.ledger import Ledger, share
+from app.stampede.table import closing
+from app.stampede.target import resolve
+from app.stampede.wire import Answer
+
+MB = 1_000_000
+
+
+def answer(status: int, seconds: float = 0.01, retry_after: str = "", **document: object) -> Answer:
+    headers = {"retry-after": retry_after} if retry_after else {}
+    return Answer(status, headers, json.dumps(document).encode(), seconds)
+
+
+def test_every_answer_is_counted_once_under_its_status() -> None:
+    """Accepted, degraded and refused, with what each said besides."""
+    ledger = Ledger()
+    ledger.count(answer(202, estimated_wait_ms=1500))
+    ledger.count(answer(200, preview={"kind": "exif"}))
+    ledger.count(answer(200, preview={"kind": "placeholder"}))
+    ledger.count(answer(429, 0.002, "1", guard="rate"))
+    ledger.count(answer(503, 0.004, "9", guard="queue"))
+    ledger.count(answer(408, 5.0))
+
+    figures = ledger.figures()
+    assert figures["answers"] == {"200": 2, "202": 1, "408": 1, "429": 1, "503": 1}
+    assert figures["previews"] == {"exif": 1, "placeholder": 1}
+    assert figures["guards"] == {"queue": 1, "rate": 1}
+    assert figures["moments_named"] == 2
+    assert figures["refusal_ms"] == {"p50": 2.0, "p99": 4.0}
+    assert figures["wait_told_s"] == {"p50": 1.5, "p99": 1.5}
+    assert (figures["promised"], figures["open"]) == (1, 1)
+
+
+def test_something_is_lost_unless_every_promise_is_kept_and_every_answer_seen() -> None:
+    """A failed job, one not followed to its end and a reset connection each count."""
+    kept = Ledger(promised=2, done=2)
+    assert kept.whole
+    assert not Ledger(promised=2, done=1).whole
+    failed = Ledger(promised=1)
+    failed.failed["too slow"] += 1
+    assert not failed.whole
+    assert failed.open == 0
+    kept.unseen["reset"] += 1
+    assert not kept.whole
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    """By nearest rank; nothing has none."""
+    values = [float(value) for value in range(1, 101)]
+    assert (share(values, 0.5), share(values, 0.99), share([7.0], 0.99)) == (50, 99, 7)
+    assert share([], 0.5) is None
+
+
+def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
+    """One column for each act, each figure in its row, nothing cut."""
+    stages = []
+    for act in ACTS:
+        stage = Stage(act, resolve("http://127.0.0.1:8000")[0], Pressure(6), [None], 2.0)
+        ledger, watch = stage.ledger, stage.watch
+        ledger.sent, ledger.promised, ledger.done, ledger.wait_s = 1234, 999, 999, [61.7, 92.1]
+        ledger.answers[202], ledger.turned_away, ledger.first_return, ledger.got_in = 999, 321, 320, 321
+        ledger.late_s = [0.1, 0.3]
+        watch.queue_peak, watch.capacity, watch.memory_peak = 100, 100, 412 * MB
+        stages.append(stage)
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(closing([(stage.act.title, stage.figures()) for stage in stages]))
+    rows = {line[:22].strip(): line[22:].split() for line in captured.get().splitlines()}
+    assert rows["uploads"] == ["1234"] * 5
+    assert rows["202 accepted"] == ["999"] * 5
+    assert rows["in at first return"] == ["320/321"] * 5
+    assert rows["in at last"] == ["321/321"] * 5
+    assert rows["mean error, s"] == ["0.20"] * 5
+    assert rows["memory peak, MB"] == ["412"] * 5
+    assert rows["queue, fullest"] == ["100/100"] * 5
+    assert rows["wait p50/p99, s"] == ["61.7/92.1"] * 5
+    assert "…" not in captured.get()
