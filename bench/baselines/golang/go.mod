@@ -1,0 +1,3 @@
+module spillway.bench/golang
+
+go 1.19

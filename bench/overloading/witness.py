@@ -1,0 +1,109 @@
+"""The witness: what a system finished, and what it took, seen from outside through /proc and its folder."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.rig import Serving, children, cpu_s
+
+VARIANTS = frozenset({"large", "medium", "small", "thumb"})
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PERIOD_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Seconds of CPU used so far: by the server with its workers, the crowd, and everybody; at a time."""
+
+    at: float
+    server: float
+    main: float
+    crowd: float
+    all: float
+
+
+def _everybody_s() -> float:
+    """Seconds of CPU that all processes and the host took from this machine's cores: all but idling."""
+    line = Path("/proc/stat").read_text().partition("\n")[0]
+    user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
+def _proportional(pid: int) -> int:
+    """Bytes of memory of a process, pages that it shares divided among those that share them."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def tree(pid: int) -> Iterator[int]:
+    """A process and all below it."""
+    yield pid
+    with suppress(OSError):
+        for child in children(pid):
+            yield from tree(child)
+
+
+class Witness:
+    """Samples a server's memory on a thread of its own, until `limit` bytes: then it ends the server."""
+
+    def __init__(self, serving: Serving, crowd: int, limit: int) -> None:
+        """`crowd` is the process id of the generator."""
+        self._serving, self._crowd, self._limit = serving, crowd, limit
+        self.idle, self.idle_main = self.memory()
+        self.peak, self.peak_main = self.idle, self.idle_main
+        self.exceeded = False
+        self._over = threading.Event()
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the whole tree now, and of its first process alone."""
+        shares = []
+        for pid in tree(self._serving.pid):
+            with suppress(OSError):
+                shares.append(_proportional(pid))
+        return sum(shares), shares[0] if shares else 0
+
+    def reading(self) -> Reading:
+        """CPU until now; that of a server which has ended is not known, and 0."""
+        server = main = crowd = 0.0
+        with suppress(OSError):
+            server, main = self._serving.cpu_s(), cpu_s(self._serving.pid)
+        with suppress(OSError):
+            crowd = cpu_s(self._crowd)
+        return Reading(time.time(), server, main, crowd, _everybody_s())
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Sample for the length of the block."""
+        thread = threading.Thread(target=self._sample)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _sample(self) -> None:
+        while not self._over.wait(_PERIOD_S):
+            now, main = self.memory()
+            self.peak, self.peak_main = max(self.peak, now), max(self.peak_main, main)
+            if now > self._limit:
+                self.exceeded = True
+                os.kill(self._serving.pid, 9)
+                return
+
+
+def finished(folder: Path) -> dict[str, dict[str, float]]:
+    """By photo, when each of its variants was written (seconds since the epoch), found below `folder`."""
+    photos: dict[str, dict[str, float]] = {}
+    for path in folder.rglob("*"):
+        name = path.stem
+        if name in VARIANTS and "work" not in path.parts:
+            with suppress(OSError):
+                photos.setdefault(path.parent.name, {})[name] = path.stat().st_mtime
+    return photos
