@@ -64,7 +64,12 @@ class Promises:
 
     @property
     def expected(self) -> float:
-        """How many of those who are awaited will come."""
+        """How many of those who hold a turn will come."""
+        return self.returning * (len(self._turns) - self.missed)
+
+    @property
+    def close(self) -> float:
+        """How many of those will come who are awaited."""
         return self.returning * self.awaited
 
     def hold(self, client: str) -> bool:

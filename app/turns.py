@@ -143,7 +143,7 @@ class Turns:
         turn = self._promises.get(key)
         if turn is not None and now < turn.due:
             return self._again(turn, now, not_before)
-        alone = not self._door and not self._promises.expected
+        alone = not self._door and not self._promises.awaited
         free -= len(self._door)
         open_ = reopen <= 0
         if turn is not None:
@@ -157,7 +157,7 @@ class Turns:
         elif open_ and alone and room > 0:
             return Admit()
         elif open_ and free > 0:
-            if free > self._promises.expected:
+            if free > self._promises.close:
                 return Admit()
             enough = self._workers + _ENOUGH_S * self._rate()
             if used + len(self._door) < enough and not self._promises.hold(client):

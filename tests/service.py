@@ -315,7 +315,7 @@ class Service:
         return self.get("/v1/stats").json()
 
     def settled(self) -> Any:
-        """Wait until no upload comes in, nor will by a promise, and every job has ended; the snapshot then."""
+        """Wait until no upload comes in or was promised to, and every job has ended; the snapshot then."""
 
         def quiet() -> Any:
             stats = self.stats()
