@@ -1,8 +1,9 @@
 """The picture that stands in for one that is not there yet: hills under a sun, in greys, as a PNG.
 
-Drawn when asked for, so that no picture has to be kept as a file; a PNG, for not every client draws SVG.
+Drawn here, so that no picture has to be kept as a file; a PNG, for not every client draws SVG.
 """
 
+import functools
 import math
 import struct
 import zlib
@@ -18,8 +19,9 @@ _FOOT = 88.0
 _SLOPE = math.sqrt(0.5)
 
 
+@functools.cache
 def blank_png() -> bytes:
-    """The picture, `WIDTH` x `HEIGHT`."""
+    """The picture, `WIDTH` x `HEIGHT`; drawn once, for that takes as long as a photo's preview."""
     rows = b"".join(b"\0" + bytes(_grey(x + 0.5, y + 0.5) for x in range(WIDTH)) for y in range(HEIGHT))
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")

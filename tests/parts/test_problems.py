@@ -24,10 +24,12 @@ from app.breaker import BreakerOpen
 from app.bucket import Quota, RateLimited
 from app.door import QueueFull
 from app.engine import Draining
+from app.fallback import Fallback
 from app.fields import RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType
 from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
 from app.intake import MalformedForm, NoFile, UploadTooSlow
+from app.previews import Previews
 from app.problems import KINDS, QUOTA_EXCEEDED, REDUCED_CAPACITY, Problem, render, whole_seconds
 from app.refusals import ROWS, Refusals, install
 from app.status import NotServing
@@ -124,7 +126,7 @@ def answer(error: Exception, *, quota: Quota | None = None) -> tuple[httpx.Respo
     """What a client gets from an application in which a request raises `error`."""
     refusals = Refusals()
     service = FastAPI()
-    install(service, refusals, lambda _: SPENT)
+    install(service, refusals, Fallback(Previews(), always=False), lambda _: SPENT)
 
     @service.post("/")
     async def endpoint() -> None:
