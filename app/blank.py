@@ -21,7 +21,7 @@ _SLOPE = math.sqrt(0.5)
 
 @functools.cache
 def blank_png() -> bytes:
-    """The picture, `WIDTH` x `HEIGHT`; drawn once, for that takes as long as a photo's preview."""
+    """The picture, `WIDTH` x `HEIGHT`; drawn once, for Python takes its time."""
     rows = b"".join(b"\0" + bytes(_grey(x + 0.5, y + 0.5) for x in range(WIDTH)) for y in range(HEIGHT))
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")

@@ -1,7 +1,9 @@
 """The fallback: what an upload gets that finds the queue full and would rather have little than an error.
 
 `Prefer: handling=lenient` (RFC 7240, section 4.4) asks for it. The answer is a preview made of the first
-bytes of the body, and the turn that the refusal would have told. Nothing of it is queued or stored.
+bytes of the body, and the turn that the refusal would have told. Nothing of it is queued or stored. Who
+waits for `100 Continue` gets it when its body is going to be read; the rest of the body is let go as that of
+any refusal.
 """
 
 import asyncio
