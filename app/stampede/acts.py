@@ -19,7 +19,8 @@ _FILLINGS = 2
 _MOST_RATE = 300.0
 _BULLYING = 10
 """How many times its tokens a bully wants."""
-_SLOW = 100
+_SLOW, _SLOW_EACH = 100, 4
+"""Slow clients, and how many of them at most come from one address."""
 _SLOW_S = 8.0
 """How much longer than the others a slow client tries: past the grace that any upload has."""
 _FOLLOW_S = 120.0
@@ -98,10 +99,11 @@ async def _lenient(stage: Stage, crowd: Crowd) -> None:
 
 
 async def _slow(stage: Stage, crowd: Crowd) -> None:
-    others = min(2 * stage.tokens_per_s, max(0.5, stage.watch.drain_per_s / 4))
+    others = min(stage.tokens_per_s, max(0.5, stage.watch.drain_per_s / 4))
+    slow = min(_SLOW, _SLOW_EACH * len(stage.sources))
     async with asyncio.TaskGroup() as both:
         drip = crowd.dripping(stage.pressure.seconds + _SLOW_S)
-        both.create_task(crowd.arrive(drip, _SLOW, 1))
+        both.create_task(crowd.arrive(drip, slow, 1))
         # The others come from the far end of the addresses, so that nobody is both.
         beside = crowd.at(crowd.sources[::-1])
         both.create_task(beside.arrive(beside.hasty, others, stage.pressure.seconds))
@@ -139,7 +141,7 @@ ACTS = (
     Act(
         "slow",
         "slow ones",
-        "A hundred clients send one byte a second: they hold places in the dock until they are told 408, "
+        "Clients that send one byte a second hold places in the dock until they are told 408, "
         "and the few who upload beside them notice nothing.",
         _slow,
     ),

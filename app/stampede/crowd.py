@@ -69,9 +69,9 @@ class Crowd:
 
     async def patient(self, source: str | None) -> None:
         """Upload, and come back exactly when told to until it is in."""
-        promised_at = None
+        promised_at, returns = None, 0
         key = f'"{uuid.uuid4()}"'  # so that coming back is the same upload to the server
-        for attempt in range(_TRIES):
+        for _ in range(_TRIES):
             answer = await self._send(source, {"Idempotency-Key": key})
             if answer is None:
                 return
@@ -79,14 +79,16 @@ class Crowd:
             if answer.status < 300:
                 if promised_at is not None:
                     self.ledger.got_in += 1
-                    self.ledger.first_return += attempt == 1
+                    self.ledger.first_return += returns == 1
                     self.ledger.late_s.append(now - promised_at)
                 return
             if answer.retry_after is None:
                 return
-            if promised_at is None:
+            # A 429 names the next token of a bucket, which is no place in the queue.
+            if promised_at is None and answer.status == 503:
                 promised_at = now + answer.retry_after
                 self.ledger.turned_away += 1
+            returns += promised_at is not None
             await asyncio.sleep(answer.retry_after)
 
     def dripping(self, seconds: float) -> Upload:

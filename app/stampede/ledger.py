@@ -39,7 +39,7 @@ class Ledger:
     told_s: list[float] = field(default_factory=list)
 
     turned_away: int = 0
-    """Patient clients that were refused and told when to come back."""
+    """Patient clients that found the queue full and were told when to come back."""
     first_return: int = 0
     """Those of them that got in when they came back for the first time."""
     got_in: int = 0
