@@ -125,9 +125,7 @@ class Settings(BaseSettings):
     upload_timeout: Seconds = Field(120, ge=0.1, le=86_400, description="longest upload, seconds")
     min_upload_rate: Size = Field(8 * 2**10, ge=0, description="bytes per second, after a short grace")
 
-    on_full: Literal["reject", "degrade"] = Field(
-        "reject", description="or degrade: a preview for uploads that find the queue full"
-    )
+    on_full: Literal["reject", "degrade"] = Field("reject", description="what a full queue answers")
     brownout: Literal["on", "off"] = Field("on", description="fewer variants under pressure")
     brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
