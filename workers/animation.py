@@ -9,6 +9,7 @@ from workers.colour import eight_bit, to_srgb
 from workers.decode import Opened, upright
 from workers.encode import bare, created, file_name, largest_side, options
 from workers.failures import JobError, encoding_failure
+from workers.scaling import scaled
 from workers.variants import Variant, fitted
 
 _SHORTEST_MS = 11
@@ -30,8 +31,7 @@ def make_animated(
         durations.append(duration)
         for variant in cascade:
             fitting = fitted(*size, largest_side(variant))
-            if image.size != fitting:
-                image = image.resize(fitting, Image.Resampling.LANCZOS)
+            image = scaled(image, fitting)
             frames[variant.name].append(bare(image))
     for variant in cascade:
         try:

@@ -29,7 +29,6 @@ _EAGER = {"gif": "P", "webp": "RGBA"}
 # These believe the length of a chunk or strip, and allocate for it, before they read.
 _CREDULOUS = ("png", "tiff")
 _JPEG_HEADERS = 1024 * 1024
-_YCBCR_COMPONENTS = (1, 2, 3)
 _SIDEWAYS = (5, 6, 7, 8)
 # These two apply the orientation themselves while they decode.
 _SELF_TURNING = ("tiff", "heic")
@@ -132,30 +131,14 @@ def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Op
         yield Opened(image, format_, orientation, frames)
 
 
-def decode(source: Opened, side: int, mode: str | None = None) -> Image.Image:
-    """Decode the first frame, not yet upright, at a scale that still holds a variant of side `side`.
-
-    `mode` is what a JPEG's decoder is asked for: YCbCr only where `is_ycbcr` is true.
-    """
+def decode(source: Opened, side: int) -> Image.Image:
+    """Decode the first frame, not yet upright, at a scale that still holds a variant of side `side`."""
     if source.format == "jpeg":
         # Asked for the box of the variant itself: a square would keep the decoder from scaling by as much.
-        source.image.draft(mode, fitted(*source.image.size, side))
+        source.image.draft(None, fitted(*source.image.size, side))
     source.image.load()
     # The file's own image changes as its frames are gone through.
     return source.image.copy() if source.frames > 1 else source.image
-
-
-def is_ycbcr(image: Image.Image) -> bool:
-    """Whether `image`, not yet decoded, is a JPEG of YCbCr for certain: libjpeg converts nothing else to it.
-
-    A lossless JPEG, which has no tables of quantisation, holds RGB under the same numbers.
-    """
-    return (
-        isinstance(image, JpegImagePlugin.JpegImageFile)
-        and tuple(component[0] for component in image.layer) == _YCBCR_COMPONENTS
-        and ("adobe" not in image.info or image.info.get("adobe_transform") == 1)
-        and bool(image.quantization)
-    )
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:

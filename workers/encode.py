@@ -6,7 +6,6 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from workers.formats import EXTENSIONS, PILLOW_NAMES
-from workers.planes import Planes
 from workers.variants import Variant
 
 WEBP_MAX_SIDE = 16_383
@@ -25,11 +24,9 @@ def file_name(variant: Variant) -> str:
     return f"{variant.name}.{EXTENSIONS[variant.format]}"
 
 
-def encode(picture: Image.Image | Planes, variant: Variant, path: Path) -> None:
-    """Write `picture` (L, LA, RGB, RGBA or planes, sRGB) as `variant` to `path`; may raise OSError."""
-    image = bare(picture.image() if isinstance(picture, Planes) else picture)
-    if image.mode == "YCbCr" and variant.format != "jpeg":
-        image = image.convert("RGB")
+def encode(image: Image.Image, variant: Variant, path: Path) -> None:
+    """Write `image` (L, LA, RGB or RGBA, sRGB) as `variant` to `path`; may raise OSError."""
+    image = bare(image)
     if variant.format == "jpeg":
         image = flattened(image)
     with created(path) as file:
@@ -52,6 +49,9 @@ def options(variant: Variant) -> dict[str, Any]:
     if variant.format == "avif":
         # One thread: a job has one processor, and threads would multiply its address space.
         return {"quality": variant.quality, "speed": 8, "max_threads": 1}
+    if variant.format == "webp":
+        # Half the time of libwebp's usual 4, for files that are 4 % larger; 3 takes as long as 4.
+        return {"quality": variant.quality, "method": 2}
     return {"quality": variant.quality}
 
 

@@ -6,15 +6,13 @@ from PIL import Image, ImageFile
 
 from workers.animation import make_animated
 from workers.colour import eight_bit, is_srgb, to_srgb
-from workers.decode import Bounds, Opened, decode, is_ycbcr, opened, upright
+from workers.decode import Bounds, Opened, decode, opened, upright
 from workers.encode import encode, file_name, largest_side
 from workers.failures import decoding_failure, encoding_failure
 from workers.messages import Done, Job, Made, Source
 from workers.placeholder import blurhash
-from workers.planes import Planes, shrunk
+from workers.scaling import scaled
 from workers.variants import Variant, fitted, parse_variants
-
-_SUBSAMPLED = ("jpeg", "webp")
 
 
 def make(job: Job) -> Done:
@@ -29,18 +27,15 @@ def make(job: Job) -> Done:
         with opened(Path(job.source), bounds, animated=moving) as source:
             still = [each for each in variants if not (each.animated and source.frames > 1)]
             size: tuple[int, int] = source.size
-            first: Image.Image | Planes | None = None
+            first: Image.Image | None = None
             if still:
-                side = max(largest_side(each) for each in still)
-                size, first = _decoded(source, side, planar=all(each.format in _SUBSAMPLED for each in still))
+                size, first = _decoded(source, max(largest_side(each) for each in still))
             if len(still) < len(variants):
                 animated = [each for each in variants if each not in still]
                 made |= make_animated(source, animated, folder, job.max_pixels)
     except Exception as error:
         raise decoding_failure(error) from error
-    hash_ = ""
-    if job.blurhash and first is not None:
-        hash_ = blurhash(first.image().convert("RGB") if isinstance(first, Planes) else first)
+    hash_ = blurhash(first) if job.blurhash and first is not None else ""
     if first is not None:
         made |= _make_still(first, size, still, folder)
     return Done(
@@ -51,48 +46,33 @@ def make(job: Job) -> Done:
     )
 
 
-def _decoded(source: Opened, side: int, *, planar: bool) -> tuple[tuple[int, int], Image.Image | Planes]:
-    """Upright size of the source, and its first frame upright, in sRGB, fitted into `side`.
-
-    As planes, if it may be `planar` and has neither alpha nor other colours than a JPEG can have.
-    """
+def _decoded(source: Opened, side: int) -> tuple[tuple[int, int], Image.Image]:
+    """Upright size of the source, and its first frame upright, in sRGB, fitted into `side`."""
     size = source.size
-    # What is missing of a truncated file stays zero, which is black in RGB alone.
-    through = planar and is_ycbcr(source.image) and not ImageFile.LOAD_TRUNCATED_IMAGES
-    image = decode(source, side, "YCbCr" if through else None)
+    image = decode(source, side)
     info = dict(image.info)
     if source.format != "jpeg":
         # Decoding has the last word; a JPEG's size is by now that of its reduced scale.
         size = source.size
-    if not through:
-        image = eight_bit(image)
-    if planar and image.mode in ("RGB", "YCbCr"):
-        # Turned first: an odd side ends in half a chroma pixel, and turning would bring that to the front.
-        planes = Planes.of(upright(image, source.orientation)).resized(fitted(*size, side))
-        return size, planes if is_srgb(info) else Planes.of(to_srgb(planes.image().convert("RGB"), info))
     width, height = fitted(*size, side)
     if source.sideways:
         width, height = height, width
-    return size, upright(to_srgb(resized(image, (width, height)), info), source.orientation)
+    # Scaled first: there are fewer pixels to convert then.
+    image = scaled(eight_bit(image), (width, height))
+    if image.mode != "RGB" or not is_srgb(info):
+        image = to_srgb(image, info)
+    return size, upright(image, source.orientation)
 
 
 def _make_still(
-    image: Image.Image | Planes, size: tuple[int, int], variants: list[Variant], folder: Path
+    image: Image.Image, size: tuple[int, int], variants: list[Variant], folder: Path
 ) -> dict[str, tuple[int, int]]:
     made = {}
     for variant in sorted(variants, key=largest_side, reverse=True):
         try:
-            fitting = fitted(*size, largest_side(variant))
-            image = image.resized(fitting) if isinstance(image, Planes) else resized(image, fitting)
+            image = scaled(image, fitted(*size, largest_side(variant)))
             encode(image, variant, folder / file_name(variant))
         except Exception as error:
             raise encoding_failure(error, variant.name) from error
         made[variant.name] = image.size
     return made
-
-
-def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """`image` at exactly `size`, by LANCZOS; the image itself where it has that size."""
-    if image.size == size:
-        return image
-    return shrunk(image, size) if image.mode == "L" else image.resize(size, Image.Resampling.LANCZOS)

@@ -1,23 +1,16 @@
-"""The way in planes shows what the way in RGB shows, and is left where it could not."""
+"""A picture keeps its colours, its way up and its secrets on the way from file to file."""
 
 from collections.abc import Callable
 from io import BytesIO
 
 import pytest
-from PIL import Image, ImageChops, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
 from tests import samples
 from tests.workers.conftest import Making
 from tests.workers.corners import distance, pixel, shows_the_picture
-from workers.planes import Planes, shrunk
 
 Seen = Callable[..., Image.Image]
-
-
-def _textured(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    noise = Image.effect_noise((width, height), 60).filter(ImageFilter.GaussianBlur(1))
-    texture = ImageChops.add(samples.picture(width, height), noise.convert("RGB"), 2)
-    return texture.convert(mode)
 
 
 def _file(image: Image.Image, format_: str = "JPEG", **options: object) -> bytes:
@@ -31,57 +24,23 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
     return max(ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).rms)
 
 
-@pytest.mark.parametrize("size", [(64, 48), (63, 47), (61, 33), (5, 4), (3, 2), (1, 1), (1, 9), (9, 1)])
-@pytest.mark.parametrize("whole", [(200, 150), (199, 149), (64, 49), (9, 9)])
-def test_a_plane_is_shrunk_as_pillow_does(whole: tuple[int, int], size: tuple[int, int]) -> None:
-    """Grouping columns and rows changes no pixel by more than the order of rounding does."""
-    size = (min(size[0], whole[0]), min(size[1], whole[1]))
-    plane = _textured(*whole, "L")
-    made = shrunk(plane, size)
-    assert (made.mode, made.size) == ("L", size)
-    extrema = ImageChops.difference(made, plane.resize(size, Image.Resampling.LANCZOS)).getextrema()
-    assert extrema[1] <= 2
-
-
-@pytest.mark.parametrize("size", [(160, 120), (100, 75), (53, 40), (1, 1)])
-@pytest.mark.parametrize("mode", ["RGB", "YCbCr"])
-def test_planes_show_the_picture_of_three_whole_channels(mode: str, size: tuple[int, int]) -> None:
-    """All that is lost is what halved colours cannot hold, from odd sizes to odd sizes too."""
-    image = _textured(321, 241)
-    made = Planes.of(image.convert(mode)).resized((200, 150)).resized(size).image()
-    wanted = image.resize((200, 150), Image.Resampling.LANCZOS).resize(size, Image.Resampling.LANCZOS)
-    assert made.size == size
-    assert _difference(made.getchannel("Y"), wanted.convert("YCbCr").getchannel("Y")) < 1
-    assert _difference(made, wanted) < 8
-
-
-def test_the_encoder_keeps_the_planes() -> None:
-    """Its halving of the colours, of what was doubled, gives back the same ones."""
-    planes = Planes.of(_textured(160, 120))
-    with Image.open(BytesIO(_file(planes.image(), quality=100))) as image:
-        image.draft("YCbCr", None)
-        again = Planes.of(image)
-    for one, other in ((planes.blue, again.blue), (planes.red, again.red)):
-        assert _difference(one, other) < 2
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("side", [97, 48, 31])
-def test_planes_are_turned_upright(making: Making, seen: Seen, orientation: int, side: int) -> None:
-    """Colours stay with their brightness at every orientation of odd and even sizes."""
+def test_odd_sizes_are_turned_upright(seen: Seen, orientation: int, side: int) -> None:
+    """A JPEG shows what a PNG shows, to the pixel, at every orientation of odd and even sizes."""
     data = samples.encoded(samples.stored_as(orientation, samples.picture(97, 65)), "jpeg", orientation)
-    planar, whole = seen(data, f"it={side}:100"), seen(data, f"it={side}@png")
-    assert planar.size == whole.size
-    assert shows_the_picture(planar, 24)
+    made, whole = seen(data, f"it={side}:100"), seen(data, f"it={side}@png")
+    assert made.size == whole.size
+    assert shows_the_picture(made, 24)
     with Image.open(BytesIO(_file(whole, quality=100))) as halved:
         # Colours that are one of their pixels astray differ by more than 20.
-        assert _difference(planar, halved) < 10
+        assert _difference(made, halved) < 10
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "webp"])
 @pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "HEIF"])
-def test_a_wide_gamut_is_brought_to_srgb_in_planes(seen: Seen, source: str, format_: str) -> None:
-    """A profile counts as much where the colours are halved."""
+def test_a_wide_gamut_is_brought_to_srgb_from_every_format(seen: Seen, source: str, format_: str) -> None:
+    """A profile counts wherever it was stored."""
     wide = samples.rgb_profile(2.2, (0.68, 0.32), (0.28, 0.65), (0.155, 0.07))
     options: dict[str, object] = {} if source == "PNG" else {"quality": 100}
     data = _file(Image.new("RGB", (64, 64), (100, 200, 80)), source, icc_profile=wide, **options)
@@ -114,8 +73,8 @@ def test_a_jpeg_of_rgb_by_its_adobe_marker_is_decoded(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "webp"])
-def test_a_comment_does_not_pass_through_planes(making: Making, format_: str) -> None:
-    """Merged planes inherit what the first of them knew of its file."""
+def test_a_comment_does_not_pass(making: Making, format_: str) -> None:
+    """What a file says of itself is no pixel, whether it is scaled or not."""
     file = BytesIO()
     samples.picture(64, 48).save(file, "JPEG", comment=samples.SECRET)
     for side in (64, 32):
@@ -124,7 +83,7 @@ def test_a_comment_does_not_pass_through_planes(making: Making, format_: str) ->
 
 
 def test_what_is_missing_of_a_truncated_photo_is_not_green(seen: Seen) -> None:
-    """Zeros are black in RGB, and a deep green in YCbCr."""
+    """Zeros are black in RGB; in YCbCr, which a JPEG holds, they would be a deep green."""
     data = samples.jpeg(640, 480)
     image = seen(data[: len(data) // 2], "it=64", truncated=True)
     red, green, blue = pixel(image, 32, 45)

@@ -1,0 +1,78 @@
+"""Scaling with SIMD is scaling by Pillow, only sooner."""
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops, ImageFilter
+
+from tests import samples
+from workers import scaling
+from workers.scaling import scaled
+
+
+def _textured(width: int, height: int, mode: str) -> Image.Image:
+    noise = Image.effect_noise((width, height), 60).filter(ImageFilter.GaussianBlur(1))
+    texture = ImageChops.add(samples.picture(width, height), noise.convert("RGB"), 2)
+    if mode in ("LA", "RGBA"):
+        texture.putalpha(Image.linear_gradient("L").resize((width, height)))
+    return texture.convert(mode)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (63, 47), (61, 33), (5, 4), (3, 2), (1, 1), (1, 9), (9, 1)])
+@pytest.mark.parametrize("whole", [(200, 150), (199, 149), (64, 49), (9, 9)])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK", "LAB"])
+def test_a_picture_is_scaled_as_pillow_does(mode: str, whole: tuple[int, int], size: tuple[int, int]) -> None:
+    """No pixel of any mode differs by more than the order of rounding can make it."""
+    size = (min(size[0], whole[0]), min(size[1], whole[1]))
+    picture = _textured(*whole, mode)
+    made, wanted = scaled(picture, size), picture.resize(size, Image.Resampling.LANCZOS)
+    assert (made.mode, made.size) == (mode, size)
+    if mode == "RGBA":
+        # Colours that can hardly be seen are not compared.
+        black = Image.new("RGBA", size, (0, 0, 0, 255))
+        made, wanted = Image.alpha_composite(black, made), Image.alpha_composite(black, wanted)
+    for low, high in zip(*[iter(_flat(ImageChops.difference(made, wanted).getextrema()))] * 2, strict=True):
+        assert low <= high <= 8
+
+
+def _flat(extrema: tuple[int, int] | tuple[tuple[int, int], ...]) -> list[int]:
+    return [value for each in extrema for value in (each if isinstance(each, tuple) else (each,))]
+
+
+def test_a_picture_of_the_size_is_left_alone() -> None:
+    """Nothing is copied that has its size."""
+    picture = _textured(40, 30, "RGB")
+    assert scaled(picture, (40, 30)) is picture
+
+
+def test_hidden_colours_do_not_bleed() -> None:
+    """What is transparent has no part in the colour of its neighbours."""
+    picture = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    picture.paste((0, 0, 255, 255), (0, 0, 31, 64))
+    for red, _, _, alpha in scaled(picture, (16, 16)).getdata():
+        assert red <= 8 or alpha <= 2
+
+
+def test_scaling_starts_no_thread() -> None:
+    """A job has one processor, and its address space is counted."""
+    tasks = Path("/proc/self/task")
+    before = len(list(tasks.iterdir()))
+    scaled(_textured(900, 700, "RGB"), (300, 233))
+    assert len(list(tasks.iterdir())) == before
+
+
+def test_simd_is_there_where_it_is_promised() -> None:
+    """A newer Pillow, or a wheel that is gone, may slow photos down, but not unnoticed."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("not promised for this kind of machine")
+    assert scaling.SIMD
+
+
+def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a wheel makes the same pictures, later."""
+    monkeypatch.setattr(scaling, "_RESIZER", None)
+    picture = _textured(90, 70, "RGB")
+    wanted = picture.resize((30, 23), Image.Resampling.LANCZOS)
+    assert scaled(picture, (30, 23)).tobytes() == wanted.tobytes()
