@@ -21,17 +21,17 @@ from bench.rig import HOST, Report, Serving, baseline, cores, cpu_s, median, opt
 
 _CONNECTIONS = 16
 _BODIES = {"no body": 0, "10 KB body": 10_000}
-_EMPTY = {"rate": 0.001, "burst": 1, "workers": 1}
+EMPTY = {"rate": 0.001, "burst": 1, "workers": 1}
 """Settings under which one upload empties a client's bucket for a thousand seconds."""
 _OWN = {"date", "connection"}
 """Headers that uvicorn adds by itself."""
 _MARK = b'"retry_after_ms"'
 
 
-def sample(port: int) -> Answer:
+def sample(port: int, host: str = HOST) -> Answer:
     """Empty the client's bucket, and take the refusal that follows."""
     for _ in range(2):
-        connection = http.client.HTTPConnection(HOST, port)
+        connection = http.client.HTTPConnection(host, port)
         connection.request("POST", "/v1/images", b"", {"Content-Type": "image/jpeg"})
         response = connection.getresponse()
         body = response.read().decode()
@@ -92,7 +92,7 @@ def main() -> None:
     server, client = cores()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="spillway-bench-")))
-        ours = stack.enter_context(spillway(folder, core=server, **_EMPTY))
+        ours = stack.enter_context(spillway(folder, core=server, **EMPTY))
         answer = sample(ours.port)
         answer.save(folder / "answer.json")
         saved = str(folder / "answer.json")
