@@ -116,6 +116,7 @@ class StatsDocument(BaseModel):
     limiter: dict[str, Any]
     backlog: dict[str, Any]
     workers: list[dict[str, Any]]
+    previews: dict[str, Any] = Field(description="the preview worker, and the bodies read for it now")
     brownout: dict[str, Any]
     breakers: dict[str, str]
     memory_bytes: int

@@ -71,7 +71,7 @@ class Fallback:
         document = {
             "status": "degraded",
             "detail": f"The queue is full and nothing was kept: send the image again in {seconds} s.",
-            "retry_after_ms": math.ceil(left * 1000),
+            "retry_after_ms": math.ceil(left * 1000 - 1e-6),
             "preview": preview,
         }
         fields = {
