@@ -90,6 +90,11 @@ class Brownout:
         """Whether jobs are to put variants off."""
         return self._active
 
+    def ends_before(self, place: int, waiting: int, places: int) -> int:
+        """How many of the first `place` jobs are taken after its end, should no more than `waiting` come."""
+        whole = place - waiting + int(self._low * places) if self._active else 0
+        return max(0, min(place, whole))
+
     def observe(self, waiting: int, places: int) -> None:
         """How many jobs wait now, for so many places; to be told at every change."""
         if not self._active and self.lane.capacity and waiting >= self._high * places:

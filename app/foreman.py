@@ -120,10 +120,14 @@ class Foreman:
         return self._live.get(job_id)
 
     def wait(self, live: Live, place: int | None) -> float | None:
-        """Seconds until a job with this place in the queue begins; without one, until its rest is made."""
-        if place is None and live.job.deferred:
-            place = self.backlog.waiting + len(self._brownout.lane)
-        return None if place is None else self.backlog.pacer.wait(place)
+        """Seconds until a job with this place in the queue begins; without one, until its rest is made.
+
+        What would be true if nobody came after, so that in a brownout it is rather too long than too short.
+        """
+        waiting, pacer = self.backlog.waiting, self.backlog.pacer
+        if place is not None:
+            return pacer.wait(place, self._brownout.ends_before(place, waiting, self.backlog.capacity))
+        return pacer.wait(waiting + len(self._brownout.lane)) if live.job.deferred else None
 
     async def cancel(self, live: Live) -> None:
         """Take a job out of queue or lane, or stop it; returns when nothing works on it any more."""
@@ -219,17 +223,17 @@ class Foreman:
         finally:
             live.worker = None
         if survived:
-            self._record(job, time.monotonic() - started)
+            self._record(job, part, time.monotonic() - started)
         settling = asyncio.create_task(self._settle(live, part, outcome, folder))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         return survived
 
-    def _record(self, job: Job, busy: float) -> None:
+    def _record(self, job: Job, part: Part, busy: float) -> None:
         """Measure a worker's time on a job, in seconds."""
         self._histograms.service.observe(busy)
         if not job.deferred:
-            self.backlog.pacer.record(busy + self._lane_s)
+            self.backlog.pacer.record(busy + self._lane_s, brief=bool(part.later))
             self._lane_s = 0.0
         elif self.backlog.waiting:
             self._lane_s += busy  # for so long the queue has drained the slower

@@ -4,28 +4,32 @@ import math
 from collections.abc import Mapping
 
 _SAMPLES = 512
+_LATEST = 32
+"""Jobs after which it shows that a brownout has begun or ended."""
 _DOUBT = 16
 """Measurements that it takes to outweigh what was assumed of uploads, or measured by an earlier process."""
 _LEAST_S, _MOST_S = 0.001, 86_400.0
 
 
 class _Mean:
-    """An exponentially weighted mean over some 512 samples that starts as a plain one."""
+    """An exponentially weighted mean over some latest samples that starts as a plain one."""
 
-    def __init__(self, value: float, weight: int) -> None:
+    def __init__(self, value: float, weight: int, samples: int = _SAMPLES) -> None:
         """`value` counts as so many samples."""
         self.value = value
         self.weight = weight
+        self._samples = samples
 
     def add(self, sample: float) -> None:
-        self.weight = min(self.weight + 1, _SAMPLES)
+        self.weight = min(self.weight + 1, self._samples)
         self.value += (sample - self.value) / self.weight
 
 
 class Pacer:
     """Measures the seconds that a worker is busy with one job, and those that an upload keeps its place.
 
-    Both are means of what was seen, not of departures: an idle hour teaches nothing.
+    Both are means of what was seen, not of departures: an idle hour teaches nothing. Jobs made in brief, as
+    in a brownout, have a mean of their own, so that the rate follows at once when there are more of either.
     """
 
     def __init__(self, workers: int, dock: int, *, job_s: float = 0.25) -> None:
@@ -33,29 +37,33 @@ class Pacer:
         self._workers = workers
         self._dock = dock
         self._job = _Mean(job_s, 0)
+        self._brief_job = _Mean(0.0, 0)
+        self._brief_share = _Mean(0.0, 0, _LATEST)
         self._upload = _Mean(0.0, _DOUBT)
 
     @property
     def rate(self) -> float:
         """Jobs per second that leave the queue when all workers are busy."""
-        return self._workers / self._job.value
+        share = self._brief_share.value
+        return self._workers / (share * self._brief_job.value + (1 - share) * self._job.value)
 
     @property
     def pace(self) -> float:
         """Uploads per second that can be let in: as many as drain, or fewer where uplinks are slow."""
         return self._dock / max(self._upload.value, self._dock / self.rate)
 
-    def record(self, busy_s: float) -> None:
-        """Count one job that kept a worker busy for so many seconds."""
-        self._job.add(max(busy_s, _LEAST_S))
+    def record(self, busy_s: float, *, brief: bool = False) -> None:
+        """Count one job that kept a worker busy for so many seconds, to be made in `brief` or whole."""
+        (self._brief_job if brief else self._job).add(max(busy_s, _LEAST_S))
+        self._brief_share.add(brief)
 
     def record_upload(self, seconds: float) -> None:
         """Count one upload that kept a place in the dock for so many seconds."""
         self._upload.add(seconds)
 
-    def wait(self, jobs: int) -> float:
-        """Seconds until so many jobs have left the queue."""
-        return jobs / self.rate
+    def wait(self, jobs: int, whole: int = 0) -> float:
+        """Seconds until so many jobs have left the queue, the last of them made `whole` for certain."""
+        return (jobs - whole) / self.rate + whole * self._job.value / self._workers
 
     def export(self) -> dict[str, float]:
         """What was measured, for the next process; nothing before the first job."""

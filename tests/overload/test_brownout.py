@@ -54,6 +54,25 @@ def test_a_queue_that_swings_between_the_marks_changes_nothing() -> None:
         assert brownout.snapshot().begun == pressed
 
 
+def test_it_is_known_how_many_will_be_made_whole() -> None:
+    """Should nobody come any more, the last 25 of those who wait are taken after its end."""
+    brownout = brownout_of()
+    assert brownout.ends_before(60, 60, PLACES) == 0
+    press(brownout)
+    assert [brownout.ends_before(place, 60, PLACES) for place in (1, 35, 36, 60)] == [0, 0, 1, 25]
+    assert brownout.ends_before(10, 10, PLACES) == 10
+
+
+def test_a_lane_of_no_places_means_none() -> None:
+    """It never begins, and what was promised before is made all the same."""
+    brownout = brownout_of(capacity=0)
+    brownout.observe(PLACES, PLACES)
+    assert not brownout.active
+    assert brownout.split("job", NAMES, "thumb") == (NAMES, [])
+    brownout.lane.put("promised")
+    assert brownout.lane_is_next(waiting=0)
+
+
 def test_without_pressure_every_job_is_made_whole() -> None:
     """Nothing is put off, and no place in the lane is taken."""
     brownout = brownout_of()
@@ -81,8 +100,10 @@ def test_with_a_full_lane_jobs_are_made_whole() -> None:
     assert len(brownout.split("d", NAMES, "thumb")[0]) == 4
     assert lane.take() == "a"
     assert len(brownout.split("d", NAMES, "thumb")[0]) == 1
-    lane.drop("b")
-    lane.drop("never there")
+    lane.put("b")
+    assert lane.drop("b")
+    assert not lane.drop("d")
+    assert not lane.drop("never there")
     assert lane.hold("e")
 
 

@@ -82,11 +82,11 @@ async def test_every_end_ends_watchers_and_waits(end: str) -> None:
     """Whatever becomes of the job, nobody is left waiting."""
     live = live_job()
     watcher = Watcher(live)
-    waiting = asyncio.create_task(live.ended.wait())
+    waiting = [asyncio.create_task(event.wait()) for event in (live.decided, live.ended)]
     await settle()
-    assert not waiting.done()
+    assert not any(wait.done() for wait in waiting)
     live.move(end)
-    await asyncio.gather(watcher.task, waiting)
+    await asyncio.gather(watcher.task, *waiting)
     assert watcher.names == [QUEUED, end]
 
 
@@ -99,6 +99,7 @@ async def test_a_job_with_variants_deferred_is_watched_on() -> None:
     live.move(DONE)
     await settle()
     assert not watcher.task.done()
+    assert live.decided.is_set()
     assert not live.ended.is_set()
     live.job.deferred = ()
     make(live, "large")

@@ -89,6 +89,38 @@ def test_what_was_measured_outlives_a_restart() -> None:
     assert after.rate == pytest.approx(20, rel=0.8)
 
 
+def test_the_rate_follows_a_brownout_at_once() -> None:
+    """A few dozen jobs after jobs are made in brief, or whole again, the rate is that of such jobs."""
+    pacer = measured(2, 1.0)
+    for _ in range(100):
+        pacer.record(0.1, brief=True)
+    assert pacer.rate == pytest.approx(20, rel=0.4)
+    for _ in range(100):
+        pacer.record(1.0)
+    assert pacer.rate == pytest.approx(2, rel=0.1)
+    for _ in range(500):
+        pacer.record(0.1, brief=True)
+    assert pacer.rate == pytest.approx(20, rel=0.01)
+
+
+def test_a_mixture_has_the_rate_of_a_mixture() -> None:
+    """Every second job in brief: what leaves is what two workers make of both kinds."""
+    pacer = Pacer(2, 20)
+    for _ in range(1000):
+        pacer.record(0.1, brief=True)
+        pacer.record(0.9)
+    assert pacer.rate == pytest.approx(2 / 0.5, rel=0.05)
+
+
+def test_jobs_that_will_be_whole_are_waited_for_longer() -> None:
+    """Who waits beyond the end of a brownout waits for whole jobs too."""
+    pacer = measured(2, 1.0)
+    for _ in range(1000):
+        pacer.record(0.1, brief=True)
+    assert pacer.wait(100) == pytest.approx(5, rel=0.01)
+    assert pacer.wait(100, whole=20) == pytest.approx(4 + 10, rel=0.01)
+
+
 def test_who_measured_nothing_tells_nothing() -> None:
     """The guess is not handed on as if it were known."""
     assert Pacer(2, 20, job_s=0.7).export() == {}

@@ -135,6 +135,18 @@ class TestWorker:
         gone(worker)
         assert hardy.upload(prefer="wait=20").status_code == 201
 
+    def test_idle_deaths_are_no_job_s_fault(self, hardy: Service) -> None:
+        """A job that comes to a dead worker has both of its tries yet, so the next one may die too."""
+        hardy.settled()
+        (worker,) = hardy.workers()
+        os.kill(worker, signal.SIGKILL)
+        gone(worker)
+        document = hardy.upload(HEAVY).json()
+        busy_fork(hardy)
+        (worker,) = hardy.workers()
+        os.kill(worker, signal.SIGKILL)
+        assert hardy.ended(document["id"])["status"] == "done"
+
     def test_a_job_process_that_is_killed(self, hardy: Service) -> None:
         """The death of a job's own process is tried once more as well, and the worker lives on."""
         hardy.settled()
