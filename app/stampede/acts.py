@@ -14,8 +14,9 @@ from app.stampede.wire import Unseen, ask
 
 _OVERLOAD = 5
 """How many times what the workers can do a crowd brings, unless told."""
-_FILLINGS = 2
-"""How many full queues it brings besides, at least; or a slow server would not be seen to refuse."""
+_FILLINGS, _FILLINGS_PATIENT = 3, 2
+"""How many full queues it brings at least, or a slow server would not be seen to refuse; the patient fewer,
+for all of them get in."""
 _MOST_RATE = 300.0
 _BULLYING = 10
 """How many times its tokens a bully wants."""
@@ -23,7 +24,7 @@ _SLOW, _SLOW_EACH = 100, 4
 """Slow clients, and how many of them at most come from one address."""
 _SLOW_S = 8.0
 """How much longer than the others a slow client tries: past the grace that any upload has."""
-_FOLLOW_S = 120.0
+_FOLLOW_S = 300.0
 """Seconds after the last arrival in which every job should have ended."""
 
 
@@ -47,13 +48,12 @@ class Stage:
     ledger: Ledger = field(default_factory=Ledger)
     watch: Watch = field(default_factory=Watch)
 
-    @property
-    def crowd_rate(self) -> float:
+    def crowd_rate(self, fillings: float = _FILLINGS) -> float:
         """Uploads a second of a crowd; with few addresses at most twice what their buckets let in."""
         wanted = self.pressure.rate
         if wanted is None:
             drain = self.watch.drain_per_s
-            fills = drain + _FILLINGS * self.watch.capacity / self.pressure.seconds
+            fills = drain + fillings * self.watch.capacity / self.pressure.seconds
             wanted = min(max(_OVERLOAD * drain, fills), _MOST_RATE)
         return min(wanted, 2 * self.tokens_per_s * len(self.sources))
 
@@ -87,15 +87,15 @@ async def _bully(stage: Stage, crowd: Crowd) -> None:
 
 
 async def _crowd(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.hasty, stage.crowd_rate, stage.pressure.seconds)
+    await crowd.arrive(crowd.hasty, stage.crowd_rate(), stage.pressure.seconds)
 
 
 async def _patient(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.patient, stage.crowd_rate, stage.pressure.seconds)
+    await crowd.arrive(crowd.patient, stage.crowd_rate(_FILLINGS_PATIENT), stage.pressure.seconds)
 
 
 async def _lenient(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.lenient, stage.crowd_rate, stage.pressure.seconds)
+    await crowd.arrive(crowd.lenient, stage.crowd_rate(), stage.pressure.seconds)
 
 
 async def _slow(stage: Stage, crowd: Crowd) -> None:
