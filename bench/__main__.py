@@ -6,7 +6,7 @@ Options after `--` go to every one: `python -m bench refusals -- --rounds 3`.
 import subprocess
 import sys
 
-BENCHES = ("limiter", "refusals", "visibility", "throughput", "imaging", "overload")
+BENCHES = ("limiter", "refusals", "visibility", "throughput", "imaging", "overload", "promises")
 
 
 def main() -> int:
