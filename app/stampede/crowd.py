@@ -104,9 +104,9 @@ class Crowd:
     async def _send(
         self, source: str | None, fields: Mapping[str, str] = _NONE, *, byte_s: float = 0
     ) -> Answer | None:
-        try:
-            async with self._open:
-                self.ledger.sent += 1
+        async with self._open:
+            self.ledger.sent += 1
+            try:
                 answer = await ask(
                     self.target,
                     "POST /v1/images",
@@ -115,12 +115,12 @@ class Crowd:
                     body=self.photo,
                     byte_s=byte_s,
                 )
-        except Unseen as error:
-            self.ledger.unseen[str(error)] += 1
-            return None
-        except asyncio.CancelledError:
-            self.ledger.left += 1
-            raise
+            except Unseen as error:
+                self.ledger.unseen[str(error)] += 1
+                return None
+            except asyncio.CancelledError:
+                self.ledger.left += 1
+                raise
         self.ledger.count(answer)
         if answer.status == 202:
             location = answer.headers.get("location", "/v1/images/none")
