@@ -10,9 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from app.backlog import Backlog
 from app.breaker import BreakerOpen, Breakers
-from app.brownout import Brownout, BrownoutSnapshot
 from app.engine import JobCounters
 from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
 from app.live import Live
@@ -21,6 +19,7 @@ from app.orders import Orders, Part
 from app.pool import Pool, Worker, WorkerDied
 from app.settlement import Settlement
 from app.store import Store
+from app.supply import Supply
 from workers.messages import Done, Failed
 
 log = structlog.get_logger(__name__)
@@ -38,30 +37,25 @@ class Foreman:
 
     def __init__(
         self,
-        backlog: Backlog[Live],
+        supply: Supply,
         pool: Pool,
         store: Store,
         histograms: Histograms,
         breakers: Breakers,
         orders: Orders,
-        brownout: Brownout,
     ) -> None:
-        self.backlog = backlog
+        self.supply = supply
         self.pool = pool
         self.counters = JobCounters()
         self._store = store
         self._histograms = histograms
         self._breakers = breakers
         self._orders = orders
-        self._brownout = brownout
         self._settlement = Settlement(store, orders)
         self._live: dict[str, Live] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._naps: set[asyncio.Timeout] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._settlers = asyncio.Semaphore(_SETTLING_PER_WORKER * len(pool.workers))
-        self._draining = False
-        self._lane_s = 0.0
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -86,20 +80,18 @@ class Foreman:
 
     async def drain(self, timeout: float) -> None:
         """Begin no job more; return when those under way are settled, or after `timeout` seconds."""
-        self._draining = True
-        while self._naps:
-            self._wake()
+        self.supply.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._unfinished():  # noqa: ASYNC110 - three kinds of end to wait for
                     await asyncio.sleep(0.05)
 
     def _unfinished(self) -> bool:
-        return bool(self.backlog.snapshot().receiving or self.pool.busy or self._settling)
+        return bool(self.supply.backlog.snapshot().receiving or self.pool.busy or self._settling)
 
     async def stop(self) -> None:
         """End the workers at once; what is unfinished stays in the store."""
-        self._draining = True
+        self.supply.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -119,35 +111,20 @@ class Foreman:
         """The job if it is under way."""
         return self._live.get(job_id)
 
-    def wait(self, live: Live, place: int | None) -> float | None:
-        """Seconds until a job with this place in the queue begins; without one, until its rest is made.
-
-        What would be true if nobody came after, so that in a brownout it is rather too long than too short.
-        """
-        waiting, pacer = self.backlog.waiting, self.backlog.pacer
-        if place is not None:
-            return pacer.wait(place, self._brownout.ends_before(place, waiting, self.backlog.capacity))
-        return pacer.wait(waiting + len(self._brownout.lane)) if live.job.deferred else None
-
     async def cancel(self, live: Live) -> None:
         """Take a job out of queue or lane, or stop it; returns when nothing works on it any more."""
         live.cancelled = True
-        if self.backlog.remove(live) or self._brownout.lane.drop(live.job.id):
+        if self.supply.remove(live):
             self._end_cancelled(live)
         elif live.worker is not None:
             live.worker.cancel(live.job.id)
         await live.ended.wait()
 
-    def brownout(self) -> BrownoutSnapshot:
-        """Whether variants are put off now."""
-        self._brownout.observe(self.backlog.waiting, self.backlog.capacity)
-        return self._brownout.snapshot()
-
     # --- the work --------------------------------------------------------------------------------------
 
     async def _serve(self, worker: Worker) -> None:
         """Give one worker job after job, until the drain."""
-        while (live := await self._take()) is not None:
+        while (live := await self.supply.take()) is not None:
             if live.abandoned and not live.job.deferred:
                 await self._drop(live)
             elif not worker.is_alive:  # it died with nothing to do, so no job is to blame
@@ -157,27 +134,6 @@ class Foreman:
                 await self._settlers.acquire()
                 if not await self._perform(worker, live):
                     await worker.restart()
-
-    async def _take(self) -> Live | None:
-        """The next job, of the queue or, at its turns, of the lane; None in a drain."""
-        while not self._draining:
-            waiting = self.backlog.waiting
-            self._brownout.observe(waiting, self.backlog.capacity)
-            if self._brownout.lane_is_next(waiting) and (key := self._brownout.lane.take()):
-                return self._live[key]
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None) as nap:
-                    self._naps.add(nap)
-                    try:
-                        return await self.backlog.take()
-                    finally:
-                        self._naps.discard(nap)
-        return None
-
-    def _wake(self) -> None:
-        """Let one of those who wait for the queue look up."""
-        if self._naps:
-            self._naps.pop().reschedule(0)
 
     async def _drop(self, live: Live) -> None:
         """Remove a job that nobody waits for and nobody was promised."""
@@ -203,7 +159,7 @@ class Foreman:
         folder: Path | None = None
         survived = True
         try:
-            part = self._orders.part(job, self._brownout)
+            part = self._orders.part(job, self.supply.brownout)
             with self._breakers.store.guard(OSError):
                 folder = await self._store.workspace(job.id)
             if live.cancelled:
@@ -223,20 +179,13 @@ class Foreman:
         finally:
             live.worker = None
         if survived:
-            self._record(job, part, time.monotonic() - started)
+            busy = time.monotonic() - started
+            self._histograms.service.observe(busy)
+            self.supply.record(part, busy, rest=bool(job.deferred))
         settling = asyncio.create_task(self._settle(live, part, outcome, folder))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         return survived
-
-    def _record(self, job: Job, part: Part, busy: float) -> None:
-        """Measure a worker's time on a job, in seconds."""
-        self._histograms.service.observe(busy)
-        if not job.deferred:
-            self.backlog.pacer.record(busy + self._lane_s, brief=bool(part.later))
-            self._lane_s = 0.0
-        elif self.backlog.waiting:
-            self._lane_s += busy  # for so long the queue has drained the slower
 
     # --- what came of it -------------------------------------------------------------------------------
 
@@ -269,8 +218,7 @@ class Foreman:
             self._put_back(live)
             return
         if job.is_final:
-            self._live.pop(job.id, None)
-            self._brownout.lane.drop(job.id)
+            self._forget(live)
         # In a second part the last variant is the end, and bears its id: who reconnects then is done.
         for count in range(len(before.made) + 1, len(job.made) + 1):
             last = before.deferred and count == len(job.made)
@@ -301,18 +249,18 @@ class Foreman:
         """Let a job wait for its turn, the rest of one in the lane."""
         if live.cancelled:
             self._end_cancelled(live)
-        elif live.job.deferred:
-            self._brownout.lane.put(live.job.id)
-            self._wake()
-        else:
-            self._brownout.lane.drop(live.job.id)
+            return
+        if not live.job.deferred:
             live.move(QUEUED)
-            self.backlog.restore(live)
+        self.supply.put(live)
 
     def _end_cancelled(self, live: Live) -> None:
         """Nothing works on the job any more, and its files are to go."""
-        self._live.pop(live.job.id, None)
-        self._brownout.lane.drop(live.job.id)
+        self._forget(live)
         self.counters.cancelled += live.job.status != DONE
         live.job = replace(live.job, made={}, deferred=())
         live.move(CANCELLED)
+
+    def _forget(self, live: Live) -> None:
+        self._live.pop(live.job.id, None)
+        self.supply.release(live)

@@ -115,7 +115,7 @@ class LocalEngine:
 
     def position(self, live: Live) -> tuple[int | None, float | None]:
         place = self.backlog.position(live)
-        return place, self._foreman.wait(live, place)
+        return place, self._foreman.supply.wait(live, place)
 
     async def cancel(self, job_id: str) -> None:
         live = self._foreman.live(job_id)
@@ -131,7 +131,7 @@ class LocalEngine:
             self._door.snapshot(),
             pool.snapshot(),
             pool.sandbox,
-            self._foreman.brownout(),
+            self._foreman.supply.snapshot(),
             self._breakers.snapshot(),
             self._state,
             self.backlog.full_for,

@@ -40,6 +40,7 @@ from app.settings import Settings
 from app.status import Status, status_router
 from app.store import Store
 from app.streams import Feed, Streams
+from app.supply import Supply
 from app.turns import Turns
 from app.turnstile import Turnstile
 
@@ -93,7 +94,7 @@ def make_engine(
         Limiter(meter, settings.max_clients, smooth=smooth),
         backlog,
         Door(backlog, turns),
-        Foreman(backlog, pool, store, histograms, breakers, orders, brownout),
+        Foreman(Supply(backlog, brownout), pool, store, histograms, breakers, orders),
         breakers,
         store,
         drain_timeout=settings.drain_timeout,
