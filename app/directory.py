@@ -106,6 +106,9 @@ class _Spool:
         self._begun = False
 
     async def write(self, data: bytes) -> None:
+        if not self._buffer and len(data) >= _WRITE_BEHIND:
+            await self._store.writing(self._append, data)  # as it is, without a copy
+            return
         self._buffer += data
         if len(self._buffer) >= _WRITE_BEHIND:
             gathered, self._buffer = self._buffer, bytearray()
