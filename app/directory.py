@@ -187,7 +187,7 @@ class DirectoryStore:
         self._work = root / "work"
         self._images = root / "images"
         self._max_bytes = max_bytes
-        self._retention = retention
+        self.retention = retention
         self._clock = clock
         self._used = 0
         self._reserved = 0
@@ -403,7 +403,7 @@ class DirectoryStore:
     def expires_at(self, job: Job) -> float | None:
         if not job.is_final or job.finished_at is None:
             return None
-        return job.finished_at + self._retention
+        return job.finished_at + self.retention
 
     def _expired(self, job: Job) -> bool:
         end = self.expires_at(job)
@@ -468,7 +468,7 @@ class DirectoryStore:
         return removed
 
     def _expired_in(self, shard: Path) -> list[str]:
-        horizon = self._clock() - self._retention
+        horizon = self._clock() - self.retention
         expired = []
         for folder in self._shard_folders(shard):
             try:

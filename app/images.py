@@ -181,11 +181,11 @@ class Images:
                 raise NotReady(name, max(1.0, wait or 0.0))
             raise NotFound("There is no such variant of this image.")
         expires_at = self.store.expires_at(job)
-        left = 0 if expires_at is None else max(0, int(expires_at - time.time()))
+        left = self.store.retention if expires_at is None else max(0, expires_at - time.time())
         etag = f'"{made.digest}"'
         headers = {
             "ETag": etag,
-            "Cache-Control": f"public, max-age={left}, immutable",
+            "Cache-Control": f"public, max-age={int(left)}, immutable",
             "Accept-Ranges": "bytes",
             "Content-Disposition": f'inline; filename="{name}.{EXTENSIONS[made.format]}"',
         }

@@ -60,6 +60,9 @@ class Blob(Protocol):
 class Store(Protocol):
     """Where sources, variants and job records live. The record is the only truth about a job."""
 
+    retention: float
+    """Seconds for which a job is kept once nothing more is promised of it."""
+
     async def open(self) -> None:
         """Make ready. Raises StoreError when it cannot be used."""
 

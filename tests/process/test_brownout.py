@@ -108,7 +108,9 @@ def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
         assert (document["status"], list(document["variants"])) == ("done", ["thumb"])
         assert document["deferred"] == ["large", "medium", "small"]
         assert document["source"]["width"] == 640
-        assert client.get(document["variants"]["thumb"]["url"]).status_code == 200
+        thumb = client.get(document["variants"]["thumb"]["url"])
+        assert (thumb.status_code, len(thumb.content)) == (200, document["variants"]["thumb"]["bytes"])
+        assert thumb.headers["cache-control"] == "public, max-age=86400, immutable"
         later = client.get(f"{document['links']['self']}/large")
         problem(later, 404, "not-ready")
         assert int(later.headers["retry-after"]) >= 1
