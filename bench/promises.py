@@ -256,7 +256,8 @@ def shares(serving: rig.Serving, photo: bytes) -> dict[str, Any]:
     with urllib3.HTTPConnectionPool(rig.HOST, port) as connections:
         for name, clients in (("heavy", heavy), ("light", light)):
             for client in clients:
-                document = connections.request("GET", client.document["links"]["self"]).json()
+                link = client.document["links"]["self"]
+                document = connections.request("GET", link, headers={"Prefer": "wait=30"}).json()
                 span = _moment(document["finished_at"]) - _moment(document["created_at"])
                 took[name].append(span)
     return {
@@ -285,9 +286,9 @@ def main() -> None:
                 with service(queue_size=20) as serving:
                     name = f"{options.load:g} x, {impatient:.0%} impatient"
                     report.add(crowd=name, **crowd(serving, path, options.load, options.seconds, impatient))
+        report.show(options.json)
         with service(queue_size=100, burst=20) as serving:
             fairness.add(shares="from accepted to done", **shares(serving, path.read_bytes()))
-    report.show(options.json)
     fairness.show(None)
 
 
