@@ -54,6 +54,17 @@ def browned_out(service: Service, photo: bytes = PHOTO) -> Iterator[tuple[httpx.
         yield answer, behind
 
 
+def rest_begun(service: Service) -> int:
+    """The process that works on the first of the rests, once nothing else is left to do."""
+
+    def found() -> int | None:
+        jobs = service.stats()["jobs"]
+        forks = children(service.workers()[0])
+        return forks[0] if forks and jobs["done"] == jobs["accepted"] else None
+
+    return int(until(found, "what was put off to be begun"))
+
+
 def delete(service: Service, document: Any) -> int:
     """Delete an image; the status of the answer."""
     fields = {"authorization": f"Bearer {document['delete_token']}"}
@@ -177,14 +188,21 @@ def test_deleted_while_its_rest_is_made(start: Start) -> None:
     service = start(**QUEUE)
     with browned_out(service, SLOW) as (answer, _):
         document = answer.json()
-    until(lambda: service.stats()["backlog"]["waiting"] == 0, "the queue to be empty")
-    (worker,) = service.workers()
-    until(lambda: children(worker), "what was put off to be begun")
+    rest_begun(service)
     assert delete(service, document) == 204
     assert service.get(document["links"]["self"]).status == 404
     stats = service.settled()
     assert stats["brownout"]["deferred"] == 0
     assert not [name for name in service.stored() if document["id"] in name]
+
+
+def test_a_rest_whose_process_dies_is_tried_once_more(start: Start) -> None:
+    """A second part has two tries like any job, and then every variant is there."""
+    service = start(**QUEUE)
+    with browned_out(service, samples.png(4000, 3000, compress_level=1)) as (answer, _):
+        pass
+    os.kill(rest_begun(service), signal.SIGKILL)
+    assert "problem" not in whole(service, answer.json())
 
 
 def test_with_a_full_lane_jobs_are_made_whole(start: Start) -> None:
