@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.address import ClientKey
+from app.address import ClientKey, net_of
 from tests.parts.examples import examples
 
 PROXY = "10.0.0.1"
@@ -174,3 +174,17 @@ def test_no_header_breaks_it_nor_reaches_past_the_proxy(values: list[str]) -> No
     assert behind_proxies(PROXY, common(*values, "203.0.113.9")) == "203.0.113.9"
     assert behind_proxies(PROXY, standard(*values, "for=203.0.113.9")) == "203.0.113.9"
     assert behind_proxies(PROXY, [*common(*values), *standard(*values)])
+
+
+@pytest.mark.parametrize(
+    ("client", "net"),
+    [
+        ("192.0.2.7", "192.0.2"),
+        ("2001:db8:1:2::/64", "2001:db8:1::/48"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("local", "local"),
+    ],
+)
+def test_the_net_of_a_client_is_what_its_site_has(client: str, net: str) -> None:
+    """The /24 of an IPv4 address, the /48 of an IPv6 network, or that itself where it is wider."""
+    assert net_of(client) == net

@@ -648,3 +648,26 @@ async def test_only_ids_reach_the_disk(store: DirectoryStore, job_id: str) -> No
     assert await store.load(job_id) is None
     with pytest.raises(ValueError, match="not an id"):
         store.source(job_id)
+
+
+async def test_a_note_for_the_next_process_is_read_once(open_store: Open, tmp_path: Path) -> None:
+    """The last one that was left, by nobody but the service's own user."""
+    store = await open_store()
+    assert await store.take_note() is None
+    await store.leave_note(b"first")
+    await store.leave_note(b"second")
+    note = tmp_path / "data" / "note"
+    assert note.stat().st_mode & 0o777 == 0o600
+    assert await store.take_note() == b"second"
+    assert await store.take_note() is None
+    assert not note.exists()
+
+
+async def test_a_note_that_cannot_be_read_is_none(open_store: Open, tmp_path: Path) -> None:
+    """Whatever stands in its place keeps no service from starting."""
+    store = await open_store()
+    await store.leave_note(b"note")
+    note = tmp_path / "data" / "note"
+    note.unlink()
+    note.mkdir()
+    assert await store.take_note() is None
