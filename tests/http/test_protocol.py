@@ -110,9 +110,10 @@ class TestHeads:
 class TestRequestsInARow:
     """One connection, many requests."""
 
-    def test_pipelined(self, service: Service) -> None:
+    def test_pipelined(self, tight: Service) -> None:
         """Requests sent at once are answered in their order, and each spends its own token."""
-        with service.connect() as connection:
+        tight.settled()
+        with tight.connect() as connection:
             upload = (
                 b"POST /v1/images?variants=thumb HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\n"
                 b"Content-Length: " + str(len(SMALL)).encode() + b"\r\n\r\n" + SMALL
@@ -121,7 +122,8 @@ class TestRequestsInARow:
             connection.send(upload + read + upload + read + b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
             answers = [connection.answer() for _ in range(5)]
             assert [answer.status for answer in answers] == [202, 200, 202, 200, 404]
-            assert [answers[1].json()["remaining"], answers[3].json()["remaining"]] == [9, 8]
+            assert [answers[1].json()["remaining"], answers[3].json()["remaining"]] == [2, 1]
+        tight.settled()
 
     def test_pipelined_after_a_small_refused_body(self, service: Service) -> None:
         """A refused body is not taken for the next request."""
