@@ -55,7 +55,7 @@ def _frames(source: Opened, max_pixels: int) -> Iterator[tuple[Image.Image, int]
                 "too-many-pixels", f"Only {max_pixels} pixels are accepted, of all frames together."
             )
         source.image.load()
-        info = dict(source.image.info)
+        info = source.info
         image = upright(
             to_srgb(eight_bit(source.image.crop((0, 0, width, height))), info), source.orientation
         )

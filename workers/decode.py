@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
+from workers.chunks import essential
+from workers.cicp import box_codes, png_codes, profile
 from workers.failures import JobError
 from workers.formats import PILLOW_NAMES, SNIFF_BYTES, claimed_size, jpeg_depth, sniff
 from workers.memory import predicted_bytes
@@ -28,7 +31,7 @@ _TURNS = {
 _EAGER = {"gif": "P", "webp": "RGBA"}
 # These believe the length of a chunk or strip, and allocate for it, before they read.
 _CREDULOUS = ("png", "tiff")
-_JPEG_HEADERS = 1024 * 1024
+_HEADERS = 1024 * 1024
 _SIDEWAYS = (5, 6, 7, 8)
 # These two apply the orientation themselves while they decode.
 _SELF_TURNING = ("tiff", "heic")
@@ -44,11 +47,18 @@ class Opened:
     format: str
     orientation: int
     frames: int
+    icc: bytes | None = None
+    """A profile of the colours that the file names without having one."""
 
     @property
     def sideways(self) -> bool:
         """Whether the pixels are stored with width and height exchanged."""
         return self.orientation in _SIDEWAYS
+
+    @property
+    def info(self) -> dict[str | tuple[int, int], Any]:
+        """What the file says of its picture, or of the frame that is decoded, apart from the pixels."""
+        return self.image.info | ({} if self.icc is None else {"icc_profile": self.icc})
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,19 +126,19 @@ def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Op
     # each frame of a GIF before memory is taken for it, which nothing here can.
     Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
     with contextlib.ExitStack() as closing:
-        file = closing.enter_context(_Clamped(path)) if format_ in _CREDULOUS else path
-        try:
-            image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
-        except UnidentifiedImageError:
-            raise JobError("undecodable", _complaint(path, format_)) from None
+        image = _plugin(path, format_, closing)
         frames = _frames(image) if animated and format_ in _ANIMATED else 1
         scale, progressive = _scale(image, bounds.side), "progressive" in image.info
         bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
         if format_ == "png":
             # Its orientation may follow its pixels; a failure to read these must not pass for one of that.
-            image.load()
+            try:
+                image.load()
+            except (OSError, SyntaxError, ValueError):
+                image, frames = _essential_png(path, closing), 1
+                image.load()
         orientation = 1 if format_ in _SELF_TURNING else _orientation(image)
-        yield Opened(image, format_, orientation, frames)
+        yield Opened(image, format_, orientation, frames, _named_colours(image, format_, path))
 
 
 def decode(source: Opened, side: int) -> Image.Image:
@@ -147,14 +157,49 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def _plugin(path: Path, format_: str, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
+    """The file as its plugin opens it, until `closing`: header read, nothing decoded."""
+    file = closing.enter_context(_Clamped(path)) if format_ in _CREDULOUS else path
+    try:
+        image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
+    except (UnidentifiedImageError, ValueError):
+        if format_ == "png":
+            return _essential_png(path, closing)
+        raise JobError("undecodable", _complaint(path, format_)) from None
+    if format_ in _CREDULOUS:
+        # Where pixels lie as Pillow holds them, it maps them into memory, if it knows where from.
+        image.filename = str(path)
+    return image
+
+
+def _essential_png(path: Path, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
+    """A PNG that its plugin refused, for the sake of its picture alone."""
+    try:
+        return closing.enter_context(Image.open(io.BytesIO(essential(path.read_bytes())), formats=["PNG"]))
+    except (UnidentifiedImageError, ValueError):
+        raise JobError("undecodable", _complaint(path, "png")) from None
+
+
 def _complaint(path: Path, format_: str) -> str:
     """Why the plugin did not take the file, as far as can be told."""
     if format_ == "jpeg":
         with path.open("rb") as file:
-            depth = jpeg_depth(file.read(_JPEG_HEADERS))
+            depth = jpeg_depth(file.read(_HEADERS))
         if depth not in (None, 8):
             return f"The JPEG has {depth} bits a channel, and only those with 8 can be decoded."
-    return f"The file begins like {format_.upper()} but is broken."
+    return f"The file begins like {format_.upper()} but is broken, or of a kind that cannot be decoded."
+
+
+def _named_colours(image: Image.Image, format_: str, path: Path) -> bytes | None:
+    """A profile of the colours that the file names by code points; a PNG's go before its own profile."""
+    codes = None
+    if format_ == "png" or (format_ == "avif" and "icc_profile" not in image.info):
+        with path.open("rb") as file:
+            codes = (png_codes if format_ == "png" else box_codes)(file.read(_HEADERS))
+    elif format_ == "heic" and "icc_profile" not in image.info:
+        stated = image.info.get("nclx_profile")
+        codes = stated and (stated["color_primaries"], stated["transfer_characteristics"])
+    return codes and profile(codes)
 
 
 def _scale(image: Image.Image, side: int) -> int:

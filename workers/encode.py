@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from workers.formats import EXTENSIONS, PILLOW_NAMES
 from workers.variants import Variant
@@ -12,6 +12,8 @@ WEBP_MAX_SIDE = 16_383
 """Longest side in pixels that a WebP file can hold."""
 
 _WHITE = 255
+_ICON = 64
+"""Longest side in pixels up to which a JPEG keeps all its colours: halved, those of an icon run together."""
 
 
 def largest_side(variant: Variant) -> int:
@@ -29,8 +31,9 @@ def encode(image: Image.Image, variant: Variant, path: Path) -> None:
     image = bare(image)
     if variant.format == "jpeg":
         image = flattened(image)
+    more = {"subsampling": "4:4:4"} if variant.format == "jpeg" and max(image.size) <= _ICON else {}
     with created(path) as file:
-        image.save(file, PILLOW_NAMES[variant.format], **options(variant))
+        image.save(file, PILLOW_NAMES[variant.format], **options(variant), **more)
 
 
 def created(path: Path) -> BinaryIO:
@@ -56,7 +59,9 @@ def options(variant: Variant) -> dict[str, Any]:
 
 
 def bare(image: Image.Image) -> Image.Image:
-    """`image` itself, rid of all that an encoder could copy from it: no profile, comment or text."""
+    """`image` rid of all that an encoder could take from it beside pixels: profile, comment, text, pages."""
+    if isinstance(image, ImageFile.ImageFile):
+        image = image.copy()
     image.info = {}
     return image
 

@@ -50,7 +50,7 @@ def _decoded(source: Opened, side: int) -> tuple[tuple[int, int], Image.Image]:
     """Upright size of the source, and its first frame upright, in sRGB, fitted into `side`."""
     size = source.size
     image = decode(source, side)
-    info = dict(image.info)
+    info = source.info
     if source.format != "jpeg":
         # Decoding has the last word; a JPEG's size is by now that of its reduced scale.
         size = source.size

@@ -15,6 +15,9 @@ except ImportError:  # there is no wheel of it for this kind of machine
 
 _LAYOUTS = ("12", "13")
 _MODES = ("L", "RGB", "RGBA", "CMYK")
+_STEEP = 32
+"""Ratio of sides from which on averages come first: the weights take 48 bytes for every pixel of a side."""
+_LEFT = 16
 
 _RESIZER, _LANCZOS = None, None
 if simd is not None and pillow_version.partition(".")[0] in _LAYOUTS:
@@ -30,9 +33,22 @@ def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """`image` at exactly `size` in pixels, colours weighed by alpha; itself where it has that size."""
     if image.size == size:
         return image
+    image = _averaged(image, size)
     if _RESIZER is None or image.mode not in _MODES:
         return image.resize(size, Image.Resampling.LANCZOS)
     # Of no colour: every pixel is about to be written.
     made = Image.new(image.mode, size, None)
     _RESIZER.resize_pil(image, made, _LANCZOS)
     return made
+
+
+def _averaged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`image`, if it is very much larger than `size`, at some 16 times that, by the mean of whole blocks.
+
+    A line of 100 million pixels is an image, too, and may not cost gigabytes.
+    """
+    factors = [
+        side // (_LEFT * wanted) if side > _STEEP * wanted else 1
+        for side, wanted in zip(image.size, size, strict=True)
+    ]
+    return image if factors == [1, 1] else image.reduce((factors[0], factors[1]))

@@ -1,6 +1,7 @@
 """Scaling with SIMD is scaling by Pillow, only sooner."""
 
 import platform
+import resource
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from PIL import Image, ImageChops, ImageFilter
 
 from tests import samples
 from workers import scaling
+from workers.process import address_space
 from workers.scaling import scaled
+from workers.variants import fitted
 
 
 def _textured(width: int, height: int, mode: str) -> Image.Image:
@@ -76,3 +79,18 @@ def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = _textured(90, 70, "RGB")
     wanted = picture.resize((30, 23), Image.Resampling.LANCZOS)
     assert scaled(picture, (30, 23)).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1), (3, 900_000)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+def test_a_line_of_millions_of_pixels_is_scaled_in_little_memory(mode: str, size: tuple[int, int]) -> None:
+    """The weights of each pixel made would take a gigabyte, and the process that asks for it."""
+    before, limit = address_space(), resource.getrlimit(resource.RLIMIT_AS)
+    line = Image.new(mode, size, (255,) * len(mode))
+    resource.setrlimit(resource.RLIMIT_AS, (before + 2**27, limit[1]))
+    try:
+        made = scaled(line, fitted(*size, 1600))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+    assert max(made.size) == 1600
+    assert made.getextrema() == ((255, 255) if mode == "L" else ((255, 255),) * len(mode))
