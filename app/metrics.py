@@ -23,7 +23,9 @@ class Histograms:
 
         self.wait = histogram("spillway_wait_seconds", "From the acceptance of a job to its start.")
         self.service = histogram("spillway_service_seconds", "A worker's time on one job.")
-        self.request = histogram("spillway_request_duration_seconds", "From a request to its answer's end; not of refusals by the head alone.")
+        self.request = histogram(
+            "spillway_request_duration_seconds", "Requests not refused by their head alone."
+        )
 
 
 class _SnapshotCollector(Collector):
