@@ -7,8 +7,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MOST_HOPS = 32
-_NET_BITS = 48
-"""Bits that the IPv6 networks of one site share, as a rule (RFC 6177)."""
+_NET_BITS = {4: 24, 6: 48}
+"""Bits that the addresses of one site share, as a rule (RFC 6177)."""
 
 
 def _parse(text: str) -> Address | None:
@@ -101,8 +101,14 @@ class ClientKey:
 
 
 def net_of(client: str) -> str:
-    """The wider network of a client's key, as a name: of IPv4 the /24, of IPv6 the /48."""
-    if ":" not in client:
-        return client.rpartition(".")[0] or client
-    network = ipaddress.ip_network(client, strict=False)
-    return str(network.supernet(new_prefix=min(network.prefixlen, _NET_BITS)))
+    """The wider network of a client's key, which one party may own: of IPv4 the /24, of IPv6 the /48.
+
+    A client of a private network (RFC 6890) is its own: whoever is there was let in by the operator.
+    """
+    try:
+        network = ipaddress.ip_network(client, strict=False)
+    except ValueError:
+        return client
+    if network.is_private:
+        return client
+    return str(network.supernet(new_prefix=min(network.prefixlen, _NET_BITS[network.version])))

@@ -102,17 +102,11 @@ class Gate:
 
     def quota_or_due(self, scope: Scope) -> Quota | None:
         """What an upload's client has left, unspent; None when it returns at its turn and owes no token."""
-        quota = self._engine.quota(self.client(scope))
-        if quota.remaining == 0 and self._engine.is_due(self.visitor(scope).key):
+        client = self.client(scope)
+        quota = self._engine.quota(client)
+        if quota.remaining == 0 and self._engine.is_due(_upload_key(client, scope)):
             return None
         return quota
-
-    def visitor(self, scope: Scope) -> Visitor:
-        """Whoever stands at the gate. An upload is known again by its Idempotency-Key, or else its length."""
-        client = self.client(scope)
-        fields = dict(scope["headers"])
-        mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
-        return Visitor(f"{client}/{mark[:_MOST_MARK].decode('latin-1')}", client, net_of(client))
 
     async def bouncer(self, request: Request) -> Arrival:
         """Guard 1, a FastAPI dependency: spends a token. Asking is what costs, but for who returns as told.
@@ -120,11 +114,12 @@ class Gate:
         Raises:
             RateLimited: the client's bucket is empty.
         """
-        visitor = self.visitor(request.scope)
+        client = self.client(request.scope)
+        visitor = Visitor(_upload_key(client, request.scope), client, net_of(client))
         if self._engine.excuse(visitor.key):
-            grant = Grant(self._engine.quota(visitor.client), 0)
+            grant = Grant(self._engine.quota(client), 0)
         else:
-            grant = await self._engine.spend(visitor.client)
+            grant = await self._engine.spend(client)
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._hold(grant.delay_ns, grant.quota)
@@ -186,3 +181,10 @@ class Gate:
     async def _guard_disk(self, arrival: Arrival) -> None:
         most = self._max_bytes if arrival.declared is None else arrival.declared
         arrival.space = self._store.reserve(min(most, self._max_bytes))
+
+
+def _upload_key(client: str, scope: Scope) -> str:
+    """What an upload is known by when it returns: its client, and its Idempotency-Key or else its length."""
+    fields = dict(scope["headers"])
+    mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
+    return f"{client}/{mark[:_MOST_MARK].decode('latin-1')}"

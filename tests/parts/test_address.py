@@ -179,12 +179,15 @@ def test_no_header_breaks_it_nor_reaches_past_the_proxy(values: list[str]) -> No
 @pytest.mark.parametrize(
     ("client", "net"),
     [
-        ("192.0.2.7", "192.0.2"),
-        ("2001:db8:1:2::/64", "2001:db8:1::/48"),
-        ("2001:db8::/32", "2001:db8::/32"),
+        ("8.8.4.7", "8.8.4.0/24"),
+        ("2a00:1450:1:2::/64", "2a00:1450:1::/48"),
+        ("2a00:1450::/32", "2a00:1450::/32"),
         ("local", "local"),
+        ("127.0.0.7", "127.0.0.7"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("fd00:1:2:3::/64", "fd00:1:2:3::/64"),
     ],
 )
 def test_the_net_of_a_client_is_what_its_site_has(client: str, net: str) -> None:
-    """The /24 of an IPv4 address, the /48 of an IPv6 network, or that itself where it is wider."""
+    """The /24 of an IPv4 address, the /48 of an IPv6 network; of what is wider or private, that itself."""
     assert net_of(client) == net
