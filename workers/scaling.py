@@ -15,8 +15,8 @@ except ImportError:  # there is no wheel of it for this kind of machine
 
 _LAYOUTS = ("12", "13")
 _MODES = ("L", "RGB", "RGBA", "CMYK")
-_STEEP = 32
-"""Ratio of sides from which on averages come first: the weights take 48 bytes for every pixel of a side."""
+_LONG = 100_000
+"""Side in pixels from which on averages come first: the weights take 48 bytes for every pixel of a side."""
 _LEFT = 16
 
 _RESIZER, _LANCZOS = None, None
@@ -43,12 +43,12 @@ def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _averaged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """`image`, if it is very much larger than `size`, at some 16 times that, by the mean of whole blocks.
+    """`image`, where a side is very long, at some 16 times the wanted one, by the mean of whole blocks.
 
     A line of 100 million pixels is an image, too, and may not cost gigabytes.
     """
-    factors = [
-        side // (_LEFT * wanted) if side > _STEEP * wanted else 1
+    across, down = (
+        max(1, side // (_LEFT * wanted)) if side > _LONG else 1
         for side, wanted in zip(image.size, size, strict=True)
-    ]
-    return image if factors == [1, 1] else image.reduce((factors[0], factors[1]))
+    )
+    return image if across == down == 1 else image.reduce((across, down))
