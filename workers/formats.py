@@ -1,5 +1,7 @@
 """The image formats that are taken and made, told apart by their first bytes."""
 
+import struct
+
 SNIFF_BYTES = 512
 """First bytes of a file that `sniff` needs; a shorter file is given whole."""
 
@@ -21,6 +23,9 @@ PILLOW_NAMES = {
 }
 """The allow-list: Pillow's name of each format that is opened."""
 
+_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50_706
+_THUMBNAIL = 1
+_ENTRY_BYTES = 12
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Of the markers that could begin a frame: Huffman tables, a reserved one, arithmetic conditioning.
 _NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)
@@ -46,7 +51,7 @@ def sniff(head: bytes) -> str | None:
     if head[:4] == b"RIFF":
         return "webp" if head[8:12] == b"WEBP" and head[12:16] in (b"VP8 ", b"VP8L", b"VP8X") else None
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff" if len(head) >= 8 else None
+        return "tiff" if len(head) >= 8 and not _is_raw(head) else None
     if head[:2] == b"BM":
         # Two letters begin many a text, so the header that follows has to be one.
         known = int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES
@@ -91,6 +96,18 @@ def jpeg_depth(data: bytes) -> int | None:
 def has_magic(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the wire contract)
     """Whether a file starting with `head` is of `format`, as `sniff` sees it."""
     return sniff(head) == format
+
+
+def _is_raw(head: bytes) -> bool:
+    """Whether a TIFF is the raw file of a camera (DNG, NEF, ARW, CR2), whose first picture is a thumbnail."""
+    if head[8:10] == b"CR":
+        return True
+    order = "<" if head[:1] == b"I" else ">"
+    start = struct.unpack_from(f"{order}I", head, 4)[0] + 2
+    count = max(0, len(head) - start) // _ENTRY_BYTES
+    entries = struct.iter_unpack(f"{order}HHII", head[start : start + count * _ENTRY_BYTES])
+    tags = {tag: value for tag, _, _, value in entries}
+    return _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE) == _THUMBNAIL and _SUB_DIRECTORIES in tags)
 
 
 def _sniff_brands(head: bytes) -> str | None:

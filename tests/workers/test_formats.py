@@ -1,5 +1,7 @@
 """Telling images from everything else by their first bytes."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +64,19 @@ def test_a_head_cut_short_is_never_taken_for_another_format(name: str, length: i
 def test_every_output_format_has_an_ending_and_a_media_type() -> None:
     """What can be asked for can be named and served."""
     assert set(OUTPUT_FORMATS) == set(EXTENSIONS) == set(MEDIA_TYPES)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_raw_file_of_a_camera_is_no_picture(order: str) -> None:
+    """It begins like a TIFF, whose first picture is a thumbnail; nobody wants that for a photo."""
+
+    def head(*entries: tuple[int, int]) -> bytes:
+        packed = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in entries)
+        start = b"II*\0" if order == "<" else b"MM\0*"
+        return start + struct.pack(f"{order}IH", 8, len(entries)) + packed + bytes(60)
+
+    assert sniff(head((254, 1), (256, 160), (330, 400))) is None
+    assert sniff(head((254, 0), (256, 160), (50_706, 0x0401))) is None
+    assert sniff(b"II*\0\x10\0\0\0CR\2\0" + bytes(60)) is None
+    assert sniff(head((254, 0), (256, 160), (330, 400))) == "tiff"
+    assert sniff(head((254, 1), (256, 160))) == "tiff"

@@ -22,10 +22,15 @@ _REFUSED = {
         "list a directory",
         "write the upload",
         "write elsewhere",
+        "write through a link",
+        "climb out of the folder",
+        "make a folder",
         "remove a file",
     ),
     "seccomp": (
         "link a file",
+        "link the upload",
+        "rename a variant",
         "change rights",
         "open a socket",
         "open a local socket",
@@ -56,6 +61,7 @@ def escape(tmp_path_factory: pytest.TempPathFactory) -> Report:
     stranger = tmp_path_factory.mktemp("settings") / "secret"
     folder = home / "made"
     folder.mkdir()
+    (folder / "door").symlink_to(stranger)
     for file in (home / "upload", stranger):
         file.write_bytes(b"private")
     command = [sys.executable, "-m", prisoner.__name__, str(home / "upload"), str(folder), str(stranger)]
