@@ -41,8 +41,9 @@ def sniff(head: bytes) -> str | None:
     `head` is the first `SNIFF_BYTES` of the file, or all of a smaller one.
     """
     if head.startswith(b"\xff\xd8\xff"):
-        # A marker must follow: 0x00 and 0xFF never begin a segment, below 0xC0 nothing may come first.
-        return "jpeg" if len(head) > 3 and 0xC0 <= head[3] <= 0xFE else None
+        # A marker must follow, after any fill: 0x00 begins no segment, below 0xC0 nothing may come first.
+        marker = head[2:].lstrip(b"\xff")[:1]
+        return "jpeg" if b"\xc0" <= marker <= b"\xfe" else None
     if head.startswith(_PNG):
         # "CgBI" is Apple's private variant, which no decoder here understands.
         return "png" if head[12:16] == b"IHDR" else None

@@ -80,3 +80,11 @@ def test_the_raw_file_of_a_camera_is_no_picture(order: str) -> None:
     assert sniff(b"II*\0\x10\0\0\0CR\2\0" + bytes(60)) is None
     assert sniff(head((254, 0), (256, 160), (330, 400))) == "tiff"
     assert sniff(head((254, 1), (256, 160))) == "tiff"
+
+
+def test_a_jpeg_may_be_filled_up_before_its_first_segment() -> None:
+    """Any number of bytes 0xFF may come before a marker (ITU-T T.81, B.1.1.2)."""
+    data = samples.jpeg()
+    assert sniff(data[:2] + b"\xff" * 9 + data[2:]) == "jpeg"
+    assert sniff(data[:2] + b"\xff" * 9 + b"\0" + data[2:]) is None
+    assert sniff(b"\xff" * 20) is None
