@@ -224,6 +224,8 @@ class Protocol(HttpToolsProtocol):
     def _hand_to_linger(self) -> None:
         self._disarm()
         self._lingering = True
+        if self._running is not None:
+            self._running.body.clear()  # what came of it already: hundreds may linger, and nobody reads it
         self.linger.add(self.transport)
 
     def close_after_answer(self, cycle: RequestResponseCycle) -> None:
