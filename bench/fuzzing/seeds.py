@@ -40,6 +40,9 @@ def seeds() -> list[Seed]:
         "png gamma": samples.raw_png(
             32, 24, 8, 2, samples.packed_rows(32, 24, b"\x20\x80\xe0"), gAMA=b"\0\1\x86\xa0", tRNS=bytes(6)
         ),
+        "png hdr": samples.raw_png(
+            32, 24, 8, 2, samples.packed_rows(32, 24, b"\x20\x80\xe0"), cICP=b"\x09\x10\0\1"
+        ),
         "webp": samples.webp(120, 90, exif=samples.exif(6), icc_profile=_DISPLAY_P3),
         "webp alpha": samples.webp(64, 48, mode="RGBA"),
         "webp lossless": samples.webp(64, 48, lossless=True),
@@ -57,12 +60,16 @@ def seeds() -> list[Seed]:
         "tiff float": samples.tiff(32, 24, mode="F"),
         "tiff 16 bit": samples.deep_tiff(48, 36),
         "tiff tiled": samples.deep_tiff(64, 48, tile=16),
+        "tiff pages": samples.tiff(32, 24, save_all=True, append_images=[samples.picture(30, 20)]),
         "bmp": samples.bmp(64, 48),
         "bmp palette": samples.bmp(64, 48, mode="P"),
         "bmp one bit": samples.bmp(64, 48, mode="1"),
         "avif": samples.avif(96, 72, exif=samples.exif(6)),
         "avif alpha": samples.avif(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
         "heic": samples.heic(96, 72, exif=samples.exif(6)),
+        "heic wide": samples.heic(
+            64, 48, save_nclx_profile=True, color_primaries=12, transfer_characteristics=13
+        ),
         "heic alpha": samples.heic(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
     }
     return [Seed(name, name.partition(" ")[0], data) for name, data in files.items()]
