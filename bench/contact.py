@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageSequence
 
 from tests import samples
+from workers.cicp import profile
 from workers.codecs import load_codecs
 from workers.colour import SRGB, eight_bit
 from workers.imaging import make
@@ -34,12 +35,28 @@ _ADOBE_RGB = samples.rgb_profile(2.2, (0.640, 0.330), (0.210, 0.710), (0.150, 0.
 
 def _in_profile(icc: bytes, format_: str) -> bytes:
     """The picture in a wider space: its numbers are paler, its colours the same."""
-    profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-    image = ImageCms.profileToProfile(samples.picture(*_SIZE), SRGB, profile)
-    assert image is not None
     file = BytesIO()
-    image.save(file, format_, icc_profile=icc, **({"quality": 95} if format_ == "JPEG" else {}))
+    _pale(icc).save(file, format_, icc_profile=icc, **({} if format_ == "PNG" else {"quality": 92}))
     return file.getvalue()
+
+
+def _pale(icc: bytes) -> Image.Image:
+    space = ImageCms.ImageCmsProfile(BytesIO(icc))
+    image = ImageCms.profileToProfile(samples.picture(*_SIZE), SRGB, space)
+    assert image is not None
+    return image
+
+
+def _by_code_points(primaries: int, transfer: int) -> bytes:
+    """The picture in a space that is only named."""
+    icc = profile((primaries, transfer))
+    assert icc is not None
+    return samples.raw_png(*_SIZE, 8, 2, _packed(_pale(icc)), cICP=bytes((primaries, transfer, 0, 1)))
+
+
+def _packed(image: Image.Image) -> bytes:
+    rows = (b"\0" + image.crop((0, y, image.width, y + 1)).tobytes() for y in range(image.height))
+    return zlib.compress(b"".join(rows))
 
 
 def _press() -> bytes:
@@ -62,8 +79,7 @@ def _press() -> bytes:
 
 def _linear_png() -> bytes:
     image = samples.picture(*_SIZE).point([round(255 * (value / 255) ** 2.2) for value in range(256)] * 3)
-    rows = b"".join(b"\0" + image.crop((0, y, image.width, y + 1)).tobytes() for y in range(image.height))
-    return samples.raw_png(*_SIZE, 8, 2, zlib.compress(rows), gAMA=(100_000).to_bytes(4, "big"))
+    return samples.raw_png(*_SIZE, 8, 2, _packed(image), gAMA=(100_000).to_bytes(4, "big"))
 
 
 def _turned(format_: str, orientation: int) -> bytes:
@@ -87,6 +103,7 @@ def shown() -> dict[str, bytes]:
         "JPEG, Display P3": lambda: _in_profile(_DISPLAY_P3, "JPEG"),
         "JPEG, Adobe RGB": lambda: _in_profile(_ADOBE_RGB, "JPEG"),
         "PNG, Display P3": lambda: _in_profile(_DISPLAY_P3, "PNG"),
+        "PNG, P3 by code points": lambda: _by_code_points(12, 13),
         "WebP, Adobe RGB": lambda: _in_profile(_ADOBE_RGB, "WEBP"),
         "HEIC, Display P3": lambda: _in_profile(_DISPLAY_P3, "HEIF"),
         "AVIF, Display P3": lambda: _in_profile(_DISPLAY_P3, "AVIF"),
