@@ -1,20 +1,23 @@
-"""CPU, memory and quality of one photo made into the default ladder, beside libvips and beside the limit.
+"""CPU, memory and quality of one photo made into the default ladder, beside libvips, sharp and the limit.
 
-    python -m bench.imaging [--rounds 5] [--sources 12mp.jpeg,…] [--json FILE]
+    python -m bench.imaging [--quick] [--rounds 5] [--sources 12mp.jpeg,…] [--out jpeg,webp] [--json FILE]
 
-Each way of doing it (`bench/resizers.py`) has a process of its own with one thread, and they take turns
-photo by photo. libvips takes part where pyvips is installed (pip install "pyvips[binary]"). CPU is that of a
-warm process; memory is what the first photo takes in a fresh process. SSIM and PSNR are against a full
-decode and LANCZOS in floats (`bench/quality.py`): of the scaling, with variants written at JPEG quality 100,
-and of what is served, at the ladder's own quality.
+Each way of doing it (`bench/resizers.py`, and sharp in Node) has a process of its own with one thread, and
+they take turns photo by photo. libvips takes part where pyvips is installed (`make environment-bench`), sharp
+where Node is (npm ci --prefix bench/baselines/sharp). CPU is that of a warm process; memory is what the
+first photo takes in a fresh process. SSIM and PSNR are against a full decode and LANCZOS in floats
+(`bench/quality.py`): of the scaling, with variants written as PNG, and of what is served, at the ladder's own
+quality, where the codec's loss is part of it.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,15 +26,21 @@ from PIL import Image
 
 from app.settings import Settings
 from bench.photos import photo_file
-from bench.quality import Pixels, psnr, reference, ssim
+from bench.quality import Pixels, psnr, reference, ssim, ssim_rgb
 from bench.resizers import MAKERS
 from bench.rig import ROOT, Report, median, options
 from workers.codecs import load_codecs
+from workers.encode import file_name
 from workers.variants import Variant, fitted
 
-SOURCES = ("2mp.jpeg", "12mp.jpeg", "48mp.jpeg", "12mp.png", "12mp.webp", "12mp.heic")
-_LADDER: tuple[Variant, ...] = Settings.model_fields["variants"].default
-_USUAL = ("spillway", "limit", "libvips-cascade", "libvips-per-size")
+SOURCES = tuple(f"{size}mp.{format_}" for size in (2, 12, 48) for format_ in ("jpeg", "png", "webp", "heic"))
+_QUICK = ("2mp.jpeg", "12mp.jpeg")
+_LADDER: tuple[Variant, ...] = tuple(
+    sorted(Settings.model_fields["variants"].default, key=lambda one: one.side, reverse=True)
+)
+_SHARP = ROOT / "bench" / "baselines" / "sharp"
+_IN_NODE = {"sharp-cascade": "cascade", "sharp-per-size": "per-size"}
+_USUAL = ("spillway", "limit", "libvips-cascade", "libvips-per-size", *_IN_NODE)
 _ONE_THREAD = {"VIPS_CONCURRENCY": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -41,7 +50,7 @@ class Resizer:
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name = name
         self._process = process
-        self.missing = bool(self._answer()["missing"])
+        self.missing = bool(self._answer().get("missing", True))
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -49,10 +58,19 @@ class Resizer:
         return json.loads(line) if line else {"failed": "it died"}
 
     def ladder(self, source: Path, folder: Path, variants: Sequence[Variant]) -> dict[str, Any]:
-        """Make the ladder: CPU milliseconds and megabytes, or why it could not."""
+        """Make `variants`, largest first: CPU milliseconds and megabytes, or why it could not."""
         assert self._process.stdin is not None
-        specs = ",".join(variant.spec for variant in variants)
-        request = {"source": str(source), "folder": str(folder), "variants": specs}
+        wanted = [
+            {
+                "name": each.name,
+                "side": each.side,
+                "format": each.format,
+                "quality": each.quality,
+                "path": str(folder / file_name(each)),
+            }
+            for each in variants
+        ]
+        request = {"source": str(source), "folder": str(folder), "variants": wanted}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -60,8 +78,11 @@ class Resizer:
 
 @contextmanager
 def resizer(name: str) -> Iterator[Resizer]:
-    """A process for one of `MAKERS`."""
+    """A process for one of `MAKERS`, or for sharp."""
     command = [sys.executable, "-m", "bench.resizers", name]
+    if name in _IN_NODE:
+        node = shutil.which("node") if (_SHARP / "node_modules" / "sharp").exists() else None
+        command = [node, str(_SHARP / "ladder.js"), _IN_NODE[name]] if node else ["false"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -77,47 +98,54 @@ def resizer(name: str) -> Iterator[Resizer]:
         process.stdin.close()
 
 
-def first_peak(name: str, source: Path, folder: Path) -> float | None:
+def first_peak(name: str, source: Path, folder: Path, variants: Sequence[Variant]) -> float | None:
     """Megabytes above what a fresh process had."""
     with resizer(name) as fresh:
-        peak = fresh.ladder(source, folder, _LADDER).get("peak_mb")
+        peak = fresh.ladder(source, folder, variants).get("peak_mb")
         return None if peak is None else float(peak)
 
 
-def quality(folder: Path, wanted: dict[str, Pixels]) -> tuple[float, float, float]:
-    """SSIM of the largest variant, lowest SSIM of the others and lowest PSNR of the files in a folder."""
-    scores, noise = {}, []
-    for name, pixels in wanted.items():
-        with Image.open(folder / f"{name}.jpg") as made:
-            scores[name] = ssim(made, pixels)
+def quality(
+    folder: Path, variants: Sequence[Variant], wanted: Sequence[Pixels]
+) -> tuple[float, float, float]:
+    """Of the files of `variants`: SSIM of the largest, least SSIM of the others, least PSNR."""
+    scores, noise = [], []
+    for variant, pixels in zip(variants, wanted, strict=True):
+        with Image.open(folder / file_name(variant)) as made:
+            scores.append(ssim(made, pixels))
             noise.append(psnr(made, pixels))
-    first, *others = scores.values()
-    return first, min(others), min(noise)
+    return scores[0], min(scores[1:]), min(noise)
 
 
-def measure(source: Path, resizers: Sequence[Resizer], rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """A row for each way of doing it that can read this source."""
+def measure(
+    source: Path, resizers: Sequence[Resizer], rounds: int, folder: Path, format_: str
+) -> list[dict[str, Any]]:
+    """A row for each way of doing it that can read this source; variants are written as `format_`."""
     with Image.open(source) as image:
         whole = image.convert("RGB")
-    wanted = {each.name: reference(whole, fitted(*whole.size, each.side)) for each in _LADDER}
-    lossless = [Variant(each.name, each.side, quality=100) for each in _LADDER]
-    able = [each for each in resizers if "failed" not in each.ladder(source, folder, _LADDER)]
+    wanted = [reference(whole, fitted(*whole.size, each.side)) for each in _LADDER]
+    ladder = [replace(each, format=format_) for each in _LADDER]
+    lossless = [replace(each, format="png") for each in _LADDER]
+    able = [each for each in resizers if "failed" not in each.ladder(source, folder, ladder)]
     times: dict[str, list[float]] = {each.name: [] for each in able}
     for _ in range(rounds):
         for each in able:
-            times[each.name].append(each.ladder(source, folder, _LADDER)["cpu_ms"])
+            times[each.name].append(each.ladder(source, folder, ladder)["cpu_ms"])
     ours = times["spillway"]
     rows = []
     for each in able:
-        row: dict[str, Any] = {"source": source.name.removeprefix("photo-"), "by": each.name}
-        row["cpu_ms"] = median(times[each.name])
+        row: dict[str, Any] = {"source": source.name.removeprefix("photo-"), "out": format_, "by": each.name}
         row["ours_is"] = median([a / b for a, b in zip(ours, times[each.name], strict=True)])
-        row["peak_mb"] = first_peak(each.name, source, folder) if each.name != "limit" else None
+        row["cpu_ms"] = median(times[each.name])
         if each.name != "limit":
+            row["peak_mb"] = first_peak(each.name, source, folder, ladder)
             each.ladder(source, folder, lossless)
-            row["ssim_large"], row["ssim_others"], row["psnr_db"] = quality(folder, wanted)
-            each.ladder(source, folder, _LADDER)
-            row["served_large"], row["served_others"], row["served_db"] = quality(folder, wanted)
+            row["ssim_large"], row["ssim_others"], row["psnr_db"] = quality(folder, lossless, wanted)
+            with Image.open(folder / file_name(lossless[0])) as made:
+                row["rgb_large"] = ssim_rgb(made, wanted[0])
+            each.ladder(source, folder, ladder)
+            row["bytes"] = sum((folder / file_name(variant)).stat().st_size for variant in ladder)
+            row["served_large"], row["served_others"], row["served_db"] = quality(folder, ladder, wanted)
         rows.append(row)
     return rows
 
@@ -125,30 +153,37 @@ def measure(source: Path, resizers: Sequence[Resizer], rounds: int, folder: Path
 def main() -> None:
     """Measure every source, alternating, and report medians."""
     parser = options(__doc__, rounds=5)
+    parser.add_argument("--quick", action="store_true", help=f"one round of {', '.join(_QUICK)}")
     parser.add_argument(
         "--sources", default=",".join(SOURCES), help="photos to make and measure (%(default)s)"
     )
-    parser.add_argument("--by", default=",".join(_USUAL), help=f"of {', '.join(MAKERS)} (%(default)s)")
+    parser.add_argument("--out", default="jpeg", help="formats of the variants, of jpeg, webp (%(default)s)")
+    usual = ",".join(_USUAL)
+    parser.add_argument("--by", default=usual, help=f"of {', '.join((*MAKERS, *_IN_NODE))} (%(default)s)")
+    parser.add_argument("--photos", type=Path, help="a folder to keep the photos in, and to find them again")
     chosen = parser.parse_args()
+    sources, rounds = (_QUICK, 1) if chosen.quick else (chosen.sources.split(","), chosen.rounds)
     load_codecs()
     report = Report("bench.imaging")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="spillway-bench-")))
         started = [stack.enter_context(resizer(name)) for name in chosen.by.split(",")]
         present = [each for each in started if not each.missing]
-        for name in chosen.sources.split(","):
-            megapixels, _, format_ = name.partition("mp.")
-            source = photo_file(folder, format_, int(megapixels))
-            for row in measure(source, present, chosen.rounds, folder):
-                report.add(**row)
-            source.unlink()
+        for name in sources:
+            megapixels, _, kind = name.partition("mp.")
+            source = (chosen.photos or folder) / f"photo-{name}"
+            if not source.exists():
+                source = photo_file(source.parent, kind, int(megapixels))
+            for format_ in chosen.out.split(","):
+                for row in measure(source, present, rounds, folder, format_):
+                    report.add(**row)
     absent = [each.name for each in started if each.missing]
     if absent:
         report.notes.append(f"Not installed: {', '.join(absent)}.")
     report.notes.append(
-        f"Ladder {','.join(each.spec for each in _LADDER)}; medians of {chosen.rounds} photos. "
-        "'ours is': CPU of spillway as a share of that row's. 'served': at the ladder's own quality, where "
-        "JPEG's loss is part of it. No row: that one does not read the format."
+        f"Ladder {','.join(each.spec for each in _LADDER)}; medians of {rounds} photos. "
+        "'ours is': CPU of spillway as a share of that row's. 'ssim', 'rgb', 'psnr': of the scaling alone. "
+        "'served': at the ladder's own quality. No row: that one does not read the format."
     )
     report.show(chosen.json)
 

@@ -9,7 +9,7 @@ Pixels = np.ndarray
 _LOBES = 3
 _SIGMA, _RADIUS = 1.5, 5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-_LUMA = np.array([0.299, 0.587, 0.114])
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def reference(image: Image.Image, size: tuple[int, int]) -> Pixels:
@@ -41,13 +41,13 @@ def _scaled_rows(pixels: Pixels, height: int) -> Pixels:
 def _window() -> Pixels:
     x = np.arange(-_RADIUS, _RADIUS + 1)
     weights = np.exp(-(x**2) / (2 * _SIGMA**2))
-    return weights / weights.sum()
+    return (weights / weights.sum()).astype(np.float32)
 
 
 def _blurred(plane: Pixels) -> Pixels:
     for _ in range(2):
         height = plane.shape[0] - 2 * _RADIUS
-        blurred = np.zeros((height, plane.shape[1]))
+        blurred = np.zeros((height, plane.shape[1]), np.float32)
         for offset, weight in enumerate(_window()):
             blurred += weight * plane[offset : offset + height]
         plane = np.ascontiguousarray(blurred.T)
@@ -56,7 +56,16 @@ def _blurred(plane: Pixels) -> Pixels:
 
 def ssim(made: Image.Image, wanted: Pixels) -> float:
     """Mean structural similarity of the lumas (Wang et al. 2004: Gaussian window of 11, sigma 1.5)."""
-    a, b = np.asarray(made.convert("RGB"), float) @ _LUMA, wanted @ _LUMA
+    return _similarity(np.asarray(made.convert("RGB"), np.float32) @ _LUMA, wanted @ _LUMA)
+
+
+def ssim_rgb(made: Image.Image, wanted: Pixels) -> float:
+    """The same of red, green and blue, of which the mean is taken."""
+    pixels = np.asarray(made.convert("RGB"), np.float32)
+    return sum(_similarity(pixels[..., band], wanted[..., band]) for band in range(3)) / 3
+
+
+def _similarity(a: Pixels, b: Pixels) -> float:
     mean_a, mean_b = _blurred(a), _blurred(b)
     var_a, var_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2
     both = _blurred(a * b) - mean_a * mean_b

@@ -12,17 +12,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from bench.rig import resident
 from workers.codecs import load_codecs
+from workers.encode import encode, file_name
 from workers.imaging import make
 from workers.messages import Job
-from workers.variants import Variant, fitted, parse_variants
+from workers.variants import Variant, fitted
 
 Maker = Callable[[Path, Path, Sequence[Variant]], None]
-"""Makes every variant of a source into a folder, as NAME.jpg."""
+"""Makes every variant of a source into a folder; variants come largest first."""
 
 
 def spillway(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
@@ -37,11 +39,7 @@ def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> Non
         with Image.open(source) as image:
             image = image.convert("RGB")
             small = image.resize(fitted(*image.size, variant.side), Image.Resampling.LANCZOS)
-        small.save(folder / f"{variant.name}.jpg", quality=variant.quality)
-
-
-_LIKE_PILLOW = {"keep": "none", "subsample_mode": "on"}
-"""No metadata, and chroma at half the resolution whatever the quality."""
+        encode(small, variant, folder / file_name(variant))
 
 
 def libvips_per_size(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
@@ -50,7 +48,7 @@ def libvips_per_size(source: Path, folder: Path, variants: Sequence[Variant]) ->
 
     for variant in variants:
         small = pyvips.Image.thumbnail(str(source), variant.side, height=variant.side, size="down")
-        small.jpegsave(str(folder / f"{variant.name}.jpg"), Q=variant.quality, **_LIKE_PILLOW)
+        _save(small, variant, folder)
 
 
 def libvips_cascade(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
@@ -58,25 +56,34 @@ def libvips_cascade(source: Path, folder: Path, variants: Sequence[Variant]) -> 
     import pyvips
 
     image = None
-    for variant in sorted(variants, key=lambda one: one.side, reverse=True):
+    for variant in variants:
         box = {"height": variant.side, "size": "down"}
         if image is None:
             image = pyvips.Image.thumbnail(str(source), variant.side, **box)
         else:
             image = image.thumbnail_image(variant.side, **box)
         image = image.copy_memory()
-        image.jpegsave(str(folder / f"{variant.name}.jpg"), Q=variant.quality, **_LIKE_PILLOW)
+        _save(image, variant, folder)
+
+
+def _save(image: Any, variant: Variant, folder: Path) -> None:
+    """Write a pyvips image: no metadata, and chroma at half the resolution whatever the quality, as we do."""
+    file = str(folder / file_name(variant))
+    if variant.format == "jpeg":
+        image.jpegsave(file, Q=variant.quality, keep="none", subsample_mode="on")
+    elif variant.format == "webp":
+        image.webpsave(file, Q=variant.quality, keep="none")
+    else:
+        image.pngsave(file, compression=1, keep="none")
 
 
 def limit(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """What no pipeline on Pillow can go below: decode once, encode pictures that are there already."""
     with Image.open(source) as image:
-        size = image.size
-        largest = max(variant.side for variant in variants)
-        image.draft("RGB", fitted(*size, largest))
+        image.draft("RGB", fitted(*image.size, variants[0].side))
         image.load()
     for variant in variants:
-        _READY[variant.side].save(folder / f"{variant.name}.jpg", quality=variant.quality)
+        encode(_READY[variant.side], variant, folder / file_name(variant))
 
 
 _READY: dict[int, Image.Image] = {}
@@ -126,7 +133,8 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         source, folder = Path(request["source"]), Path(request["folder"])
-        variants = parse_variants(request["variants"])
+        fields = ("name", "side", "format", "quality")
+        variants = [Variant(*(each[field] for field in fields)) for each in request["variants"]]
         if name == "limit":
             _prepare(source, variants)
         Path("/proc/self/clear_refs").write_text("5")  # puts the mark of the peak back, see proc(5)
