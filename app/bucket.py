@@ -35,6 +35,11 @@ class Quota:
     remaining: int
     next_token_ms: int
 
+    @property
+    def not_before(self) -> float:
+        """Seconds before which the client has no token to come back with."""
+        return 0.0 if self.remaining else self.next_token_ms / 1000
+
 
 class Meter:
     """The law of a bucket: `rate` tokens per second, of which `depth` tokens may be owed.

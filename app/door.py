@@ -50,10 +50,17 @@ class Door(Generic[E]):
         """The same, once for each turn."""
         return self._turns.excuse(key)
 
+    def is_shut(self, visitor: Visitor) -> bool:
+        """Whether this upload would be refused at once; for one that is due, False."""
+        backlog = self._backlog
+        return self._turns.is_shut(
+            visitor.key, visitor.client, used=backlog.used, free=backlog.free, room=backlog.room
+        )
+
     def refuse(self, visitor: Visitor, reopen: float, not_before: float) -> int:
-        """Whole seconds until the turn of an upload that nobody lets in for `reopen` seconds."""
+        """Whole seconds until the turn of an upload to which the door is shut, or is for `reopen` seconds."""
         answer = self._ask(visitor, reopen, not_before)
-        assert isinstance(answer, Refuse)  # noqa: S101 - of a closed door there is no other answer
+        assert isinstance(answer, Refuse)  # noqa: S101 - of a shut door there is no other answer
         return answer.retry_after
 
     async def admit(

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from python_multipart.exceptions import FormParserError
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from app.blank import HEIGHT, WIDTH, blank_png
 from app.fields import parse_prefer, ratelimit_fields
@@ -54,9 +56,9 @@ class Fallback:
         self._degraded = 0
         self._reading = 0
 
-    def suits(self, request: Request) -> bool:
+    def suits(self, scope: Scope) -> bool:
         """Whether this upload is to be answered from here when the queue has no place for it."""
-        handling = parse_prefer(request.headers.getlist("prefer")).handling
+        handling = parse_prefer(Headers(scope=scope).getlist("prefer")).handling
         return handling == "lenient" or (self._always and handling is None)
 
     async def answer(self, request: Request, refusal: Problem) -> Response:

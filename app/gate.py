@@ -11,17 +11,20 @@ All act before a byte of the body is read. A refused request holds nothing but t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from app.address import ClientKey, net_of
+from app.backlog import ShareExceeded
+from app.breaker import BreakerOpen
 from app.bucket import NANOSECONDS, Quota, RateLimited
-from app.door import Watch
-from app.engine import Engine, Place
+from app.door import QueueFull
+from app.engine import Draining, Engine, Place
 from app.fields import media_type
 from app.limiter import Grant
 from app.store import Space, Store
@@ -54,8 +57,6 @@ class Arrival:
     quota: Quota
     type: str
     declared: int | None
-    watch: Watch
-    """Tells when its client goes away while its body is unread."""
     place: Place | None = None
     space: Space | None = None
 
@@ -63,11 +64,6 @@ class Arrival:
     def client(self) -> str:
         """The key of the client."""
         return self.visitor.client
-
-    @property
-    def not_before(self) -> float:
-        """Seconds before which the client has no token to come back with."""
-        return 0.0 if self.quota.remaining else self.quota.next_token_ms / 1000
 
     def release(self) -> None:
         """Give back what is still held."""
@@ -77,36 +73,63 @@ class Arrival:
             self.space.release()
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an upload may not come in, and what its client has left."""
+
+    error: Exception
+    quota: Quota
+
+
 class Gate:
     """Passes or refuses uploads; its two dependencies are what the upload endpoint depends on."""
 
-    def __init__(self, engine: Engine, store: Store, client_key: ClientKey, max_bytes: int) -> None:
-        """`max_bytes` is the most that one file may have."""
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        client_key: ClientKey,
+        is_lenient: Callable[[Scope], bool],
+        max_bytes: int,
+    ) -> None:
+        """`is_lenient`: who gets a softer answer than a full queue's; `max_bytes`: the most of one file."""
         self._engine = engine
         self._store = store
         self._client_key = client_key
+        self._is_lenient = is_lenient
         self._max_bytes = max_bytes
         self._held = 0
-        self._guards: tuple[Callable[[Arrival], Awaitable[None]], ...] = (
-            self._guard_declared,
-            self._guard_share,
-            self._guard_open,
-            self._guard_queue,
-            self._guard_disk,
-        )
 
     def client(self, scope: Scope) -> str:
         """The key of the client behind a request."""
         peer = scope["client"]
         return self._client_key(peer[0] if peer else None, scope["headers"])
 
-    def quota_or_due(self, scope: Scope) -> Quota | None:
-        """What an upload's client has left, unspent; None when it returns at its turn and owes no token."""
+    def turn_away(self, scope: Scope) -> Refusal | None:
+        """The refusal of an upload that is certain to get one, by its head alone; None: the bouncer decides.
+
+        A token is spent as there, if there is one.
+        """
         client = self.client(scope)
+        key = _upload_key(client, scope)
         quota = self._engine.quota(client)
-        if quota.remaining == 0 and self._engine.is_due(_upload_key(client, scope)):
+        if self._engine.is_due(key):
             return None
-        return quota
+        if quota.remaining == 0:
+            return Refusal(RateLimited(quota), quota)
+        if self._is_lenient(scope):
+            return None
+        arrival = _arrival(scope, Visitor(key, client, net_of(client)), quota)
+
+        def check(left: Quota) -> None:
+            arrival.quota = left
+            self._check_before_queue(arrival)
+
+        try:
+            self._engine.turn_away(arrival.visitor, check)
+        except (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull) as error:
+            return Refusal(error, arrival.quota)
+        return None
 
     async def bouncer(self, request: Request) -> Arrival:
         """Guard 1, a FastAPI dependency: spends a token. Asking is what costs, but for who returns as told.
@@ -123,15 +146,7 @@ class Gate:
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._hold(grant.delay_ns, grant.quota)
-        headers = request.headers
-        length = headers.get("content-length")
-        return Arrival(
-            visitor,
-            grant.quota,
-            media_type(headers.get("content-type")),
-            int(length) if length is not None and length.isdecimal() else None,
-            request.state.watch,
-        )
+        return _arrival(request.scope, visitor, grant.quota)
 
     async def _hold(self, delay_ns: int, quota: Quota) -> None:
         """The leaky bucket's wait, for a bounded number of requests at once."""
@@ -147,18 +162,27 @@ class Gate:
         """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on."""
 
         async def admitted(
-            arrival: Annotated[Arrival, Depends(self.bouncer)],
+            request: Request, arrival: Annotated[Arrival, Depends(self.bouncer)]
         ) -> AsyncIterator[Arrival]:
             try:
-                for guard in self._guards:
-                    await guard(arrival)
+                self._check_before_queue(arrival)
+                arrival.place = await self._engine.reserve(
+                    arrival.visitor, arrival.quota.not_before, request.state.watch
+                )
+                arrival.space = self._reserve_space(arrival)
                 yield arrival
             finally:
                 arrival.release()
 
         return admitted
 
-    async def _guard_declared(self, arrival: Arrival) -> None:
+    def _check_before_queue(self, arrival: Arrival) -> None:
+        """Guards 2 to 4, of which none waits for anything."""
+        self._check_declared(arrival)
+        self._engine.check_share(arrival.client)
+        self._engine.check_open(arrival.visitor, arrival.quota.not_before)
+
+    def _check_declared(self, arrival: Arrival) -> None:
         form = arrival.type == MULTIPART
         if not (form or arrival.type.startswith("image/") or arrival.type == "application/octet-stream"):
             shown = arrival.type[:60] or "none"
@@ -169,18 +193,16 @@ class Gate:
         if arrival.declared is not None and arrival.declared > most:
             raise TooLarge(self._max_bytes)
 
-    async def _guard_share(self, arrival: Arrival) -> None:
-        self._engine.check_share(arrival.client)
-
-    async def _guard_open(self, arrival: Arrival) -> None:
-        self._engine.check_open(arrival.visitor, arrival.not_before)
-
-    async def _guard_queue(self, arrival: Arrival) -> None:
-        arrival.place = await self._engine.reserve(arrival.visitor, arrival.not_before, arrival.watch)
-
-    async def _guard_disk(self, arrival: Arrival) -> None:
+    def _reserve_space(self, arrival: Arrival) -> Space:
         most = self._max_bytes if arrival.declared is None else arrival.declared
-        arrival.space = self._store.reserve(min(most, self._max_bytes))
+        return self._store.reserve(min(most, self._max_bytes))
+
+
+def _arrival(scope: Scope, visitor: Visitor, quota: Quota) -> Arrival:
+    headers = Headers(scope=scope)
+    length = headers.get("content-length")
+    declared = int(length) if length is not None and length.isdecimal() else None
+    return Arrival(visitor, quota, media_type(headers.get("content-type")), declared)
 
 
 def _upload_key(client: str, scope: Scope) -> str:

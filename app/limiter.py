@@ -39,7 +39,7 @@ class Limiter:
         """`smooth` makes it a leaky bucket: a grant carries the delay after which the request may pass."""
         self.meter = meter
         self.capacity = max_clients
-        self._smooth = smooth
+        self.is_smooth = smooth
         self._clock = clock
         self._latest = clock()
         # Not a dict: finding the first entry of one walks over all that were taken from its front.
@@ -76,7 +76,7 @@ class Limiter:
             if not newcomer:
                 del table[client]  # put back at the end: the table stays in order of last spend
             table[client] = after
-        delay = -(-self.meter.owed(before, now) // self.meter.per_ns) if self._smooth else 0
+        delay = -(-self.meter.owed(before, now) // self.meter.per_ns) if self.is_smooth else 0
         return Grant(self.meter.quota(after, now), delay)
 
     def quota(self, client: str) -> Quota:

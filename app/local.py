@@ -1,13 +1,14 @@
 """The engine of one machine: an asyncio.Queue and worker processes of this very process."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 
 from app.backlog import Backlog, Slot
 from app.breaker import BreakerOpen, Breakers
 from app.bucket import Quota
-from app.door import Door, Watch
+from app.door import Door, QueueFull, Watch
 from app.engine import Draining, EngineSnapshot, Place
 from app.foreman import Foreman
 from app.job import Job
@@ -80,6 +81,13 @@ class LocalEngine:
 
     def excuse(self, key: str) -> bool:
         return self._door.excuse(key)
+
+    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
+        if self._limiter.is_smooth or not (self._reopens_in() or self._door.is_shut(visitor)):
+            return
+        left = self._limiter.spend(visitor.client).quota
+        check(left)
+        raise QueueFull(self._door.refuse(visitor, 0, left.not_before), self.backlog.capacity)
 
     def check_share(self, client: str) -> None:
         self.backlog.check_share(client)

@@ -117,6 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine,
         store,
         ClientKey(settings.ipv6_prefix, settings.trusted_proxies),
+        fallback.suits,
         settings.max_upload_bytes,
     )
     intake = Intake(engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate)
@@ -162,7 +163,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Timing, histograms=histograms)
     app.state.turnstile = Turnstile(
         "/v1/images",
-        gate.quota_or_due,
+        gate.turn_away,
+        lambda refusal: refusals.answer(refusal.error, refusal.quota, "POST"),
         lambda error: render(problem_of(error)),
         lambda: refusals.count("rate"),
         CORSMiddleware(app, **cors) if cors else None,

@@ -189,7 +189,7 @@ def install(
         return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))
 
     async def full(request: Request, error: QueueFull) -> Response:
-        if fallback.suits(request):
+        if fallback.suits(request.scope):
             return await fallback.answer(request, _queue(error, request.state.quota))
         return await answer(request, error)
 

@@ -143,26 +143,36 @@ class Turns:
         turn = self._promises.get(key)
         if turn is not None and now < turn.due:
             return self._again(turn, now, not_before)
-        alone = not self._door and not self._promises.awaited
-        free -= len(self._door)
         open_ = reopen <= 0
         if turn is not None:
             self._promises.use(turn)
-            if open_ and free > 0:
+            if open_ and free > len(self._door):
                 return Admit()
             if open_ and len(self._door) < _DOOR:
                 park = Park(key, client, net, now + _PATIENCE)
                 self._door[park] = None
                 return park
-        elif open_ and alone and room > 0:
+        elif open_ and self._admits_newcomer(client, used, free, room):
             return Admit()
-        elif open_ and free > 0:
-            if free > self._promises.close:
-                return Admit()
-            enough = self._workers + _ENOUGH_S * self._rate()
-            if used + len(self._door) < enough and not self._promises.hold(client):
-                return Admit()
+        free -= len(self._door)
         return self._refuse(now, key, client, net, free, reopen, not_before)
+
+    def is_shut(self, key: str, client: str, *, used: int, free: int, room: int) -> bool:
+        """Whether `ask()` would refuse this upload, were it to ask now; for one that is due, False."""
+        now = self._now()
+        turn = self._promises.get(key)
+        if turn is not None:
+            return now < turn.due
+        return not self._admits_newcomer(client, used, free, room)
+
+    def _admits_newcomer(self, client: str, used: int, free: int, room: int) -> bool:
+        parked, promises = len(self._door), self._promises
+        if not parked and not promises.awaited and room > 0:
+            return True
+        if free - parked > max(0, promises.close):
+            return True
+        enough = self._workers + _ENOUGH_S * self._rate()
+        return free > parked and used + parked < enough and not promises.hold(client)
 
     def call(self, free: int) -> Park | None:
         """Whoever has waited longest at the door, if a place is free: that place is theirs."""

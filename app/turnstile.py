@@ -1,8 +1,8 @@
-"""The turnstile: turns away an upload, by its head alone, whose client is known to have no token.
+"""The turnstile: turns away, by its head alone, an upload that is certain to be refused.
 
-A flood is the moment when a refusal must cost nothing: here it costs no scope, no task, and nothing of
-FastAPI. The turnstile asks the limiter that the bouncer asks, and gives the bytes that the bouncer's answer
-would become; the bouncer remains the guard that takes tokens.
+A flood is the moment when a refusal must cost nothing: here it costs no task, and nothing of FastAPI. The
+turnstile asks the gate, whose guards are the upload endpoint's own, and gives the bytes that the answer from
+there would become. The commonest refusal, for want of a token, is not even rendered.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.bucket import Quota, RateLimited
+from app.gate import Refusal
 
 _SECONDS = 7_654_321_000
 _MILLISECONDS = _SECONDS * 1000
@@ -92,15 +93,20 @@ class Turnstile:
     def __init__(
         self,
         path: str,
-        quota_or_due: Callable[[Scope], Quota | None],
+        refuse: Callable[[Scope], Refusal | None],
+        answer: Callable[[Refusal], Response],
         render: Callable[[RateLimited], Response],
         count: Callable[[], None],
         cors: CORSMiddleware | None = None,
     ) -> None:
-        """Watches POST `path`. `quota_or_due` gives None for an upload that owes no token; `count` counts."""
+        """Watches POST `path`. `refuse` gives None for an upload that may get in.
+
+        `answer` renders and counts a refusal; for want of a token, `render` is asked once and `count` counts.
+        """
         self._path = path.encode()
         self._target = self._path + b"?"
-        self._quota_or_due = quota_or_due
+        self._refuse = refuse
+        self._answer = answer
         self._render = render
         self._count = count
         self._cors = cors
@@ -111,14 +117,17 @@ class Turnstile:
         """The refusal of a POST to `target`, or None. Of `scope`, the client and the headers are read."""
         if not self._is_watched(target):
             return None
-        quota = self._quota_or_due(scope)
-        if quota is None or quota.remaining:
+        refusal = self._refuse(scope)
+        if refusal is None:
             return None
-        self._count()
-        refusal = self._template_of(quota).fill(quota.next_token_ms)
+        if isinstance(refusal.error, RateLimited):
+            self._count()
+            wire = self._template_of(refusal.quota).fill(refusal.quota.next_token_ms)
+        else:
+            wire = Wire.of(self._answer(refusal))
         if self._cors is None:
-            return refusal
-        return Wire(refusal.head + _shared(self._cors, scope["headers"]), refusal.body)
+            return wire
+        return Wire(wire.head + _shared(self._cors, scope["headers"]), wire.body)
 
     def _is_watched(self, target: bytes) -> bool:
         if target == self._path or target.startswith(self._target):

@@ -21,8 +21,12 @@ FIELDS = ("Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One with three places in the queue, six in the dock, and tokens that hardly ever come back."""
+    """One with three places in the queue, six in the dock, and tokens that hardly ever come back.
+
+    Its one worker makes each job whole, so that jobs end in the order in which they began.
+    """
     settings = {"queue_size": PLACES, "max_receiving": DOCK, "rate": 0.02, "burst": BURST}
+    settings |= {"workers": 1, "brownout": "off"}
     with serving(tmp_path_factory.mktemp("turns"), **settings) as service:
         yield service
 

@@ -49,8 +49,8 @@ def test_leniency_is_preferred_or_the_default(
     prefer: tuple[str, ...], asked_for: bool, by_default: bool
 ) -> None:
     """The first preference counts, and one that is not understood is none (RFC 7240, section 2)."""
-    assert Fallback(Previews(), always=False).suits(upload(*prefer)) is asked_for
-    assert Fallback(Previews(), always=True).suits(upload(*prefer)) is by_default
+    assert Fallback(Previews(), always=False).suits(upload(*prefer).scope) is asked_for
+    assert Fallback(Previews(), always=True).suits(upload(*prefer).scope) is by_default
 
 
 @pytest.mark.parametrize(

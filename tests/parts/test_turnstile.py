@@ -10,6 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from app.bucket import Quota, RateLimited
+from app.door import QueueFull
+from app.gate import Refusal
 from app.problems import render
 from app.refusals import problem_of
 from app.turnstile import Template, Turnstile, Wire
@@ -21,6 +23,10 @@ ORIGIN = b"https://photos.example"
 
 def rendered(error: RateLimited) -> Response:
     return render(problem_of(error))
+
+
+def answered(refusal: Refusal) -> Response:
+    return render(problem_of(refusal.error, refusal.quota))
 
 
 def parsed(wire: Wire) -> tuple[bytes, dict[bytes, bytes], dict[str, Any]]:
@@ -52,17 +58,17 @@ def test_each_refusal_is_an_instance_of_its_own() -> None:
 
 
 class Door:
-    """A turnstile whose clients all have `quota`, and what it counted."""
+    """A turnstile that refuses all for want of a token, and what it counted."""
 
-    def __init__(self, quota: Quota | None = EMPTY, cors: CORSMiddleware | None = None) -> None:
+    def __init__(self, quota: Quota = EMPTY, cors: CORSMiddleware | None = None) -> None:
         self.counted = 0
         self.asked: list[Any] = []
-        self._quota = quota
-        self._turnstile = Turnstile("/v1/images", self._quota_or_due, rendered, self._count, cors)
+        self.refusal: Refusal | None = Refusal(RateLimited(quota), quota)
+        self._turnstile = Turnstile("/v1/images", self._refuse, answered, rendered, self._count, cors)
 
-    def _quota_or_due(self, scope: Any) -> Quota | None:
+    def _refuse(self, scope: Any) -> Refusal | None:
         self.asked.append(scope)
-        return self._quota
+        return self.refusal
 
     def _count(self) -> None:
         self.counted += 1
@@ -102,11 +108,22 @@ def test_nothing_else_is_looked_at(target: bytes) -> None:
     assert not door.asked
 
 
-@pytest.mark.parametrize("quota", [None, Quota(10, 5, 1, 440)], ids=["its turn", "a token"])
-def test_whoever_owes_nothing_passes(quota: Quota | None) -> None:
-    """An upload at its turn, or with a token left, is for the gate to decide; nothing is counted."""
-    door = Door(quota)
+def test_whoever_may_get_in_passes() -> None:
+    """An upload that the gate does not refuse by its head is the endpoint's; nothing is counted."""
+    door = Door()
+    door.refusal = None
     assert door.ask() is None
+    assert door.counted == 0
+
+
+def test_other_refusals_are_answered_as_the_endpoint_would() -> None:
+    """A full queue's refusal is rendered, and counted by whoever renders it."""
+    door = Door()
+    door.refusal = Refusal(QueueFull(3, 100), EMPTY)
+    wire = door.ask()
+    assert wire is not None
+    assert parsed(wire) == parsed(Wire.of(answered(door.refusal)))
+    assert wire.head.startswith(b"HTTP/1.1 503 ")
     assert door.counted == 0
 
 
@@ -114,7 +131,8 @@ def test_a_policy_that_changes_changes_the_refusals() -> None:
     """The template is that of the quota at hand."""
     door = Door()
     door.ask()
-    door._quota = Quota(3, 60, 0, 19_500)
+    quota = Quota(3, 60, 0, 19_500)
+    door.refusal = Refusal(RateLimited(quota), quota)
     wire = door.ask()
     assert wire is not None
     _, fields, document = parsed(wire)
