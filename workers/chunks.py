@@ -7,7 +7,8 @@ from collections.abc import Iterator
 _SIGNATURE_BYTES = 8
 _OVERHEAD = 12
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_WORTH_KEEPING = (b"tRNS", b"sRGB", b"gAMA", b"iCCP", b"cICP", b"eXIf")
+_WORTH_KEEPING = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"iCCP": 12, b"cICP": 4, b"eXIf": 8}
+"""By kind, the bytes that one has at least."""
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -27,13 +28,12 @@ def essential(data: bytes) -> bytes:
 
     A decoder may refuse a picture for a text, and for frames that nobody asked for; no browser does.
     """
-    kept = [
-        whole
-        for kind, whole in chunks(data)
-        if kind in _CRITICAL or (kind in _WORTH_KEEPING and zlib.crc32(whole[4:-4]) == _checksum(whole))
-    ]
+    kept = [whole for kind, whole in chunks(data) if kind in _CRITICAL or _is_worth_keeping(kind, whole)]
     return data[:_SIGNATURE_BYTES] + b"".join(kept)
 
 
-def _checksum(chunk: bytes) -> int:
-    return int.from_bytes(chunk[-4:], "big")
+def _is_worth_keeping(kind: bytes, whole: bytes) -> bool:
+    least = _WORTH_KEEPING.get(kind)
+    if least is None or len(whole) < least + _OVERHEAD:
+        return False
+    return zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big")

@@ -18,6 +18,7 @@ _END_OF_HEADER = 33
 _CHUNKS = {
     "text of a wrong checksum": b"\0\0\0\4tEXta\0bc1234",
     "cut chromaticities": struct.pack(">I4s2s", 2, b"cHRM", b"ab"),
+    "an empty gamma": struct.pack(">I4s", 0, b"gAMA"),
     "cut dimensions": struct.pack(">I4s", 0, b"pHYs"),
     "a text that unpacks to a flood": struct.pack(">I4s", 0, b"zTXt"),
     "a profile of a wrong checksum": b"\0\0\0\4iCCPa\0\0x1234",

@@ -1,0 +1,36 @@
+"""What must not leave the service: EXIF with a secret, a place and a thumbnail."""
+
+import struct
+
+from PIL import Image
+
+SECRET = b"hidden-in-the-metadata"
+"""Text that the samples carry in every place for metadata; nothing served may contain it."""
+_LATITUDE = (48.0, 51.0, 30.0)
+
+
+def exif(orientation: int = 1, *, gps: bool = False, thumbnail: bytes | None = None) -> bytes:
+    """An EXIF block with an `orientation`, a secret description, and optionally a place and a thumbnail."""
+    block = Image.Exif()
+    block[0x0112] = orientation
+    block[0x010E] = SECRET.decode()
+    if gps:
+        block.get_ifd(0x8825).update({1: "N", 2: _LATITUDE, 3: "E", 4: _LATITUDE})
+    data = block.tobytes()
+    return data if thumbnail is None else _with_thumbnail(data, thumbnail)
+
+
+def _with_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
+    """Append a second directory to the EXIF block `data`, and its JPEG, as cameras do."""
+    body = bytearray(data.removeprefix(b"Exif\0\0"))
+    order = "<" if body[:2] == b"II" else ">"
+    first = struct.unpack_from(order + "I", body, 4)[0]
+    link = first + 2 + 12 * struct.unpack_from(order + "H", body, first)[0]
+    second = len(body)
+    struct.pack_into(order + "I", body, link, second)
+    start = second + 2 + 3 * 12 + 4
+    body += struct.pack(order + "H", 3)
+    body += struct.pack(order + "HHIHH", 259, 3, 1, 6, 0)
+    body += struct.pack(order + "HHII", 513, 4, 1, start)
+    body += struct.pack(order + "HHII", 514, 4, 1, len(thumbnail))
+    return b"Exif\0\0" + bytes(body) + bytes(4) + thumbnail
