@@ -32,7 +32,7 @@ from typing import ParamSpec, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
-from app.store import Space, Spool, StoreError, StoreFull, StoreSnapshot, VariantRejected
+from app.store import JobGone, Space, Spool, StoreError, StoreFull, StoreSnapshot, VariantRejected
 from workers.formats import has_magic
 from workers.messages import Made
 
@@ -195,6 +195,8 @@ class DirectoryStore:
         self._lock: int | None = None
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._pending: list[tuple[float, str]] = []
+        self._doubted = False
+        """Whether the count of bytes refused somebody: it is checked then, for files may go by hand."""
 
     # --- threads ---------------------------------------------------------------------------------------
 
@@ -252,6 +254,15 @@ class DirectoryStore:
         heapq.heapify(pending)
         return used, pending
 
+    def _count(self) -> int:
+        """Bytes on disk, while files come and go."""
+        used = 0
+        for folder in self._folders():
+            with suppress(FileNotFoundError):
+                for entry in os.scandir(folder):
+                    used += entry.stat(follow_symlinks=False).st_size if entry.name != _RECORD else 0
+        return used
+
     def _folders(self) -> Iterator[Path]:
         for shard in sorted(self._images.iterdir()):
             yield from self._shard_folders(shard)
@@ -296,7 +307,7 @@ class DirectoryStore:
                     size = (await self.reading(self.source(job_id).stat)).st_size
                     job = Job(job_id, accepted_at, size, wanted=())
                     await self.save(job)
-                except FileNotFoundError:
+                except (FileNotFoundError, JobGone):
                     continue  # its client has deleted it since
             if job.is_final:  # the server died between the record and the removal of the source
                 self._used -= await self.writing(self._drop_source, job_id)
@@ -307,6 +318,7 @@ class DirectoryStore:
 
     def reserve(self, size: int) -> Space:
         if self._used + self._reserved + size > self._max_bytes:
+            self._doubted = True
             raise StoreFull(f"{self._used} of {self._max_bytes} bytes are kept")
         self._reserved += size
         return _Space(self, size)
@@ -341,7 +353,8 @@ class DirectoryStore:
         await self.writing(shutil.rmtree, folder, ignore_errors=True)
 
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        variants, replaced = await self.writing(self._adopt, self._home(job.id), folder, made)
+        home = self._home(job.id)
+        variants, replaced = await self.writing(self._if_there, home, lambda: self._adopt(home, folder, made))
         self._used += sum(variant.size for variant in variants.values()) - replaced
         return variants
 
@@ -380,9 +393,19 @@ class DirectoryStore:
         return MadeVariant(item.file, item.width, item.height, status.st_size, item.format, digest)
 
     async def save(self, job: Job) -> None:
-        await self.writing(_write_durably, self._home(job.id) / _RECORD, job.to_record())
+        home, record = self._home(job.id), job.to_record()
+        await self.writing(self._if_there, home, lambda: _write_durably(home / _RECORD, record))
         if job.is_final:
             self._used -= await self.writing(self._drop_source, job.id)
+
+    def _if_there(self, home: Path, write: Callable[[], T]) -> T:
+        """Raises JobGone where `write` fails because a job has no folder; with no `images` the disk is away."""
+        try:
+            return write()
+        except FileNotFoundError:
+            if self._images.is_dir() and not home.is_dir():
+                raise JobGone(home.name) from None
+            raise
 
     def _drop_source(self, job_id: str) -> int:
         source = self._home(job_id) / _SOURCE
@@ -465,6 +488,10 @@ class DirectoryStore:
                 await self.delete(job_id)
                 removed += 1
             await asyncio.sleep(0)
+        if self._doubted:
+            self._doubted = False
+            before = self._used
+            self._used += await self.reading(self._count) - before
         return removed
 
     def _expired_in(self, shard: Path) -> list[str]:

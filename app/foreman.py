@@ -18,7 +18,7 @@ from app.metrics import Histograms
 from app.orders import Orders, Part
 from app.pool import Pool, Worker, WorkerDied
 from app.settlement import Settlement
-from app.store import Store
+from app.store import JobGone, Store
 from app.supply import Supply
 from workers.messages import Done, Failed
 
@@ -201,6 +201,9 @@ class Foreman:
             with self._breakers.store.guard(OSError):
                 job = await self._settlement.settle(live.job, part, outcome, folder)
             self._tell(live, job)
+        except JobGone:
+            log.warning("a job's files were removed by hand", job=live.job.id)
+            self._end_cancelled(live)
         except (OSError, BreakerOpen) as error:
             # The outcome could not be written, so the job is still as it was on disk: it is done again.
             log.error("store failed while a job was settled", job=live.job.id, reason=str(error))

@@ -30,6 +30,10 @@ class StoreSnapshot:
     max_bytes: int
 
 
+class JobGone(Exception):  # noqa: N818 - says what happened
+    """Raised when somebody has removed a job's files by hand while it was under way."""
+
+
 class Space(Protocol):
     """Bytes promised to one upload until they are settled."""
 
@@ -94,13 +98,13 @@ class Store(Protocol):
         """A new, empty folder for a worker to write into."""
 
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        """Take over what a worker wrote, durably, trusting nothing. Raises VariantRejected."""
+        """Take over what a worker wrote, durably, trusting nothing. Raises VariantRejected, JobGone."""
 
     async def drop_workspace(self, folder: Path) -> None:
         """Remove a worker's folder."""
 
     async def save(self, job: Job) -> None:
-        """Write the record durably; a final job's source goes."""
+        """Write the record durably; a final job's source goes. Raises JobGone."""
 
     async def load(self, job_id: str) -> Job | None:
         """The job of a record, or None when there is none or its retention is over."""
