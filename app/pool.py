@@ -22,8 +22,8 @@ from workers.messages import (
     ProtocolError,
     Ready,
     Started,
-    parse,
 )
+from workers.parser import parse
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from workers.frames import LENGTH_BYTES, ProtocolError, framed, payload_length
-from workers.messages import Ready, parse
+from workers.messages import Ready
+from workers.parser import parse
 from workers.thumbnail import DEADLINE, MAX_SIDE, bare_size
 
 log = structlog.get_logger(__name__)

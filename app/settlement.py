@@ -55,7 +55,7 @@ class Settlement:
     async def _made(self, job: Job, part: Part, done: Done, folder: Path | None) -> Job:
         """The job with what the worker made; failed if that is not what was asked for."""
         try:
-            # Names are unique and name their own files: `messages.parse` takes nothing else.
+            # Names are unique and name their own files: `workers.parser` takes nothing else.
             if folder is None or {item.name for item in done.made} != {each.name for each in part.now}:
                 raise VariantRejected("not what was asked for")
             made = job.made | await self._store.adopt(job, folder, done.made)

@@ -17,8 +17,8 @@ from workers.messages import (
     Message,
     ProtocolError,
     Started,
-    parse,
 )
+from workers.parser import parse
 from workers.verdict import failed, impossible, silent, spoken
 
 _CHUNK = 65_536

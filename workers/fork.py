@@ -10,7 +10,8 @@ from typing import NoReturn
 from workers import canary, process
 from workers.failures import DETAILS, JobError
 from workers.imaging import make
-from workers.messages import Failed, FrameBuffer, Job, Message, Ready, parse
+from workers.messages import Failed, FrameBuffer, Job, Message, Ready
+from workers.parser import parse
 from workers.sandbox import Sandbox
 
 _CHUNK = 65_536

@@ -22,9 +22,9 @@ from workers.messages import (
     Ready,
     Source,
     Started,
-    parse,
     payload_length,
 )
+from workers.parser import parse
 
 _JOB = Job("job-1", "/spool/in", "/spool/out", ("large=1600", "a=9@webp+anim:7"), 10**8, 30.0, 2**30, True)
 _DONE = Done(

@@ -4,7 +4,8 @@ import pytest
 from blurhash import decode
 from PIL import Image
 
-from workers.messages import LENGTH_BYTES, Done, Made, ProtocolError, Source, parse
+from workers.messages import LENGTH_BYTES, Done, Made, ProtocolError, Source
+from workers.parser import parse
 from workers.placeholder import blurhash
 
 

@@ -9,7 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from workers.messages import Done, Failed, FrameBuffer, Job, Message, Ready, Started, parse
+from workers.messages import Done, Failed, FrameBuffer, Job, Message, Ready, Started
+from workers.parser import parse
 
 DEADLINE_S = 20.0
 

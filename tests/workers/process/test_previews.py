@@ -8,7 +8,8 @@ import pytest
 
 from tests import samples
 from workers.frames import LENGTH_BYTES, framed
-from workers.messages import Ready, parse
+from workers.messages import Ready
+from workers.parser import parse
 from workers.preview import NOTHING
 from workers.thumbnail import bare_size
 
