@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -100,6 +101,7 @@ class ClientKey:
         return str(network)
 
 
+@lru_cache(maxsize=4096)  # in a flood the same clients come again and again
 def net_of(client: str) -> str:
     """The wider network of a client's key, which one party may own: of IPv4 the /24, of IPv6 the /48.
 

@@ -58,7 +58,8 @@ class Fallback:
 
     def suits(self, scope: Scope) -> bool:
         """Whether this upload is to be answered from here when the queue has no place for it."""
-        handling = parse_prefer(Headers(scope=scope).getlist("prefer")).handling
+        preferences = Headers(scope=scope).getlist("prefer")
+        handling = parse_prefer(preferences).handling if preferences else None
         return handling == "lenient" or (self._always and handling is None)
 
     async def answer(self, request: Request, refusal: Problem) -> Response:
