@@ -23,7 +23,9 @@ class Hall:
         """Ask for one upload, of a client of its own unless told which; an admitted one takes a place."""
         client = client or key
         free = PLACES - self.used
+        shut = self.turns.is_shut(key, client, used=self.used, free=free, room=free)
         answer = self.turns.ask(key, client, net or client, used=self.used, free=free, room=free, **more)
+        assert not shut or isinstance(answer, Refuse), "what is foretold is what comes"
         self.used += isinstance(answer, Admit)
         return answer
 
