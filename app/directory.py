@@ -399,7 +399,7 @@ class DirectoryStore:
             self._used -= await self.writing(self._drop_source, job.id)
 
     def _if_there(self, home: Path, write: Callable[[], T]) -> T:
-        """Raises JobGone where `write` fails because a job has no folder; with no `images` the disk is away."""
+        """Raises JobGone where `write` fails for want of a job's folder; if `images` is gone, the disk is."""
         try:
             return write()
         except FileNotFoundError:

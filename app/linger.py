@@ -82,5 +82,5 @@ class Linger:
         if one.read() and now < one.end:
             return True
         one.socket.close()
-        one.transport.close()
+        one.transport.abort()  # and does not wait for an answer that nobody reads
         return False

@@ -1,8 +1,9 @@
 """HTTP/1.1 on a socket: uvicorn's httptools protocol, with the bounds that it leaves to others.
 
 What is added: a deadline and a size limit for request headers, a deadline for what is left of a body after
-its answer, problem documents instead of plain text, lingering, so that a refused client sees why, and a
-turnstile, which refuses before there is anything of a request but its head.
+its answer, a least rate at which answers must be read, a bound on connections, problem documents instead of
+plain text, lingering, so that a refused client sees why, and a turnstile, which refuses before there is
+anything of a request but its head.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ import httptools
 from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.connections import make_room
 from app.linger import Linger
+from app.outflow import Outflow
 from app.problems import KINDS, Problem, render
 from app.turnstile import Turnstile, Wire, field_line
 
@@ -60,10 +63,11 @@ class _LingeringTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `linger` and `turnstile` are shared by all of them."""
+    """One connection. `linger` and `turnstile` are shared by all of them; there may be `most` at once."""
 
     linger: Linger
     turnstile: Turnstile
+    most: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,6 +122,12 @@ class Protocol(HttpToolsProtocol):
     def _close(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+            self._see_off()
+
+    def _see_off(self) -> None:
+        """A connection that is being closed must be read from until all is sent."""
+        if self.transport.get_write_buffer_size():
+            self._outflow.watch()
 
     def _head_too_slow(self) -> None:
         if self._head_bytes:
@@ -129,9 +139,38 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._outflow = Outflow(transport, self.loop)
         self._arm(HEADER_TIMEOUT, self._head_too_slow)
+        if len(self.connections) > self.most:
+            make_room(self.connections, self.most)  # type: ignore[arg-type]
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def idle_until(self) -> float | None:
+        """When it would be closed for want of a request; None while there is one."""
+        served = self._running is None or self._running.response_complete
+        idle = self._in_head and served and not self._lingering and not self.transport.is_closing()
+        return self._due if idle else None
+
+    def leave(self) -> None:
+        """Make room for others."""
+        self._close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._outflow.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._outflow.rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._outflow.rest()
         self._disarm()
         self._set_timer()
         super().connection_lost(exc)
@@ -194,7 +233,7 @@ class Protocol(HttpToolsProtocol):
             running.disconnected = True
             running.message_event.set()
             if running.response_started:
-                self.transport.close()
+                self._close()
                 return
         self._write(Wire.of(render(Problem(KINDS[slug], detail))), close=True)
         self._hand_to_linger()
@@ -215,7 +254,7 @@ class Protocol(HttpToolsProtocol):
         self._write(wire, close=self._last)
         self.server_state.total_requests += 1
         if waits:
-            self.transport.close()
+            self._close()
         elif small:
             self._arm(IDLE_TIMEOUT, self._close)  # what little there is of its body is parsed and forgotten
         else:
@@ -233,7 +272,7 @@ class Protocol(HttpToolsProtocol):
         if cycle.more_body and not self._unasked:
             self._hand_to_linger()
         else:
-            self.transport.close()
+            self._close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -338,6 +377,7 @@ class Protocol(HttpToolsProtocol):
         if self._owed is not None and self.pipeline and self.pipeline[-1][0].more_body:
             self.pipeline.clear()  # the body of the next request is what makes no sense
         if self.transport.is_closing():
+            self._see_off()
             return
         self.flow.resume_reading()
         if self.pipeline:

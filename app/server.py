@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from app.connections import most_connections
 from app.linger import Linger
 from app.protocol import Protocol
 from app.service import Service
@@ -57,7 +58,8 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         linger = Linger(settings.max_upload_bytes)
-        protocol = type("Connection", (Protocol,), {"linger": linger, "turnstile": app.state.turnstile})
+        shared = {"linger": linger, "turnstile": app.state.turnstile, "most": most_connections()}
+        protocol = type("Connection", (Protocol,), shared)
         super().__init__(
             uvicorn.Config(
                 app,
