@@ -123,6 +123,24 @@ class StatsDocument(BaseModel):
     store_bytes: int
 
 
+EVENT_STREAM: dict[str, Any] = {
+    "description": "Server-sent events; each is described here.",
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"type": "string"},
+                    "data": {"type": "string", "description": "a JSON document"},
+                    "id": {"type": "string", "description": "for Last-Event-ID"},
+                },
+            }
+        }
+    },
+}
+
+
 _HEADERS: dict[str, dict[str, Any]] = {
     "Retry-After": {
         "description": "Whole seconds, never before the true time.",

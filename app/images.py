@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import documents
@@ -264,9 +264,35 @@ _PREFER_UPLOAD = {
     "description": "`wait=N`: answer when the job has ended, or after N seconds. `handling=lenient`: a "
     "preview instead of an error when the queue is full; `strict`: the error (RFC 7240).",
 }
+_LINKS = {
+    "document": {"operationId": "image", "parameters": {"id": "$response.body#/id"}},
+    "events": {"operationId": "events", "parameters": {"id": "$response.body#/id"}},
+    "remove": {
+        "operationId": "remove",
+        "parameters": {"id": "$response.body#/id"},
+        "description": "with the delete_token as bearer",
+    },
+}
 _GUARDS = ("rate", "share", "draining", "breaker", "queue", "disk")
 _BODIES = ("malformed-multipart", "no-file", "unknown-variant", "bad-request", "upload-too-slow", "too-large")
 _OUTCOMES = ("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died")
+
+
+def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
+    """The description of `?variants=a,b`."""
+    return {
+        "name": "variants",
+        "in": "query",
+        "required": False,
+        "description": "some of the variants, comma separated",
+        "style": "form",
+        "explode": False,
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": [variant.name for variant in variants]},
+        },
+    }
 
 
 def images_router(images: Images) -> APIRouter:
@@ -278,7 +304,11 @@ def images_router(images: Images) -> APIRouter:
         "",
         status_code=202,
         response_class=JSONResponse,
-        openapi_extra={"requestBody": _UPLOAD_BODY, "parameters": [_PREFER_UPLOAD]},
+        operation_id="upload",
+        openapi_extra={
+            "requestBody": _UPLOAD_BODY,
+            "parameters": [_variants_parameter(images.variants), _PREFER_UPLOAD],
+        },
         responses={
             200: {
                 "model": DegradedDocument,
@@ -292,11 +322,13 @@ def images_router(images: Images) -> APIRouter:
                 "model": UploadDocument,
                 "description": "Accepted: this job will be done, whatever happens.",
                 "headers": documents.headers("Location", "RateLimit-Policy", "RateLimit"),
+                "links": _LINKS,
             },
             201: {
                 "model": UploadDocument,
                 "description": "Done within the wait that was asked for.",
                 "headers": documents.headers("Location", "RateLimit-Policy", "RateLimit"),
+                "links": _LINKS,
             },
             **documents.refusals(*_GUARDS, *_BODIES, "unsupported-media-type", *_OUTCOMES, "internal"),
         },
@@ -304,16 +336,16 @@ def images_router(images: Images) -> APIRouter:
     async def upload(
         request: Request,
         arrival: Annotated[Arrival, Depends(admitted)],
-        variants: Annotated[str | None, Query(description="some of the variants, comma separated")] = None,
     ) -> Response:
         """Upload one image, as a form with a file part or as the raw body."""
-        live, received = await images.take(request, arrival, variants)
+        live, received = await images.take(request, arrival, request.query_params.get("variants"))
         if arrival.space is not None:
             arrival.space.release()  # it is on disk now, and counts there
         return await images.answer(request, live, arrival, received)
 
     @router.get(
         "/{id}",
+        operation_id="image",
         response_class=JSONResponse,
         openapi_extra={"parameters": [_PREFER]},
         responses={
@@ -336,13 +368,11 @@ def images_router(images: Images) -> APIRouter:
 
     @router.get(
         "/{id}/events",
+        operation_id="events",
         status_code=200,  # FastAPI describes it from the class's own __init__, which takes none
         response_class=EventStream,
         responses={
-            200: {
-                "description": "Server-sent events.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
+            200: documents.EVENT_STREAM,
             204: {"description": "Nothing more will happen: do not reconnect."},
             **documents.refusals("not-found", "streams"),
         },
@@ -363,6 +393,7 @@ def images_router(images: Images) -> APIRouter:
 
     @router.get(
         "/{id}/{variant}",
+        operation_id="variant",
         response_class=Response,
         responses={
             200: {
@@ -383,6 +414,7 @@ def images_router(images: Images) -> APIRouter:
 
     @router.delete(
         "/{id}",
+        operation_id="remove",
         status_code=204,
         openapi_extra={"security": [{"delete_token": []}]},
         responses={

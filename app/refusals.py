@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from app.backlog import ShareExceeded
 from app.breaker import BreakerOpen
@@ -115,6 +116,18 @@ ROWS: dict[type[Exception], Row] = {
     RequestValidationError: _invalid,
 }
 
+
+def _allowed(request: Request) -> str:
+    """The methods that work at a request's address, of whatever route: Starlette names those of the first."""
+
+    def works(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    methods = [method for method in ("GET", "POST", "DELETE") if works(method)]
+    return ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+
+
 _BODY_STATUSES = (400, 408, 413, 415)
 _TELL_EVERY = 1.0
 
@@ -179,6 +192,8 @@ def install(
         quota = getattr(request.state, "quota", None)
         if quota is None and isinstance(error, StreamsFull | NotServing):
             quota = quota_of(request)
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            error.headers = {"Allow": _allowed(request)}
         return refusals.answer(error, quota, request.method)
 
     async def gone(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -110,10 +110,7 @@ def status_router(status: Status, gate: Gate, feed: Feed, metrics: Metrics) -> A
     @router.get(
         "/v1/stats/stream",
         responses={
-            200: {
-                "description": "Server-sent events.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
+            200: documents.EVENT_STREAM,
             **documents.refusals("streams"),
         },
     )
