@@ -1,6 +1,6 @@
 """Past saturation: what is finished, and who is told, beside what people build instead of Spillway.
 
-    python -m bench.overload [--quick | --seconds 20] [--rounds 1] [--json FILE] [--charts DIR]
+    python -m bench.overload [--quick | --seconds 20] [--rounds 1] [--json FILE] [--docs DIR]
 
 Clients upload a 12 MP photo each, from a loopback address of their own, at 0.5 to 30 times what Spillway can
 do; they come whether or not anybody keeps up (an open loop), from a process of their own on the same cores.
@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
+from bench.overloading import page
 from bench.overloading.charts import draw
 from bench.overloading.crowd import Plan
 from bench.overloading.level import Level, run
@@ -51,7 +52,9 @@ def _options() -> Namespace:
     parser.add_argument("--systems", nargs="*", metavar="WORD", help="those whose names begin so")
     parser.add_argument("--photo", type=Path, help="a JPEG to send instead of our own")
     parser.add_argument("--scratch", type=Path, help="keep images and logs there")
-    parser.add_argument("--charts", type=Path, metavar="DIR", help="draw overload.svg there")
+    parser.add_argument(
+        "--docs", type=Path, metavar="DIR", help="draw overload.svg there, and mend benchmarks.md"
+    )
     parser.add_argument("--memory", type=float, default=8.0, help="GiB that end a server (%(default)s)")
     chosen = parser.parse_args()
     if chosen.quick:
@@ -147,8 +150,9 @@ def main() -> None:
     if chosen.json:
         document = {"bench": report.bench, "machine": machine(), "load_average": load, "rows": bench.rows}
         chosen.json.write_text(json.dumps(document, indent=1) + "\n")
-    if chosen.charts:
-        print(draw(bench.rows, chosen.charts))
+    if chosen.docs:
+        print(draw(bench.rows, chosen.docs))
+        page.write(bench.rows, load, chosen.docs / "benchmarks.md")
 
 
 if __name__ == "__main__":
