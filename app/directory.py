@@ -457,7 +457,10 @@ class DirectoryStore:
         path = self._home(job.id) / job.made[variant].file
         try:
             descriptor = await self.reading(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if os.fstat(descriptor).st_size != job.made[variant].size:  # cut by a failing disk, or by hand
+            os.close(descriptor)
             return None
         return _Blob(self, descriptor)
 

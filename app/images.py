@@ -244,12 +244,17 @@ _UPLOAD_BODY = {
                 "type": "object",
                 "required": ["file"],
                 "properties": {
-                    "file": {"type": "string", "format": "binary", "description": "the image"},
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "minLength": 1,
+                        "description": "the image",
+                    },
                 },
             },
         },
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "image/*": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
     },
 }
 _PREFER = {
@@ -350,7 +355,7 @@ def images_router(images: Images) -> APIRouter:
         openapi_extra={"parameters": [_PREFER]},
         responses={
             200: {"model": JobDocument, "description": "The job, whatever its status."},
-            **documents.refusals("not-found", "streams"),
+            **documents.refusals("not-found", "streams", "breaker"),
         },
     )
     async def document(request: Request, id: str) -> Response:  # noqa: A002 - the contract's word
@@ -374,7 +379,7 @@ def images_router(images: Images) -> APIRouter:
         responses={
             200: documents.EVENT_STREAM,
             204: {"description": "Nothing more will happen: do not reconnect."},
-            **documents.refusals("not-found", "streams"),
+            **documents.refusals("not-found", "streams", "breaker"),
         },
     )
     async def events(request: Request, id: str) -> Response:  # noqa: A002
@@ -405,7 +410,7 @@ def images_router(images: Images) -> APIRouter:
             },
             206: {"description": "A part of them.", "headers": documents.headers("ETag", "Content-Range")},
             304: {"description": "Not modified.", "headers": documents.headers("ETag")},
-            **documents.refusals("not-found", "not-ready", "range-not-satisfiable"),
+            **documents.refusals("not-found", "not-ready", "range-not-satisfiable", "breaker"),
         },
     )
     async def variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
@@ -419,7 +424,7 @@ def images_router(images: Images) -> APIRouter:
         openapi_extra={"security": [{"delete_token": []}]},
         responses={
             204: {"description": "Every file is gone."},
-            **documents.refusals("unauthorized", "forbidden", "not-found"),
+            **documents.refusals("unauthorized", "forbidden", "not-found", "breaker"),
         },
     )
     async def remove(request: Request, id: str) -> Response:  # noqa: A002

@@ -2,13 +2,16 @@
 
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.fields import timestamp
 from app.problems import KINDS
+from workers.formats import EXTENSIONS
 
 QUEUED, PROCESSING, DONE, FAILED, CANCELLED = "queued", "processing", "done", "failed", "cancelled"
+STATUSES = frozenset({QUEUED, PROCESSING, DONE, FAILED, CANCELLED})
 FINAL = frozenset({DONE, FAILED, CANCELLED})
 ID_LENGTH = 32
 
@@ -116,22 +119,25 @@ class Job:
             data = json.loads(record)
             if data["version"] != 1 or not is_id(data["id"]):
                 raise ValueError("unknown record")
-            return cls(
+            job = cls(
                 id=data["id"],
                 created_at=float(data["created_at"]),
                 size=int(data["size"]),
                 wanted=tuple(map(str, data["wanted"])),
-                status=str(data["status"]),
+                status=_known(data["status"], STATUSES),
                 finished_at=None if data["finished_at"] is None else float(data["finished_at"]),
-                source=data["source"],
-                made={name: MadeVariant(**made) for name, made in data["made"].items()},
-                deferred=tuple(data["deferred"]),
-                blurhash=data.get("blurhash"),
-                problem=None if data["problem"] is None else (data["problem"][0], data["problem"][1]),
+                source=None if data["source"] is None else _source(data["source"]),
+                made={name: _variant(made) for name, made in data["made"].items()},
+                deferred=tuple(map(str, data["deferred"])),
+                blurhash=None if data.get("blurhash") is None else str(data["blurhash"]),
+                problem=None if data["problem"] is None else _problem(*data["problem"]),
                 deaths=int(data.get("deaths", 0)),
             )
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            for seconds in (job.created_at, job.finished_at or 0):
+                timestamp(seconds)
+        except (KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
             raise ValueError(f"damaged record: {error}") from None
+        return job
 
     def document(self, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:
         """The job document of the wire contract, without its delete token."""
@@ -167,3 +173,31 @@ class Job:
             }
         document["links"] = {"self": base, "events": f"{base}/events"}
         return document
+
+
+# --- what a record holds, type by type: a damaged one is found when it is read, not when it is used -------
+
+
+def _known(word: Any, words: Iterable[str]) -> str:
+    if word not in words:
+        raise ValueError(f"unknown word {word!r:.40}")
+    return str(word)
+
+
+def _source(data: Any) -> dict[str, Any]:
+    return {"format": str(data["format"]), "width": int(data["width"]), "height": int(data["height"])}
+
+
+def _variant(data: Any) -> MadeVariant:
+    return MadeVariant(
+        file=str(data["file"]),
+        width=int(data["width"]),
+        height=int(data["height"]),
+        size=int(data["size"]),
+        format=_known(data["format"], EXTENSIONS),
+        digest=str(data["digest"]),
+    )
+
+
+def _problem(slug: Any, detail: Any) -> tuple[str, str]:
+    return str(slug), str(detail)

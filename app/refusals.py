@@ -92,6 +92,10 @@ def _invalid(error: RequestValidationError, _: Quota | None) -> Problem:
     return Problem(KINDS["bad-request"], found or "The request is not valid.")
 
 
+def _unreadable(_: OSError, quota: Quota | None) -> Problem:
+    return Problem(KINDS["breaker"], "The store does not work just now.", 1.0, quota)
+
+
 ROWS: dict[type[Exception], Row] = {
     RateLimited: _rate,
     ShareExceeded: _share,
@@ -114,6 +118,7 @@ ROWS: dict[type[Exception], Row] = {
     RangeNotSatisfiable: _range,
     HTTPException: _http,
     RequestValidationError: _invalid,
+    OSError: _unreadable,
 }
 
 
@@ -190,8 +195,10 @@ def install(
 
     async def answer(request: Request, error: Exception) -> Response:
         quota = getattr(request.state, "quota", None)
-        if quota is None and isinstance(error, StreamsFull | NotServing):
+        if quota is None and isinstance(error, StreamsFull | NotServing | OSError):
             quota = quota_of(request)
+        if isinstance(error, OSError):
+            log.error("store failed a request", method=request.method, reason=str(error))
         if isinstance(error, HTTPException) and error.status_code == 405:
             error.headers = {"Allow": _allowed(request)}
         return refusals.answer(error, quota, request.method)

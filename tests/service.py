@@ -209,6 +209,9 @@ class Connection:
 class Service:
     """A running service, and the ways to reach, look at and end it."""
 
+    command: tuple[str, ...] = (COMMAND,)
+    """What is run to start it, in its folder."""
+
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
         """Start it in `folder` and return once it says that it is ready."""
         self.folder = folder
@@ -223,7 +226,7 @@ class Service:
         settings = {"port": 0, "workers": 1, "job_timeout": 60, **self._settings}
         with self._stderr.open("ab") as errors:
             self.process = subprocess.Popen(
-                [COMMAND, "serve", *self._arguments],
+                [*self.command, "serve", *self._arguments],
                 cwd=self.folder,
                 env=environment(**settings),
                 stdin=subprocess.DEVNULL,

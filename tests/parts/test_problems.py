@@ -92,10 +92,10 @@ EXPECTED = [
     ),
     Expected(HTTPException(404), 404, "/problems/not-found"),
     Expected(
-        HTTPException(405, headers={"Allow": "GET"}),
+        HTTPException(405),
         405,
         "/problems/method-not-allowed",
-        header=("Allow", "GET"),
+        header=("Allow", "POST"),
     ),
     Expected(HTTPException(418, "A teapot."), 400, "/problems/bad-request"),
     Expected(HTTPException(500, "Broken."), 500, "/problems/internal"),
@@ -104,6 +104,7 @@ EXPECTED = [
         400,
         "/problems/bad-request",
     ),
+    Expected(OSError("Input/output error"), 503, REDUCED_CAPACITY, "breaker", None, 1, 1000),
 ]
 
 NO_REFUSALS = {
@@ -112,6 +113,7 @@ NO_REFUSALS = {
     "AddressTaken": "ends the start with one line",
     "PoolNotStarted": "ends the start with one line",
     "WorkerDied": "the engine tries the job again, or fails it",
+    "JobGone": "the engine ends the job as cancelled",
     "VariantRejected": "the engine fails the job",
     "_HeadRefused": "the protocol itself answers it",
 }
