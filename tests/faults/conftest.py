@@ -1,0 +1,97 @@
+"""Services with something wrong: with them, or with the machine that they run on."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.service import COMMAND, Service
+
+FAULT = str(Path(__file__).with_name("fault.py"))
+_NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+Faulty = Callable[..., Service]
+
+
+@contextmanager
+def serving(kind: type[Service], folder: Path, **settings: object) -> Iterator[Service]:
+    """A service for the length of a block: whatever happened to it, it ends with 0, without a traceback."""
+    service = kind(folder, **settings)
+    try:
+        yield service
+    except BaseException:
+        service.kill()
+        raise
+    if service.process.poll() is None:
+        assert service.stop() == 0
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[Faulty]:
+    """A function that starts a service with the given faults (see fault.py)."""
+    with ExitStack() as stack:
+
+        def start(*faults: str, **settings: object) -> Service:
+            command = (sys.executable, FAULT, *faults, "--")
+            kind = type("FaultyService", (Service,), {"command": command})
+            return stack.enter_context(serving(kind, tmp_path, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Faulty]:
+    """A function that starts a service under a limit of prlimit(1), such as `--nofile=128`."""
+    if shutil.which("prlimit") is None:
+        pytest.skip("prlimit is not installed")
+    with ExitStack() as stack:
+
+        def start(limit: str, **settings: object) -> Service:
+            kind = type("LimitedService", (Service,), {"command": ("prlimit", limit, COMMAND)})
+            return stack.enter_context(serving(kind, tmp_path, **settings))
+
+        yield start
+
+
+class Mounted(Service):
+    """A service whose store is a file system of its own, of 4 MiB, which nobody else sees."""
+
+    command = (*_NAMESPACE, "sh", "-c", 'mount -t tmpfs -o size=4m none data && exec "$@"', "sh", COMMAND)
+
+    def start(self) -> None:
+        """Start it, and look at the store through its eyes."""
+        self.store.mkdir(exist_ok=True)
+        super().start()
+        self.store = Path(f"/proc/{self.pid}/root{self.folder}/data")
+
+    def become_read_only(self) -> None:
+        """Lay the same files over themselves, not to be written: the lock that is open forbids a remount."""
+        self._inside("mount", "--bind", "-o", "ro", str(self.folder / "data"), str(self.folder / "data"))
+
+    def become_writable(self) -> None:
+        """Take that away again."""
+        self._inside("umount", str(self.folder / "data"))
+
+    def _inside(self, *command: str) -> None:
+        enter = ["nsenter", "--target", str(self.pid), "--mount", *([] if os.geteuid() == 0 else ["--user"])]
+        subprocess.run([*enter, *command], check=True, capture_output=True)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Mounted]:
+    """A service on a small disk of its own."""
+    tried = subprocess.run(
+        [*_NAMESPACE, "mount", "-t", "tmpfs", "none", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode:
+        pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
+    with serving(Mounted, tmp_path, rate=1000, burst=1000, client_share=100) as service:
+        assert isinstance(service, Mounted)
+        yield service

@@ -1,0 +1,110 @@
+"""The disk is full, read-only or slow: uploads are told, images served, accepted jobs done in the end."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from app.problems import REDUCED_CAPACITY
+from tests.faults.conftest import Faulty, Mounted
+from tests.http.expect import problem
+from tests.service import SMALL, Service, until
+
+LARGE = SMALL + bytes(600_000)
+"""A small photo with much behind it."""
+
+
+def fill(service: Mounted) -> None:
+    """Leave not a byte on the disk of the store."""
+    try:
+        with (service.store / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError:
+        pass
+
+
+def taken(service: Service) -> httpx.Response:
+    """An upload, once one is taken."""
+    answer = until(lambda: (a := service.upload(prefer="wait=20")).status_code in (201, 202) and a, "a 201")
+    assert isinstance(answer, httpx.Response)
+    return answer
+
+
+class TestFull:
+    """No space left on the device, though STORE_MAX_BYTES says that there should be."""
+
+    def test_uploads_are_refused(self, mounted: Mounted) -> None:
+        """507 for those that do not fit; images are served, and can be deleted, which makes room."""
+        made = mounted.upload(LARGE, prefer="wait=20").json()
+        fill(mounted)
+        for body in (SMALL, LARGE):
+            problem(mounted.upload(body), 507, "disk", guard="disk")
+        assert mounted.get(made["variants"]["thumb"]["url"]).status == 200
+        assert mounted.get("/healthz").status == 200
+        with mounted.client() as client:
+            token = {"authorization": f"Bearer {made['delete_token']}"}
+            assert client.delete(made["links"]["self"], headers=token).status_code == 204
+        assert mounted.get(made["links"]["self"]).status == 404
+        (mounted.store / "ballast").unlink()
+        assert taken(mounted).status_code == 201
+        assert not [name for name in mounted.stored() if not name.startswith("images/")]
+
+    def test_accepted_jobs_are_done_when_there_is_room(self, mounted: Mounted) -> None:
+        """They wait, and do not fail: what they lack is not theirs to answer for."""
+        with mounted.paused() as (running,):
+            waiting = [mounted.upload() for _ in range(3)]
+            fill(mounted)
+        until(lambda: "store failed while a job was settled" in mounted.errors(), "a job to miss its room")
+        assert mounted.status_of(running.json()["id"]) in ("queued", "processing")
+        (mounted.store / "ballast").unlink()
+        for answer in (running, *waiting):
+            assert mounted.ended(answer.json()["id"])["status"] == "done"
+        assert mounted.stats()["jobs"]["failed"] == 0
+
+
+class TestReadOnly:
+    """The store became read-only, as file systems do after an error of their disk."""
+
+    def test_what_is_there_is_served(self, mounted: Mounted) -> None:
+        """Uploads and deletions get 503, images are served; when it can be written again, all goes on."""
+        made = mounted.upload(prefer="wait=20").json()
+        with mounted.paused() as (running,):
+            mounted.become_read_only()
+        for _ in range(6):
+            problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")
+        assert mounted.get(made["variants"]["large"]["url"]).status == 200
+        with mounted.client() as client:
+            token = {"authorization": f"Bearer {made['delete_token']}"}
+            problem(
+                client.delete(made["links"]["self"], headers=token), 503, REDUCED_CAPACITY, guard="breaker"
+            )
+            assert client.get(made["links"]["self"]).json()["status"] == "done"
+        assert mounted.get("/readyz").status == 503
+        assert mounted.status_of(running.json()["id"]) in ("queued", "processing")
+        mounted.become_writable()
+        taken(mounted)
+        assert mounted.ended(running.json()["id"])["status"] == "done"
+        until(lambda: mounted.get("/readyz").status == 200, "the breaker to close")
+
+
+class TestSlow:
+    """Each write takes half a second, and each fsync."""
+
+    def test_holds_up_uploads_and_nobody_else(self, faulty: Faulty) -> None:
+        """While five uploads wait for the disk, the loop and the images do not."""
+        service = faulty("slow=0.5", rate=1000, burst=1000)
+        made = service.upload(prefer="wait=30").json()
+        with ThreadPoolExecutor(5) as threads, service.client() as reader:
+            uploads = [threads.submit(service.upload, SMALL) for _ in range(5)]
+            until(lambda: service.stats()["backlog"]["receiving"] >= 4, "the uploads to be on their way")
+            took = []
+            while not all(upload.done() for upload in uploads):
+                for path in ("/healthz", made["variants"]["large"]["url"]):
+                    begin = time.monotonic()
+                    assert reader.get(path).status_code == 200
+                    took.append(time.monotonic() - begin)
+            assert [upload.result().status_code for upload in uploads] == [202] * 5
+        assert len(took) > 20
+        assert sorted(took)[len(took) // 2] < 0.1
+        assert max(took) < 0.45, "something waited for the disk that must not"
