@@ -53,7 +53,9 @@ class _LingeringTransport:
         self._cycle = cycle
 
     def write(self, data: bytes) -> None:
-        self._protocol.transport.write(data)
+        # A connection that was reset is closed before it is said to be lost: uvloop raises in between.
+        if not self._protocol.transport.is_closing():
+            self._protocol.transport.write(data)
 
     def is_closing(self) -> bool:
         return self._protocol.transport.is_closing()

@@ -27,7 +27,7 @@ def busy_fork(service: Service) -> int:
     return int(until(found, "a job's process"))
 
 
-HEAVY = samples.png(4000, 3000, compress_level=1)
+HEAVY = samples.png(8000, 6000, compress_level=1)
 """A photo that keeps a worker busy for a moment that can be caught."""
 
 
