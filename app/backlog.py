@@ -103,6 +103,8 @@ class Backlog(Generic[E]):
     ) -> None:
         """`capacity` jobs on the belt, `dock` uploads, `share` of both for one client, `max_wait` seconds."""
         self.capacity = capacity
+        self.most = capacity
+        """What the capacity can be set to, for it is what the queue was made for."""
         self.dock = dock
         self.share = share
         self.pacer = pacer
@@ -151,6 +153,17 @@ class Backlog(Generic[E]):
     def _places(self) -> int:
         """How many jobs may wait, for the belt's sake and for `max_wait`'s."""
         return int(min(self.capacity, self.max_wait * self.pacer.rate + 1))
+
+    def resize(self, capacity: int) -> None:
+        """Let so many jobs wait, 1 to `most`, from now on; those who wait already stay.
+
+        Raises:
+            ValueError: the queue was not made for so many.
+        """
+        if not 1 <= capacity <= self.most:
+            raise ValueError(f"a queue made for {self.most} jobs cannot hold {capacity}")
+        self.capacity = capacity
+        self._advance()
 
     def check_share(self, client: str) -> None:
         """Raises ShareExceeded: the client has as much in work as one client may."""
@@ -247,9 +260,9 @@ class Backlog(Generic[E]):
 
     def _advance(self) -> None:
         """Let the entrance onto the belt while there is room."""
-        while self._entrance and not self._belt.full():
+        while self._entrance and self._belt.qsize() < self.capacity:
             self._belt.put_nowait(self._entrance.popleft())
-        if not self._belt.full():
+        if self._belt.qsize() < self.capacity:
             self._full_since = None
         elif self._full_since is None:
             self._full_since = self._clock()

@@ -82,6 +82,11 @@ class Meter:
             raise ValueError(f"{n} tokens never fit a bucket of {self.size}")
         return -(-max(0, self.owed(full_at, now_ns) - room) // self.per_ns)
 
+    def carry(self, full_at: int, now_ns: int, law: "Meter") -> int:
+        """This bucket under another law: it owes as many tokens, but no more than the new one can."""
+        owed = -(-self.owed(full_at, now_ns) * law.per_token // self.per_token)
+        return now_ns * law.per_ns + min(owed, law.depth)
+
     def quota(self, full_at: int, now_ns: int) -> Quota:
         """What is left, in whole tokens, and the time to one more."""
         remaining = (self.depth - self.owed(full_at, now_ns)) // self.per_token

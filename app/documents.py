@@ -121,6 +121,7 @@ class StatsDocument(BaseModel):
     breakers: dict[str, str]
     memory_bytes: int
     store_bytes: int
+    minute: dict[str, list[int]] = Field(description="the last minute, a value for each second, oldest first")
 
 
 EVENT_STREAM: dict[str, Any] = {

@@ -42,6 +42,12 @@ class Door(Generic[E]):
         self._waiting: dict[Park, asyncio.Future[Slot[E] | None]] = {}
         backlog.on_room = self._call_in
 
+    def resize(self, workers: int, places: int) -> None:
+        """Promise by so many workers and places from now on."""
+        self._backlog.pacer.workers = workers
+        self._turns.resize(workers, places)
+        self._backlog.resize(places)
+
     def is_due(self, key: str) -> bool:
         """Whether this upload returns as it was told and owes no token."""
         return self._turns.is_due(key)

@@ -55,6 +55,8 @@ class Foreman:
         self._live: dict[str, Live] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._settling: set[asyncio.Task[None]] = set()
+        self._on_duty = [asyncio.Event() for _ in pool.workers]
+        self.assign(len(pool.workers))
         self._settlers = asyncio.Semaphore(_SETTLING_PER_WORKER * len(pool.workers))
 
     # --- life ------------------------------------------------------------------------------------------
@@ -63,8 +65,8 @@ class Foreman:
         """Start the workers and take up what an earlier run left undone, ahead of every newcomer."""
         await self.pool.start()
         self._tasks = [
-            asyncio.create_task(self._serve(worker), name=f"worker {worker.number}")
-            for worker in self.pool.workers
+            asyncio.create_task(self._serve(worker, duty), name=f"worker {worker.number}")
+            for worker, duty in zip(self.pool.workers, self._on_duty, strict=True)
         ]
         await self._recover()
 
@@ -77,6 +79,12 @@ class Foreman:
             count += 1
         if count:
             log.info("took up unfinished jobs", jobs=count)
+
+    def assign(self, count: int) -> None:
+        """Have the first `count` workers take jobs; the others finish what they have, and rest."""
+        for place, duty in enumerate(self._on_duty):
+            duty.set() if place < count else duty.clear()
+        self.supply.rouse()
 
     async def drain(self, timeout: float) -> None:
         """Begin no job more; return when those under way are settled, or after `timeout` seconds."""
@@ -122,9 +130,13 @@ class Foreman:
 
     # --- the work --------------------------------------------------------------------------------------
 
-    async def _serve(self, worker: Worker) -> None:
-        """Give one worker job after job, until the drain."""
-        while (live := await self.supply.take()) is not None:
+    async def _serve(self, worker: Worker, duty: asyncio.Event) -> None:
+        """Give one worker job after job while it is on duty, until the drain."""
+        while not self.supply.is_closed:
+            await duty.wait()
+            live = await self.supply.take(duty.is_set)
+            if live is None:
+                continue
             if live.abandoned and not live.job.deferred:
                 await self._drop(live)
             elif not worker.is_alive:  # it died with nothing to do, so no job is to blame

@@ -7,7 +7,7 @@ import structlog
 
 from app.backlog import Backlog, Slot
 from app.breaker import BreakerOpen, Breakers
-from app.bucket import Quota
+from app.bucket import Meter, Quota
 from app.door import Door, QueueFull, Watch
 from app.engine import Draining, EngineSnapshot, Place
 from app.foreman import Foreman
@@ -129,6 +129,12 @@ class LocalEngine:
         live = self._foreman.live(job_id)
         if live is not None:
             await self._foreman.cancel(live)
+
+    def tune(self, meter: Meter, places: int, workers: int) -> None:
+        """Go on with another law of the buckets, so many places in the queue and so many of the workers."""
+        self._limiter.retune(meter)
+        self._door.resize(workers, places)
+        self._foreman.assign(workers)
 
     def snapshot(self) -> EngineSnapshot:
         pool = self._foreman.pool

@@ -14,6 +14,7 @@ from app.backlog import Backlog
 from app.breaker import Breaker, Breakers
 from app.brownout import Brownout, Lane
 from app.bucket import leaky_meter, token_meter
+from app.demo import Demo, demo_router
 from app.directory import DirectoryStore
 from app.documents import ProblemDocument
 from app.door import Door
@@ -24,6 +25,7 @@ from app.gate import Gate
 from app.images import Images, images_router
 from app.intake import Intake
 from app.layers import HeadAsGet, SecurityHeaders, Timing
+from app.levers import Levers
 from app.limiter import Limiter
 from app.live import Live
 from app.local import LocalEngine
@@ -31,6 +33,7 @@ from app.metrics import Histograms, Metrics
 from app.orders import Orders
 from app.pacer import Pacer
 from app.pages import pages_router
+from app.performance import Performance
 from app.pool import Pool
 from app.previews import Previews
 from app.problems import render
@@ -128,9 +131,12 @@ def create_app(settings: Settings) -> FastAPI:
         engine, store, refusals.snapshot, fallback.snapshot, lambda: [*pool.pids(), *previews.pids()]
     )
 
+    feed = Feed(status.beat, streams)
+    performance = Performance()
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running(), refusals.telling():
+        async with service.running(), refusals.telling(), feed.running(), performance.ended():
             yield
 
     app = FastAPI(
@@ -149,9 +155,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     app.include_router(images_router(images))
-    app.include_router(
-        status_router(status, gate, Feed(status.stats, streams), Metrics(histograms, status.stats))
-    )
+    app.include_router(status_router(status, gate, feed, Metrics(histograms, status.stats)))
+    if settings.demo and isinstance(engine, LocalEngine):
+        demo = Demo(Levers(settings, engine.tune), performance)
+        status.demo = demo.snapshot
+        app.include_router(demo_router(demo, settings.host))
     app.include_router(pages_router(settings))
     install(app, refusals, fallback, lambda request: engine.quota(gate.client(request.scope)))
     _complete_openapi(app)

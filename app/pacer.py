@@ -34,7 +34,7 @@ class Pacer:
 
     def __init__(self, workers: int, dock: int, *, job_s: float = 0.25) -> None:
         """`job_s` is believed until the first job has been measured; `dock` uploads come in at once."""
-        self._workers = workers
+        self.workers = workers
         self._dock = dock
         self._job = _Mean(job_s, 0)
         self._brief_job = _Mean(0.0, 0)
@@ -45,7 +45,7 @@ class Pacer:
     def rate(self) -> float:
         """Jobs per second that leave the queue when all workers are busy."""
         share = self._brief_share.value
-        return self._workers / (share * self._brief_job.value + (1 - share) * self._job.value)
+        return self.workers / (share * self._brief_job.value + (1 - share) * self._job.value)
 
     @property
     def pace(self) -> float:
@@ -63,7 +63,7 @@ class Pacer:
 
     def wait(self, jobs: int, whole: int = 0) -> float:
         """Seconds until so many jobs have left the queue, the last of them made `whole` for certain."""
-        return (jobs - whole) / self.rate + whole * self._job.value / self._workers
+        return (jobs - whole) / self.rate + whole * self._job.value / self.workers
 
     def export(self) -> dict[str, float]:
         """What was measured, for the next process; nothing before the first job."""

@@ -167,6 +167,20 @@ KINDS: dict[str, Kind] = {
             "Send the delete_token of the answer to this very upload.",
         ),
         Kind(
+            "foreign-origin",
+            403,
+            "Only from the page itself",
+            "This belongs to the demonstration page of this server, and the request does not come from it.",
+            "Press the button on the page. Where it was pressed there, a proxy changes Host on the way.",
+        ),
+        Kind(
+            "act-running",
+            409,
+            "An act is being played",
+            "The demonstration plays one act at a time, so that it stays bounded.",
+            "Wait until it has ended, or end it.",
+        ),
+        Kind(
             "not-found",
             404,
             "Not found",

@@ -23,6 +23,9 @@ from app.fields import ConcurrencyPolicy, RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType
 from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
 from app.intake import MalformedForm, NoFile, UploadTooSlow
+from app.levers import BadLever
+from app.origin import ForeignOrigin
+from app.performance import ActRunning
 from app.problems import KINDS, Problem, render, whole_seconds
 from app.status import NotServing
 from app.store import StoreFull
@@ -116,6 +119,9 @@ ROWS: dict[type[Exception], Row] = {
     NotFound: _plain("not-found"),
     NotReady: _not_ready,
     RangeNotSatisfiable: _range,
+    ForeignOrigin: lambda error, _: Problem(KINDS["foreign-origin"], f"{error}.".capitalize()),
+    ActRunning: lambda error, _: Problem(KINDS["act-running"], f"{error}.".capitalize(), error.retry_after),
+    BadLever: lambda error, _: Problem(KINDS["bad-request"], f"{error}.".capitalize()),
     HTTPException: _http,
     RequestValidationError: _invalid,
     OSError: _unreadable,

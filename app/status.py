@@ -17,6 +17,7 @@ from app.fallback import FallbackSnapshot
 from app.fields import ratelimit_fields
 from app.gate import Gate
 from app.metrics import CONTENT_TYPE, Metrics
+from app.minute import Minute
 from app.store import Store
 from app.streams import Feed
 
@@ -54,10 +55,21 @@ class Status:
     refusals: Callable[[], dict[str, int]]
     fallback: Callable[[], FallbackSnapshot]
     worker_pids: Callable[[], list[int]]
+    demo: Callable[[], dict[str, Any]] | None = None
     started_at: float = field(default_factory=time.monotonic)
+    minute: Minute = field(default_factory=Minute)
+
+    def beat(self) -> dict[str, Any]:
+        """The whole state, to be called once a second: it is what the last minute is made of."""
+        state = self._state()
+        self.minute.enter(state)
+        return state | {"minute": self.minute.snapshot()}
 
     def stats(self) -> dict[str, Any]:
         """The whole state; no client address and no image id in it."""
+        return self._state() | {"minute": self.minute.snapshot()}
+
+    def _state(self) -> dict[str, Any]:
         engine = self.engine.snapshot()
         fallback = self.fallback()
         return {
@@ -79,6 +91,7 @@ class Status:
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),
             "store_bytes": self.store.snapshot().used_bytes,
+            **({} if self.demo is None else {"demo": self.demo()}),
         }
 
     def readiness(self) -> tuple[list[str], dict[str, str]]:

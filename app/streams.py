@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -110,43 +110,48 @@ class EventStream(HeldStream):
 
 
 class Feed:
-    """One snapshot a second, built once while anybody watches, and handed to all who do."""
+    """One snapshot a second, built once whoever watches, and handed to all who do."""
 
-    def __init__(self, snapshot: Callable[[], dict[str, Any]], streams: Streams, period: float = 1.0) -> None:
-        self._snapshot = snapshot
+    def __init__(self, beat: Callable[[], dict[str, Any]], streams: Streams, period: float = 1.0) -> None:
+        """`beat` builds the snapshot; it is called each `period` seconds while this runs."""
+        self._beat = beat
         self._streams = streams
         self._period = period
-        self._viewers = 0
         self._latest = b""
         self._next = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Build snapshots while the block lasts; the first one before it."""
+        self._build()
+        task = asyncio.create_task(self._run(), name="stats feed")
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def stream(self, client: str) -> EventStream:
-        """The present snapshot at once, then each new one. Raises StreamsFull."""
-        release = self._streams.take(client)
-        self._viewers += 1
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="stats feed")
-
-        def leave() -> None:
-            self._viewers -= 1
-            release()
-
-        return EventStream(self._watch(), leave)
+        """The latest snapshot at once, then each new one. Raises StreamsFull."""
+        return EventStream(self._watch(), self._streams.take(client))
 
     async def _watch(self) -> AsyncIterator[bytes]:
         """A slow reader skips the snapshots that it missed."""
-        yield event("stats", self._snapshot())
-        while not self._streams.closing.is_set():
+        yield self._latest
+        closing = self._streams.closing
+        while not closing.is_set():
             await self._next.wait()
-            yield self._latest
+            if not closing.is_set():
+                yield self._latest
 
     async def _run(self) -> None:
-        while self._viewers and not self._streams.closing.is_set():
+        closing = self._streams.closing
+        while not closing.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._period):
-                    await self._streams.closing.wait()
-            self._latest = event("stats", self._snapshot())
-            self._next.set()
-            self._next = asyncio.Event()
-        self._task = None
+                    await closing.wait()
+            self._build()
+
+    def _build(self) -> None:
+        self._latest = event("stats", self._beat())
+        self._next.set()
+        self._next = asyncio.Event()

@@ -1,6 +1,7 @@
 """The supply: what the workers take from, which is the queue and, at its turns, the deferred lane."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from app.backlog import Backlog
@@ -20,9 +21,9 @@ class Supply:
         self._closed = False
         self._lane_s = 0.0
 
-    async def take(self) -> Live | None:
-        """The next job, as soon as there is one; None once this is closed."""
-        while not self._closed:
+    async def take(self, wanted: Callable[[], bool] = lambda: True) -> Live | None:
+        """The next job, as soon as there is one; None once this is closed, or none is `wanted` any more."""
+        while wanted() and not self._closed:
             self._observe()
             if self.brownout.lane_is_next(self.backlog.waiting) and (key := self.brownout.lane.take()):
                 return self._rests.pop(key)
@@ -55,9 +56,18 @@ class Supply:
         self._rests.pop(live.job.id, None)
         return self.brownout.lane.drop(live.job.id)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is given out."""
+        return self._closed
+
     def close(self) -> None:
         """Give out nothing more."""
         self._closed = True
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Let all who wait ask themselves whether they still want a job."""
         while self._naps:
             self._wake()
 

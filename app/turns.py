@@ -105,6 +105,10 @@ class Turns:
         self._door: dict[Park, None] = {}
         self._tail = self._far = -math.inf
 
+    def resize(self, workers: int, places: int) -> None:
+        """Reckon with so many workers and places; turns that are out stay as they were told."""
+        self._workers, self._places = workers, places
+
     def _now(self) -> float:
         now = self._clock()
         self._promises.sweep(now)

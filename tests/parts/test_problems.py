@@ -29,6 +29,9 @@ from app.fields import RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType
 from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
 from app.intake import MalformedForm, NoFile, UploadTooSlow
+from app.levers import BadLever
+from app.origin import ForeignOrigin
+from app.performance import ActRunning
 from app.previews import Previews
 from app.problems import KINDS, QUOTA_EXCEEDED, REDUCED_CAPACITY, Problem, render, whole_seconds
 from app.refusals import ROWS, Refusals, install
@@ -83,6 +86,9 @@ EXPECTED = [
     ),
     Expected(Forbidden("Not the token."), 403, "/problems/forbidden"),
     Expected(NotFound("No such image."), 404, "/problems/not-found"),
+    Expected(ForeignOrigin(), 403, "/problems/foreign-origin"),
+    Expected(ActRunning("crowd", 8.5), 409, "/problems/act-running", None, None, 9, 8500),
+    Expected(BadLever("rate goes from 1 to 2"), 400, "/problems/bad-request"),
     Expected(NotReady("thumb", 1.2), 404, "/problems/not-ready", None, None, 2, 1200),
     Expected(
         RangeNotSatisfiable(17),

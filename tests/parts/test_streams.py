@@ -241,84 +241,75 @@ async def until(moment: float) -> None:
 
 
 async def test_many_viewers_share_one_snapshot_a_second() -> None:
-    """A hundred viewers see the same one, built once; the first they see is the present one."""
+    """A hundred viewers see the same ones, each built once, the first of them too."""
     snapshots, streams = Snapshots(), Streams(most=1000)
     feed = Feed(snapshots, streams)
     began = clock()
-    viewers = [Viewer(feed.stream(f"client {number}")) for number in range(100)]
+    async with feed.running():
+        viewers = [Viewer(feed.stream(f"client {number}")) for number in range(100)]
+        await settle()
+        assert all(len(viewer.got) == 1 for viewer in viewers)
+        await until(began + 3.5)
+        assert snapshots.built == 4
+        assert {tuple(viewer.got) for viewer in viewers} == {
+            tuple(event("stats", {"n": number}) for number in (1, 2, 3, 4))
+        }
+        streams.close()
+        await asyncio.gather(*(viewer.task for viewer in viewers))
+    assert is_free(streams)
+
+
+async def test_the_seconds_are_counted_though_nobody_watches() -> None:
+    """So that the last minute is whole for whoever comes, and a newcomer costs no snapshot."""
+    snapshots, streams = Snapshots(), Streams(most=10)
+    feed = Feed(snapshots, streams)
+    began = clock()
+    async with feed.running():
+        await until(began + 60.5)
+        viewer = Viewer(feed.stream("a"), leaves_at(began + 62.75))
+        await viewer.task
+        assert viewer.got == [event("stats", {"n": number}) for number in (61, 62, 63)]
+    assert is_free(streams)
+
+
+async def test_nothing_is_built_after_the_feed_has_ended() -> None:
+    """Its task ends with it."""
+    snapshots = Snapshots()
+    tasks = len(asyncio.all_tasks())
+    async with Feed(snapshots, Streams(most=10)).running():
+        pass
     await settle()
-    assert all(len(viewer.got) == 1 for viewer in viewers)
-    at_first = snapshots.built
-    await until(began + 3.5)
-    assert snapshots.built == at_first + 3
-    assert {tuple(viewer.got[1:]) for viewer in viewers} == {
-        tuple(event("stats", {"n": at_first + second}) for second in (1, 2, 3))
-    }
-    streams.close()
-    await asyncio.gather(*(viewer.task for viewer in viewers))
-    assert is_free(streams)
-
-
-async def test_nothing_is_built_while_nobody_watches() -> None:
-    """With the last viewer the work ends, and it begins anew with the next."""
-    snapshots, streams = Snapshots(), Streams(most=10)
-    feed = Feed(snapshots, streams)
-    began = clock()
-    viewer = Viewer(feed.stream("a"), leaves_at(began + 2.5))
-    await viewer.task
-    await until(began + 5)
-    built = snapshots.built
-    await until(began + 1000)
-    assert snapshots.built == built
-    assert is_free(streams)
-    again = Viewer(feed.stream("a"))
-    await until(began + 1002.5)
-    assert len(again.got) == 3
-    streams.close()
-    await again.task
-
-
-async def test_a_viewer_that_comes_as_the_last_one_leaves_is_served() -> None:
-    """Between the last leaving and the work's end a newcomer finds it still going."""
-    snapshots, streams = Snapshots(), Streams(most=10)
-    feed = Feed(snapshots, streams)
-    began = clock()
-    first = Viewer(feed.stream("a"), leaves_at(began + 0.5))
-    await first.task
-    second = Viewer(feed.stream("b"))
-    await until(began + 3.75)
-    assert len(second.got) == 4
-    streams.close()
-    await second.task
+    assert (snapshots.built, len(asyncio.all_tasks())) == (1, tasks)
 
 
 async def test_closing_ends_every_viewer_s_stream() -> None:
     """At once, not at the next second; and who comes then gets the present state and the end."""
     streams = Streams(most=10)
     feed = Feed(Snapshots(), streams)
-    viewers = [Viewer(feed.stream("a")) for _ in range(3)]
-    await settle()
-    began = clock()
-    streams.close()
-    await asyncio.gather(*(viewer.task for viewer in viewers))
-    late = Viewer(feed.stream("a"))
-    await late.task
-    assert len(late.got) == 1
-    assert clock() == began
+    async with feed.running():
+        viewers = [Viewer(feed.stream("a")) for _ in range(3)]
+        await settle()
+        began = clock()
+        streams.close()
+        await asyncio.gather(*(viewer.task for viewer in viewers))
+        late = Viewer(feed.stream("a"))
+        await late.task
+        assert len(late.got) == 1
+        assert clock() == began
     assert is_free(streams)
 
 
 async def test_a_feed_is_bounded_like_every_stream() -> None:
-    """A viewer too many is refused, and leaves the feed as it was."""
+    """A viewer too many is refused."""
     streams = Streams(most=1)
     feed = Feed(Snapshots(), streams)
-    viewer = Viewer(feed.stream("a"))
-    with pytest.raises(StreamsFull):
-        feed.stream("b")
-    assert feed._viewers == 1
-    streams.close()
-    await viewer.task
-    assert feed._viewers == 0
+    async with feed.running():
+        viewer = Viewer(feed.stream("a"))
+        with pytest.raises(StreamsFull):
+            feed.stream("b")
+        streams.close()
+        await viewer.task
+    assert is_free(streams)
 
 
 async def test_the_loop_of_these_tests_takes_no_time() -> None:
