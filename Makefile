@@ -16,7 +16,7 @@ run: environment ## start the service; settings come from SPILLWAY_… or .env
 	@exec $(BIN)/spillway serve $(ARGS)
 
 test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.py -k refill"
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: environment-dev ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -45,8 +45,8 @@ def _head_too_large() -> _HeadRefused:
     return _HeadRefused("headers-too-large", detail)
 
 
-class _LingeringTransport:
-    """What a request with a body writes to: closing it before the body has come lingers."""
+class _AnswerTransport:
+    """What an answer is written to: closing it before the request's body has come lingers."""
 
     def __init__(self, protocol: "Protocol", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
@@ -319,8 +319,8 @@ class Protocol(HttpToolsProtocol):
                 return
         self.scope["state"]["watch"] = self.watch
         super().on_headers_complete()
+        self.cycle.transport = _AnswerTransport(self, self.cycle)  # type: ignore[assignment]
         if self._body_left:
-            self.cycle.transport = _LingeringTransport(self, self.cycle)  # type: ignore[assignment]
             self.cycle.send = self._deciding(self.cycle)  # type: ignore[assignment, method-assign]
 
     def _read_framing(self) -> None:
