@@ -13,7 +13,6 @@ and readers in separate ones: a disk that is slow to write stalls neither the lo
 """
 
 import asyncio
-import errno
 import fcntl
 import hashlib
 import heapq
@@ -21,31 +20,27 @@ import hmac
 import os
 import secrets
 import shutil
-import stat
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from app.inspection import plain_file, variant_of
 from app.job import Job, MadeVariant, is_id
-from app.store import JobGone, Space, Spool, StoreError, StoreFull, StoreSnapshot, VariantRejected
-from workers.formats import has_magic
+from app.spool import SOURCE, FileSpool, disk_full_refuses
+from app.store import JobGone, Space, Spool, StoreError, StoreFull, StoreSnapshot
 from workers.messages import Made
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _RECORD = "job.json"
-_SOURCE = "source"
 _MOST_NOTED = 64 * 2**20
 _REMEMBERED = 1024
-_WRITE_BEHIND = 256 * 1024
-"""Half the calls into threads that 128 KiB takes; more would save little, and every upload may hold it."""
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def _fsync(path: Path) -> None:
@@ -73,17 +68,6 @@ def _write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
     _fsync(path.parent)
 
 
-@contextmanager
-def _disk_full_refuses() -> Iterator[None]:
-    """Raises StoreFull for what the system says when the disk or a quota is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _OUT_OF_SPACE:
-            raise StoreFull(os.strerror(error.errno)) from None
-        raise
-
-
 class _Space:
     """Bytes promised to one upload."""
 
@@ -96,69 +80,21 @@ class _Space:
         self._size = 0
 
 
-class _Spool:
-    """An upload's bytes, gathered in memory up to 256 KiB before they go to disk in a thread."""
-
-    def __init__(self, store: "DirectoryStore", folder: Path) -> None:
-        self._store = store
-        self.folder: Path | None = folder
-        self._buffer = bytearray()
-        self._descriptor: int | None = None
-        self._begun = False
-
-    async def write(self, data: bytes) -> None:
-        if not self._buffer and len(data) >= _WRITE_BEHIND:
-            await self._store.writing(self._append, data)  # as it is, without a copy
-            return
-        self._buffer += data
-        if len(self._buffer) >= _WRITE_BEHIND:
-            gathered, self._buffer = self._buffer, bytearray()
-            await self._store.writing(self._append, gathered)
-
-    def _append(self, data: bytes | bytearray) -> None:
-        if self.folder is None:
-            raise RuntimeError("the upload was discarded")
-        with _disk_full_refuses():
-            if self._descriptor is None:
-                self._begun = True
-                self.folder.mkdir()
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                self._descriptor = os.open(self.folder / _SOURCE, flags, 0o600)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+class _Spool(FileSpool):
+    """An upload that is accepted by moving its folder."""
 
     def finish(self, record: bytes, home: Path) -> None:
         """Blocking: make the folder durable and move it to its home."""
-        self._append(self._buffer)
-        self._buffer = bytearray()
-        if self.folder is None or self._descriptor is None:
-            raise RuntimeError("the upload was discarded")
-        with _disk_full_refuses():
-            os.fsync(self._descriptor)
-            self._close()
-            _write(self.folder / _RECORD, record)
-            _fsync(self.folder)
+        folder, descriptor = self.gathered()
+        with disk_full_refuses():
+            os.fsync(descriptor)
+            self.close()
+            _write(folder / _RECORD, record)
+            _fsync(folder)
             home.parent.mkdir(exist_ok=True)
-            self.folder.rename(home)
+            folder.rename(home)
             self.folder = None
             _fsync(home.parent)
-
-    async def discard(self) -> None:
-        self._buffer = bytearray()
-        if self._begun and self.folder is not None:
-            await self._store.writing(self._remove)
-
-    def _remove(self) -> None:
-        self._close()
-        folder, self.folder = self.folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 class _Blob:
@@ -249,7 +185,7 @@ class DirectoryStore:
                     Path(entry.path).unlink(missing_ok=True)
                     continue
                 used += status.st_size if entry.name != _RECORD else 0
-                if entry.name == _SOURCE:
+                if entry.name == SOURCE:
                     pending.append((status.st_mtime, folder.name))
         heapq.heapify(pending)
         return used, pending
@@ -332,7 +268,7 @@ class DirectoryStore:
         return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
 
     async def spool(self, job_id: str) -> _Spool:
-        return _Spool(self, self._spool / job_id)
+        return _Spool(self._spool / job_id, self.writing)
 
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, _Spool)  # noqa: S101 - a store is given its own spools only
@@ -341,8 +277,12 @@ class DirectoryStore:
 
     # --- work ------------------------------------------------------------------------------------------
 
+    async def fetch(self, job_id: str, folder: Path) -> Path:  # noqa: ARG002 - it is on this machine
+        return self.source(job_id)
+
     def source(self, job_id: str) -> Path:
-        return (self._home(job_id) / _SOURCE).absolute()
+        """Where the upload is, until its job is final."""
+        return (self._home(job_id) / SOURCE).absolute()
 
     async def workspace(self, job_id: str) -> Path:
         folder = (self._work / f"{job_id}-{secrets.token_hex(4)}").absolute()
@@ -372,25 +312,11 @@ class DirectoryStore:
 
     @staticmethod
     def _inspect(folder: Path, item: Made) -> MadeVariant:
-        # The folder was written by a process that may be an attacker's by now: no links are followed,
-        # and the bytes that are hashed here are the ones that will be served.
-        try:
-            descriptor = os.open(folder / item.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise VariantRejected(f"{item.name}: {os.strerror(error.errno or 0)}") from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                raise VariantRejected(f"{item.name}: not a plain file")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                if not has_magic(item.format, file.read(32)):
-                    raise VariantRejected(f"{item.name}: not a {item.format}")
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return MadeVariant(item.file, item.width, item.height, status.st_size, item.format, digest)
+        with plain_file(folder, item) as file:
+            # The bytes that are hashed here are the ones that will be served.
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            return variant_of(item, os.fstat(file.fileno()).st_size, digest)
 
     async def save(self, job: Job) -> None:
         home, record = self._home(job.id), job.to_record()
@@ -408,7 +334,7 @@ class DirectoryStore:
             raise
 
     def _drop_source(self, job_id: str) -> int:
-        source = self._home(job_id) / _SOURCE
+        source = self._home(job_id) / SOURCE
         try:
             size = source.stat().st_size
             source.unlink()
@@ -453,7 +379,12 @@ class DirectoryStore:
             return None
         return job if job.id == job_id else None
 
-    async def blob(self, job: Job, variant: str) -> _Blob | None:
+    async def blob(
+        self,
+        job: Job,
+        variant: str,
+        span: tuple[int, int] | None = None,  # noqa: ARG002 - a file can be read from anywhere
+    ) -> _Blob | None:
         path = self._home(job.id) / job.made[variant].file
         try:
             descriptor = await self.reading(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
@@ -509,7 +440,7 @@ class DirectoryStore:
             if written <= horizon:
                 job = self._read_record(folder.name)
                 # Damaged, and without its source: nobody could ever ask for it again, so it is not kept.
-                lost = job is None and not (folder / _SOURCE).exists()
+                lost = job is None and not (folder / SOURCE).exists()
                 if lost or (job is not None and self._expired(job)):
                     expired.append(folder.name)
         return expired

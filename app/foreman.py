@@ -174,12 +174,14 @@ class Foreman:
             part = self._orders.part(job, self.supply.brownout)
             with self._breakers.store.guard(OSError):
                 folder = await self._store.workspace(job.id)
+                source = await self._store.fetch(job.id, folder)
             if live.cancelled:
                 outcome: Done | Failed = Failed(job.id, "cancelled", "")
             else:
-                outcome = await worker.perform(
-                    self._orders.task(job, part, self._store.source(job.id), folder)
-                )
+                outcome = await worker.perform(self._orders.task(job, part, source, folder))
+        except JobGone:
+            log.warning("a job's files were removed by hand", job=job.id)
+            outcome = Failed(job.id, "cancelled", "")
         except (OSError, BreakerOpen):
             outcome = Failed(job.id, "no-space", "The store could not be written.")
         except Exception as death:

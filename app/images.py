@@ -195,7 +195,7 @@ class Images:
         if request.headers.get("if-range", etag) == etag:
             span = parse_range(request.headers.get("range"), made.size)
         first, last = span or (0, made.size - 1)
-        blob = await self.store.blob(job, name)
+        blob = await self.store.blob(job, name, (first, last))
         if blob is None:
             raise NotFound("The file of this variant is gone.")
         headers["Content-Length"] = str(last - first + 1)

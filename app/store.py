@@ -91,11 +91,11 @@ class Store(Protocol):
     async def accept(self, spool: Spool, job: Job) -> None:
         """Make an upload durable: when this returns, the job survives everything."""
 
-    def source(self, job_id: str) -> Path:
-        """The file that a worker decodes."""
-
     async def workspace(self, job_id: str) -> Path:
         """A new, empty folder for a worker to write into."""
+
+    async def fetch(self, job_id: str, folder: Path) -> Path:
+        """The file that a worker decodes, there as long as its workspace `folder` is. Raises JobGone."""
 
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         """Take over what a worker wrote, durably, trusting nothing. Raises VariantRejected, JobGone."""
@@ -109,8 +109,8 @@ class Store(Protocol):
     async def load(self, job_id: str) -> Job | None:
         """The job of a record, or None when there is none or its retention is over."""
 
-    async def blob(self, job: Job, variant: str) -> Blob | None:
-        """Open a variant for reading, or None when its file is gone."""
+    async def blob(self, job: Job, variant: str, span: tuple[int, int] | None = None) -> Blob | None:
+        """Open a variant, or None when its file is gone; of `span` (first and last byte) it is to be read."""
 
     async def delete(self, job_id: str) -> None:
         """Remove a job and every file of it; harmless when there is none."""
