@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 _TICK = 0.02
-_MOST_AT_ONCE = 64
+_MOST_AT_ONCE = 256
 _LONGEST = 5.0
 _LONGEST_WAIT = 10.0
 """Seconds for which a connection may wait, unread, for its turn to be read."""
