@@ -7,7 +7,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench fuzz lock upgrade clean environment environment-dev environment-bench
+.PHONY: help run test lint format bench screenshots fuzz lock upgrade clean environment environment-dev environment-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -18,9 +18,10 @@ run: environment ## start the service; settings come from SPILLWAY_… or .env
 test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.py -k refill"
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: environment-dev ## style, types and import contracts
+lint: environment-dev ## style, of the page's scripts too, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint --config oxlint.json app/static/js
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -30,6 +31,9 @@ format: environment-dev ## rewrite the code in the project's style
 
 bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 	@exec $(BIN)/python -m bench $(ARGS)
+
+screenshots: environment-dev ## the pictures of the page in docs, with the Chromium of this machine
+	@exec $(BIN)/python -m tests.pages.screenshots $(ARGS)
 
 fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says
 	@exec $(BIN)/python -m bench.fuzz $(ARGS)

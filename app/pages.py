@@ -4,20 +4,20 @@ Settings do not change while the service runs, so every page is rendered, and ev
 a request then costs a look-up in a frozen table. Nothing a client sends ever becomes part of a file name.
 """
 
+import gzip
 import hashlib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
+from importlib.resources import files
 from pathlib import Path
-from string import Template
 from types import MappingProxyType
 from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
-from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]  # ships no types
 
+from app.home import STATIC_ROOT, render_home, template
 from app.problems import KINDS, Kind
 from app.settings import Settings
 
@@ -33,56 +33,64 @@ PAGE_HEADERS: Final = MappingProxyType(
     }
 )
 
-STATIC_ROOT: Final = Path(__file__).with_name("static")
 MEDIA_TYPES: Final = MappingProxyType(
     {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
 )
+SWAGGER_ROOT: Final = files("fastapi_offline") / "static"
 SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
-HOME_FILES: Final = ("upload.css", "path.css", "js/main.js")
-DOCS_FILES: Final = ("swagger/swagger-ui.css", "docs.css", "js/docs.js")
+HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js")
+DEMO_FILES: Final = ("pressure.css", "js/demo.js")
+DOCS_FILES: Final = ("page.css", "swagger/swagger-ui.css", "docs.css", "js/docs.js")
+PAGE_FILES: Final = ("page.css",)
 FOOT: Final = "Every figure on these pages is this server's own."
-
-# Past this many, one drawn slot stands for several: a picture of ten thousand slots shows nothing.
-SLOTS_DRAWN: Final = 100
-WORKERS_DRAWN: Final = 32
-GUARDS: Final = ("rate", "share", "draining", "breaker", "queue", "disk")
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Bytes ready to be sent, and what a cache may do with them."""
+    """Bytes ready to be sent, as they are and packed, and what a cache may do with them."""
 
     body: bytes
+    packed: bytes
     media_type: str
     cache_control: str
-    etag: str
+    digest: str
 
     @classmethod
-    def of(cls, body: bytes, media_type: str, cache_control: str = "no-cache") -> "Document":
-        return cls(body, media_type, cache_control, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    def of(cls, body: bytes, media_type: str) -> "Document":
+        """One that is asked for anew each time."""
+        digest = hashlib.sha256(body).hexdigest()[:32]
+        return cls(body, gzip.compress(body, mtime=0), media_type, "no-cache", digest)
 
     def answer(self, request: Request) -> Response:
-        headers = {**PAGE_HEADERS, "ETag": self.etag, "Cache-Control": self.cache_control}
+        """Packed for whoever can unpack it; 304 for whoever has it, in either form."""
+        packs = "gzip" in request.headers.get("accept-encoding", "")
+        etags = [f'"{self.digest}"', f'"{self.digest}-gzip"']
+        headers = {**PAGE_HEADERS, "Cache-Control": self.cache_control, "Vary": "Accept-Encoding"}
+        headers["ETag"] = etags[packs]
         known = request.headers.get("if-none-match", "").replace("W/", "")
-        if known.strip() == "*" or self.etag in (tag.strip() for tag in known.split(",")):
+        if known.strip() == "*" or any(tag.strip() in etags for tag in known.split(",")):
             return Response(status_code=304, headers=headers)
-        return Response(self.body, media_type=self.media_type, headers=headers)
+        if packs:
+            headers["Content-Encoding"] = "gzip"
+        return Response(self.packed if packs else self.body, media_type=self.media_type, headers=headers)
 
 
 def pages_router(settings: Settings) -> APIRouter:
     """All pages under one router; raises at start, not at a request, when a file is missing."""
     assets = _assets()
     release = _release(assets)
-    home = _page(release, "Spillway", _home(settings), HOME_FILES)
-    docs = _page(release, "API · Spillway", _template("docs").substitute(), DOCS_FILES)
-    index = _page(release, "Problems · Spillway", _problem_index())
+    home_files = (*HOME_FILES, *(DEMO_FILES if settings.demo else ()))
+    home = _page(release, "Spillway", render_home(settings), home_files)
+    docs = _page(release, "API · Spillway", template("docs").substitute(), DOCS_FILES)
+    index = _page(release, "Problems · Spillway", _problem_index(), PAGE_FILES)
     problems = {
-        slug: _page(release, f"{kind.title} · Spillway", _problem(kind)) for slug, kind in KINDS.items()
+        slug: _page(release, f"{kind.title} · Spillway", _problem(kind), PAGE_FILES)
+        for slug, kind in KINDS.items()
     }
     served = MappingProxyType(
         assets
         | {
-            f"{release}/{path}": Document(a.body, a.media_type, "public, max-age=31536000, immutable", a.etag)
+            f"{release}/{path}": replace(a, cache_control="public, max-age=31536000, immutable")
             for path, a in assets.items()
         }
     )
@@ -128,7 +136,7 @@ def _assets() -> dict[str, Document]:
         for path in sorted(STATIC_ROOT.rglob("*"))
         if path.suffix in MEDIA_TYPES
     }
-    swagger = {f"swagger/{name}": (swagger_ui_path / name).read_bytes() for name in SWAGGER_FILES}
+    swagger = {f"swagger/{name}": (SWAGGER_ROOT / name).read_bytes() for name in SWAGGER_FILES}
     return {
         path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (ours | swagger).items()
     }
@@ -136,11 +144,7 @@ def _assets() -> dict[str, Document]:
 
 def _release(assets: Mapping[str, Document]) -> str:
     """Names this set of files, so that a folder of it may be cached for good and modules never mix."""
-    return hashlib.sha256("".join(a.etag for a in assets.values()).encode()).hexdigest()[:12]
-
-
-def _template(name: str) -> Template:
-    return Template((STATIC_ROOT / "pages" / f"{name}.html").read_text(encoding="utf-8"))
+    return hashlib.sha256("".join(a.digest for a in assets.values()).encode()).hexdigest()[:12]
 
 
 def _page(release: str, title: str, body: str, files: tuple[str, ...] = ()) -> Document:
@@ -150,67 +154,14 @@ def _page(release: str, title: str, body: str, files: tuple[str, ...] = ()) -> D
         else f'<link rel="stylesheet" href="/static/{release}/{file}">\n'
         for file in files
     )
-    page = _template("layout").substitute(
+    page = template("layout").substitute(
         title=escape(title), release=release, head=head, body=body, foot=FOOT
     )
     return Document.of(page.encode(), "text/html")
 
 
-def _home(settings: Settings) -> str:
-    slots = min(settings.queue_size, SLOTS_DRAWN)
-    turbine = _template("worker").substitute().strip()
-    leaky = settings.limiter == "leaky_bucket"
-    values = {
-        "limiter": settings.limiter,
-        "rate": f"{settings.rate:g}",
-        "burst": settings.burst,
-        "limit": math.floor(settings.rate * settings.max_delay) + 1 if leaky else settings.burst,
-        "bucket": _leaky_sentence(settings) if leaky else _token_sentence(settings),
-        "queue_size": settings.queue_size,
-        "max_receiving": settings.max_receiving,
-        "max_wait": _duration(settings.max_wait),
-        "client_share": settings.client_share,
-        "workers": settings.workers,
-        "job_timeout": _duration(settings.job_timeout),
-        "max_upload": _size(settings.max_upload_bytes),
-        "max_pixels": f"{settings.max_pixels / 1e6:g}",
-        "retention": _duration(settings.retention),
-        "on_full": settings.on_full,
-        "variants": ", ".join(f"{v.name} {v.side}" for v in settings.variants),
-        "sizes": "one size" if len(settings.variants) == 1 else f"{len(settings.variants)} sizes",
-    }
-    pieces = {
-        "guards": "".join(_guard(KINDS[name]) for name in GUARDS),
-        "slots": "<i></i>" * slots,
-        "turbine": turbine,
-        "turbines": turbine * min(settings.workers, WORKERS_DRAWN),
-    }
-    return _template("home").substitute({k: escape(str(v)) for k, v in values.items()} | pieces)
-
-
-def _token_sentence(settings: Settings) -> str:
-    return (
-        f"Your address owns a bucket of {settings.burst} tokens, refilled at {settings.rate:g} a second; "
-        "each upload that asks takes one, and an empty bucket answers 429."
-    )
-
-
-def _leaky_sentence(settings: Settings) -> str:
-    return (
-        f"Your address may ask once every {1 / settings.rate:.3g} s; an early upload is held for up to "
-        f"{settings.max_delay:g} s, and beyond that is answered 429."
-    )
-
-
-def _guard(kind: Kind) -> str:
-    return (
-        f'<li><a href="/problems/{kind.slug}">{kind.slug}</a> <small>{kind.status}</small>'
-        f'<b data-figure="refusals.{kind.slug}">&ndash;</b></li>'
-    )
-
-
 def _problem(kind: Kind) -> str:
-    return _template("problem").substitute(
+    return template("problem").substitute(
         slug=escape(kind.slug),
         status=kind.status,
         title=escape(kind.title),
@@ -226,20 +177,4 @@ def _problem_index() -> str:
         f"<p>{escape(kind.meaning)}</p></li>"
         for kind in kinds
     )
-    return _template("problems").substitute(rows=rows)
-
-
-def _size(amount: int) -> str:
-    value, unit = float(amount), "bytes"
-    for larger in ("KiB", "MiB", "GiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.3g} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:g} seconds"
+    return template("problems").substitute(rows=rows)

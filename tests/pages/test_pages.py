@@ -124,6 +124,32 @@ class TestHome:
         sizes = [len((await http.get("/")).content), *(len(answer.content) for answer in loaded.values())]
         assert sum(sizes) <= 60_000
 
+    async def test_weighs_less_than_half_on_the_wire_whatever_it_shows(self) -> None:
+        """Packed, with the levers of a demonstration too."""
+        async with client(application(demo=True)) as http:
+            loaded = await assets_of(http, "/")
+            assert any(url.endswith("/js/demo.js") for url in loaded)
+            answers = [await http.get("/"), *loaded.values()]
+        assert {answer.headers["content-encoding"] for answer in answers} == {"gzip"}
+        assert sum(int(answer.headers["content-length"]) for answer in answers) <= 30_000
+
+    async def test_has_levers_in_a_demonstration_only(self, http: httpx.AsyncClient) -> None:
+        """Off by default; then neither they nor what moves them is in the page."""
+        text = (await http.get("/")).text
+        assert "Make pressure" not in text
+        assert "demo.js" not in text
+        async with client(application(demo=True, queue_size=42, workers=3)) as shown:
+            tags = Elements((await shown.get("/")).text).tags
+        levers = {attrs["name"]: attrs for tag, attrs in tags if tag == "input" and attrs["type"] == "range"}
+        assert list(levers) == ["rate", "burst", "queue", "workers"]
+        assert (levers["queue"]["max"], levers["workers"]["max"], levers["workers"]["min"]) == (
+            "42",
+            "3",
+            "1",
+        )
+        acts = [attrs["data-act"] for _, attrs in tags if "data-act" in attrs]
+        assert acts == ["bully", "crowd", "patient", "lenient", "slow"]
+
     async def test_works_without_script(self, http: httpx.AsyncClient) -> None:
         """A plain form posts one file to the upload endpoint."""
         tags = Elements((await http.get("/")).text).tags
@@ -138,8 +164,8 @@ class TestHome:
         async with client(application(rate=3.5, burst=17, queue_size=42, workers=3, retention="2h")) as http:
             text = (await http.get("/")).text
         assert "a bucket of 17 tokens, refilled at 3.5 a second" in text
-        assert "of 42 places" in text
-        assert text.count("<i></i>") == 42
+        assert 'of <span data-figure="backlog.capacity">42</span> places' in text
+        assert text.count("<i></i>") + text.count('<i class="mark"></i>') == 42
         assert "of 3 busy" in text
         assert "2 hours" in text
 
@@ -147,7 +173,7 @@ class TestHome:
         """A huge queue and many workers do not make a huge page."""
         async with client(application(queue_size=100_000, workers=256)) as http:
             page = await http.get("/")
-        assert "of 100000 places" in page.text
+        assert ">100000</span> places" in page.text
         assert len(page.content) < 25_000
 
     async def test_describes_the_leaky_bucket(self) -> None:
@@ -155,7 +181,7 @@ class TestHome:
         async with client(application(limiter="leaky_bucket", rate=4, max_delay=2)) as http:
             text = (await http.get("/")).text
         assert "once every 0.25 s" in text
-        assert "of 9 tokens" in text
+        assert '<span id="limit">9</span> tokens' in text
 
 
 @pytest.mark.anyio
@@ -199,6 +225,18 @@ class TestStatic:
             assert (answer.status_code, answer.content) == (304, b"")
             assert answer.headers["etag"] == tag
         assert (await http.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+
+    async def test_is_packed_for_those_who_can_unpack_it(self, http: httpx.AsyncClient) -> None:
+        """The same bytes in the end, under another tag; caches are told what it depends on."""
+        plain = await http.get("/static/base.css", headers={"Accept-Encoding": "identity"})
+        packed = await http.get("/static/base.css", headers={"Accept-Encoding": "gzip, br"})
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert plain.content == packed.content
+        assert plain.headers["etag"] != packed.headers["etag"]
+        assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+        known = {"If-None-Match": packed.headers["etag"], "Accept-Encoding": "identity"}
+        assert (await http.get("/static/base.css", headers=known)).status_code == 304
 
     async def test_brings_the_api_page_its_assets(self, http: httpx.AsyncClient) -> None:
         """Swagger UI comes from here, with media types that a browser accepts under nosniff."""

@@ -1,10 +1,15 @@
+import { write } from "./format.js";
+
 // The caller's own bucket. Between two answers of the server its level follows from the rate alone.
 
 const level = document.getElementById("level");
 const tokens = document.getElementById("tokens");
 const note = document.getElementById("drip");
 const stage = document.getElementById("bouncer");
-const rate = Number(document.querySelector(".weir").dataset.rate);
+const limit = document.getElementById("limit");
+let { rate, burst } = document.querySelector(".weir").dataset;
+rate = Number(rate);
+burst = Number(burst);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 let known = null;
@@ -41,12 +46,21 @@ export async function ready(tell) {
   }
 }
 
+// A demonstration may turn the law of the bucket while it is looked at.
+export function retune(levers) {
+  if (levers.rate === rate && (levers.burst ?? burst) === burst) return;
+  rate = levers.rate;
+  burst = levers.burst ?? burst;
+  refresh();
+}
+
 function drip() {
   clearTimeout(timer);
   const now = Math.min(known.limit, known.remaining + ((performance.now() - known.at) / 1000) * rate);
   const whole = Math.floor(now + 1e-6);
   const full = whole >= known.limit;
-  if (tokens.textContent !== String(whole)) tokens.textContent = whole;
+  write(tokens, String(whole));
+  write(limit, String(known.limit));
   level.setAttribute("y", 56 - 48 * (now / known.limit));
   stage.classList.toggle("filling", !full);
   stage.style.setProperty("--every", `${Math.max(0.25, 1 / rate)}s`);

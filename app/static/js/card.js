@@ -1,11 +1,12 @@
 import { showVariants, srcset } from "./cascade.js";
 import { copies } from "./copying.js";
+import { write } from "./format.js";
 import { tell } from "./telling.js";
 
 const template = document.getElementById("photo");
 const DRAWABLE = /^image\/(jpeg|png|webp|gif|avif)$/;
 
-// The line of one photo in the list; touches the document only where something changed.
+// The line of one photo in the list.
 export function card(photo, remove) {
   const item = template.content.firstElementChild.cloneNode(true);
   const part = (name) => item.querySelector(name);
@@ -28,10 +29,6 @@ export function card(photo, remove) {
   function picture(url) {
     image.src = url;
     image.hidden = false;
-  }
-
-  function write(element, text) {
-    if (element.textContent !== text) element.textContent = text;
   }
 
   function state() {

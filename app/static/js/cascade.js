@@ -6,7 +6,7 @@ const template = document.getElementById("variant");
 const SHOWN = 900;
 
 const absolute = (url) => new URL(url, location.href).href;
-const bySize = (job) => Object.entries(job.variants ?? {}).sort(([, a], [, b]) => b.width * b.height - a.width * a.height);
+const bySize = (job) => Object.entries(job.variants ?? {}).toSorted(([, a], [, b]) => b.width * b.height - a.width * a.height);
 
 export function srcset(photo) {
   const variants = bySize(photo.job).map(([, variant]) => variant);

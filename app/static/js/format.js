@@ -1,3 +1,8 @@
+// Touches the document only where something changed.
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 export function size(amount) {
   if (amount < 1024) return `${amount} bytes`;
   const kib = amount / 1024;

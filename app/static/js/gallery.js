@@ -18,6 +18,8 @@ export class Gallery {
       watcher.watch(photo);
     });
     setInterval(() => this.#tick(), 200);
+    // A reload keeps what was accepted; what was not sent yet is this page's alone.
+    addEventListener("beforeunload", (event) => this.#unsent() && event.preventDefault());
   }
 
   add(files) {
@@ -55,6 +57,10 @@ export class Gallery {
     item.remove();
     this.#cards.delete(photo);
     this.#sum();
+  }
+
+  #unsent() {
+    return [...this.#cards.keys()].some((photo) => !photo.id && photo.state !== "failed");
   }
 
   #sum() {

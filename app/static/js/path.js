@@ -1,18 +1,15 @@
-import { size, span } from "./format.js";
+import { size, span, write } from "./format.js";
 
 const path = document.getElementById("path");
 const figures = [...path.querySelectorAll("[data-figure]")];
 const slots = [...document.getElementById("slots").children];
 const turbines = document.getElementById("turbines");
+const lane = document.getElementById("lane");
 const busy = document.getElementById("busy");
-const worker = document.getElementById("worker");
+const worker = turbines.firstElementChild;
 const SHOWN = 32;
 
-const AS = { size, rate: (n) => n.toFixed(n < 10 ? 1 : 0), wait: (ms) => (ms > 0 ? span(ms) : "none") };
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
+const AS = { size, rate: (n) => n.toFixed(n < 10 ? 1 : 0), active: (on) => (on ? "on" : "off"), wait: (ms) => (ms > 0 ? span(ms) : "none") };
 
 function look(snapshot, name) {
   const value = name.split(".").reduce((node, key) => node?.[key], snapshot);
@@ -29,11 +26,12 @@ export function showPath(snapshot) {
       refused += value;
       element.closest("li").classList.toggle("hit", value > 0);
     }
-    write(element, typeof value === "number" ? (AS[element.dataset.as] ?? String)(value) : "–");
+    write(element, value === undefined ? "–" : (AS[element.dataset.as] ?? String)(value));
   }
   write(path.querySelector('[data-figure="refusals"]'), String(refused));
   showSlots(snapshot.backlog);
-  showWorkers(snapshot.workers ?? []);
+  showWorkers(snapshot.workers, snapshot.demo?.levers.workers);
+  lane.value = snapshot.brownout.deferred;
   const moving = snapshot.backlog.waiting + snapshot.backlog.receiving > 0 || busy.textContent !== "0";
   path.classList.toggle("flowing", moving);
 }
@@ -45,12 +43,14 @@ function showSlots({ waiting, capacity }) {
   });
 }
 
-function showWorkers(workers) {
+// Workers that a demonstration has off duty finish what they have.
+function showWorkers(workers, onDuty = workers.length) {
   const shown = workers.slice(0, SHOWN);
   while (turbines.children.length > shown.length) turbines.lastElementChild.remove();
-  while (turbines.children.length < shown.length) turbines.append(worker.content.cloneNode(true));
-  shown.forEach(({ state, jobs }, place) => {
+  while (turbines.children.length < shown.length) turbines.append(worker.cloneNode(true));
+  shown.forEach(({ state: doing, jobs }, place) => {
     const item = turbines.children[place];
+    const state = doing === "idle" && place >= onDuty ? "resting" : doing;
     if (item.className !== state) item.className = state;
     write(item.querySelector("b"), state);
     write(item.querySelector("small"), jobs === 1 ? "1 job" : `${jobs} jobs`);

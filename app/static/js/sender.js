@@ -3,6 +3,7 @@ import { send } from "./transport.js";
 
 const LANES = 2;
 const AGAIN = new Set([0, 408, 409, 425, 429, 500, 502, 503, 504, 507]);
+const TURN = new Set(["queue", "breaker", "draining"]);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Sends what is waiting, in order. A refused photo comes back at the moment it was told, for whoever
@@ -45,7 +46,8 @@ export class Sender extends EventTarget {
     while (!photo.dropped) {
       await sleep((photo.until || this.#until) - Date.now());
       // Once turned away by the bouncer, asking for a token first is cheaper than sending a photo in vain.
-      if (this.#patient) await ready((until) => photo.set({ state: "token", until }));
+      // A turn in the queue is kept for whoever is on time, and costs no second token.
+      if (this.#patient && !TURN.has(photo.refusal?.guard)) await ready((until) => photo.set({ state: "token", until }));
       if (photo.dropped) return;
       photo.set({ state: "sending", progress: 0 });
       const { reply, abort } = send(photo, (progress) => photo.set({ progress }));

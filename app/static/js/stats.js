@@ -1,14 +1,16 @@
+import { write } from "./format.js";
+
 // The server's own state, pushed. Closed while nobody looks, so that a forgotten tab costs nothing.
 
 const line = document.getElementById("live");
 
-export function follow(show) {
+export function follow(show, lost) {
   let source = null;
   let timer = 0;
 
   const mark = (name, text) => {
     line.className = `live ${name}`;
-    if (line.textContent !== text) line.textContent = text;
+    write(line, text);
   };
 
   function open() {
@@ -21,6 +23,7 @@ export function follow(show) {
     });
     source.onerror = () => {
       mark("off", "reconnecting");
+      lost();
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 3000);
     };
   }

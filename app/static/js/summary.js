@@ -1,3 +1,5 @@
+import { write } from "./format.js";
+
 // One sentence for all photos, read out politely: said once a second at most, and never for a tick of a countdown.
 
 const line = document.getElementById("summary");
@@ -21,6 +23,5 @@ function say() {
     [count("expired"), "expired"],
   ];
   const text = parts.filter(([n], place) => n || !place).map(([n, what]) => `${n} ${what}`).join(", ");
-  const said = latest.length ? text : "";
-  if (line.textContent !== said) line.textContent = said;
+  write(line, latest.length ? text : "");
 }

@@ -84,6 +84,6 @@ export class Watcher {
 
   #pause() {
     this.#waiting.unshift(...this.#open.keys());
-    for (const photo of [...this.#open.keys()]) this.#close(photo);
+    for (const photo of this.#open.keys()) this.#close(photo);
   }
 }

@@ -1,0 +1,40 @@
+// How the server is, in one word: on the page, in the title and in the tab's icon.
+
+const box = document.getElementById("mood");
+const line = box.querySelector("p");
+const icon = document.querySelector("link[rel=icon]");
+const plain = icon.href;
+const title = document.title;
+
+const MOODS = {
+  calm: ["Calm", "calm", ""],
+  pressure: ["Pressure", "pressure-on", "#e39b1e"],
+  brownout: ["Brownout", "brownout", "#e8710a"],
+  breaker: ["Breaker open", "broken", "#c8321e"],
+  draining: ["Draining", "broken", "#c8321e"],
+  away: ["No contact", "", "#7c8b8f"],
+};
+
+export function moodOf({ state, breakers, brownout, backlog, minute }) {
+  if (Object.values(breakers).some((each) => each !== "closed")) return "breaker";
+  if (state === "draining") return "draining";
+  if (brownout.active) return "brownout";
+  const refused = minute["503"].slice(-5).some(Boolean);
+  return refused || backlog.waiting > backlog.capacity / 2 ? "pressure" : "calm";
+}
+
+export function showMood(mood) {
+  const [word, name, colour] = MOODS[mood];
+  if (line.textContent === word) return;
+  line.textContent = word;
+  box.className = `mood ${name}`;
+  document.title = colour ? `${word} · ${title}` : title;
+  icon.href = colour ? drawn(colour, mood) : plain;
+}
+
+// The dot, or from the brownout on the whole sign, so that not the colour alone tells.
+function drawn(colour, mood) {
+  const slope = mood === "pressure" ? "#08687a" : colour;
+  const mark = `<path fill="${slope}" d="M1 8h10c10 0 6 16 20 16v5H1z"/><circle fill="${colour}" cx="25" cy="8" r="7"/>`;
+  return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${mark}</svg>`)}`;
+}
