@@ -30,6 +30,7 @@ from app.limiter import Limiter
 from app.live import Live
 from app.local import LocalEngine
 from app.metrics import Histograms, Metrics
+from app.objects import ObjectStore
 from app.orders import Orders
 from app.pacer import Pacer
 from app.pages import pages_router
@@ -60,6 +61,9 @@ _EXPOSED = [
 
 def make_store(settings: Settings) -> Store:
     """The store that STORE_URL names."""
+    if settings.store_url.startswith("s3://"):
+        bucket, _, prefix = settings.store_url.removeprefix("s3://").partition("/")
+        return ObjectStore(bucket, prefix.strip("/"), settings.store_max_bytes, settings.retention)
     path = settings.store_url.removeprefix("file:")
     root = Path(path.removeprefix("//") if path.startswith("///") else path)
     return DirectoryStore(root, settings.store_max_bytes, settings.retention)

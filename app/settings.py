@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
     deferred_size: int = Field(1000, ge=1, le=1_000_000, description="jobs with variants put off")
 
-    store_url: str = Field("file:./data", description="file:PATH")
+    store_url: str = Field("file:./data", description="file:PATH or s3://BUCKET/PREFIX")
     retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds")
     store_max_bytes: Size = Field(10 * 2**30, ge=1, description="bytes on disk past which uploads get 507")
     engine_url: str = Field("local:", description="local: (queue and workers of this process)")
@@ -160,9 +160,11 @@ class Settings(BaseSettings):
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        if not value.startswith("file:") or not value.removeprefix("file:").removeprefix("//"):
-            raise ValueError("only file:PATH is supported by this version")
-        return value
+        if value.startswith("file:") and value.removeprefix("file:").removeprefix("//"):
+            return value
+        if re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.*'()/-]*)?", value, re.ASCII):
+            return value
+        raise ValueError("neither file:PATH nor s3://BUCKET/PREFIX")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

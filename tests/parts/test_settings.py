@@ -266,7 +266,8 @@ def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"store_url": "s3://bucket/prefix"}, "only file:PATH is supported"),
+        ({"store_url": "s4://bucket/prefix"}, "neither file:PATH nor s3://BUCKET/PREFIX"),
+        ({"store_url": "s3://b/prefix"}, "neither file:PATH nor s3://BUCKET/PREFIX"),
         ({"engine_url": "nats://localhost:4222"}, "only local: is supported"),
         ({"workers": 0}, "WORKERS=0 leaves nobody"),
         ({"brownout_low": 0.8}, "BROWNOUT_LOW must be below BROWNOUT_HIGH"),

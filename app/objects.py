@@ -1,0 +1,321 @@
+"""A store in a bucket of an S3 server, which any number of replicas may share.
+
+    secret                  32 random bytes: the key of the delete tokens, the same for all replicas
+    note                    what a process leaves for the next one; read once
+    probe                   written by each start, to find out whether the server does what is needed
+    records/<id>.json       the record of a job: there is a job when, and only when, this is there
+    sources/<id>            its upload, until it is final
+    images/<id>/<file>      its variants
+
+An upload is gathered in a file of this machine and sent as source; then its record is created, and with that
+it is accepted. A record is replaced only in place of a known version, so no late worker brings a deleted job
+back; removal begins with it. What a crash leaves without a record is swept when it is an hour old.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+
+from app.download import Download
+from app.inspection import plain_file, variant_of
+from app.inventory import IMAGES
+from app.job import Job, MadeVariant, is_id
+from app.ledger import Ledger
+from app.records import Records
+from app.remote import Remote
+from app.scratch import Scratch
+from app.sources import SOURCES, Sources
+from app.spool import SOURCE, FileSpool
+from app.stocktaking import Stocktaking
+from app.store import JobGone, Space, Spool, StoreError, StoreSnapshot
+from workers.messages import Made
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_REMEMBERED = 1024
+_FRESH = 2.0
+"""Seconds for which a final record is not read again: so long a deletion elsewhere may go unnoticed."""
+_COUNT_PATIENCE = 2.0
+"""Seconds for which a start waits for the first count; a large store is counted beside the work."""
+
+
+class ObjectStore:
+    """The store of many machines: see the module for its layout."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        max_bytes: int,
+        retention: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Keeps about `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
+        self._name = f"s3://{bucket}/{prefix}".rstrip("/")
+        self.retention = retention
+        self._clock = clock
+        self._remote = Remote(bucket, prefix)
+        self._scratch = Scratch()
+        self._records = Records(self._remote)
+        self._sources = Sources(self._remote, self.writing)
+        self._stocktaking = Stocktaking(self._remote, self._records, retention, self._expired, clock)
+        self._ledger = Ledger(max_bytes)
+        self._remembered: OrderedDict[str, tuple[float, Job]] = OrderedDict()
+        self._secret = b""
+        self._stock_due = 0.0
+        self._counting: asyncio.Task[None] | None = None
+
+    async def writing(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call on the scratch folder in a thread."""
+        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._threads)
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        self._threads = CapacityLimiter(8)
+        try:
+            self._remote.connect()
+            await self._probe()
+            self._secret = await self._share_secret()
+            await self.writing(self._scratch.open)
+        except OSError as error:
+            raise StoreError(f"the store {self._name} cannot be used: {error.strerror or error}") from None
+        if len(self._secret) < 32:
+            size = len(self._secret)
+            raise StoreError(f"the secret of the store {self._name} is damaged: it has {size} bytes")
+        self._counting = asyncio.create_task(self._count(), name="first inventory")
+        await asyncio.wait({self._counting}, timeout=_COUNT_PATIENCE)
+
+    async def _probe(self) -> None:
+        """Raises StoreError where what exists can be created again: then nothing here would be certain."""
+        await self._remote.put("probe", b"old")
+        with suppress(FileExistsError):
+            await self._remote.create("probe", b"new")
+            raise StoreError(f"the server of {self._name} does not support conditional writes")
+
+    async def _share_secret(self) -> bytes:
+        with suppress(FileNotFoundError):
+            return (await self._remote.get("secret"))[0]
+        secret = secrets.token_bytes(32)
+        try:
+            await self._remote.create("secret", secret)
+        except FileExistsError:  # another replica was faster
+            return (await self._remote.get("secret"))[0]
+        return secret
+
+    async def close(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.wait({self._counting})
+        await self.writing(self._scratch.close)
+
+    async def take_note(self) -> bytes | None:
+        try:
+            data, _ = await self._remote.get("note")
+            await self._remote.delete(["note"])
+        except OSError:
+            return None
+        return data
+
+    async def leave_note(self, data: bytes) -> None:
+        await self._remote.put("note", data)
+
+    async def pending(self) -> AsyncIterator[Job]:
+        sources = [item async for item in self._remote.list(SOURCES)]
+        for item in sorted(sources, key=lambda item: item.written_at):
+            job_id = item.name.removeprefix(f"{SOURCES}/")
+            if not is_id(job_id):
+                continue
+            try:
+                job = await self._records.read(job_id)
+            except FileNotFoundError:  # never accepted, or deleted since
+                continue
+            if job is None:
+                # The record is damaged but the photo is there: make everything of it rather than lose it.
+                job = Job(job_id, item.written_at, item.size, wanted=())
+                with suppress(JobGone):
+                    await self.save(job)
+                    yield job
+            elif job.is_final:  # the server died between the record and the removal of the source
+                await self._drop_source(job)
+            else:
+                yield job
+
+    # --- space -----------------------------------------------------------------------------------------
+
+    def reserve(self, size: int) -> Space:
+        return self._ledger.reserve(size)
+
+    def snapshot(self) -> StoreSnapshot:
+        return self._ledger.snapshot()
+
+    # --- uploads ---------------------------------------------------------------------------------------
+
+    def delete_token(self, job_id: str) -> str:
+        return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
+
+    async def spool(self, job_id: str) -> FileSpool:
+        return FileSpool(self._scratch.spool / job_id, self.writing)
+
+    async def accept(self, spool: Spool, job: Job) -> None:
+        assert isinstance(spool, FileSpool)  # noqa: S101 - a store is given its own spools only
+        folder, _ = await self.writing(spool.gathered)
+        await self._sources.send(job, folder / SOURCE)
+        await self._records.create(job)
+        self._ledger.used += job.size
+        await self._sources.keep(job, folder / SOURCE, self._scratch.kept / job.id)
+
+    # --- work ------------------------------------------------------------------------------------------
+
+    async def workspace(self, job_id: str) -> Path:
+        folder = self._scratch.work / f"{job_id}-{secrets.token_hex(4)}"
+        await self.writing(folder.mkdir)
+        return folder
+
+    async def fetch(self, job_id: str, folder: Path) -> Path:
+        path = _beside(folder)
+        await self._sources.fetch(job_id, path)
+        return path
+
+    async def drop_workspace(self, folder: Path) -> None:
+        await self.writing(shutil.rmtree, folder, ignore_errors=True)
+        await self.writing(_beside(folder).unlink, missing_ok=True)
+
+    async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+        adopted = {item.name: await self.writing(_inspect, folder, item) for item in made}
+        for variant, data in adopted.values():
+            await self._remote.put(_image(job.id, variant.file), data)
+            self._ledger.used += variant.size
+        return {name: variant for name, (variant, _) in adopted.items()}
+
+    async def save(self, job: Job) -> None:
+        try:
+            await self._records.replace(job)
+        except JobGone:
+            with suppress(OSError):
+                await self.delete(job.id)  # what was made of it meanwhile
+            raise
+        if job.is_final:
+            self._records.forget(job.id)
+            await self._drop_source(job)
+
+    async def _drop_source(self, job: Job) -> None:
+        """Remove the upload of a final job; what cannot be removed now is left to the sweep."""
+        try:
+            await self._sources.remove(job.id)
+        except OSError as error:
+            log.warning("source of an ended job not removed yet", job=job.id, reason=str(error))
+        else:
+            self._ledger.used -= job.size
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    def expires_at(self, job: Job) -> float | None:
+        if not job.is_final or job.finished_at is None:
+            return None
+        return job.finished_at + self.retention
+
+    def _expired(self, job: Job) -> bool:
+        end = self.expires_at(job)
+        return end is not None and end <= self._clock()
+
+    async def load(self, job_id: str) -> Job | None:
+        read_at, job = self._remembered.get(job_id, (0.0, None))
+        if job is None or not 0 <= self._clock() - read_at < _FRESH:
+            job = await self._read(job_id)
+        return None if job is None or self._expired(job) else job
+
+    async def _read(self, job_id: str) -> Job | None:
+        self._remembered.pop(job_id, None)
+        try:
+            job = await self._records.read(job_id)
+        except (FileNotFoundError, ValueError):
+            return None
+        if job is not None and job.is_final:
+            self._remembered[job_id] = self._clock(), job
+            while len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return job
+
+    async def blob(self, job: Job, variant: str, span: tuple[int, int] | None = None) -> Download | None:
+        made = job.made[variant]
+        first, last = span or (0, made.size - 1)
+        try:
+            download = await self._remote.download(_image(job.id, made.file), first, last)
+        except FileNotFoundError:
+            return None
+        if download.size != made.size:  # replaced by hand
+            download.close()
+            return None
+        return download
+
+    # --- removal ---------------------------------------------------------------------------------------
+
+    async def delete(self, job_id: str) -> None:
+        """The record goes first, so that nobody is served a part."""
+        job = await self._read(job_id)
+        await self._records.remove(job_id)
+        self._remembered.pop(job_id, None)
+        images = [item async for item in self._remote.list(f"{IMAGES}/{job_id}")]
+        await self._remote.delete([item.name for item in images])
+        await self._sources.remove(job_id)
+        self._ledger.used -= sum(item.size for item in images)
+        self._ledger.used -= job.size if job is not None and not job.is_final else 0
+
+    async def sweep(self) -> int:
+        if self._ledger.doubted:
+            self._ledger.doubted = False
+            self._stock_due = min(self._stock_due, self._clock() + 60)
+        counting = self._counting is not None and not self._counting.done()
+        return 0 if counting or self._clock() < self._stock_due else await self._take_stock()
+
+    async def _take_stock(self) -> int:
+        """Remove what is over, and count what is left, other replicas' included; the jobs removed.
+
+        Every name there is has to be read for it, so it is done once an hour, or in a 24th of the retention.
+        """
+        before, removed = self._ledger.used, 0
+        async for stock in self._stocktaking.over():
+            self._remembered.pop(stock.id, None)
+            await self._records.remove(stock.id)
+            await self._remote.delete(stock.files())
+            removed += stock.record is not None
+        self._ledger.used += self._stocktaking.found - before
+        self._stock_due = self._clock() + min(3600.0, self.retention / 24)
+        return removed
+
+    async def _count(self) -> None:
+        try:
+            await self._take_stock()
+        except OSError as error:  # the sweep tries again
+            log.error("store could not be counted", reason=str(error))
+
+
+def _beside(folder: Path) -> Path:
+    """Where the source for a workspace is."""
+    return folder.with_suffix(f".{SOURCE}")
+
+
+def _inspect(folder: Path, item: Made) -> tuple[MadeVariant, bytes]:
+    """Blocking: a variant and its bytes, which are read once and so are the ones that were inspected."""
+    with plain_file(folder, item) as file:
+        data = file.read()
+    return variant_of(item, len(data), hashlib.sha256(data).hexdigest()), data
+
+
+def _image(job_id: str, file: str) -> str:
+    return f"{IMAGES}/{job_id}/{file}"

@@ -1,0 +1,77 @@
+"""The records of a store in a bucket: there is a job when, and only when, there is its record."""
+
+from collections import OrderedDict
+
+from app.job import Job, is_id
+from app.remote import Changed, Remote
+from app.store import JobGone
+
+RECORDS = "records"
+_REMEMBERED = 1024
+_TRIES = 5
+
+
+def record_name(job_id: str) -> str:
+    """Where a record is. Raises ValueError for what is no id."""
+    if not is_id(job_id):
+        raise ValueError("not an id")
+    return f"{RECORDS}/{job_id}.json"
+
+
+class Records:
+    """Creates and replaces records, each on condition of the version it knows."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._versions: OrderedDict[str, str] = OrderedDict()
+
+    async def create(self, job: Job) -> None:
+        """Write the record of a new job, with which it is accepted. Raises OSError."""
+        self._know(job.id, await self._remote.create(record_name(job.id), job.to_record()))
+
+    async def read(self, job_id: str) -> Job | None:
+        """The job of a record; None when it is damaged. Raises FileNotFoundError, OSError."""
+        data, _ = await self._remote.get(record_name(job_id))
+        try:
+            job = Job.from_record(data)
+        except ValueError:
+            return None
+        return job if job.id == job_id else None
+
+    async def replace(self, job: Job) -> None:
+        """Write a record in place of the one there is: a late worker brings no deleted job back.
+
+        Raises:
+            JobGone: there is none any more.
+            OSError: it could not be written.
+        """
+        name, record = record_name(job.id), job.to_record()
+        version = self._versions.pop(job.id, None)
+        for _ in range(_TRIES):
+            try:
+                if version is None:
+                    there, version = await self._remote.get(name)
+                    if there == record:  # by a try whose answer did not come
+                        return
+                self._know(job.id, await self._remote.replace(name, record, version))
+            except FileNotFoundError:
+                raise JobGone(job.id) from None
+            except Changed:
+                version = None
+            else:
+                return
+        raise Changed(f"the record of {job.id} is being written by others")
+
+    async def remove(self, job_id: str) -> None:
+        """Remove a record; harmless when there is none."""
+        self.forget(job_id)
+        await self._remote.delete([record_name(job_id)])
+
+    def forget(self, job_id: str) -> None:
+        """The record will not be replaced any more."""
+        self._versions.pop(job_id, None)
+
+    def _know(self, job_id: str, version: str) -> None:
+        self._versions[job_id] = version
+        while len(self._versions) > _REMEMBERED:
+            self._versions.popitem(last=False)
