@@ -37,6 +37,7 @@ class TestFull:
     def test_uploads_are_refused(self, mounted: Mounted) -> None:
         """507 for those that do not fit; images are served, and can be deleted, which makes room."""
         made = mounted.upload(LARGE, prefer="wait=20").json()
+        mounted.settled()  # what the job had on disk beside its variants is gone
         fill(mounted)
         for body in (SMALL, LARGE):
             problem(mounted.upload(body), 507, "disk", guard="disk")
