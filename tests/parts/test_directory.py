@@ -12,16 +12,12 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from app.directory import DirectoryStore
-from app.job import CANCELLED, DONE, FAILED, Job, new_id
-from app.store import StoreError, StoreFull, VariantRejected
-from tests import samples
+from app.job import DONE, FAILED, Job, new_id
+from app.store import StoreError, StoreFull
+from tests.objects.jobs import DAY, PHOTO, accepted, finished, job_of, made, pending, spooled, used
 from tests.parts.clocks import HandClock
-from workers.messages import Made
 
 pytestmark = pytest.mark.anyio
-
-DAY = 86_400.0
-PHOTO = samples.jpeg()
 
 
 @pytest.fixture
@@ -84,55 +80,6 @@ def powerless(tmp_path: Path) -> Iterator[Path]:
         tmp_path.chmod(0o700)
 
 
-def job_of(data: bytes, *, created_at: float = 1000.0) -> Job:
-    """A queued job for an upload of these bytes."""
-    return Job(new_id(), created_at, len(data), ("thumb=96",))
-
-
-async def spooled(store: DirectoryStore, job: Job, data: bytes) -> Any:
-    """An upload that has come in, not accepted yet."""
-    spool = await store.spool(job.id)
-    await spool.write(data)
-    return spool
-
-
-async def accepted(store: DirectoryStore, data: bytes = PHOTO, job: Job | None = None) -> Job:
-    """An upload that was accepted."""
-    job = job or job_of(data)
-    await store.accept(await spooled(store, job, data), job)
-    return job
-
-
-async def made(store: DirectoryStore, job: Job, **files: bytes) -> dict[str, Any]:
-    """Have a worker's folder with these JPEG files adopted."""
-    folder = await store.workspace(job.id)
-    for name, data in files.items():
-        (folder / f"{name}.jpg").write_bytes(data)
-    try:
-        return await store.adopt(job, folder, [claim(name) for name in files])
-    finally:
-        await store.drop_workspace(folder)
-
-
-def claim(name: str, format: str = "jpeg", file: str | None = None) -> Made:  # noqa: A002 - as in Made
-    """What a worker says that it made."""
-    return Made(name, file or f"{name}.jpg", format, 96, 72)
-
-
-async def finished(store: DirectoryStore, at: float | None = None, status: str = DONE) -> Job:
-    """A job that is through, now or at a moment, with one variant."""
-    job = await accepted(store)
-    job.made.update(await made(store, job, thumb=PHOTO))
-    job.status, job.finished_at = status, time.time() if at is None else at
-    await store.save(job)
-    return job
-
-
-async def pending(store: DirectoryStore) -> list[Job]:
-    """All jobs that a start has to bring to an end."""
-    return [job async for job in store.pending()]
-
-
 def home(store: DirectoryStore, job: Job) -> Path:
     """Where an accepted job lives."""
     return store.source(job.id).parent
@@ -141,11 +88,6 @@ def home(store: DirectoryStore, job: Job) -> Path:
 def files(root: Path) -> list[str]:
     """Every file below a folder, from there."""
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
-def used(store: DirectoryStore) -> int:
-    """Bytes that the store believes are kept."""
-    return store.snapshot().used_bytes
 
 
 @contextmanager
@@ -354,85 +296,6 @@ async def test_delete_tokens_outlive_a_restart_and_differ(open_store: Open, tmp_
 # --- what a worker made ---------------------------------------------------------------------------------
 
 
-async def test_adopted_files_are_served_as_they_were_hashed(store: DirectoryStore) -> None:
-    """A variant's size and digest are those of the file, and its bytes can be read from any offset."""
-    job = await accepted(store)
-    job.made.update(await made(store, job, thumb=PHOTO))
-    variant = job.made["thumb"]
-    assert (variant.file, variant.size, variant.format) == ("thumb.jpg", len(PHOTO), "jpeg")
-    assert len(variant.digest) == 64
-    blob = await store.blob(job, "thumb")
-    assert blob is not None
-    assert await blob.read(0, len(PHOTO)) == PHOTO
-    assert await blob.read(10, 5) == PHOTO[10:15]
-    assert await blob.read(len(PHOTO), 5) == b""
-    blob.close()
-
-
-def _as_symlink(path: Path, outside: Path) -> None:
-    path.symlink_to(outside)
-
-
-def _as_hardlink(path: Path, outside: Path) -> None:
-    path.hardlink_to(outside)
-
-
-def _as_directory(path: Path, outside: Path) -> None:
-    path.mkdir()
-
-
-def _as_pipe(path: Path, outside: Path) -> None:
-    os.mkfifo(path)
-
-
-def _as_other_format(path: Path, outside: Path) -> None:
-    path.write_bytes(samples.png())
-
-
-def _as_page(path: Path, outside: Path) -> None:
-    path.write_bytes(b"<!doctype html><script>alert(1)</script>")
-
-
-def _as_nothing(path: Path, outside: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _missing(path: Path, outside: Path) -> None:
-    pass
-
-
-@pytest.mark.parametrize(
-    "forge",
-    [
-        _as_symlink,
-        _as_hardlink,
-        _as_directory,
-        _as_pipe,
-        _as_other_format,
-        _as_page,
-        _as_nothing,
-        _missing,
-    ],
-)
-async def test_what_a_hostile_worker_leaves_is_not_adopted(
-    store: DirectoryStore, tmp_path: Path, forge: Callable[[Path, Path], None]
-) -> None:
-    """Nothing but plain files with their format's first bytes is taken, and of such a job nothing at all."""
-    outside = tmp_path / "outside.jpg"
-    outside.write_bytes(PHOTO)
-    job = await accepted(store)
-    before = (files(home(store, job)), used(store))
-    folder = await store.workspace(job.id)
-    (folder / "good.jpg").write_bytes(PHOTO)
-    forge(folder / "bad.jpg", outside)
-    with pytest.raises(VariantRejected):
-        await store.adopt(job, folder, [claim("good"), claim("bad")])
-    await store.drop_workspace(folder)
-    assert (files(home(store, job)), used(store)) == before
-    assert not folder.exists()
-    assert outside.read_bytes() == PHOTO
-
-
 async def test_a_variant_whose_file_is_gone_is_told_from_one_that_is_there(store: DirectoryStore) -> None:
     """No bytes rather than an error, when somebody removed the file by hand."""
     job = await finished(store)
@@ -479,30 +342,6 @@ async def test_a_deleted_job_is_gone_at_once(store: DirectoryStore) -> None:
     assert used(store) == 0
 
 
-@pytest.mark.parametrize("status", [DONE, FAILED, CANCELLED])
-async def test_an_image_lives_for_its_retention(store: DirectoryStore, clock: HandClock, status: str) -> None:
-    """It is there until the last moment and gone at the next, even before it is swept."""
-    clock.now = 10_000.0
-    job = await finished(store, clock.now, status)
-    assert store.expires_at(job) == 10_000.0 + DAY
-    clock.advance(DAY - 0.001)
-    assert await store.load(job.id) is not None
-    clock.advance(0.001)
-    assert await store.load(job.id) is None
-
-
-async def test_what_is_promised_does_not_expire(store: DirectoryStore, clock: HandClock) -> None:
-    """A job that still waits, or has variants deferred, lives as long as that takes."""
-    waiting, deferring = await accepted(store), await accepted(store)
-    deferring.status, deferring.finished_at, deferring.deferred = DONE, clock.now, ("large",)
-    await store.save(deferring)
-    clock.advance(100 * DAY)
-    for job in (waiting, deferring):
-        assert store.expires_at(job) is None
-        assert await store.load(job.id) == job
-    assert await store.sweep() == 0
-
-
 async def test_the_sweep_removes_what_has_expired_and_nothing_else(
     store: DirectoryStore, clock: HandClock
 ) -> None:
@@ -537,48 +376,6 @@ async def test_the_sweep_removes_what_a_damaged_record_would_keep_for_ever(
 
 
 # --- space ----------------------------------------------------------------------------------------------
-
-
-async def test_promised_and_kept_bytes_share_one_limit(open_store: Open) -> None:
-    """An upload counts from its admission on, first as a promise and then as what it is."""
-    store = await open_store(max_bytes=len(PHOTO) + 100)
-    space = store.reserve(len(PHOTO))
-    with pytest.raises(StoreFull):
-        store.reserve(101)
-    last = store.reserve(100)
-    snapshot = store.snapshot()
-    assert (snapshot.used_bytes, snapshot.reserved_bytes) == (0, len(PHOTO) + 100)
-    await accepted(store)
-    space.release()
-    space.release()
-    last.release()
-    snapshot = store.snapshot()
-    assert (snapshot.used_bytes, snapshot.reserved_bytes) == (len(PHOTO), 0)
-    with pytest.raises(StoreFull):
-        store.reserve(101)
-    store.reserve(100).release()
-
-
-async def test_the_count_of_bytes_survives_a_restart(open_store: Open) -> None:
-    """What is counted while running is what a start finds on the disk."""
-    before = await open_store()
-    await accepted(before)
-    await finished(before)
-    counted = used(before)
-    assert counted == 2 * len(PHOTO)
-    await before.close()
-    assert used(await open_store()) == counted
-
-
-async def test_after_everything_is_deleted_nothing_is_counted(store: DirectoryStore) -> None:
-    """Jobs in every state come and go, and the count returns to where it was."""
-    jobs = [await accepted(store), await finished(store), await finished(store, status=FAILED)]
-    half = await accepted(store)
-    await made(store, half, thumb=PHOTO, small=PHOTO)
-    jobs.append(half)
-    for job in jobs:
-        await store.delete(job.id)
-    assert used(store) == 0
 
 
 async def test_a_job_made_twice_counts_once(open_store: Open) -> None:

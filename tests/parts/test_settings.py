@@ -237,7 +237,7 @@ BAD = [
     ("DRAIN_TIMEOUT", "two"),
     ("LOG_FORMAT", "xml"),
     ("DEMO", "perhaps"),
-    ("STORE_URL", "s3://bucket/prefix"),
+    ("STORE_URL", "s3://Bucket/prefix"),
     ("STORE_URL", "./data"),
     ("STORE_URL", "file:"),
     ("STORE_URL", "file://"),

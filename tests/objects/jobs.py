@@ -1,0 +1,91 @@
+"""Jobs of a store in the tests: accepted, made, finished."""
+
+import time
+from typing import Any
+
+from app.job import DONE, Job, new_id
+from app.store import Store
+from tests import samples
+from workers.messages import Made
+
+DAY = 86_400.0
+PHOTO = samples.jpeg()
+
+
+def job_of(data: bytes, *, created_at: float = 1000.0) -> Job:
+    """A queued job for an upload of these bytes."""
+    return Job(new_id(), created_at, len(data), ("thumb=96",))
+
+
+async def spooled(store: Store, job: Job, data: bytes) -> Any:
+    """An upload that has come in, not accepted yet."""
+    spool = await store.spool(job.id)
+    await spool.write(data)
+    return spool
+
+
+async def accepted(store: Store, data: bytes = PHOTO, job: Job | None = None) -> Job:
+    """An upload that was accepted."""
+    job = job or job_of(data)
+    spool = await spooled(store, job, data)
+    await store.accept(spool, job)
+    await spool.discard()
+    return job
+
+
+async def fetched(store: Store, job: Job) -> bytes:
+    """The upload as a worker would find it."""
+    folder = await store.workspace(job.id)
+    try:
+        return (await store.fetch(job.id, folder)).read_bytes()
+    finally:
+        await store.drop_workspace(folder)
+
+
+async def made(store: Store, job: Job, **files: bytes) -> dict[str, Any]:
+    """Have a worker's folder with these JPEG files adopted."""
+    folder = await store.workspace(job.id)
+    for name, data in files.items():
+        (folder / f"{name}.jpg").write_bytes(data)
+    try:
+        return await store.adopt(job, folder, [claim(name) for name in files])
+    finally:
+        await store.drop_workspace(folder)
+
+
+def claim(name: str, format: str = "jpeg", file: str | None = None) -> Made:  # noqa: A002 - as in Made
+    """What a worker says that it made."""
+    return Made(name, file or f"{name}.jpg", format, 96, 72)
+
+
+async def finished(store: Store, at: float | None = None, status: str = DONE) -> Job:
+    """A job that is through, now or at a moment, with one variant."""
+    job = await accepted(store)
+    job.made.update(await made(store, job, thumb=PHOTO))
+    job.status, job.finished_at = status, time.time() if at is None else at
+    await store.save(job)
+    return job
+
+
+async def pending(store: Store) -> list[Job]:
+    """All jobs that a start has to bring to an end."""
+    return [job async for job in store.pending()]
+
+
+async def read(store: Store, job: Job, variant: str) -> bytes | None:
+    """The bytes of a variant, or None when its file is gone."""
+    blob = await store.blob(job, variant)
+    if blob is None:
+        return None
+    try:
+        data = b""
+        while piece := await blob.read(len(data), 65_536):
+            data += piece
+        return data
+    finally:
+        blob.close()
+
+
+def used(store: Store) -> int:
+    """Bytes that the store believes are kept."""
+    return store.snapshot().used_bytes

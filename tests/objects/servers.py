@@ -1,0 +1,195 @@
+"""S3 servers of the tests, started on loopback: moto, quick and forgiving, and Ceph, a real one."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from tests.service import PATIENCE, gone, until
+
+KEY, SECRET, REGION = "tests", "not-a-secret", "us-east-1"
+CEPH = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
+
+
+def missing_for_ceph() -> list[str]:
+    """Programs of the real server that are not installed here."""
+    return [name for name in CEPH if shutil.which(name) is None]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class S3Server:
+    """A server with an endpoint; `gateway` is the process that answers there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": REGION,
+        }
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Start it and return once it answers."""
+        self.gateway = self.launch(*self.command)
+        until(self._answers, f"{self.command[0]} to answer; see {self.folder}", 60)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What is run to have the gateway."""
+        raise NotImplementedError
+
+    def launch(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process that is ended with the server."""
+        with (self.folder / "output").open("ab") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        self._running.append(process)
+        return process
+
+    def _answers(self) -> bool:
+        assert self.gateway.poll() is None, (self.folder / "output").read_text()[-2000:]
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End everything, the gateway first."""
+        for process in reversed(self._running):
+            process.kill()
+            process.wait()
+
+    def client(self) -> "boto3.client":
+        """A client of another make, to prepare and to look."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            region_name=REGION,
+            config=Config(retries={"total_max_attempts": 5}, connect_timeout=5, read_timeout=30),
+        )
+
+    def new_bucket(self) -> str:
+        """A fresh bucket's name."""
+        name = f"spill-{uuid.uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    # --- faults ----------------------------------------------------------------------------------------
+
+    def hang(self) -> None:
+        """From now on it takes connections and never answers."""
+        self.gateway.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It answers again."""
+        self.gateway.send_signal(signal.SIGCONT)
+
+    def die(self) -> None:
+        """From now on it refuses connections."""
+        self.gateway.kill()
+        self.gateway.wait()
+        gone(self.gateway.pid)
+
+
+class Moto(S3Server):
+    """In memory, started in a second. It believes any secret."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port))
+
+
+_CEPH_CONF = """
+[global]
+fsid = {fsid}
+mon host = v2:127.0.0.1:{mon}
+mon initial members = a
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+keyring = {root}/keyring
+run dir = {root}
+admin socket = {root}/$name.asok
+log file = {root}/$name.log
+mon data = {root}/mon
+mon allow pool size one = true
+mon max pg per osd = 1000
+osd data = {root}/osd
+osd objectstore = memstore
+osd crush chooseleaf type = 0
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 1
+osd pool default pgp num = 1
+osd pool default pg autoscale mode = off
+
+[client.rgw]
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
+"""
+_ROLES = ("mon.", "client.admin", "osd.0", "client.rgw")
+_ANY_KEY = "AQBd3GJmAAAAABAA2iRz3kq1t4X4mFb5h1c0gQ=="  # of a cluster on loopback that lives for some tests
+
+
+class Ceph(S3Server):
+    """One monitor, one OSD in memory and the gateway: some twelve seconds."""
+
+    def start(self) -> None:
+        root, fsid, mon = self.folder, str(uuid.uuid4()), free_port()
+        self._conf = str(root / "ceph.conf")
+        Path(self._conf).write_text(_CEPH_CONF.format(fsid=fsid, mon=mon, root=root, port=self.port))
+        caps = "".join(f'\tcaps {part} = "allow *"\n' for part in ("mon", "osd", "mgr"))
+        keys = (f"[{role}]\n\tkey = {_ANY_KEY}\n{caps}" for role in _ROLES)
+        (root / "keyring").write_text("".join(keys))
+        (root / "osd").mkdir()
+        monmap, osd = str(root / "monmap"), str(uuid.uuid4())
+        _run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{mon}]", monmap)
+        keyring = str(root / "keyring")
+        self._ceph("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring)
+        self.launch("ceph-mon", "-c", self._conf, "-i", "a", "-f")
+        self._ceph("ceph", "osd", "new", osd)
+        self._ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
+        self.launch("ceph-osd", "-c", self._conf, "-i", "0", "-f")
+        user = ("--uid=tests", "--display-name=tests", f"--access-key={KEY}", f"--secret-key={SECRET}")
+        self._ceph("radosgw-admin", "-n", "client.rgw", "user", "create", *user)
+        super().start()
+        self.client().put_object(Bucket=self.new_bucket(), Key="first", Body=b"")  # the first takes seconds
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return ("radosgw", "-c", self._conf, "-n", "client.rgw", "-f")
+
+    def come_back(self) -> None:
+        """Start the gateway again, with all that was stored."""
+        super().start()
+
+    def _ceph(self, program: str, *arguments: str) -> None:
+        _run(program, "-c", self._conf, *arguments)
+
+
+def _run(*command: str) -> None:
+    end = time.monotonic() + 2 * PATIENCE
+    done = subprocess.run(
+        command, capture_output=True, timeout=end - time.monotonic(), check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr.decode()[-2000:]}"
