@@ -122,8 +122,9 @@ def _pressure(settings: Settings) -> str:
         for act in ACTS
     )
     levers = "".join(
-        f'<label>{name}<output></output><input type="range" name="{name}" data-unit="{UNITS.get(name, "")}" '
-        f'min="{lever.least:g}" max="{lever.most:g}" step="{lever.step:g}" value="{lever.preset:g}"></label>'
+        f'<label>{name}<input type="range" name="{name}" data-unit="{UNITS.get(name, "")}" '
+        f'min="{lever.least:g}" max="{lever.most:g}" step="{lever.step:g}" value="{lever.preset:g}">'
+        "<output></output></label>"
         for name, lever in levers_of(settings).items()
     )
     return template("pressure").substitute(acts=acts, levers=levers)

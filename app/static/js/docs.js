@@ -5,6 +5,12 @@ await new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
+// It knows dark by a class alone.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", dress);
+dress();
+
 window.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",

@@ -1,0 +1,54 @@
+"""A real Chromium for the tests of the page and for its pictures: one that is installed, without a window."""
+
+import base64
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.service import PATIENCE
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS = PATIENCE * 1000
+
+DROP = """
+(photos) => {
+  const data = new DataTransfer();
+  for (const [name, packed] of photos) {
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  }
+  for (const type of ["dragenter", "dragover", "drop"]) {
+    document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }
+}
+"""
+
+
+def chromium() -> str | None:
+    """Where it is installed."""
+    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """The browser for the length of a block."""
+    with sync_playwright() as playwright:
+        # Its own sandbox wants a user other than root, and the pages are all ours.
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def choose(page: Page, photos: Mapping[str, bytes]) -> None:
+    """Hand photos to the file chooser, as a person would who presses the button."""
+    files = [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in photos.items()]
+    with page.expect_file_chooser() as chooser:
+        page.locator(".pick").click()
+    chooser.value.set_files(files)  # type: ignore[arg-type]  # a list of dicts is what it takes
+
+
+def drop(page: Page, photos: Mapping[str, bytes]) -> None:
+    """Drop photos on the page."""
+    page.evaluate(DROP, [[name, base64.b64encode(data).decode()] for name, data in photos.items()])
