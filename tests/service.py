@@ -328,7 +328,7 @@ class Service:
             expected = backlog["receiving"] or backlog["waiting"] or backlog["awaited"]
             expected = expected or stats["brownout"]["deferred"]
             still = idle and under_way <= 0 and not expected
-            return stats if still and not any((self.store / "work").iterdir()) else None
+            return stats if still and not any((self.store / "work").glob("*")) else None
 
         return until(quiet, "the service to settle")
 

@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-async def _no_blocking_call(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+def _no_blocking_call() -> Iterator[None]:
     """Fail where a store blocks the event loop."""
     with blockbuster_ctx("app"):
         yield

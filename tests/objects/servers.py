@@ -107,8 +107,8 @@ class S3Server:
         self.gateway.send_signal(signal.SIGCONT)
 
     def die(self) -> None:
-        """From now on it refuses connections."""
-        self.gateway.kill()
+        """From now on it refuses connections. Killed hard, Ceph's next gateway waits half a minute for it."""
+        self.gateway.terminate()
         self.gateway.wait()
         gone(self.gateway.pid)
 

@@ -62,13 +62,15 @@ def inside(server: S3Server, bucket: str) -> Bucket:
     return Bucket(server, bucket)
 
 
-def names_of(
-    job: Job, *, record: bool = True, source: bool = False, images: tuple[str, ...] = ()
-) -> list[str]:
+def names_of(job: Job, *, source: bool = False, images: tuple[str, ...] = ()) -> list[str]:
     """The objects of a job."""
-    names = [f"images/{job.id}/{file}" for file in images]
-    names += [f"records/{job.id}.json"] if record else []
+    names = [*(f"images/{job.id}/{file}" for file in images), f"records/{job.id}.json"]
     return names + ([f"sources/{job.id}"] if source else [])
+
+
+def scratch_folders(root: Path) -> list[Path]:
+    """What stores have below a TMPDIR."""
+    return list(root.glob("spillway-scratch-*"))
 
 
 # --- crashes --------------------------------------------------------------------------------------------
