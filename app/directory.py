@@ -31,8 +31,9 @@ from anyio import CapacityLimiter, to_thread
 
 from app.inspection import plain_file, variant_of
 from app.job import Job, MadeVariant, is_id
+from app.ledger import Ledger
 from app.spool import SOURCE, FileSpool, disk_full_refuses
-from app.store import JobGone, Space, Spool, StoreError, StoreFull, StoreSnapshot
+from app.store import JobGone, Space, Spool, StoreError, StoreSnapshot
 from workers.messages import Made
 
 P = ParamSpec("P")
@@ -66,18 +67,6 @@ def _write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
     _write(fresh, data, mode)
     fresh.rename(path)
     _fsync(path.parent)
-
-
-class _Space:
-    """Bytes promised to one upload."""
-
-    def __init__(self, store: "DirectoryStore", size: int) -> None:
-        self._store = store
-        self._size = size
-
-    def release(self) -> None:
-        self._store._reserved -= self._size
-        self._size = 0
 
 
 class _Spool(FileSpool):
@@ -122,17 +111,13 @@ class DirectoryStore:
         self._spool = root / "spool"
         self._work = root / "work"
         self._images = root / "images"
-        self._max_bytes = max_bytes
         self.retention = retention
         self._clock = clock
-        self._used = 0
-        self._reserved = 0
+        self._ledger = Ledger(max_bytes)
         self._secret = b""
         self._lock: int | None = None
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._pending: list[tuple[float, str]] = []
-        self._doubted = False
-        """Whether the count of bytes refused somebody: it is checked then, for files may go by hand."""
 
     # --- threads ---------------------------------------------------------------------------------------
 
@@ -172,7 +157,7 @@ class DirectoryStore:
         self._secret = secret.read_bytes()
         if len(self._secret) < 32:
             raise StoreError(f"the store's secret {secret} is damaged: it has {len(self._secret)} bytes")
-        self._used, self._pending = self._survey()
+        self._ledger.used, self._pending = self._survey()
 
     def _survey(self) -> tuple[int, list[tuple[float, str]]]:
         """Bytes on disk, and the jobs that have a source left: those that may not be final."""
@@ -246,21 +231,17 @@ class DirectoryStore:
                 except (FileNotFoundError, JobGone):
                     continue  # its client has deleted it since
             if job.is_final:  # the server died between the record and the removal of the source
-                self._used -= await self.writing(self._drop_source, job_id)
+                self._ledger.used -= await self.writing(self._drop_source, job_id)
             else:
                 yield job
 
     # --- space -----------------------------------------------------------------------------------------
 
     def reserve(self, size: int) -> Space:
-        if self._used + self._reserved + size > self._max_bytes:
-            self._doubted = True
-            raise StoreFull(f"{self._used} of {self._max_bytes} bytes are kept")
-        self._reserved += size
-        return _Space(self, size)
+        return self._ledger.reserve(size)
 
     def snapshot(self) -> StoreSnapshot:
-        return StoreSnapshot(self._used, self._reserved, self._max_bytes)
+        return self._ledger.snapshot()
 
     # --- uploads ---------------------------------------------------------------------------------------
 
@@ -273,7 +254,7 @@ class DirectoryStore:
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, _Spool)  # noqa: S101 - a store is given its own spools only
         await self.writing(spool.finish, job.to_record(), self._home(job.id))
-        self._used += job.size
+        self._ledger.used += job.size
 
     # --- work ------------------------------------------------------------------------------------------
 
@@ -295,7 +276,7 @@ class DirectoryStore:
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         home = self._home(job.id)
         variants, replaced = await self.writing(self._if_there, home, lambda: self._adopt(home, folder, made))
-        self._used += sum(variant.size for variant in variants.values()) - replaced
+        self._ledger.used += sum(variant.size for variant in variants.values()) - replaced
         return variants
 
     @classmethod
@@ -322,7 +303,7 @@ class DirectoryStore:
         home, record = self._home(job.id), job.to_record()
         await self.writing(self._if_there, home, lambda: _write_durably(home / _RECORD, record))
         if job.is_final:
-            self._used -= await self.writing(self._drop_source, job.id)
+            self._ledger.used -= await self.writing(self._drop_source, job.id)
 
     def _if_there(self, home: Path, write: Callable[[], T]) -> T:
         """Raises JobGone where `write` fails for want of a job's folder; if `images` is gone, the disk is."""
@@ -399,7 +380,7 @@ class DirectoryStore:
 
     async def delete(self, job_id: str) -> None:
         self._remembered.pop(job_id, None)
-        self._used -= await self.writing(self._delete, job_id)
+        self._ledger.used -= await self.writing(self._delete, job_id)
         self._remembered.pop(job_id, None)  # a reader may have loaded it meanwhile
 
     def _delete(self, job_id: str) -> int:
@@ -422,10 +403,10 @@ class DirectoryStore:
                 await self.delete(job_id)
                 removed += 1
             await asyncio.sleep(0)
-        if self._doubted:
-            self._doubted = False
-            before = self._used
-            self._used += await self.reading(self._count) - before
+        if self._ledger.doubted:
+            self._ledger.doubted = False
+            before = self._ledger.used
+            self._ledger.used += await self.reading(self._count) - before
         return removed
 
     def _expired_in(self, shard: Path) -> list[str]:

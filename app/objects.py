@@ -18,7 +18,6 @@ import hmac
 import secrets
 import shutil
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +27,7 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from app.download import Download
+from app.foundation import probe, shared_secret
 from app.inspection import plain_file, variant_of
 from app.inventory import IMAGES
 from app.job import Job, MadeVariant, is_id
@@ -46,9 +46,6 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_REMEMBERED = 1024
-_FRESH = 2.0
-"""Seconds for which a final record is not read again: so long a deletion elsewhere may go unnoticed."""
 _COUNT_PATIENCE = 2.0
 """Seconds for which a start waits for the first count; a large store is counted beside the work."""
 
@@ -65,16 +62,14 @@ class ObjectStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Keeps about `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
-        self._name = f"s3://{bucket}/{prefix}".rstrip("/")
         self.retention = retention
         self._clock = clock
         self._remote = Remote(bucket, prefix)
         self._scratch = Scratch()
-        self._records = Records(self._remote)
+        self._records = Records(self._remote, clock)
         self._sources = Sources(self._remote, self.writing)
         self._stocktaking = Stocktaking(self._remote, self._records, retention, self._expired, clock)
         self._ledger = Ledger(max_bytes)
-        self._remembered: OrderedDict[str, tuple[float, Job]] = OrderedDict()
         self._secret = b""
         self._stock_due = 0.0
         self._counting: asyncio.Task[None] | None = None
@@ -89,33 +84,16 @@ class ObjectStore:
         self._threads = CapacityLimiter(8)
         try:
             self._remote.connect()
-            await self._probe()
-            self._secret = await self._share_secret()
+            await probe(self._remote)
+            self._secret = await shared_secret(self._remote)
             await self.writing(self._scratch.open)
         except OSError as error:
-            raise StoreError(f"the store {self._name} cannot be used: {error.strerror or error}") from None
-        if len(self._secret) < 32:
-            size = len(self._secret)
-            raise StoreError(f"the secret of the store {self._name} is damaged: it has {size} bytes")
+            raise self._unusable(error) from None
         self._counting = asyncio.create_task(self._count(), name="first inventory")
         await asyncio.wait({self._counting}, timeout=_COUNT_PATIENCE)
 
-    async def _probe(self) -> None:
-        """Raises StoreError where what exists can be created again: then nothing here would be certain."""
-        await self._remote.put("probe", b"old")
-        with suppress(FileExistsError):
-            await self._remote.create("probe", b"new")
-            raise StoreError(f"the server of {self._name} does not support conditional writes")
-
-    async def _share_secret(self) -> bytes:
-        with suppress(FileNotFoundError):
-            return (await self._remote.get("secret"))[0]
-        secret = secrets.token_bytes(32)
-        try:
-            await self._remote.create("secret", secret)
-        except FileExistsError:  # another replica was faster
-            return (await self._remote.get("secret"))[0]
-        return secret
+    def _unusable(self, error: OSError) -> StoreError:
+        return StoreError(f"the store {self._remote} cannot be used: {error.strerror or error}")
 
     async def close(self) -> None:
         if self._counting is not None:
@@ -135,6 +113,13 @@ class ObjectStore:
         await self._remote.put("note", data)
 
     async def pending(self) -> AsyncIterator[Job]:
+        try:
+            async for job in self._unfinished():
+                yield job
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    async def _unfinished(self) -> AsyncIterator[Job]:
         sources = [item async for item in self._remote.list(SOURCES)]
         for item in sorted(sources, key=lambda item: item.written_at):
             job_id = item.name.removeprefix(f"{SOURCES}/")
@@ -197,9 +182,9 @@ class ObjectStore:
 
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         adopted = {item.name: await self.writing(_inspect, folder, item) for item in made}
-        for variant, data in adopted.values():
-            await self._remote.put(_image(job.id, variant.file), data)
-            self._ledger.used += variant.size
+        puts = (self._remote.put(_image(job.id, variant.file), data) for variant, data in adopted.values())
+        await asyncio.gather(*puts)
+        self._ledger.used += sum(variant.size for variant, _ in adopted.values())
         return {name: variant for name, (variant, _) in adopted.items()}
 
     async def save(self, job: Job) -> None:
@@ -210,7 +195,6 @@ class ObjectStore:
                 await self.delete(job.id)  # what was made of it meanwhile
             raise
         if job.is_final:
-            self._records.forget(job.id)
             await self._drop_source(job)
 
     async def _drop_source(self, job: Job) -> None:
@@ -234,22 +218,13 @@ class ObjectStore:
         return end is not None and end <= self._clock()
 
     async def load(self, job_id: str) -> Job | None:
-        read_at, job = self._remembered.get(job_id, (0.0, None))
-        if job is None or not 0 <= self._clock() - read_at < _FRESH:
-            job = await self._read(job_id)
-        return None if job is None or self._expired(job) else job
-
-    async def _read(self, job_id: str) -> Job | None:
-        self._remembered.pop(job_id, None)
-        try:
-            job = await self._records.read(job_id)
-        except (FileNotFoundError, ValueError):
+        if not is_id(job_id):
             return None
-        if job is not None and job.is_final:
-            self._remembered[job_id] = self._clock(), job
-            while len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
-        return job
+        try:
+            job = await self._records.recall(job_id)
+        except FileNotFoundError:
+            return None
+        return None if job is None or self._expired(job) else job
 
     async def blob(self, job: Job, variant: str, span: tuple[int, int] | None = None) -> Download | None:
         made = job.made[variant]
@@ -267,9 +242,10 @@ class ObjectStore:
 
     async def delete(self, job_id: str) -> None:
         """The record goes first, so that nobody is served a part."""
-        job = await self._read(job_id)
+        job = None
+        with suppress(FileNotFoundError):
+            job = await self._records.read(job_id)
         await self._records.remove(job_id)
-        self._remembered.pop(job_id, None)
         images = [item async for item in self._remote.list(f"{IMAGES}/{job_id}")]
         await self._remote.delete([item.name for item in images])
         await self._sources.remove(job_id)
@@ -290,7 +266,6 @@ class ObjectStore:
         """
         before, removed = self._ledger.used, 0
         async for stock in self._stocktaking.over():
-            self._remembered.pop(stock.id, None)
             await self._records.remove(stock.id)
             await self._remote.delete(stock.files())
             removed += stock.record is not None

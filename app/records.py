@@ -1,13 +1,19 @@
 """The records of a store in a bucket: there is a job when, and only when, there is its record."""
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 from app.job import Job, is_id
 from app.remote import Changed, Remote
 from app.store import JobGone
 
+T = TypeVar("T")
+
 RECORDS = "records"
 _REMEMBERED = 1024
+_FRESH = 2.0
+"""Seconds for which a final record is not read again: so long a deletion elsewhere may go unnoticed."""
 _TRIES = 5
 
 
@@ -21,13 +27,17 @@ def record_name(job_id: str) -> str:
 class Records:
     """Creates and replaces records, each on condition of the version it knows."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Remote, clock: Callable[[], float]) -> None:
+        """`clock` in seconds."""
         self._remote = remote
+        self._clock = clock
         self._versions: OrderedDict[str, str] = OrderedDict()
+        self._finals: OrderedDict[str, tuple[float, Job]] = OrderedDict()
 
     async def create(self, job: Job) -> None:
         """Write the record of a new job, with which it is accepted. Raises OSError."""
-        self._know(job.id, await self._remote.create(record_name(job.id), job.to_record()))
+        version = await self._remote.create(record_name(job.id), job.to_record())
+        _remember(self._versions, job.id, version)
 
     async def read(self, job_id: str) -> Job | None:
         """The job of a record; None when it is damaged. Raises FileNotFoundError, OSError."""
@@ -37,6 +47,17 @@ class Records:
         except ValueError:
             return None
         return job if job.id == job_id else None
+
+    async def recall(self, job_id: str) -> Job | None:
+        """The same, from memory where the job was final two seconds ago or less."""
+        read_at, job = self._finals.get(job_id, (0.0, None))
+        if job is not None and 0 <= self._clock() - read_at < _FRESH:
+            return job
+        self._finals.pop(job_id, None)
+        job = await self.read(job_id)
+        if job is not None and job.is_final:
+            _remember(self._finals, job_id, (self._clock(), job))
+        return job
 
     async def replace(self, job: Job) -> None:
         """Write a record in place of the one there is: a late worker brings no deleted job back.
@@ -53,7 +74,7 @@ class Records:
                     there, version = await self._remote.get(name)
                     if there == record:  # by a try whose answer did not come
                         return
-                self._know(job.id, await self._remote.replace(name, record, version))
+                _remember(self._versions, job.id, await self._remote.replace(name, record, version))
             except FileNotFoundError:
                 raise JobGone(job.id) from None
             except Changed:
@@ -64,14 +85,12 @@ class Records:
 
     async def remove(self, job_id: str) -> None:
         """Remove a record; harmless when there is none."""
-        self.forget(job_id)
         await self._remote.delete([record_name(job_id)])
-
-    def forget(self, job_id: str) -> None:
-        """The record will not be replaced any more."""
         self._versions.pop(job_id, None)
+        self._finals.pop(job_id, None)
 
-    def _know(self, job_id: str, version: str) -> None:
-        self._versions[job_id] = version
-        while len(self._versions) > _REMEMBERED:
-            self._versions.popitem(last=False)
+
+def _remember(memory: OrderedDict[str, T], job_id: str, value: T) -> None:
+    memory[job_id] = value
+    while len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

@@ -52,6 +52,9 @@ class Remote:
         self._bucket = bucket
         self._prefix = prefix
 
+    def __str__(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
     def connect(self) -> None:
         """Read the AWS_… variables; nothing is sent yet. Raises OSError when they make no sense."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""

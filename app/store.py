@@ -116,7 +116,7 @@ class Store(Protocol):
         """Remove a job and every file of it; harmless when there is none."""
 
     def pending(self) -> AsyncIterator[Job]:
-        """Jobs that were accepted and are not final, oldest first."""
+        """Jobs that were accepted and are not final, oldest first. Raises StoreError, OSError."""
 
     def expires_at(self, job: Job) -> float | None:
         """When the retention of a job is over, seconds since the epoch; None while it is not final."""
