@@ -120,6 +120,7 @@ NO_REFUSALS = {
     "PoolNotStarted": "ends the start with one line",
     "WorkerDied": "the engine tries the job again, or fails it",
     "JobGone": "the engine ends the job as cancelled",
+    "Changed": "an OSError: a failing store's 503",
     "VariantRejected": "the engine fails the job",
     "_HeadRefused": "the protocol itself answers it",
 }
