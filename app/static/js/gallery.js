@@ -29,6 +29,7 @@ export class Gallery {
       this.#show(photo, older);
       this.sender.add(photo);
     }
+    this.list.firstElementChild?.scrollIntoView({ block: "nearest" });
   }
 
   async restore() {
