@@ -15,6 +15,7 @@ back; removal begins with it. What a crash leaves without a record is swept when
 import asyncio
 import hashlib
 import hmac
+import os
 import secrets
 import shutil
 import time
@@ -93,7 +94,8 @@ class ObjectStore:
         await asyncio.wait({self._counting}, timeout=_COUNT_PATIENCE)
 
     def _unusable(self, error: OSError) -> StoreError:
-        return StoreError(f"the store {self._remote} cannot be used: {error.strerror or error}")
+        hint = "" if os.environ.get("AWS_ACCESS_KEY_ID") else " (AWS_ACCESS_KEY_ID is not set)"
+        return StoreError(f"the store {self._remote} cannot be used: {error.strerror or error}{hint}")
 
     async def close(self) -> None:
         if self._counting is not None:

@@ -21,8 +21,11 @@ from obstore.store import S3Store
 from app.download import Download
 from app.store import StoreFull
 
-_PATIENCE = 2.5
-"""Seconds for a call that moves hardly any bytes, its repetitions included."""
+_ANSWER = 2.0
+"""Seconds for one answer to a call that moves hardly any bytes."""
+_PATIENCE = 3.0
+"""Seconds for such a call with its repetitions."""
+_SMALL = 2**20
 _SLOWEST = 4 * 2**20
 """Bytes per second; a transfer gets more time for its size, but no more than this asks."""
 _PART = 5 * 2**20
@@ -58,33 +61,42 @@ class Remote:
     def connect(self) -> None:
         """Read the AWS_… variables; nothing is sent yet. Raises OSError when they make no sense."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        if endpoint and not re.match(r"https?://\w", endpoint):
+            raise OSError(errno.EINVAL, f"AWS_ENDPOINT_URL={endpoint!r} is no http:// or https:// address")
         try:
-            self._s3 = S3Store(
-                self._bucket,
-                prefix=self._prefix or None,
-                client_options={
-                    "allow_http": endpoint.startswith("http://"),
-                    "connect_timeout": timedelta(seconds=1),
-                    # The time for a whole request is set for each by its size, here and not there.
-                    "timeout": timedelta(hours=1),
-                },
-                retry_config={
-                    "max_retries": 2,
-                    "retry_timeout": timedelta(seconds=_PATIENCE),
-                    "backoff": {
-                        "init_backoff": timedelta(milliseconds=50),
-                        "max_backoff": timedelta(milliseconds=500),
-                        "base": 2,
-                    },
-                },
-            )
+            # The library keeps the time of calls that move little. What moves more is given time by its size,
+            # and that is kept here: a call that is cancelled as the process ends would have it complain.
+            self._small, self._large = (self._client(endpoint, seconds) for seconds in (_ANSWER, 3600.0))
         except BaseError as error:
             raise OSError(errno.EINVAL, _reason(str(error))) from None
+
+    def _client(self, endpoint: str, seconds: float) -> S3Store:
+        return S3Store(
+            self._bucket,
+            prefix=self._prefix or None,
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=1),
+                "timeout": timedelta(seconds=seconds),
+            },
+            retry_config={
+                "max_retries": 2,
+                "retry_timeout": timedelta(seconds=_PATIENCE - _ANSWER),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=50),
+                    "max_backoff": timedelta(milliseconds=500),
+                    "base": 2,
+                },
+            },
+        )
+
+    def _for(self, size: int) -> S3Store:
+        return self._small if size <= _SMALL else self._large
 
     async def get(self, name: str) -> tuple[bytes, str]:
         """A small object, and its version. Raises FileNotFoundError."""
         async with _within(_PATIENCE):
-            result = await obstore.get_async(self._s3, name)
+            result = await obstore.get_async(self._small, name)
             if result.meta["size"] > _MOST_READ:
                 raise OSError(errno.EFBIG, f"{name} is too large")
             return bytes(await result.bytes_async()), result.meta["e_tag"] or ""
@@ -92,18 +104,22 @@ class Remote:
     async def put(self, name: str, data: bytes) -> None:
         """Write an object, whatever was there."""
         async with _within(_PATIENCE + len(data) / _SLOWEST):
-            await obstore.put_async(self._s3, name, data, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+            await obstore.put_async(
+                self._for(len(data)), name, data, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE
+            )
 
     async def send(self, name: str, path: Path, size: int) -> None:
         """Write a file of `size` bytes, at most 10 MiB of it in memory at once."""
         async with _within(_PATIENCE + size / _SLOWEST):
-            await obstore.put_async(self._s3, name, path, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+            await obstore.put_async(
+                self._for(size), name, path, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE
+            )
 
     async def create(self, name: str, data: bytes) -> str:
         """Write a small object that must not be there yet; its version. Raises FileExistsError."""
         async with _within(_PATIENCE):
             try:
-                return (await obstore.put_async(self._s3, name, data, mode="create"))["e_tag"] or ""
+                return (await obstore.put_async(self._small, name, data, mode="create"))["e_tag"] or ""
             except AlreadyExistsError:
                 pass
         there, version = await self.get(name)
@@ -120,7 +136,7 @@ class Remote:
         for known in (version, version.strip('"')):  # Ceph before 17 takes the second alone
             async with _within(_PATIENCE):
                 try:
-                    result = await obstore.put_async(self._s3, name, data, mode={"e_tag": known})
+                    result = await obstore.put_async(self._small, name, data, mode={"e_tag": known})
                 except PreconditionError:
                     continue
                 return result["e_tag"] or ""
@@ -130,11 +146,11 @@ class Remote:
         """Remove objects, in no order; those that are not there are no matter."""
         if names:
             async with _within(_PATIENCE):
-                await obstore.delete_async(self._s3, names)
+                await obstore.delete_async(self._small, names)
 
     async def list(self, folder: str) -> AsyncIterator[Item]:
         """Every object below a folder, in the order of their names."""
-        pages = aiter(obstore.list(self._s3, folder, chunk_size=_PAGE))
+        pages = aiter(obstore.list(self._small, folder, chunk_size=_PAGE))
         while True:
             try:
                 async with _within(_PATIENCE):
@@ -152,7 +168,7 @@ class Remote:
             if last is not None:
                 options = {"range": (offset, last + 1)}
             async with _within(_PATIENCE):
-                return await obstore.get_async(self._s3, name, options=options)
+                return await obstore.get_async(self._large, name, options=options)
 
         download = Download(begin, _within, _PATIENCE)
         await download.open(first)
@@ -184,6 +200,8 @@ def _reason(told: str) -> str:
         return code[1]
     if status := re.search(r"status code: (\d{3}[\w ]*)", told):
         return status[1]
+    if "kind: Timeout" in told:
+        return f"no answer within {_ANSWER:.0f} s"
     if "error sending request" in told:
         return "the server cannot be reached"
     return told.partition("\n")[0][:200]

@@ -396,6 +396,13 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     assert time.monotonic() - started < 3
 
 
+async def test_an_endpoint_that_is_none_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is sent to it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "storage:9000")
+    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL='storage:9000' is no http:// or https:// address"):
+        await ObjectStore(bucket, "p", 1, DAY).open()
+
+
 async def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
     """It is not made: whoever owns the server decides on that."""
     with pytest.raises(StoreError, match=r"cannot be used: there is no such bucket"):
@@ -406,7 +413,7 @@ async def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
 async def test_wrong_credentials_are_told(
     ceph: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
-    """In S3's own word for it."""
+    """In S3's own word for it, which is checked by the real server alone."""
     for name, value in (ceph.environment | {variable: "wrong"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=r"cannot be used: (SignatureDoesNotMatch|InvalidAccessKeyId)"):
