@@ -1,0 +1,152 @@
+"""Make pressure: what the page's buttons ask for, over the wire; and that none of it is there by default."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Start
+from tests.service import Service, children, fresh_address, gone, is_running, serving, until
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A demonstration, small enough to be filled at once."""
+    folder = tmp_path_factory.mktemp("demo")
+    with serving(folder, demo=True, workers=2, queue_size=8, rate=50, burst=50) as service:
+        yield service
+
+
+def ask(service: Service, method: str, path: str, **fields: str) -> httpx.Response:
+    """What a request gets that has these fields; by default those that the page's own would have."""
+    with service.client() as client:
+        return client.request(method, f"/v1/demo/{path}", headers=fields or {"Origin": service.url})
+
+
+def acting(service: Service) -> list[int]:
+    """Process ids of acts that are being played."""
+    return [pid for pid in children(service.pid) if is_running(pid) and "stampede" in command(pid)]
+
+
+def command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
+
+
+def test_by_default_none_of_it_exists(start: Start) -> None:
+    """No endpoint, no word of it in the description, in the stats or on the page."""
+    service = start()
+    for method, path in (
+        ("POST", "levers"),
+        ("DELETE", "levers"),
+        ("POST", "acts/crowd"),
+        ("DELETE", "acts"),
+    ):
+        assert ask(service, method, path).status_code == 404
+    assert b"/v1/demo" not in service.get("/openapi.json").body
+    assert "demo" not in service.stats()
+    assert b"demo" not in service.get("/").body
+
+
+def test_it_is_described_where_it_exists(demo: Service) -> None:
+    """In the description, beside the rest."""
+    assert set(demo.get("/openapi.json").json()["paths"]) >= {"/v1/demo/levers", "/v1/demo/acts"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X-Nothing": "said"},
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://elsewhere.example"},
+    ],
+    ids=lambda fields: ", ".join(f"{name}: {value}" for name, value in fields.items()),
+)
+def test_no_other_page_can_press_the_buttons(demo: Service, fields: dict[str, str]) -> None:
+    """Nor can whoever does not say where it comes from."""
+    for method, path in (("POST", "levers?burst=1"), ("POST", "acts/bully"), ("DELETE", "acts")):
+        answer = ask(demo, method, path, **fields)
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/foreign-origin")
+    assert demo.stats()["demo"]["levers"]["burst"] == 50
+    assert acting(demo) == []
+
+
+def test_the_page_itself_can(demo: Service) -> None:
+    """By either of the fields that a browser sends."""
+    for fields in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": demo.url}):
+        assert ask(demo, "DELETE", "levers", **fields).status_code == 200
+
+
+@pytest.mark.parametrize("wrong", ["burst=0", "queue=9", "workers=3", "rate=nan", "rate=fast", "door=1"])
+def test_levers_have_bounds(demo: Service, wrong: str) -> None:
+    """Beyond them, or where there is no such lever, the request is refused and nothing turns."""
+    answer = ask(demo, "POST", f"levers?burst=7&{wrong}")
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
+    assert demo.stats()["demo"]["levers"]["burst"] == 50
+
+
+def test_levers_act_on_the_very_next_upload(demo: Service) -> None:
+    """A smaller bucket refuses sooner, a smaller queue is full sooner, and a worker off duty gets nothing."""
+    try:
+        ask(demo, "POST", "levers?rate=0.1&burst=3")
+        address = fresh_address()
+        assert [demo.upload(address=address).status_code for _ in range(4)] == [202, 202, 202, 429]
+        before = demo.settled()["workers"]
+        state = ask(demo, "POST", "levers?rate=50&burst=50&workers=1").json()
+        assert state["levers"] == {"rate": 50, "burst": 50, "queue": 8, "workers": 1}
+        assert 295 <= state["back_in_s"] <= 300
+        for _ in range(6):
+            assert demo.upload().status_code == 202
+        after = demo.settled()["workers"]
+        assert [b["jobs"] - a["jobs"] for a, b in zip(before, after, strict=True)] == [6, 0]
+    finally:
+        ask(demo, "DELETE", "levers")
+    assert demo.stats()["demo"]["levers"]["workers"] == 2
+
+
+def test_a_smaller_queue_is_full_sooner(start: Start) -> None:
+    """Newcomers are refused at the new bound; those who wait are not."""
+    service = start(demo=True, queue_size=8, rate=50, burst=50)
+    with service.paused():
+        answers = [service.upload() for _ in range(4)]
+        assert {answer.status_code for answer in answers} == {202}
+        assert ask(service, "POST", "levers?queue=2").json()["levers"]["queue"] == 2
+        assert service.upload().status_code == 503
+        assert service.stats()["backlog"]["waiting"] == 4
+        ask(service, "DELETE", "levers")
+        assert service.upload().status_code == 202
+    assert service.settled()["jobs"]["done"] == 6
+
+
+def test_one_act_at_a_time_and_it_can_be_stopped(demo: Service) -> None:
+    """A second one is refused with the time that the first may last; stopping tells what came of it."""
+    assert ask(demo, "POST", "acts/ballet").status_code == 404
+    assert ask(demo, "POST", "acts/bully").status_code == 202
+    second = ask(demo, "POST", "acts/crowd")
+    assert (second.status_code, second.json()["type"]) == (409, "/problems/act-running")
+    until(lambda: demo.stats()["refusals"]["rate"] > 10, "the bully to be refused")
+    (pid,) = acting(demo)
+    state = ask(demo, "DELETE", "acts").json()
+    assert not is_running(pid)
+    assert state["act"] is None
+    assert state["last"]["act"] == "bully"
+    assert state["last"]["answers"]["429"] > 10
+    demo.settled()
+
+
+def test_an_act_ends_with_the_server(start: Start) -> None:
+    """Its process is gone when the server is."""
+    service = start(demo=True)
+    ask(service, "POST", "acts/bully")
+    found: list[Any] = until(lambda: acting(service), "the act to begin")
+    assert service.stop() == 0
+    for pid in found:
+        gone(pid)
