@@ -194,7 +194,7 @@ class ObjectStore:
             await self._records.replace(job)
         except JobGone:
             with suppress(OSError):
-                await self.delete(job.id)  # what was made of it meanwhile
+                await self._remove_remains(job.id)
             raise
         if job.is_final:
             await self._drop_source(job)
@@ -248,11 +248,21 @@ class ObjectStore:
         with suppress(FileNotFoundError):
             job = await self._records.read(job_id)
         await self._records.remove(job_id)
+        await self._remove_images(job_id)
+        await self._sources.remove(job_id)
+        self._ledger.used -= job.size if job is not None and not job.is_final else 0
+
+    async def _remove_images(self, job_id: str) -> None:
         images = [item async for item in self._remote.list(f"{IMAGES}/{job_id}")]
         await self._remote.delete([item.name for item in images])
-        await self._sources.remove(job_id)
         self._ledger.used -= sum(item.size for item in images)
-        self._ledger.used -= job.size if job is not None and not job.is_final else 0
+
+    async def _remove_remains(self, job_id: str) -> None:
+        """Remove what was made for a job while it was deleted, unless its id is another's by now."""
+        try:
+            await self._records.read(job_id)
+        except FileNotFoundError:
+            await self._remove_images(job_id)
 
     async def sweep(self) -> int:
         if self._ledger.doubted:

@@ -35,18 +35,15 @@ class Records:
         self._finals: OrderedDict[str, tuple[float, Job]] = OrderedDict()
 
     async def create(self, job: Job) -> None:
-        """Write the record of a new job, with which it is accepted. Raises OSError."""
+        """Write the record of a new job, with which it is accepted. Raises FileExistsError, OSError."""
         version = await self._remote.create(record_name(job.id), job.to_record())
         _remember(self._versions, job.id, version)
+        self._finals.pop(job.id, None)
 
     async def read(self, job_id: str) -> Job | None:
         """The job of a record; None when it is damaged. Raises FileNotFoundError, OSError."""
         data, _ = await self._remote.get(record_name(job_id))
-        try:
-            job = Job.from_record(data)
-        except ValueError:
-            return None
-        return job if job.id == job_id else None
+        return _job(job_id, data)
 
     async def recall(self, job_id: str) -> Job | None:
         """The same, from memory where the job was final two seconds ago or less."""
@@ -74,6 +71,9 @@ class Records:
                     there, version = await self._remote.get(name)
                     if there == record:  # by a try whose answer did not come
                         return
+                    other = _job(job.id, there)
+                    if other is not None and other.created_at != job.created_at:
+                        raise JobGone(job.id)  # and its id is another's by now
                 _remember(self._versions, job.id, await self._remote.replace(name, record, version))
             except FileNotFoundError:
                 raise JobGone(job.id) from None
@@ -88,6 +88,14 @@ class Records:
         await self._remote.delete([record_name(job_id)])
         self._versions.pop(job_id, None)
         self._finals.pop(job_id, None)
+
+
+def _job(job_id: str, record: bytes) -> Job | None:
+    try:
+        job = Job.from_record(record)
+    except ValueError:
+        return None
+    return job if job.id == job_id else None
 
 
 def _remember(memory: OrderedDict[str, T], job_id: str, value: T) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,22 @@ async def test_what_was_made_for_a_deleted_job_goes_with_it(open_objects: Open, 
     with pytest.raises(JobGone):
         await other.save(job)
     assert inside.names() == []
+
+
+async def test_a_late_worker_does_not_touch_the_next_job_of_the_same_id(open_objects: Open) -> None:
+    """An id may be used again once its job was deleted, where it stands for a client's key."""
+    one, other = await open_objects(), await open_objects()
+    job = await accepted(other)
+    await one.delete(job.id)
+    again = await accepted(one, job=replace(job, created_at=2000.0))
+    again.made.update(await made(one, again, thumb=PHOTO))
+    again.status, again.finished_at = DONE, time.time()
+    await one.save(again)
+    late = replace(job, status=FAILED, finished_at=time.time())
+    with pytest.raises(JobGone):
+        await other.save(late)
+    assert await one.load(job.id) == again
+    assert await read(one, again, "thumb") == PHOTO
 
 
 async def test_a_source_that_is_gone_is_told_from_a_server_that_is(open_objects: Open) -> None:
