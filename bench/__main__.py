@@ -6,7 +6,16 @@ Options after `--` go to every one: `python -m bench refusals -- --rounds 3`.
 import subprocess
 import sys
 
-BENCHES = ("limiter", "refusals", "visibility", "throughput", "imaging", "overload", "promises")
+BENCHES = (
+    "limiter",
+    "refusals",
+    "viewers",
+    "visibility",
+    "throughput",
+    "imaging",
+    "overload",
+    "promises",
+)
 
 
 def main() -> int:
