@@ -126,7 +126,7 @@ def test_a_file_that_is_no_photo_says_why(service: Service, visit: Open) -> None
 
 def test_thirty_photos_at_once_all_arrive(start: Any, visit: Open) -> None:
     """Though the bucket holds five: the page says who refused, counts down, and goes on by itself."""
-    service = start(rate=10, burst=5)
+    service = start(rate=3, burst=5)
     page = visit(service)
     page.evaluate(
         """() => {
