@@ -3,6 +3,7 @@ import { size, span, write } from "./format.js";
 const path = document.getElementById("path");
 const figures = [...path.querySelectorAll("[data-figure]")];
 const slots = [...document.getElementById("slots").children];
+const each = document.getElementById("slots").dataset.places / slots.length;
 const turbines = document.getElementById("turbines");
 const lane = document.getElementById("lane");
 const busy = document.getElementById("busy");
@@ -36,10 +37,13 @@ export function showPath(snapshot) {
   path.classList.toggle("flowing", moving);
 }
 
+// Of a long queue each slot drawn stands for several; those that a demonstration closed are drawn as shut.
 function showSlots({ waiting, capacity }) {
-  const full = Math.ceil((Math.min(waiting, capacity) / capacity) * slots.length);
+  const full = Math.ceil(Math.min(slots.length, waiting / each));
+  const open = Math.ceil(capacity / each);
   slots.forEach((slot, place) => {
-    if (slot.classList.contains("full") !== place < full) slot.classList.toggle("full");
+    slot.classList.toggle("full", place < full);
+    slot.classList.toggle("shut", place >= open);
   });
 }
 
