@@ -13,6 +13,7 @@ and readers in separate ones: a disk that is slow to write stalls neither the lo
 """
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import heapq
@@ -20,6 +21,7 @@ import hmac
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -29,11 +31,12 @@ from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from app import disk
 from app.inspection import plain_file, variant_of
-from app.job import Job, MadeVariant, is_id
+from app.job import Job, MadeVariant, id_of_key, is_id
 from app.ledger import Ledger
 from app.spool import SOURCE, FileSpool, disk_full_refuses
-from app.store import JobGone, Space, Spool, StoreError, StoreSnapshot
+from app.store import JobExists, JobGone, Space, Spool, StoreError, StoreSnapshot
 from workers.messages import Made
 
 P = ParamSpec("P")
@@ -44,46 +47,29 @@ _MOST_NOTED = 64 * 2**20
 _REMEMBERED = 1024
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file; its bytes are durable, its name is not before its folder is."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file beside `path` and rename it there, so that a reader sees the old or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    _write(fresh, data, mode)
-    fresh.rename(path)
-    _fsync(path.parent)
-
-
 class _Spool(FileSpool):
     """An upload that is accepted by moving its folder."""
 
-    def finish(self, record: bytes, home: Path) -> None:
-        """Blocking: make the folder durable and move it to its home."""
+    def seal(self, record: bytes) -> None:
+        """Blocking: make the folder durable, with the record in it."""
         folder, descriptor = self.gathered()
         with disk_full_refuses():
             os.fsync(descriptor)
             self.close()
-            _write(folder / _RECORD, record)
-            _fsync(folder)
-            home.parent.mkdir(exist_ok=True)
-            folder.rename(home)
-            self.folder = None
-            _fsync(home.parent)
+            disk.write(folder / _RECORD, record)
+            disk.fsync(folder)
+
+    def move(self, home: Path) -> None:
+        """Blocking: move the sealed folder to its home, durably. Raises JobExists when that is taken."""
+        assert self.folder is not None  # noqa: S101 - it is sealed
+        try:
+            with disk_full_refuses():
+                disk.move_durably(self.folder, home, home.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise JobExists(home.name) from None
+            raise
+        self.folder = None
 
 
 class _Blob:
@@ -118,6 +104,8 @@ class DirectoryStore:
         self._lock: int | None = None
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._pending: list[tuple[float, str]] = []
+        self._durable_shards: set[str] = set()
+        self._removal = threading.Lock()
 
     # --- threads ---------------------------------------------------------------------------------------
 
@@ -151,9 +139,10 @@ class DirectoryStore:
             shutil.rmtree(leftover, ignore_errors=True)
             leftover.mkdir(exist_ok=True)
         self._images.mkdir(exist_ok=True)
+        disk.fsync(self._root)
         secret = self._root / "secret"
         if not secret.exists():
-            _write_durably(secret, secrets.token_bytes(32), 0o600)
+            disk.write_durably(secret, secrets.token_bytes(32), 0o600)
         self._secret = secret.read_bytes()
         if len(self._secret) < 32:
             raise StoreError(f"the store's secret {secret} is damaged: it has {len(self._secret)} bytes")
@@ -216,7 +205,7 @@ class DirectoryStore:
         await self.writing(self._leave_note, data)
 
     def _leave_note(self, data: bytes) -> None:
-        _write_durably(self._root / "note", data, 0o600)
+        disk.write_durably(self._root / "note", data, 0o600)
 
     async def pending(self) -> AsyncIterator[Job]:
         while self._pending:
@@ -248,13 +237,39 @@ class DirectoryStore:
     def delete_token(self, job_id: str) -> str:
         return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
 
+    def id_of_key(self, client: str, key: str) -> str:
+        return id_of_key(self._secret, client, key)
+
     async def spool(self, job_id: str) -> _Spool:
         return _Spool(self._spool / job_id, self.writing)
 
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, _Spool)  # noqa: S101 - a store is given its own spools only
-        await self.writing(spool.finish, job.to_record(), self._home(job.id))
-        self._ledger.used += job.size
+        self._ledger.used += job.size - await self.writing(self._accept, spool, job)
+        self._remembered.pop(job.id, None)
+
+    def _accept(self, spool: _Spool, job: Job) -> int:
+        """Bytes that this freed: the id of a key may be that of a job which is over but not swept yet."""
+        home = self._home(job.id)
+        freed = 0
+        spool.seal(job.to_record())
+        self._make_shard(home.parent)
+        try:
+            spool.move(home)
+        except JobExists:
+            freed = self._remove_if_over(job.id)
+            spool.move(home)
+        return freed
+
+    def _make_shard(self, shard: Path) -> None:
+        """A job is as durable as the folder that its own is in, which somebody else may just have made."""
+        try:
+            shard.mkdir()
+        except FileExistsError:
+            if shard.name in self._durable_shards:
+                return
+        disk.fsync(self._images)
+        self._durable_shards.add(shard.name)
 
     # --- work ------------------------------------------------------------------------------------------
 
@@ -288,7 +303,7 @@ class DirectoryStore:
             with suppress(FileNotFoundError):
                 replaced += (home / variant.file).stat().st_size
             (folder / variant.file).rename(home / variant.file)
-        _fsync(home)
+        disk.fsync(home)
         return adopted, replaced
 
     @staticmethod
@@ -301,7 +316,8 @@ class DirectoryStore:
 
     async def save(self, job: Job) -> None:
         home, record = self._home(job.id), job.to_record()
-        await self.writing(self._if_there, home, lambda: _write_durably(home / _RECORD, record))
+        self._remembered.pop(job.id, None)
+        await self.writing(self._if_there, home, lambda: disk.write_durably(home / _RECORD, record))
         if job.is_final:
             self._ledger.used -= await self.writing(self._drop_source, job.id)
 
@@ -345,7 +361,7 @@ class DirectoryStore:
             job = await self.reading(self._read_record, job_id)
             if job is None:
                 return None
-            if job.is_final:
+            if job.is_final and not self._expired(job):
                 self._remembered[job_id] = job
                 while len(self._remembered) > _REMEMBERED:
                     self._remembered.popitem(last=False)
@@ -388,10 +404,9 @@ class DirectoryStore:
         home = self._home(job_id)
         grave = self._work / f"gone-{secrets.token_hex(8)}"
         try:
-            home.rename(grave)
+            disk.move_durably(home, grave, home.parent)
         except FileNotFoundError:
             return 0
-        _fsync(home.parent)
         freed = sum(entry.stat().st_size for entry in os.scandir(grave) if entry.name != _RECORD)
         shutil.rmtree(grave, ignore_errors=True)
         return freed
@@ -400,7 +415,8 @@ class DirectoryStore:
         removed = 0
         for shard in await self.reading(lambda: sorted(self._images.iterdir())):
             for job_id in await self.reading(self._expired_in, shard):
-                await self.delete(job_id)
+                self._ledger.used -= await self.writing(self._remove_if_over, job_id)
+                self._remembered.pop(job_id, None)
                 removed += 1
             await asyncio.sleep(0)
         if self._ledger.doubted:
@@ -418,10 +434,17 @@ class DirectoryStore:
             except FileNotFoundError:
                 continue
             # A record is written last when its job ends, so a younger one need not be opened.
-            if written <= horizon:
-                job = self._read_record(folder.name)
-                # Damaged, and without its source: nobody could ever ask for it again, so it is not kept.
-                lost = job is None and not (folder / SOURCE).exists()
-                if lost or (job is not None and self._expired(job)):
-                    expired.append(folder.name)
+            if written <= horizon and self._is_over(folder.name):
+                expired.append(folder.name)
         return expired
+
+    def _is_over(self, job_id: str) -> bool:
+        job = self._read_record(job_id)
+        if job is None:  # damaged, and without its source nobody could ever ask for it again
+            return not (self._home(job_id) / SOURCE).exists()
+        return self._expired(job)
+
+    def _remove_if_over(self, job_id: str) -> int:
+        """Remove what is over, and not the job that another upload of its key has put in its place since."""
+        with self._removal:
+            return self._delete(job_id) if self._is_over(job_id) else 0

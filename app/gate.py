@@ -27,6 +27,7 @@ from app.door import QueueFull
 from app.engine import Draining, Engine, Place
 from app.fields import media_type
 from app.limiter import Grant
+from app.repeats import Keyed, Repeats
 from app.store import Space, Store
 from app.turns import Visitor
 
@@ -57,6 +58,7 @@ class Arrival:
     quota: Quota
     type: str
     declared: int | None
+    keyed: Keyed | None = None
     place: Place | None = None
     space: Space | None = None
 
@@ -64,6 +66,11 @@ class Arrival:
     def client(self) -> str:
         """The key of the client."""
         return self.visitor.client
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether there is the job already that this upload's Idempotency-Key stands for."""
+        return self.keyed is not None and self.keyed.is_known
 
     def release(self) -> None:
         """Give back what is still held."""
@@ -89,6 +96,7 @@ class Gate:
         engine: Engine,
         store: Store,
         client_key: ClientKey,
+        repeats: Repeats,
         is_lenient: Callable[[Scope], bool],
         max_bytes: int,
     ) -> None:
@@ -96,6 +104,7 @@ class Gate:
         self._engine = engine
         self._store = store
         self._client_key = client_key
+        self._repeats = repeats
         self._is_lenient = is_lenient
         self._max_bytes = max_bytes
         self._held = 0
@@ -117,7 +126,7 @@ class Gate:
             return None
         if quota.remaining == 0:
             return Refusal(RateLimited(quota), quota)
-        if self._is_lenient(scope):
+        if self._is_lenient(scope) or _is_keyed(scope):  # a repeat needs no place
             return None
         arrival = _arrival(scope, Visitor(key, client, net_of(client)), quota)
 
@@ -159,17 +168,27 @@ class Gate:
             self._held -= 1
 
     def doorman(self) -> Callable[..., AsyncIterator[Arrival]]:
-        """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on."""
+        """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on.
+
+        A repeat takes nothing but its client's token, so only guards 2 and 4 are its own.
+        """
 
         async def admitted(
             request: Request, arrival: Annotated[Arrival, Depends(self.bouncer)]
         ) -> AsyncIterator[Arrival]:
             try:
-                self._check_before_queue(arrival)
-                arrival.place = await self._engine.reserve(
-                    arrival.visitor, arrival.quota.not_before, request.state.watch
+                self._check_declared(arrival)
+                arrival.keyed = await self._repeats.recognise(
+                    arrival.client, request.headers.getlist("idempotency-key")
                 )
-                arrival.space = self._reserve_space(arrival)
+                if arrival.is_repeat:
+                    self._engine.check_open(arrival.visitor, arrival.quota.not_before)
+                else:
+                    self._check_before_queue(arrival)
+                    arrival.place = await self._engine.reserve(
+                        arrival.visitor, arrival.quota.not_before, request.state.watch
+                    )
+                    arrival.space = self._reserve_space(arrival)
                 yield arrival
             finally:
                 arrival.release()
@@ -203,6 +222,10 @@ def _arrival(scope: Scope, visitor: Visitor, quota: Quota) -> Arrival:
     length = headers.get("content-length")
     declared = int(length) if length is not None and length.isdecimal() else None
     return Arrival(visitor, quota, media_type(headers.get("content-type")), declared)
+
+
+def _is_keyed(scope: Scope) -> bool:
+    return any(name == b"idempotency-key" for name, _ in scope["headers"])
 
 
 def _upload_key(client: str, scope: Scope) -> str:

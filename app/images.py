@@ -18,10 +18,11 @@ from app.engine import Engine
 from app.fields import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
 from app.gate import Arrival, Gate
 from app.intake import Intake, Received
-from app.job import CANCELLED, FAILED, QUEUED, Job, is_id, new_id
+from app.job import DONE, FAILED, QUEUED, Job, is_id, new_id
 from app.live import Live
 from app.problems import KINDS, Problem, render
-from app.store import Blob, Store
+from app.repeats import Fingerprint, Repeats, check_same
+from app.store import Blob, Spool, Store
 from app.streams import COMMENT, HEARTBEAT, EventStream, HeldStream, Streams, StreamsFull, event
 from workers.formats import EXTENSIONS, MEDIA_TYPES
 from workers.variants import Variant, parse_variants
@@ -75,6 +76,7 @@ class Images:
 
     gate: Gate
     intake: Intake
+    repeats: Repeats
     engine: Engine
     store: Store
     store_breaker: Breaker
@@ -84,49 +86,72 @@ class Images:
 
     # --- upload ----------------------------------------------------------------------------------------
 
-    async def take(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Live, Received]:
+    async def take(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Job, Received]:
         """Read an admitted upload's body, make it durable and hand its job to the queue."""
         assert arrival.place is not None  # noqa: S101 - the queue's guard gave one
         wanted = _choose(asked, self.variants)
-        job_id = new_id()
-        spool = await self.store.spool(job_id)
-        try:
-            received = await self.intake.receive(request, spool, arrival.place)
-            specs = tuple(variant.spec for variant in wanted)
-            job = Job(job_id, time.time(), received.size, specs)
-            with self.store_breaker.guard(OSError):
-                await self.store.accept(spool, job)
-        except OSError as error:
-            log.error("store failed an upload", reason=str(error))
-            raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
-        finally:
-            await spool.discard()
-        return self.engine.offer(arrival.place, job), received
+        job_id = new_id() if arrival.keyed is None else arrival.keyed.id
+        with self.repeats.arriving(arrival.keyed):
+            spool = await self.store.spool(job_id)
+            fingerprint = None if arrival.keyed is None else self._fingerprint(wanted, spool)
+            try:
+                received = await self.intake.receive(request, fingerprint or spool, arrival.place)
+                job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
+                job.fingerprint = None if fingerprint is None else fingerprint.digest()
+                with self.store_breaker.guard(OSError):
+                    await self.store.accept(spool, job)
+            except OSError as error:
+                log.error("store failed an upload", reason=str(error))
+                raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
+            finally:
+                await spool.discard()
+            return self.engine.offer(arrival.place, job).job, received
 
-    async def answer(self, request: Request, live: Live, arrival: Arrival, received: Received) -> Response:
+    async def repeat(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Job, Received]:
+        """Read a repeat's body, which is kept nowhere; the job that it stands for."""
+        assert arrival.keyed is not None  # noqa: S101 - or it would be no repeat
+        fingerprint = self._fingerprint(_choose(asked, self.variants))
+        with self.repeats.reading():
+            received = await self.intake.receive(request, fingerprint, None)
+        job, _ = await self.find(arrival.keyed.id)
+        check_same(job, fingerprint)
+        return job, received
+
+    def _fingerprint(self, wanted: Sequence[Variant], spool: Spool | None = None) -> Fingerprint:
+        """Of an upload for which these are wanted; all of them are the same whatever the settings add."""
+        names = () if len(wanted) == len(self.variants) else sorted(variant.name for variant in wanted)
+        return Fingerprint(names, spool)
+
+    async def answer(self, request: Request, job: Job, arrival: Arrival, received: Received) -> Response:
         """The answer to an upload: 202, or what became of it when the client prefers to wait."""
+        live = self.engine.live(job.id)
         prefer = parse_prefer(request.headers.getlist("prefer"))
         fields = dict(ratelimit_fields(arrival.quota))
         if prefer.wait is not None:
             seconds = min(prefer.wait, self.max_hold)
             with suppress(StreamsFull):  # then the job is answered for at once: it is accepted all the same
-                with self.streams.hold(arrival.client):
-                    await self.streams.wait(live.decided, seconds, request.receive)
+                if live is not None:
+                    await self._wait(request, live, arrival, seconds)
                 fields["Preference-Applied"] = f"wait={seconds:.0f}"
-                # Whoever left before the answer was promised nothing, unless it can ask again by its key.
-                can_ask = "idempotency-key" in request.headers
-                live.abandoned = not can_ask and await request.is_disconnected()
-        document = self.document(live.job, live)
-        document["delete_token"] = self.store.delete_token(live.job.id)
+        job = job if live is None else live.job
+        document = self.document(job, live)
+        document["delete_token"] = self.store.delete_token(job.id)
         if received.ignored_files:
             document["ignored_files"] = received.ignored_files
         fields["Location"] = document["links"]["self"]
-        if live.job.status == FAILED and live.job.problem is not None:
-            slug, detail = live.job.problem
+        if job.status == FAILED and job.problem is not None:
+            slug, detail = job.problem
             members = {"job": document}
             return render(Problem(KINDS[slug], detail, headers=tuple(fields.items()), members=members))
-        status = 201 if live.decided.is_set() and live.job.status != CANCELLED else 202
-        return JSONResponse(document, status, fields | {"Cache-Control": "no-store"})
+        return JSONResponse(
+            document, 201 if job.status == DONE else 202, fields | {"Cache-Control": "no-store"}
+        )
+
+    async def _wait(self, request: Request, live: Live, arrival: Arrival, seconds: float) -> None:
+        with self.streams.hold(arrival.client):
+            await self.streams.wait(live.decided, seconds, request.receive)
+        # Whoever left before the answer was promised nothing, unless it can ask again by its key.
+        live.abandoned = arrival.keyed is None and await request.is_disconnected()
 
     # --- documents and events --------------------------------------------------------------------------
 
@@ -269,6 +294,15 @@ _PREFER_UPLOAD = {
     "description": "`wait=N`: answer when the job has ended, or after N seconds. `handling=lenient`: a "
     "preview instead of an error when the queue is full; `strict`: the error (RFC 7240).",
 }
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 257},
+    "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
+    "job (draft-ietf-httpapi-idempotency-key-header).",
+    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+}
 _LINKS = {
     "document": {"operationId": "image", "parameters": {"id": "$response.body#/id"}},
     "events": {"operationId": "events", "parameters": {"id": "$response.body#/id"}},
@@ -280,6 +314,7 @@ _LINKS = {
 }
 _GUARDS = ("rate", "share", "draining", "breaker", "queue", "disk")
 _BODIES = ("malformed-multipart", "no-file", "unknown-variant", "bad-request", "upload-too-slow", "too-large")
+_REPEATS = ("repeat-too-soon", "repeat-differs", "repeats")
 _OUTCOMES = ("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died")
 
 
@@ -312,7 +347,7 @@ def images_router(images: Images) -> APIRouter:
         operation_id="upload",
         openapi_extra={
             "requestBody": _UPLOAD_BODY,
-            "parameters": [_variants_parameter(images.variants), _PREFER_UPLOAD],
+            "parameters": [_variants_parameter(images.variants), _PREFER_UPLOAD, _IDEMPOTENCY_KEY],
         },
         responses={
             200: {
@@ -335,7 +370,9 @@ def images_router(images: Images) -> APIRouter:
                 "headers": documents.headers("Location", "RateLimit-Policy", "RateLimit"),
                 "links": _LINKS,
             },
-            **documents.refusals(*_GUARDS, *_BODIES, "unsupported-media-type", *_OUTCOMES, "internal"),
+            **documents.refusals(
+                *_GUARDS, *_BODIES, "unsupported-media-type", *_REPEATS, *_OUTCOMES, "internal"
+            ),
         },
     )
     async def upload(
@@ -343,10 +380,14 @@ def images_router(images: Images) -> APIRouter:
         arrival: Annotated[Arrival, Depends(admitted)],
     ) -> Response:
         """Upload one image, as a form with a file part or as the raw body."""
-        live, received = await images.take(request, arrival, request.query_params.get("variants"))
-        if arrival.space is not None:
-            arrival.space.release()  # it is on disk now, and counts there
-        return await images.answer(request, live, arrival, received)
+        asked = request.query_params.get("variants")
+        if arrival.is_repeat:
+            job, received = await images.repeat(request, arrival, asked)
+        else:
+            job, received = await images.take(request, arrival, asked)
+            if arrival.space is not None:
+                arrival.space.release()  # it is on disk now, and counts there
+        return await images.answer(request, job, arrival, received)
 
     @router.get(
         "/{id}",

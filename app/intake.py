@@ -1,8 +1,8 @@
-"""The intake: brings an admitted upload's body into the spool, counting and timing every byte."""
+"""The intake: brings an upload's body to the spool, or to what it repeats, counting and timing every byte."""
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -11,7 +11,6 @@ from starlette.requests import ClientDisconnect
 
 from app.engine import Engine, Place
 from app.gate import MULTIPART, MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
-from app.store import Spool
 from workers.formats import SNIFF_BYTES, sniff
 
 GRACE = 5.0
@@ -38,18 +37,25 @@ class UploadTooSlow(Exception):  # noqa: N818 - a refusal, not an error
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An upload in the spool: the file's `size` in bytes, its sniffed format, the further files ignored."""
+    """An upload that has come: the file's `size` in bytes, its sniffed format, the further files ignored."""
 
     size: int
     format: str
     ignored_files: int
 
 
-class _Sink:
-    """Where the file's bytes go: counted, recognised by the first of them, then spooled."""
+class Target(Protocol):
+    """What a file is brought to: a spool, or what only looks at it."""
 
-    def __init__(self, spool: Spool, max_bytes: int) -> None:
-        self._spool = spool
+    async def write(self, data: bytes) -> None:
+        """Take more of it. Raises StoreFull when the disk is."""
+
+
+class _Sink:
+    """Where the file's bytes go: counted, recognised by the first of them, then passed on."""
+
+    def __init__(self, target: Target, max_bytes: int) -> None:
+        self._target = target
         self._max_bytes = max_bytes
         self._head = b""
         self.size = 0
@@ -63,7 +69,7 @@ class _Sink:
             self._head += data[:SNIFF_BYTES]
             if len(self._head) >= SNIFF_BYTES:
                 self._recognise()
-        await self._spool.write(data)
+        await self._target.write(data)
 
     def finish(self) -> str:
         if self.size == 0:
@@ -192,8 +198,8 @@ class Intake:
         self._timeout = timeout
         self._min_rate = min_rate
 
-    async def receive(self, request: Request, spool: Spool, place: Place) -> Received:
-        """Bring the whole body into the spool, telling its place in the dock how it gets on.
+    async def receive(self, request: Request, target: Target, place: Place | None) -> Received:
+        """Bring the whole file to its target, telling its place in the dock, if it has one, how it gets on.
 
         Raises:
             MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with it.
@@ -201,7 +207,7 @@ class Intake:
             ClientDisconnect: the client went away.
         """
         form = form_in(request.headers.get("content-type"))
-        sink = _Sink(spool, self._max_bytes)
+        sink = _Sink(target, self._max_bytes)
         try:
             await self._read(request, sink, form, place)
         except FormParserError as error:
@@ -212,14 +218,15 @@ class Intake:
             raise NoFile("The form has no file part.")
         return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
 
-    async def _read(self, request: Request, sink: _Sink, form: Form | None, place: Place) -> None:
+    async def _read(self, request: Request, sink: _Sink, form: Form | None, place: Place | None) -> None:
         declared = int(request.headers.get("content-length", 0))
         pace = _Pace(self._engine, self._timeout, self._min_rate)
         most = self._max_bytes + MULTIPART_ALLOWANCE
         total = 0
         more = True
         while more:
-            place.progress(total / declared if declared else 0.0)
+            if place is not None:
+                place.progress(total / declared if declared else 0.0)
             try:
                 async with asyncio.timeout_at(pace.due()):
                     message = await request.receive()

@@ -1,5 +1,7 @@
 """A job: one upload's work, its record on disk and its document on the wire."""
 
+import hashlib
+import hmac
 import json
 import secrets
 from collections.abc import Iterable
@@ -19,6 +21,11 @@ ID_LENGTH = 32
 def new_id() -> str:
     """An unguessable id: 128 random bits in hexadecimal."""
     return secrets.token_hex(ID_LENGTH // 2)
+
+
+def id_of_key(secret: bytes, client: str, key: str) -> str:
+    """The id of the one job that a client's Idempotency-Key stands for: as unguessable as the secret."""
+    return hmac.new(secret, f"key\0{client}\0{key}".encode(), hashlib.sha256).hexdigest()[:ID_LENGTH]
 
 
 def is_id(text: str) -> bool:
@@ -60,6 +67,8 @@ class Job:
     """Slug and detail of what went wrong."""
     deaths: int = 0
     """Workers that died of it so far, or seemed to: what is left of it is not tried for ever."""
+    fingerprint: str | None = None
+    """Of the upload, where it came with an Idempotency-Key: what its repeats are compared with."""
 
     @property
     def is_final(self) -> bool:
@@ -104,6 +113,7 @@ class Job:
                 "blurhash": self.blurhash,
                 "problem": self.problem,
                 "deaths": self.deaths,
+                "fingerprint": self.fingerprint,
             },
             separators=(",", ":"),
         ).encode()
@@ -132,6 +142,7 @@ class Job:
                 blurhash=None if data.get("blurhash") is None else str(data["blurhash"]),
                 problem=None if data["problem"] is None else _problem(*data["problem"]),
                 deaths=int(data.get("deaths", 0)),
+                fingerprint=None if data.get("fingerprint") is None else str(data["fingerprint"]),
             )
             for seconds in (job.created_at, job.finished_at or 0):
                 timestamp(seconds)

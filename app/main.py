@@ -39,6 +39,7 @@ from app.pool import Pool
 from app.previews import Previews
 from app.problems import render
 from app.refusals import Refusals, install, problem_of
+from app.repeats import Repeats
 from app.service import Service
 from app.settings import Settings
 from app.status import Status, status_router
@@ -120,16 +121,18 @@ def create_app(settings: Settings) -> FastAPI:
     previews = Previews()
     fallback = Fallback(previews, always=settings.on_full == "degrade")
     service = Service(settings, store, engine, previews, streams)
+    repeats = Repeats(store, engine.live)
     gate = Gate(
         engine,
         store,
         ClientKey(settings.ipv6_prefix, settings.trusted_proxies),
+        repeats,
         fallback.suits,
         settings.max_upload_bytes,
     )
     intake = Intake(engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate)
     images = Images(
-        gate, intake, engine, store, breakers.store, streams, settings.variants, settings.max_hold
+        gate, intake, repeats, engine, store, breakers.store, streams, settings.variants, settings.max_hold
     )
     status = Status(
         engine, store, refusals.snapshot, fallback.snapshot, lambda: [*pool.pids(), *previews.pids()]

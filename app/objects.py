@@ -31,7 +31,7 @@ from app.download import Download
 from app.foundation import probe, shared_secret
 from app.inspection import plain_file, variant_of
 from app.inventory import IMAGES
-from app.job import Job, MadeVariant, is_id
+from app.job import Job, MadeVariant, id_of_key, is_id
 from app.ledger import Ledger
 from app.records import Records
 from app.remote import Remote
@@ -39,7 +39,7 @@ from app.scratch import Scratch
 from app.sources import SOURCES, Sources
 from app.spool import SOURCE, FileSpool
 from app.stocktaking import Stocktaking
-from app.store import JobGone, Space, Spool, StoreError, StoreSnapshot
+from app.store import JobExists, JobGone, Space, Spool, StoreError, StoreSnapshot
 from workers.messages import Made
 
 log = structlog.get_logger(__name__)
@@ -155,6 +155,9 @@ class ObjectStore:
     def delete_token(self, job_id: str) -> str:
         return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
 
+    def id_of_key(self, client: str, key: str) -> str:
+        return id_of_key(self._secret, client, key)
+
     async def spool(self, job_id: str) -> FileSpool:
         return FileSpool(self._scratch.spool / job_id, self.writing)
 
@@ -162,9 +165,22 @@ class ObjectStore:
         assert isinstance(spool, FileSpool)  # noqa: S101 - a store is given its own spools only
         folder, _ = await self.writing(spool.gathered)
         await self._sources.send(job, folder / SOURCE)
-        await self._records.create(job)
+        try:
+            await self._records.create(job)
+        except FileExistsError:
+            await self._make_way(job.id)
+            await self._records.create(job)
         self._ledger.used += job.size
         await self._sources.keep(job, folder / SOURCE, self._scratch.kept / job.id)
+
+    async def _make_way(self, job_id: str) -> None:
+        """Remove a job that is over but not swept yet: its key may stand for another. Raises JobExists."""
+        with suppress(FileNotFoundError):
+            there = await self._records.read(job_id)
+            if there is None or not self._expired(there):
+                raise JobExists(job_id)
+        await self._records.remove(job_id)
+        await self._remove_images(job_id)
 
     # --- work ------------------------------------------------------------------------------------------
 

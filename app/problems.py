@@ -106,6 +106,16 @@ KINDS: dict[str, Kind] = {
             REDUCED_CAPACITY,
         ),
         Kind(
+            "repeats",
+            503,
+            "Too many repeats at once",
+            "An upload that is sent again under its Idempotency-Key is read only to be compared with the "
+            "first, and few are at once.",
+            _WAIT,
+            "repeats",
+            REDUCED_CAPACITY,
+        ),
+        Kind(
             "not-serving",
             503,
             "Not ready for traffic",
@@ -179,6 +189,21 @@ KINDS: dict[str, Kind] = {
             "An act is being played",
             "The demonstration plays one act at a time, so that it stays bounded.",
             "Wait until it has ended, or end it.",
+        ),
+        Kind(
+            "repeat-too-soon",
+            409,
+            "The first upload is still on its way in",
+            "An upload with the same Idempotency-Key is being received just now, so there is no job yet that "
+            "this one could be.",
+            "Send it again, with the same key, when the other has been answered or has failed.",
+        ),
+        Kind(
+            "repeat-differs",
+            422,
+            "Another upload has this key",
+            "The Idempotency-Key was used before, with another file or for other variants.",
+            "Use a new key for each upload, and the old one only to send the very same again.",
         ),
         Kind(
             "not-found",

@@ -27,6 +27,7 @@ from app.levers import BadLever
 from app.origin import ForeignOrigin
 from app.performance import ActRunning
 from app.problems import KINDS, Problem, render, whole_seconds
+from app.repeats import BadKey, OnItsWay, OtherUpload, RepeatsFull
 from app.status import NotServing
 from app.store import StoreFull
 from app.streams import StreamsFull
@@ -112,6 +113,10 @@ ROWS: dict[type[Exception], Row] = {
     UnsupportedType: _plain("unsupported-media-type", ("Accept", ACCEPT)),
     MalformedForm: _plain("malformed-multipart"),
     NoFile: _plain("no-file"),
+    BadKey: _plain("bad-request"),
+    OnItsWay: _plain("repeat-too-soon"),
+    OtherUpload: _plain("repeat-differs"),
+    RepeatsFull: _paused("repeats"),
     UploadTooSlow: _plain("upload-too-slow"),
     UnknownVariant: _plain("unknown-variant"),
     Unauthorized: _plain("unauthorized", ("WWW-Authenticate", "Bearer")),
@@ -153,7 +158,7 @@ class Refusals:
     """Counts refusals by guard, and those of bodies by status."""
 
     def __init__(self) -> None:
-        guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams")
+        guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams", "repeats")
         self._counts: Counter[str] = Counter(dict.fromkeys([*guards, *map(str, _BODY_STATUSES)], 0))
 
     def answer(self, error: Exception, quota: Quota | None, method: str) -> Response:

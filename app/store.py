@@ -34,6 +34,10 @@ class JobGone(Exception):  # noqa: N818 - says what happened
     """Raised when somebody has removed a job's files by hand while it was under way."""
 
 
+class JobExists(Exception):  # noqa: N818 - says what happened
+    """Raised when there is a job of that id already."""
+
+
 class Space(Protocol):
     """Bytes promised to one upload until they are settled."""
 
@@ -82,6 +86,9 @@ class Store(Protocol):
     def delete_token(self, job_id: str) -> str:
         """The token that proves the right to delete a job: an HMAC of its id, never kept."""
 
+    def id_of_key(self, client: str, key: str) -> str:
+        """The id of the job that a client's Idempotency-Key stands for: an HMAC of both, never kept."""
+
     def reserve(self, size: int) -> Space:
         """Promise bytes to an upload. Raises StoreFull."""
 
@@ -89,7 +96,7 @@ class Store(Protocol):
         """A place for the bytes of an upload."""
 
     async def accept(self, spool: Spool, job: Job) -> None:
-        """Make an upload durable: when this returns, the job survives everything."""
+        """Make an upload durable: when this returns, the job survives everything. Raises JobExists."""
 
     async def workspace(self, job_id: str) -> Path:
         """A new, empty folder for a worker to write into."""

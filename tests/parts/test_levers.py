@@ -195,7 +195,8 @@ async def test_the_leaky_bucket_has_no_burst_to_turn() -> None:
 
 def stats(second: int) -> dict[str, Any]:
     """A snapshot in which each second one more upload is accepted than in the one before."""
-    refusals = dict.fromkeys(("rate", "share", "draining", "breaker", "queue", "disk", "streams"), second)
+    guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams", "repeats")
+    refusals = dict.fromkeys(guards, second)
     return {
         "jobs": {"accepted": second * (second + 1) // 2, "done": 0, "degraded": 3 * second},
         "refusals": refusals,
@@ -215,5 +216,5 @@ def test_the_minute_counts_what_happened_in_each_second() -> None:
     assert {len(column) for column in kept.values()} == {LENGTH}
     assert kept["accepted"] == list(range(140, 200))
     assert kept["degraded"] == [3] * 60
-    assert (kept["429"][-1], kept["503"][-1]) == (2, 4)
+    assert (kept["429"][-1], kept["503"][-1]) == (2, 5)
     assert (kept["wait_ms"][-1], kept["memory_bytes"][-1]) == (1990, 199)

@@ -35,6 +35,7 @@ from app.performance import ActRunning
 from app.previews import Previews
 from app.problems import KINDS, QUOTA_EXCEEDED, REDUCED_CAPACITY, Problem, render, whole_seconds
 from app.refusals import ROWS, Refusals, install
+from app.repeats import BadKey, OnItsWay, OtherUpload, RepeatsFull
 from app.status import NotServing
 from app.store import StoreFull
 from app.streams import StreamsFull
@@ -78,6 +79,10 @@ EXPECTED = [
     Expected(NoFile("No file."), 400, "/problems/no-file"),
     Expected(UploadTooSlow("Too slow."), 408, "/problems/upload-too-slow"),
     Expected(UnknownVariant("Unknown variant 'x'."), 400, "/problems/unknown-variant"),
+    Expected(BadKey("A key."), 400, "/problems/bad-request"),
+    Expected(OnItsWay("On its way."), 409, "/problems/repeat-too-soon"),
+    Expected(OtherUpload("Another file."), 422, "/problems/repeat-differs"),
+    Expected(RepeatsFull(5.0), 503, REDUCED_CAPACITY, "repeats", None, 5, 5000),
     Expected(
         Unauthorized("A token is needed."),
         401,
@@ -119,6 +124,7 @@ NO_REFUSALS = {
     "AddressTaken": "ends the start with one line",
     "PoolNotStarted": "ends the start with one line",
     "WorkerDied": "the engine tries the job again, or fails it",
+    "JobExists": "the upload gets the 409 of OnItsWay",
     "JobGone": "the engine ends the job as cancelled",
     "Changed": "an OSError: a failing store's 503",
     "VariantRejected": "the engine fails the job",
@@ -280,6 +286,7 @@ def test_every_kind_is_explained_and_has_a_status_that_fits() -> None:
         "draining": 503,
         "breaker": 503,
         "streams": 503,
+        "repeats": 503,
         "disk": 507,
     }
 
@@ -290,7 +297,7 @@ def test_every_kind_is_explained_and_has_a_status_that_fits() -> None:
 def test_refusals_are_counted_by_guard_and_by_status_of_the_body() -> None:
     """Each refusal counts once; errors that are neither a guard's nor a body's count nowhere."""
     before = Refusals().snapshot()
-    assert set(before) == {"rate", "share", "draining", "breaker", "queue", "disk", "streams"} | {
+    assert set(before) == {"rate", "share", "draining", "breaker", "queue", "disk", "streams", "repeats"} | {
         "400",
         "408",
         "413",
