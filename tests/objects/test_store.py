@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.job import CANCELLED, DONE, FAILED, new_id
+from app.job import CANCELLED, DONE, FAILED, QUEUED, new_id
 from app.store import JobGone, StoreFull, VariantRejected
 from tests import samples
 from tests.objects.conftest import Open
@@ -62,6 +63,17 @@ async def test_a_discarded_upload_leaves_nothing(store: Any, size: int) -> None:
     assert await store.load(job.id) is None
     assert await pending(store) == []
     assert used(store) == 0
+
+
+async def test_a_job_that_is_over_makes_way_for_the_next_of_its_id(store: Any, clock: HandClock) -> None:
+    """Even before it is swept, for nobody can ask for it any more."""
+    job = await finished(store, clock.now)
+    clock.advance(DAY + 1)
+    again = await accepted(store, job=replace(job, status=QUEUED, finished_at=None, made={}))
+    assert await store.load(job.id) == again
+    assert await store.blob(job, "thumb") is None
+    assert await fetched(store, again) == PHOTO
+    assert used(store) == len(PHOTO)
 
 
 # --- after a restart ------------------------------------------------------------------------------------
