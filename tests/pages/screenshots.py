@@ -1,6 +1,7 @@
 """`make screenshots`: the page at rest, under pressure and in a brownout, as pictures for docs/pictures."""
 
 import math
+import re
 import sys
 import tempfile
 import time
@@ -55,9 +56,11 @@ def pressure(browser: Browser, service: Service, photos: dict[str, bytes]) -> No
     play(page, "bully", 6_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="crowd")).to_be_enabled()
-    play(page, "crowd", 4_000)
+    play(page, "crowd", 0)
+    expect(page.locator('[data-figure="refusals.queue"]')).to_have_text(re.compile("^[1-9]"))
+    page.wait_for_timeout(2_000)
     choose(page, photos)
-    page.wait_for_timeout(3_500)
+    page.wait_for_timeout(2_500)
     keep(page, "pressure")
 
 
