@@ -10,6 +10,10 @@
 An upload is gathered in a file of this machine and sent as source; then its record is created, and with that
 it is accepted. A record is replaced only in place of a known version, so no late worker brings a deleted job
 back; removal begins with it. What a crash leaves without a record is swept when it is an hour old.
+
+Replicas need one engine for all: of two `local:` engines on one prefix, each takes up at its start what the
+other has under way. Bytes are counted by each replica, and the others' within the hour, so `max_bytes` may be
+passed by what came in meanwhile.
 """
 
 import asyncio
