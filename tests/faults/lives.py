@@ -1,0 +1,259 @@
+"""A service that dies at steps of one's choice, and a client that remembers what it was told."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.job import Job
+from tests import samples
+from tests.service import PATIENCE, Service, environment, until
+
+MORTAL = str(Path(__file__).with_name("mortal.py"))
+CLIENT = "127.0.0.9"
+SETTINGS = {
+    "port": 0,
+    "workers": 1,
+    "rate": 10_000,
+    "burst": 10_000,
+    "client_share": 100,
+    "variants": "big=48,tiny=16",
+    # A brownout begins with the second job that waits, and ends when none does.
+    "brownout_high": 0.02,
+    "brownout_low": 0.0,
+}
+SMALL = samples.jpeg(64, 48)
+LARGE = SMALL + bytes(600_000)
+BROKEN = SMALL[:300]
+
+
+class Died(Exception):  # noqa: N818 - says what happened
+    """Raised when the service died before it was ready, with its exit status."""
+
+
+class Life(Service):
+    """One life after the other, all in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the service in `folder`; it does not live yet."""
+        self.folder = folder
+        self.store = folder / "data"
+        self._stderr = folder / "stderr"
+        with self._stderr.open("ab") as errors:
+            self.process = subprocess.Popen(  # type: ignore[assignment]
+                [sys.executable, MORTAL],
+                cwd=folder,
+                env=environment(**SETTINGS) | {"PYTHONPATH": str(Path.cwd())},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def begin(self, last: str = "") -> None:
+        """Live until the step `last`. Raises Died."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{last}\n")
+        self.process.stdin.flush()
+        self.pid = int(self._line().removeprefix("pid "))
+        line = self._line()
+        if line.startswith("ended"):
+            raise Died(int(line.removeprefix("ended ")))
+        self.url = "http://" + line.split("http://")[1].split()[0]
+        self.host, port = self.url.removeprefix("http://").split(":")
+        self.port = int(port)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Its exit status after a signal, or after the death that was there before."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        return self.status()
+
+    def status(self) -> int:
+        """Its exit status once it has ended."""
+        line = self._line()
+        assert line.startswith("ended "), line
+        return int(line.removeprefix("ended "))
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = str(self.process.stdout.readline())
+        assert line, self.errors()
+        return line.strip()
+
+    def close(self) -> None:
+        """No more lives."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(PATIENCE) == 0, self.errors()
+        assert "Traceback" not in self.errors(), self.errors()
+
+    def passed(self) -> list[str]:
+        """Every step that any life passed, in order of the first time."""
+        return list(dict.fromkeys((self.folder / "passed").read_text().splitlines()))
+
+
+@contextmanager
+def lives(folder: Path) -> Iterator[Life]:
+    """A service to be killed, loaded in `folder`."""
+    folder.mkdir(exist_ok=True)
+    life = Life(folder)
+    try:
+        yield life
+        life.close()
+    finally:
+        life.process.kill()
+        life.process.wait()
+        if hasattr(life, "pid"):
+            with suppress(ProcessLookupError):
+                os.kill(life.pid, signal.SIGKILL)
+        for pipe in (life.process.stdin, life.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+class Witness:
+    """Uploads and deletes, and knows what has to be there."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Any] = {}
+        self.deleted: set[str] = set()
+        self.unsure: set[str] = set()
+        """Whose deletion was asked for."""
+        self.unanswered: dict[str, bytes] = {}
+        """What is to be uploaded again, by key."""
+        self._open: set[str] = set()
+        self._ended: dict[str, str] = {}
+        self._numbers = 0
+
+    def act(self, service: Service) -> None:
+        """Everything once. Raises httpx.TransportError when the service dies meanwhile."""
+        with service.client(CLIENT) as client:
+            self._ask_again(client)
+            with _halted(service):
+                for data in (SMALL, LARGE, SMALL, BROKEN):
+                    self._upload(client, data)
+                victim = self._upload(client, SMALL)
+            self._delete(client, victim)
+            self._upload(client, SMALL, prefer="wait=20")
+            self._delete(client, self._upload(client, SMALL, prefer="wait=20"))
+            for job_id in self._open - self.unsure:
+                until(lambda: self._is_over(client, job_id), "a job to end")  # noqa: B023
+
+    def _is_over(self, client: httpx.Client, job_id: str) -> bool:
+        document = client.get(f"/v1/images/{job_id}", headers={"prefer": "wait=5"}).json()
+        if document["finished_at"] is None or document["deferred"]:
+            return False
+        self._open.discard(job_id)
+        return True
+
+    def _ask_again(self, client: httpx.Client) -> None:
+        """What was not answered is sent again under its key."""
+        for key, data in list(self.unanswered.items()):
+            self._upload(client, data, key)
+
+    def _upload(self, client: httpx.Client, data: bytes, key: str = "", **headers: str) -> Any:
+        self._numbers += 1
+        key = key or f'"{self._numbers}"'
+        self.unanswered[key] = data
+        fields = {"content-type": "image/jpeg", "idempotency-key": key, **headers}
+        answer = client.post("/v1/images", content=data, headers=fields)
+        assert answer.status_code in (201, 202, 422), answer.text
+        document = answer.json().get("job", answer.json())
+        assert document["id"] not in self.jobs, "one job for two uploads"
+        self.jobs[document["id"]] = document
+        self._open.add(document["id"])
+        del self.unanswered[key]
+        return document
+
+    def _delete(self, client: httpx.Client, document: Any) -> None:
+        self.unsure.add(document["id"])
+        fields = {"authorization": f"Bearer {document['delete_token']}"}
+        answer = client.delete(document["links"]["self"], headers=fields)
+        assert answer.status_code == 204, answer.text
+        self.deleted.add(document["id"])
+
+    # --- what must be true -----------------------------------------------------------------------------
+
+    def check_store(self, store: Path) -> None:
+        """Of a service that is dead: all that was acknowledged is there, and all that is there is whole."""
+        there = {folder.name: folder for folder in (store / "images").glob("*/*")}
+        assert not (self.jobs.keys() - self.unsure) - there.keys(), "an acknowledged job is lost"
+        assert not self.deleted & there.keys(), "a deleted job is back"
+        for folder in there.values():
+            job = Job.from_record((folder / "job.json").read_bytes())
+            assert job.id == folder.name
+            assert job.is_final or (folder / "source").stat().st_size == job.size
+            for variant in job.made.values():
+                data = (folder / variant.file).read_bytes()
+                assert hashlib.sha256(data).hexdigest() == variant.digest
+
+    def check_service(self, service: Service) -> None:
+        """Of a service that lives: each job ends as it should, and the store holds them and nothing else."""
+        with service.client(CLIENT) as client:
+            self._ask_again(client)
+            stats = service.settled()
+            for job_id in self.jobs.keys() - self.deleted:
+                self._look(client, job_id)
+            for job_id in self.deleted:
+                assert client.get(f"/v1/images/{job_id}").status_code == 404
+        files = [service.store / name for name in service.stored()]
+        assert not [path for path in files if "images" not in path.parts]
+        assert {path.parent.name for path in files} <= self.jobs.keys(), "a job that nobody asked for"
+        assert stats["store_bytes"] == sum(path.stat().st_size for path in files if path.name != "job.json")
+
+    def _look(self, client: httpx.Client, job_id: str) -> None:
+        answer = client.get(f"/v1/images/{job_id}")
+        if answer.status_code == 404 and job_id in self.unsure:
+            return
+        document = answer.json()
+        ended = document["finished_at"]
+        assert self._ended.setdefault(job_id, ended) == ended, "done twice"
+        if document["status"] == "failed":
+            assert document["problem"]["type"] == "/problems/undecodable"
+            return
+        assert document["status"] == "done", document
+        assert (set(document["variants"]), document["deferred"]) == ({"big", "tiny"}, [])
+        for variant in document["variants"].values():
+            image = client.get(variant["url"])
+            assert image.status_code == 200
+            assert f'"{hashlib.sha256(image.content).hexdigest()}"' == image.headers["etag"]
+
+
+@contextmanager
+def _halted(service: Service) -> Iterator[None]:
+    """Let jobs pile up behind one that does not get on."""
+    pids = service.workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def live(life: Life, witness: Witness, last: str = "") -> int:
+    """One life to its end: its exit status, -9 when it died at the step `last`."""
+    try:
+        life.begin(last)
+        witness.act(life)
+    except Died as death:
+        return int(death.args[0])
+    except httpx.TransportError:
+        return life.status()
+    return life.end()
+
+
+def steps(folder: Path) -> list[str]:
+    """What two lives pass that end in peace: the first in an empty store, the second in a full one."""
+    witness = Witness()
+    with lives(folder) as life:
+        for _ in range(2):
+            assert live(life, witness) == 0, life.errors()
+        return life.passed()

@@ -1,0 +1,174 @@
+"""`python mortal.py`: the real service, again and again, each life ending by SIGKILL at a chosen step.
+
+Every line on standard input begins a life: the name of the step at which it is to die, or nothing. A step is
+a write, fsync, rename, … in the store, or an answer to a client; its name says where, with ids and the like
+left out. A life dies just before the step is done, a write when half of it is. The steps that are passed are
+written to the file `passed`. Standard output tells `pid N`, what the service prints, and `ended STATUS`.
+
+The service is loaded once and forked for each life, for that is quicker.
+"""
+
+import io
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = f"{Path.cwd()}/data/"
+_STEPS = ("fsync", "rename", "replace", "unlink", "mkdir", "rmdir", "truncate", "ftruncate", "link")
+_NAMES = (
+    (re.compile(r"images/[0-9a-f]{2}(?![0-9a-f])"), "images/AB"),
+    (re.compile(r"work/gone-[0-9a-f]+"), "work/gone"),
+    (re.compile(r"work/[0-9a-f]{32}-[0-9a-f]+"), "work/ID"),
+    (re.compile(r"[0-9a-f]{32}"), "ID"),
+)
+
+
+class Checkpoints:
+    """The steps of one life."""
+
+    def __init__(self, last: str) -> None:
+        """`last` is the step not to be survived."""
+        self._last = last
+        self._passed = os.open("passed", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._write = os.write
+        self._states: dict[str, str] = {}
+
+    def pass_by(self, step: str) -> None:
+        """Die here, or go on."""
+        if step == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+            signal.pause()
+        self._write(self._passed, f"{step}\n".encode())
+
+    def place(self, path: Any, folder: int | None = None) -> str | None:
+        """The name of a path in the store, None for one elsewhere."""
+        if isinstance(path, int):
+            whole = _of_descriptor(path)
+        else:
+            base = Path.cwd() if folder is None else Path(_of_descriptor(folder))
+            whole = str(base / os.fsdecode(path))
+        if not f"{whole}/".startswith(ROOT):
+            return None
+        name = whole.removeprefix(ROOT.rstrip("/")).strip("/") or "."
+        for pattern, shown in _NAMES:
+            name = pattern.sub(shown, name)
+        return f"{name} {self._states[whole]}" if whole in self._states else name
+
+    def note_state(self, descriptor: int, data: Any) -> None:
+        """Name the steps of a record by what the record says, too."""
+        whole = _of_descriptor(descriptor)
+        if "job.json" in whole:
+            job = json.loads(bytes(data))
+            later = f", {len(job['deferred'])} deferred" if job["deferred"] else ""
+            self._states[whole] = f"({job['status']}{later})"
+
+
+def _of_descriptor(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
+def arm(last: str) -> None:
+    """Put a checkpoint before every step."""
+    points = Checkpoints(last)
+    really_open, really_write, really_fdopen = os.open, os.write, os.fdopen
+
+    def before(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            place = points.place(args[0], kwargs.get("dir_fd"))
+            if place is not None:
+                target = f" to {points.place(args[1])}" if name in ("rename", "replace") else ""
+                points.pass_by(f"{name} {place}{target}")
+            return call(*args, **kwargs)
+
+        return checked
+
+    for name in _STEPS:
+        setattr(os, name, before(name, getattr(os, name)))
+
+    def checked_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        place = points.place(path, kwargs.get("dir_fd")) if flags & os.O_CREAT else None
+        if place is not None:
+            points.pass_by(f"create {place}")
+        return really_open(path, flags, *args, **kwargs)
+
+    def torn_write(descriptor: int, data: Any) -> int:
+        place = points.place(descriptor)
+        if place is None:
+            return really_write(descriptor, data)
+        view = memoryview(data)
+        half = really_write(descriptor, view[: len(view) // 2])
+        points.pass_by(f"write {place}")
+        return half + really_write(descriptor, view[half:])
+
+    class Torn(io.FileIO):
+        """A file whose bytes come in two halves."""
+
+        def write(self, data: Any) -> int:
+            points.note_state(self.fileno(), data)
+            return torn_write(self.fileno(), data)
+
+    def torn_fdopen(descriptor: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        torn = mode == "wb" and points.place(descriptor) is not None
+        return Torn(descriptor, mode) if torn else really_fdopen(descriptor, mode, *args, **kwargs)
+
+    os.open, os.write, os.fdopen = checked_open, torn_write, torn_fdopen
+    _arm_answers(points)
+
+
+def _arm_answers(points: Checkpoints) -> None:
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle as Cycle
+
+    send = Cycle.send
+
+    async def checked(self: Any, message: Any) -> None:
+        begins = message["type"] == "http.response.start"
+        if begins:
+            self.told = message["status"]
+        step = f"{self.scope['method']} {self.told}"
+        if begins and self.scope["method"] != "GET":
+            points.pass_by(f"answer {step}")
+        await send(self, message)
+        if not begins and self.scope["method"] != "GET":
+            points.pass_by(f"answered {step}")
+
+    Cycle.send = checked
+
+
+def main() -> None:
+    """Load the service, and let it live whenever told to."""
+    import uvloop
+
+    from app import logs
+    from app.main import create_app
+    from app.previews import Previews
+    from app.server import Server, listen
+    from app.settings import load_settings
+
+    async def nobody(_: Previews) -> None:
+        pass
+
+    # One warm child less in every life; it has nothing to do with the store.
+    Previews.start = lambda _: None
+    Previews.stop = nobody
+    settings = load_settings()
+    logs.configure(settings.log_format)
+    app = create_app(settings)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            print(f"pid {os.getpid()}", flush=True)
+            arm(line.strip())
+            uvloop.run(Server(app, settings, listen(settings.host, settings.port)).serve())
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        print(f"ended {os.waitstatus_to_exitcode(status)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
