@@ -21,7 +21,7 @@ from app.intake import Intake, Received
 from app.job import DONE, FAILED, QUEUED, Job, is_id, new_id
 from app.live import Live
 from app.problems import KINDS, Problem, render
-from app.repeats import Fingerprint, Repeats, check_same
+from app.repeats import KEY_PATTERN, Fingerprint, Repeats, check_same
 from app.store import Blob, Spool, Store
 from app.streams import COMMENT, HEARTBEAT, EventStream, HeldStream, Streams, StreamsFull, event
 from workers.formats import EXTENSIONS, MEDIA_TYPES
@@ -298,7 +298,7 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 257},
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
     "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
     "job (draft-ietf-httpapi-idempotency-key-header).",
     "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',

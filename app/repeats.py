@@ -19,6 +19,8 @@ from app.store import JobExists, Spool, Store
 _MOST_READ = 8
 _PAUSE = 5.0
 """Seconds that a repeat is told to wait while others are being read."""
+KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-~]{1,255})$'
+"""What a key looks like on the wire, as the description tells it."""
 _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.ASCII)
 _TOKEN = re.compile(r"([!#-+\--:<-~]{1,255})", re.ASCII)
 

@@ -346,10 +346,8 @@ class Service:
         """Every file of uploads and images in the store, from its root."""
         found = set()
         for part in ("spool", "work", "images"):
-            for path in (self.store / part).rglob("*"):
-                with contextlib.suppress(OSError):
-                    if path.is_file():
-                        found.add(str(path.relative_to(self.store)))
+            for folder, _, names in os.walk(self.store / part):  # which passes over what goes meanwhile
+                found.update(str(Path(folder, name).relative_to(self.store)) for name in names)
         return found
 
     # --- its workers -----------------------------------------------------------------------------------
