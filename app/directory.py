@@ -220,7 +220,8 @@ class DirectoryStore:
                 except (FileNotFoundError, JobGone):
                     continue  # its client has deleted it since
             if job.is_final:  # the server died between the record and the removal of the source
-                self._ledger.used -= await self.writing(self._drop_source, job_id)
+                freed = await self.writing(self._drop_source, job_id)
+                self._ledger.used -= freed
             else:
                 yield job
 
@@ -245,7 +246,8 @@ class DirectoryStore:
 
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, _Spool)  # noqa: S101 - a store is given its own spools only
-        self._ledger.used += job.size - await self.writing(self._accept, spool, job)
+        freed = await self.writing(self._accept, spool, job)
+        self._ledger.used += job.size - freed
         self._remembered.pop(job.id, None)
 
     def _accept(self, spool: _Spool, job: Job) -> int:
@@ -319,7 +321,8 @@ class DirectoryStore:
         self._remembered.pop(job.id, None)
         await self.writing(self._if_there, home, lambda: disk.write_durably(home / _RECORD, record))
         if job.is_final:
-            self._ledger.used -= await self.writing(self._drop_source, job.id)
+            freed = await self.writing(self._drop_source, job.id)
+            self._ledger.used -= freed  # in a line of its own: `x -= await y` reads x before it waits
 
     def _if_there(self, home: Path, write: Callable[[], T]) -> T:
         """Raises JobGone where `write` fails for want of a job's folder; if `images` is gone, the disk is."""
@@ -396,7 +399,8 @@ class DirectoryStore:
 
     async def delete(self, job_id: str) -> None:
         self._remembered.pop(job_id, None)
-        self._ledger.used -= await self.writing(self._delete, job_id)
+        freed = await self.writing(self._delete, job_id)
+        self._ledger.used -= freed
         self._remembered.pop(job_id, None)  # a reader may have loaded it meanwhile
 
     def _delete(self, job_id: str) -> int:
@@ -415,14 +419,16 @@ class DirectoryStore:
         removed = 0
         for shard in await self.reading(lambda: sorted(self._images.iterdir())):
             for job_id in await self.reading(self._expired_in, shard):
-                self._ledger.used -= await self.writing(self._remove_if_over, job_id)
+                freed = await self.writing(self._remove_if_over, job_id)
+                self._ledger.used -= freed
                 self._remembered.pop(job_id, None)
                 removed += 1
             await asyncio.sleep(0)
         if self._ledger.doubted:
             self._ledger.doubted = False
             before = self._ledger.used
-            self._ledger.used += await self.reading(self._count) - before
+            found = await self.reading(self._count)
+            self._ledger.used += found - before
         return removed
 
     def _expired_in(self, shard: Path) -> list[str]:

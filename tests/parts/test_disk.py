@@ -1,5 +1,6 @@
 """What a disk that fails to make something durable leaves: what was there before."""
 
+import asyncio
 import errno
 import os
 import time
@@ -99,3 +100,19 @@ async def test_an_outcome_that_is_not_durable_is_no_outcome(store: DirectoryStor
         assert store.source(job.id).exists()
     await store.save(job)
     assert not store.source(job.id).exists()
+
+
+async def test_bytes_are_counted_though_many_come_and_go_at_once(store: DirectoryStore) -> None:
+    """Twenty accepted while twenty are finished, twenty deleted and the store is counted anew."""
+    done = [await finished(store) for _ in range(20)]
+    waiting = [await accepted(store) for _ in range(20)]
+    for job in waiting:
+        job.status, job.finished_at = "failed", time.time()
+    store._ledger.doubted = True
+    await asyncio.gather(
+        *(accepted(store) for _ in range(20)),
+        *(store.save(job) for job in waiting),
+        *(store.delete(job.id) for job in done),
+    )
+    await store.sweep()
+    assert used(store) == 20 * len(PHOTO)
