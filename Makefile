@@ -7,7 +7,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench screenshots fuzz lock upgrade clean environment environment-dev environment-bench
+.PHONY: help run test lint format bench screenshots fuzz soak lock upgrade clean environment environment-dev environment-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -37,6 +37,9 @@ screenshots: environment-dev ## the pictures of the page in docs, with the Chrom
 
 fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says
 	@exec $(BIN)/python -m bench.fuzz $(ARGS)
+
+soak: environment-dev ## 200 SIGKILLs under load and one at every step, as docs/reliability.md says
+	@exec $(BIN)/python -m bench.soak $(ARGS)
 
 lock: ## write requirements*.txt for pyproject.toml, keeping the versions that still fit
 	@sh -c "$$choose_python; $$compile"

@@ -1,0 +1,246 @@
+"""Kill the service, again and again, while clients upload and delete; then look for what is missing.
+
+Clients send each photo under an Idempotency-Key until it is acknowledged. Each kill comes at a random moment
+and hits the server alone or all of its processes. At the end every acknowledged upload must be there, done
+once, with every variant; and nothing else must be. Then the service dies at each single step that touches
+the store, in a store of its own each time, and the same is asked.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests import samples
+from tests.faults.lives import Witness, live, lives, steps
+from tests.service import Service, children
+
+_SENDERS = 4
+_PAUSE_S = 0.05
+_PROGRESS = 20
+_DOUBLED = ("done twice", "job of two uploads", "nobody was told")
+PHOTOS = [samples.jpeg(320 + 8 * n, 240) for n in range(4)]
+VARIANTS = {"large", "medium", "small", "thumb"}
+SETTINGS: dict[str, object] = {
+    "rate": 100_000,
+    "burst": 100_000,
+    "client_share": 1000,
+    "queue_size": 60,
+    "brownout_high": 0.5,
+    "brownout_low": 0.1,
+    "workers": 2,
+}
+
+
+@dataclass(slots=True)
+class Told:
+    """What clients were told."""
+
+    kept: dict[str, Any] = field(default_factory=dict)
+    """Documents of acknowledged uploads, by id, that nobody asked to delete."""
+    deleted: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
+    ended: dict[str, str] = field(default_factory=dict)
+    answers: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def acknowledged(self) -> int:
+        """Uploads that were."""
+        return len(self.kept) + len(self.deleted | self.unsure)
+
+
+class Sender(threading.Thread):
+    """One client: uploads a photo until that is acknowledged, and goes on with the next."""
+
+    def __init__(self, number: int, url: str, told: Told, over: threading.Event) -> None:
+        super().__init__(name=f"sender {number}", daemon=True)
+        transport = httpx.HTTPTransport(local_address=f"127.0.1.{number + 1}")
+        self._client = httpx.Client(base_url=url, transport=transport, timeout=10)
+        self._number = number
+        self._told = told
+        self._over = over
+        self._random = random.Random(number)  # noqa: S311 - it chooses photos
+        self._sent = 0
+
+    def run(self) -> None:
+        """Until it is over; what was begun is brought to an end."""
+        while not self._over.is_set():
+            self._sent += 1
+            document = self._upload(f'"{self._number}-{self._sent}"', self._random.choice(PHOTOS))
+            if document["id"] in self._told.kept:
+                self._told.wrong.append(f"{document['id']} is the job of two uploads")
+            self._told.kept[document["id"]] = document
+            if self._random.random() < 0.1:
+                self._remove(self._random.choice(list(self._told.kept)))
+            self._look(self._random.choice(list(self._told.kept)))
+
+    def _upload(self, key: str, photo: bytes) -> Any:
+        fields = {"content-type": "image/jpeg", "idempotency-key": key}
+        if self._random.random() < 0.2:
+            fields["prefer"] = "wait=5"
+        while True:
+            with suppress(httpx.TransportError):
+                answer = self._client.post("/v1/images", content=photo, headers=fields)
+                self._told.answers[str(answer.status_code)] += 1
+                if answer.status_code in (201, 202):
+                    return answer.json()
+                if answer.status_code not in (409, 429, 503):
+                    self._told.wrong.append(f"{answer.status_code} to an upload: {answer.text}")
+            time.sleep(_PAUSE_S)
+
+    def _remove(self, job_id: str) -> None:
+        document = self._told.kept.pop(job_id, None)
+        if document is None:  # another sender's choice too
+            return
+        self._told.unsure.add(job_id)
+        fields = {"authorization": f"Bearer {document['delete_token']}"}
+        with suppress(httpx.TransportError):
+            if self._client.delete(document["links"]["self"], headers=fields).status_code == 204:
+                self._told.deleted.add(job_id)
+
+    def _look(self, job_id: str) -> None:
+        """What was once seen to be finished does not become so a second time."""
+        with suppress(httpx.TransportError):
+            document = self._client.get(f"/v1/images/{job_id}").json()
+            if document["status"] == "done" and not document["deferred"]:
+                self._told.ended.setdefault(job_id, document["finished_at"])
+
+
+def _kill(service: Service, *, all_of_it: bool) -> None:
+    """Give the server no time at all, or all of its processes."""
+    family = [service.pid]
+    if all_of_it:
+        workers = children(service.pid)
+        family += [*workers, *(fork for worker in workers for fork in children(worker))]
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    service.kill()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def soak(folder: Path, kills: int, seed: int) -> Told:
+    """Kill so many times under load, then look at everything."""
+    chance = random.Random(seed)  # noqa: S311 - it chooses moments
+    told, over = Told(), threading.Event()
+    service = Service(folder, port=_free_port(), **SETTINGS)
+    senders = [Sender(number, service.url, told, over) for number in range(_SENDERS)]
+    for sender in senders:
+        sender.start()
+    began = time.monotonic()
+    try:
+        for count in range(1, kills + 1):
+            time.sleep(chance.uniform(0, 1.5))
+            _kill(service, all_of_it=count % 2 == 0)
+            service.start()
+            if count % _PROGRESS == 0:
+                seconds = time.monotonic() - began
+                print(f"{count} kills in {seconds:.0f} s, {told.acknowledged} acknowledged", flush=True)
+        over.set()
+        for sender in senders:
+            sender.join()
+        _look_at_everything(service, told)
+    finally:
+        over.set()
+        service.kill()
+    return told
+
+
+def _look_at_everything(service: Service, told: Told) -> None:
+    service.settled()
+    with service.client() as client:
+        for job_id in told.kept:
+            told.wrong += [f"{job_id}: {fault}" for fault in _faults(client, job_id, told)]
+        for job_id in told.unsure - told.deleted:  # either of both is well
+            if client.get(f"/v1/images/{job_id}").status_code != 404:
+                told.wrong += [f"{job_id}: {fault}" for fault in _faults(client, job_id, told)]
+        for job_id in told.deleted:
+            if client.get(f"/v1/images/{job_id}").status_code != 404:
+                told.wrong.append(f"{job_id} was deleted and is there")
+    files = [service.store / name for name in service.stored()]
+    there = {path.parent.name for path in files if path.parent.parent.parent.name == "images"}
+    for job_id in there - told.kept.keys() - told.unsure:
+        told.wrong.append(f"{job_id} is there, and nobody was told of it")
+    told.wrong += [f"{path} is left" for path in files if "images" not in path.parts]
+    used = sum(path.stat().st_size for path in files if path.name != "job.json")
+    if service.stats()["store_bytes"] != used:
+        told.wrong.append(f"{service.stats()['store_bytes']} bytes are counted, {used} are there")
+
+
+def _faults(client: httpx.Client, job_id: str, told: Told) -> list[str]:
+    document = client.get(f"/v1/images/{job_id}").json()
+    if document["status"] != "done" or set(document["variants"]) != VARIANTS or document["deferred"]:
+        return [f"lost: {document}"]
+    found = []
+    if told.ended.get(job_id, document["finished_at"]) != document["finished_at"]:
+        found.append("done twice")
+    for variant in document["variants"].values():
+        image = client.get(variant["url"])
+        if f'"{hashlib.sha256(image.content).hexdigest()}"' != image.headers.get("etag"):
+            found.append(f"{variant['url']} is not what was made")
+    return found
+
+
+def step_by_step(folder: Path) -> tuple[int, int]:
+    """Die at each step in a store of its own, then live once more; the steps, and all uploads."""
+    found = steps(folder / "whole")
+    acknowledged = 0
+    for number, step in enumerate(found):
+        witness = Witness()
+        with lives(folder / str(number)) as life:
+            if live(life, witness, step) != -signal.SIGKILL:  # it takes an end in peace to come to it
+                assert live(life, witness, step) == -signal.SIGKILL, step
+            witness.check_store(life.store)
+            life.begin()
+            witness.check_service(life)
+            assert life.end() == 0
+        acknowledged += len(witness.jobs)
+    return len(found), acknowledged
+
+
+def main() -> int:
+    """Soak; 1 when something was lost or doubled."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="make soak"
+    )
+    parser.add_argument("kills", type=int, nargs="?", default=200, help="SIGKILLs under load (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
+    parser.add_argument("--no-steps", action="store_true", help="leave out the death at every step")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spillway-soak-") as name:
+        told = soak(Path(name), options.kills, options.seed)
+        lost = sum("lost" in fault for fault in told.wrong)
+        doubled = sum(any(word in fault for word in _DOUBLED) for fault in told.wrong)
+        print(
+            f"\n{options.kills} kills: {told.acknowledged} acknowledged, {len(told.unsure)} of them to be "
+            f"deleted; of the other {len(told.kept)} kept {len(told.kept) - lost}; doubled {doubled}"
+        )
+        print(f"answers to uploads: {dict(sorted(told.answers.items()))}")
+        for fault in told.wrong:
+            print(fault)
+        if not options.no_steps:
+            count, acknowledged = step_by_step(Path(name))
+            print(f"{count} steps, a death at each: {acknowledged} acknowledged, all kept")
+    return bool(told.wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
