@@ -127,6 +127,9 @@ class Engine(Protocol):
         A job with variants put off has no place, but a wait for these.
         """
 
+    def check_receiving(self) -> None:
+        """Raises Draining when an upload that is not whole by now is given up."""
+
     @property
     def dock_full(self) -> bool:
         """Whether slow uploads are in the way of others."""

@@ -173,7 +173,8 @@ class _Pace:
         self._behind_at = now + GRACE
 
     def due(self) -> float:
-        """When to look again; raises UploadTooSlow when a deadline has passed."""
+        """When to look again; raises UploadTooSlow past a deadline, Draining when the service ends."""
+        self._engine.check_receiving()
         now = self._loop.time()
         if now >= self._end:
             raise UploadTooSlow("The upload took longer than allowed.")
@@ -204,6 +205,7 @@ class Intake:
         Raises:
             MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with it.
             StoreFull: the disk is.
+            Draining: the service is about to end.
             ClientDisconnect: the client went away.
         """
         form = form_in(request.headers.get("content-type"))

@@ -1,5 +1,6 @@
 """The engine of one machine: an asyncio.Queue and worker processes of this very process."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,9 @@ from app.store import Store
 from app.turns import Visitor
 
 log = structlog.get_logger(__name__)
+
+_LAST_ANSWERS = 1.0
+"""Seconds before the end of a drain in which uploads that are not whole yet are told so."""
 
 
 class LocalEngine:
@@ -43,6 +47,7 @@ class LocalEngine:
         self._store = store
         self._drain_timeout = drain_timeout
         self._state = "starting"
+        self._receives_until = math.inf
 
     async def start(self) -> None:
         await self._foreman.start()
@@ -56,8 +61,10 @@ class LocalEngine:
 
     async def drain(self, timeout: float) -> None:
         self._state = "draining"
+        self._receives_until = time.monotonic() + timeout - min(_LAST_ANSWERS, timeout / 2)
         self._door.dismiss()
         await self._foreman.drain(timeout)
+        self._receives_until = 0.0  # repeats are read without a place, so nothing has waited for them
 
     async def stop(self) -> None:
         started = self._state != "starting"
@@ -107,6 +114,10 @@ class LocalEngine:
 
     async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
         return await self._door.admit(visitor, not_before, watch, self._reopens_in)
+
+    def check_receiving(self) -> None:
+        if time.monotonic() >= self._receives_until:
+            raise Draining(self._drain_timeout)
 
     @property
     def dock_full(self) -> bool:

@@ -84,9 +84,16 @@ def form(*parts: bytes, boundary: bytes = BOUNDARY, closed: bool = True) -> byte
     return opened + (b"--" + boundary + b"--\r\n" if closed else b"")
 
 
-def dock(*, full: bool = False) -> Backlog[object]:
-    """The one thing that an intake asks of an engine: whether others need the place."""
-    backlog: Backlog[object] = Backlog(1, 1, 1, Pacer(1, 1))
+class Dock(Backlog[object]):
+    """What an intake asks of an engine: whether others need the place. There is always time."""
+
+    def check_receiving(self) -> None:
+        """Nothing is given up."""
+
+
+def dock(*, full: bool = False) -> Dock:
+    """One with room, or full."""
+    backlog = Dock(1, 1, 1, Pacer(1, 1))
     if full:
         backlog.reserve("somebody")
     return backlog

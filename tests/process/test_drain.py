@@ -3,13 +3,21 @@
 import os
 import signal
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+
+import httpx
+import pytest
 
 from tests import samples
 from tests.conftest import Start
 from tests.http.expect import REDUCED_CAPACITY, problem
 from tests.http.test_streams import open_stream
-from tests.service import COMMAND, SMALL, children, environment, gone, until
+from tests.service import COMMAND, SMALL, children, environment, fresh_address, gone, until
+
+PHOTO = samples.jpeg(1200, 900)
 
 
 def test_drains(start: Start) -> None:
@@ -49,6 +57,78 @@ def test_drains(start: Start) -> None:
     try:
         for location in (running.headers["location"], queued.headers["location"], taken.headers["location"]):
             assert service.ended(location.rpartition("/")[2])["status"] == "done"
+    finally:
+        assert service.stop() == 0
+
+
+def test_tells_an_upload_that_does_not_come_to_its_end(start: Start) -> None:
+    """503 before the time is over, for a first upload and for a repeat; what is whole by then is accepted."""
+    service = start(drain_timeout=3)
+    key, address = '"k"', fresh_address()
+    assert service.upload(address=address, **{"idempotency-key": key}, prefer="wait=20").status_code == 201
+    with ExitStack() as stack:
+        clients = [stack.enter_context(service.connect(address)) for _ in range(3)]
+        for number, client in enumerate(clients):
+            more = [f"Idempotency-Key: {key}"] if number == 2 else []
+            client.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}", *more)
+            client.send(SMALL[:100])
+        until(lambda: service.stats()["backlog"]["receiving"] == 2, "the uploads to arrive")
+        began = time.monotonic()
+        service.signal(signal.SIGTERM)
+        until(lambda: service.get("/readyz").status == 503, "the drain to begin")
+        clients[0].send(SMALL[100:])
+        assert clients[0].answer().status == 202
+        for client in clients[1:]:
+            problem(client.answer(), 503, REDUCED_CAPACITY, guard="draining")
+        assert service.wait() == 0
+        assert time.monotonic() - began < 4
+    assert not [name for name in service.stored() if name.startswith(("spool/", "work/"))]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_loses_nothing_under_load(start: Start, signals: int) -> None:
+    """Of eight clients that never stop, each upload is answered or cut off; what got a 202 is done.
+
+    A second signal ends it at once, with uploads and jobs in the middle.
+    """
+    service = start(drain_timeout=5, rate=1000, burst=1000, client_share=50, queue_size=50)
+    acknowledged: list[str] = []
+    refused: list[int] = []
+    broken: list[str] = []
+
+    def send(_: int) -> None:
+        with service.client() as client:
+            while True:
+                try:
+                    answer = client.post("/v1/images", content=PHOTO, headers={"content-type": "image/jpeg"})
+                except httpx.ConnectError:
+                    return
+                except httpx.TransportError as error:
+                    broken.append(type(error).__name__)
+                    return
+                if answer.status_code == 202:
+                    acknowledged.append(answer.json()["id"])
+                else:
+                    refused.append(answer.status_code)
+
+    with ThreadPoolExecutor(8) as threads:
+        running = [threads.submit(send, number) for number in range(8)]
+        until(lambda: len(acknowledged) > 20, "some load")
+        began = time.monotonic()
+        service.signal(signal.SIGTERM)
+        if signals == 2:
+            until(lambda: service.get("/readyz").status == 503, "the drain to begin")
+            service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+        assert time.monotonic() - began < 7
+        for sender in running:
+            sender.result()
+    assert set(refused) <= {503}
+    service.start()
+    try:
+        for job_id in acknowledged:
+            assert service.ended(job_id)["status"] == "done"
+        assert not [name for name in service.stored() if name.startswith("spool/")]
     finally:
         assert service.stop() == 0
 
