@@ -255,7 +255,8 @@ class DirectoryStore:
         home = self._home(job.id)
         freed = 0
         spool.seal(job.to_record())
-        self._make_shard(home.parent)
+        with disk_full_refuses():
+            self._make_shard(home.parent)
         try:
             spool.move(home)
         except JobExists:

@@ -117,6 +117,7 @@ class StatsDocument(BaseModel):
     backlog: dict[str, Any]
     workers: list[dict[str, Any]]
     previews: dict[str, Any] = Field(description="the preview worker, and the bodies read for it now")
+    repeats: dict[str, Any] = Field(description="uploads with an Idempotency-Key that are being read")
     brownout: dict[str, Any]
     breakers: dict[str, str]
     memory_bytes: int

@@ -135,7 +135,12 @@ def create_app(settings: Settings) -> FastAPI:
         gate, intake, repeats, engine, store, breakers.store, streams, settings.variants, settings.max_hold
     )
     status = Status(
-        engine, store, refusals.snapshot, fallback.snapshot, lambda: [*pool.pids(), *previews.pids()]
+        engine,
+        store,
+        refusals.snapshot,
+        fallback.snapshot,
+        repeats.snapshot,
+        lambda: [*pool.pids(), *previews.pids()],
     )
 
     feed = Feed(status.beat, streams)

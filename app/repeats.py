@@ -86,6 +86,15 @@ class Keyed:
     is_known: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RepeatsSnapshot:
+    """First uploads with a key that are on their way in, and repeats that are being read, of so many."""
+
+    arriving: int
+    reading: int
+    capacity: int
+
+
 class Repeats:
     """Tells first uploads from repeats, and bounds how many repeats are read at once."""
 
@@ -149,6 +158,10 @@ class Repeats:
             yield
         finally:
             self._reading -= 1
+
+    def snapshot(self) -> RepeatsSnapshot:
+        """The state now."""
+        return RepeatsSnapshot(len(self._arriving), self._reading, _MOST_READ)
 
 
 def check_same(job: Job, fingerprint: Fingerprint) -> None:

@@ -18,6 +18,7 @@ from app.fields import ratelimit_fields
 from app.gate import Gate
 from app.metrics import CONTENT_TYPE, Metrics
 from app.minute import Minute
+from app.repeats import RepeatsSnapshot
 from app.store import Store
 from app.streams import Feed
 
@@ -54,6 +55,7 @@ class Status:
     store: Store
     refusals: Callable[[], dict[str, int]]
     fallback: Callable[[], FallbackSnapshot]
+    repeats: Callable[[], RepeatsSnapshot]
     worker_pids: Callable[[], list[int]]
     demo: Callable[[], dict[str, Any]] | None = None
     started_at: float = field(default_factory=time.monotonic)
@@ -87,6 +89,7 @@ class Status:
             },
             "workers": [asdict(worker) for worker in engine.workers],
             "previews": {**asdict(fallback.previews), "reading": fallback.reading},
+            "repeats": asdict(self.repeats()),
             "brownout": asdict(engine.brownout),
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),

@@ -168,6 +168,7 @@ class TestOnItsWay:
         """409, its body unread; the first is answered, and after that the second is its repeat."""
         key, address = fresh_key(), fresh_address()
         with begun(service, key, address) as first:
+            assert service.stats()["repeats"]["arriving"] == 1
             problem(send(service, key, address), 409, "repeat-too-soon")
             first.send(SMALL[-1:])
             answer = first.answer()
@@ -220,8 +221,9 @@ class TestReading:
                 )
                 assert connection.interim() == 100  # its body is being read
                 clients.append(connection)
-            waiting = service.stats()["backlog"]
-            assert (waiting["receiving"], service.stored()) == (0, files)
+            stats = service.stats()
+            assert stats["repeats"] == {"arriving": 0, "reading": 8, "capacity": 8}
+            assert (stats["backlog"]["receiving"], service.stored()) == (0, files)
             refused = until(
                 lambda: (a := send(service, key, address)).status_code == 503 and a, "a token for the ninth"
             )
