@@ -8,7 +8,7 @@ import httpx
 from app.problems import REDUCED_CAPACITY
 from tests.faults.conftest import Faulty, Mounted
 from tests.http.expect import problem
-from tests.service import SMALL, Service, until
+from tests.service import SMALL, Service, children, until
 
 LARGE = SMALL + bytes(600_000)
 """A small photo with much behind it."""
@@ -37,7 +37,8 @@ class TestFull:
     def test_uploads_are_refused(self, mounted: Mounted) -> None:
         """507 for those that do not fit; images are served, and can be deleted, which makes room."""
         made = mounted.upload(LARGE, prefer="wait=20").json()
-        mounted.settled()  # what the job had on disk beside its variants is gone
+        mounted.settled()  # what the job had on disk beside its variants is gone, and nobody has it open
+        until(lambda: not any(map(children, mounted.workers())), "the job's process to end")
         fill(mounted)
         for body in (SMALL, LARGE):
             problem(mounted.upload(body), 507, "disk", guard="disk")
