@@ -165,6 +165,8 @@ def soak(folder: Path, kills: int, seed: int) -> Told:
 
 
 def _look_at_everything(service: Service, told: Told) -> None:
+    for job_id in told.kept:
+        service.ended(job_id)
     service.settled()
     with service.client() as client:
         for job_id in told.kept:

@@ -144,12 +144,16 @@ class Witness:
             self._delete(client, victim)
             self._upload(client, SMALL, prefer="wait=20")
             self._delete(client, self._upload(client, SMALL, prefer="wait=20"))
-            for job_id in self._open - self.unsure:
-                until(lambda: self._is_over(client, job_id), "a job to end")  # noqa: B023
+            self._await_all(client)
+
+    def _await_all(self, client: httpx.Client) -> None:
+        for job_id in self._open - self.deleted:
+            until(lambda: self._is_over(client, job_id), "a job to end")  # noqa: B023
 
     def _is_over(self, client: httpx.Client, job_id: str) -> bool:
-        document = client.get(f"/v1/images/{job_id}", headers={"prefer": "wait=5"}).json()
-        if document["finished_at"] is None or document["deferred"]:
+        answer = client.get(f"/v1/images/{job_id}", headers={"prefer": "wait=5"})
+        is_gone = answer.status_code == 404 and job_id in self.unsure
+        if not is_gone and (answer.json()["finished_at"] is None or answer.json()["deferred"]):
             return False
         self._open.discard(job_id)
         return True
@@ -199,6 +203,7 @@ class Witness:
         """Of a service that lives: each job ends as it should, and the store holds them and nothing else."""
         with service.client(CLIENT) as client:
             self._ask_again(client)
+            self._await_all(client)
             stats = service.settled()
             for job_id in self.jobs.keys() - self.deleted:
                 self._look(client, job_id)
