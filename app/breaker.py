@@ -184,11 +184,14 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Breakers:
-    """The breakers of the service: around the start of workers, and around what is written to the store."""
+    """The breakers of the service: around the start of workers, around what is written to the store, and
+    around what is asked of an engine that is not this very process."""
 
     workers: Breaker
     store: Breaker
+    engine: Breaker | None = None
 
     def snapshot(self) -> list[BreakerSnapshot]:
         """The state of each."""
-        return [self.workers.snapshot(), self.store.snapshot()]
+        there = (self.workers, self.store, self.engine)
+        return [breaker.snapshot() for breaker in there if breaker is not None]

@@ -61,6 +61,7 @@ def serve(host: Host = None, port: Port = None) -> None:
     import uvloop
 
     from app import logs
+    from app.engine import EngineUnusable
     from app.main import create_app
     from app.pool import PoolNotStarted
     from app.server import AddressTaken, Server, listen
@@ -76,7 +77,38 @@ def serve(host: Host = None, port: Port = None) -> None:
         listener = listen(settings.host, settings.port)
         server = Server(create_app(settings), settings, listener)
         uvloop.run(server.serve())
-    except (SettingsError, AddressTaken, StoreError, PoolNotStarted) as error:
+    except (SettingsError, AddressTaken, StoreError, PoolNotStarted, EngineUnusable) as error:
+        _fail(error)
+
+
+@cli.command()
+def worker() -> None:
+    """Do jobs of the queue that ENGINE_URL names, without HTTP, until SIGTERM or SIGINT; then finish them."""
+    import uvloop
+
+    from app import logs
+    from app.main import make_orders, make_store
+    from app.pool import PoolNotStarted
+    from app.settings import SettingsError, load_settings, misfits
+    from app.store import StoreError
+
+    try:
+        settings = load_settings()
+        logs.configure(settings.log_format)
+        if settings.engine_url == "local:" or not settings.workers:
+            _fail("a worker needs SPILLWAY_ENGINE_URL=nats://HOST:PORT and at least one of SPILLWAY_WORKERS")
+        for misfit in misfits(settings):
+            print(f"spillway: warning: {misfit}", file=sys.stderr)
+    except SettingsError as error:
+        _fail(error)
+        return
+
+    from app.engine import EngineUnusable
+    from app.fleet import work
+
+    try:
+        uvloop.run(work(settings, make_orders(settings), make_store(settings)))
+    except (StoreError, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
 
 

@@ -24,6 +24,10 @@ class Draining(Exception):  # noqa: N818 - a refusal, not an error
         self.retry_after = retry_after
 
 
+class EngineUnusable(Exception):  # noqa: N818 - says what is the matter
+    """Raised when the engine cannot be used from the start; its message is one clear line."""
+
+
 @dataclass(slots=True)
 class JobCounters:
     """What became of the uploads since the start."""
@@ -77,7 +81,10 @@ class Engine(Protocol):
         """Take a token. Raises RateLimited."""
 
     def quota(self, client: str) -> Quota:
-        """What the client has left, without spending."""
+        """What the client has left, as far as this process knows, without spending."""
+
+    async def left(self, client: str) -> Quota:
+        """What the client has left, wherever it spent, without spending."""
 
     def is_due(self, key: str) -> bool:
         """Whether this upload was refused, returns as it was told and so owes no token."""

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ class Foreman:
         self.supply = supply
         self.pool = pool
         self.counters = JobCounters()
+        self.on_free: Callable[[Live], None] = lambda _: None
+        """Called when a worker has done its part of a job, which is yet to be settled."""
         self._store = store
         self._histograms = histograms
         self._breakers = breakers
@@ -62,23 +65,28 @@ class Foreman:
     # --- life ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the workers and take up what an earlier run left undone, ahead of every newcomer."""
+        """Start the workers."""
         await self.pool.start()
         self._tasks = [
             asyncio.create_task(self._serve(worker, duty), name=f"worker {worker.number}")
             for worker, duty in zip(self.pool.workers, self._on_duty, strict=True)
         ]
-        await self._recover()
 
-    async def _recover(self) -> None:
+    async def recover(self) -> None:
+        """Take up what an earlier run left undone, ahead of every newcomer."""
         count = 0
         async for job in self._store.pending():
-            live = Live(job, client=job.id)  # whose it was is not on record, so none waits for another
-            self._live[job.id] = live
-            self._put_back(live)
+            self.take_up(job)
             count += 1
         if count:
             log.info("took up unfinished jobs", jobs=count)
+
+    def take_up(self, job: Job) -> Live:
+        """Answer for a job that was accepted before, or elsewhere."""
+        live = Live(job, client=job.id)  # whose it was is not on record, so none waits for another
+        self._live[job.id] = live
+        self._put_back(live)
+        return live
 
     def assign(self, count: int) -> None:
         """Have the first `count` workers take jobs; the others finish what they have, and rest."""
@@ -196,6 +204,7 @@ class Foreman:
             busy = time.monotonic() - started
             self._histograms.service.observe(busy)
             self.supply.record(part, busy, rest=bool(job.deferred))
+        self.on_free(live)
         settling = asyncio.create_task(self._settle(live, part, outcome, folder))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)

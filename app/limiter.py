@@ -88,6 +88,15 @@ class Limiter:
             full_at = 0 if oldest is None or self._is_full(oldest, now) else self._shared
         return self.meter.quota(full_at, now)
 
+    def full_at(self, client: str) -> int:
+        """The client's bucket as far as it is known here; 0 when it is not."""
+        return self._full_at.get(client, 0)
+
+    def learn(self, client: str, full_at: int) -> None:
+        """Take over a bucket that is kept elsewhere, where there is room for it."""
+        if self._full_at.pop(client, None) is not None or self._has_room(self._now()):
+            self._full_at[client] = full_at
+
     def retune(self, meter: Meter) -> None:
         """Go on under another law, for all clients at once: what they have spent stays spent."""
         now = self._now()

@@ -51,6 +51,7 @@ class LocalEngine:
 
     async def start(self) -> None:
         await self._foreman.start()
+        await self._foreman.recover()
         note = await self._store.take_note()
         if note is not None:
             try:
@@ -81,6 +82,9 @@ class LocalEngine:
         return self._limiter.spend(client)
 
     def quota(self, client: str) -> Quota:
+        return self._limiter.quota(client)
+
+    async def left(self, client: str) -> Quota:
         return self._limiter.quota(client)
 
     def is_due(self, key: str) -> bool:

@@ -70,15 +70,41 @@ def make_store(settings: Settings) -> Store:
     return DirectoryStore(root, settings.store_max_bytes, settings.retention)
 
 
+def make_orders(settings: Settings) -> Orders:
+    """What every job is to become."""
+    return Orders(
+        settings.variants,
+        settings.max_pixels,
+        settings.job_timeout,
+        settings.worker_memory,
+        truncated=settings.truncated == "accept",
+        blurhash=settings.blurhash,
+    )
+
+
+def make_breakers(settings: Settings) -> Breakers:
+    """One around each part that can fail by itself."""
+    if settings.engine_url == "local:":
+        return Breakers(Breaker("workers"), Breaker("store"))
+    from app.fleet import engine_breaker
+
+    return Breakers(Breaker("workers"), Breaker("store"), engine_breaker())
+
+
 def make_engine(
     settings: Settings, store: Store, pool: Pool, histograms: Histograms, breakers: Breakers
 ) -> Engine:
     """The engine that ENGINE_URL names."""
+    orders = make_orders(settings)
     smooth = settings.limiter == "leaky_bucket"
     if smooth:
         meter = leaky_meter(settings.rate, settings.max_delay)
     else:
         meter = token_meter(settings.rate, settings.burst)
+    if settings.engine_url != "local:":
+        from app.fleet import make_replica  # with all that only a cluster needs
+
+        return make_replica(settings, meter, orders, store, pool, histograms, breakers)
     pacer = Pacer(settings.workers, settings.max_receiving)
     backlog: Backlog[Live] = Backlog(
         settings.queue_size,
@@ -90,14 +116,6 @@ def make_engine(
     turns = Turns(settings.workers, settings.queue_size, lambda: pacer.pace, settings.max_clients)
     lane = Lane(settings.deferred_size if settings.brownout == "on" else 0)
     brownout = Brownout(settings.brownout_high, settings.brownout_low, lane)
-    orders = Orders(
-        settings.variants,
-        settings.max_pixels,
-        settings.job_timeout,
-        settings.worker_memory,
-        truncated=settings.truncated == "accept",
-        blurhash=settings.blurhash,
-    )
     return LocalEngine(
         Limiter(meter, settings.max_clients, smooth=smooth),
         backlog,
@@ -113,7 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The whole service as an application; `app.state` has the parts of it that its server needs."""
     histograms = Histograms()
     refusals = Refusals()
-    breakers = Breakers(Breaker("workers"), Breaker("store"))
+    breakers = make_breakers(settings)
     pool = Pool(settings.workers, breakers.workers)
     store = make_store(settings)
     engine = make_engine(settings, store, pool, histograms, breakers)

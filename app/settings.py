@@ -134,7 +134,9 @@ class Settings(BaseSettings):
     store_url: str = Field("file:./data", description="file:PATH or s3://BUCKET/PREFIX")
     retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds")
     store_max_bytes: Size = Field(10 * 2**30, ge=1, description="bytes on disk past which uploads get 507")
-    engine_url: str = Field("local:", description="local: (queue and workers of this process)")
+    engine_url: str = Field(
+        "local:", description="local: (queue and workers of this process) or nats://HOST:PORT (JetStream)"
+    )
 
     max_hold: Seconds = Field(60, ge=0, le=3600, description="longest Prefer: wait, seconds")
     max_streams: int = Field(1000, ge=1, le=100_000, description="event streams and waits at once")
@@ -153,9 +155,10 @@ class Settings(BaseSettings):
     @field_validator("engine_url")
     @classmethod
     def _known_engine(cls, value: str) -> str:
-        if value != "local:":
-            raise ValueError("only local: is supported by this version")
-        return value
+        server = r"([^@/,\s]+@)?(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}"
+        if value == "local:" or re.fullmatch(rf"nats://{server}(,(nats://)?{server})*", value):
+            return value
+        raise ValueError("neither local: nor nats://HOST:PORT[,HOST:PORT]")
 
     @field_validator("store_url")
     @classmethod
@@ -172,7 +175,7 @@ class Settings(BaseSettings):
             object.__setattr__(self, "max_receiving", 2 * self.queue_size)
         if self.brownout_low >= self.brownout_high:
             raise ValueError("BROWNOUT_LOW must be below BROWNOUT_HIGH")
-        if self.workers == 0:
+        if self.workers == 0 and self.engine_url == "local:":
             raise ValueError("WORKERS=0 leaves nobody to do the work of a local: engine")
         return self
 

@@ -114,7 +114,7 @@ def status_router(status: Status, gate: Gate, feed: Feed, metrics: Metrics) -> A
     @router.get("/v1/quota", responses={200: {"model": QuotaDocument}})
     async def quota(request: Request) -> Response:
         """The caller's own bucket, read without spending."""
-        left = status.engine.quota(gate.client(request.scope))
+        left = await status.engine.left(gate.client(request.scope))
         document = {"policy": "ip", **asdict(left)}
         return JSONResponse(document, headers={"Cache-Control": "no-store", **dict(ratelimit_fields(left))})
 

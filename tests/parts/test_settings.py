@@ -241,7 +241,7 @@ BAD = [
     ("STORE_URL", "./data"),
     ("STORE_URL", "file:"),
     ("STORE_URL", "file://"),
-    ("ENGINE_URL", "nats://localhost:4222"),
+    ("ENGINE_URL", "nats://localhost"),
 ]
 
 
@@ -268,7 +268,7 @@ def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch)
     [
         ({"store_url": "s4://bucket/prefix"}, "neither file:PATH nor s3://BUCKET/PREFIX"),
         ({"store_url": "s3://b/prefix"}, "neither file:PATH nor s3://BUCKET/PREFIX"),
-        ({"engine_url": "nats://localhost:4222"}, "only local: is supported"),
+        ({"engine_url": "redis://localhost:6379"}, "neither local: nor nats://HOST:PORT"),
         ({"workers": 0}, "WORKERS=0 leaves nobody"),
         ({"brownout_low": 0.8}, "BROWNOUT_LOW must be below BROWNOUT_HIGH"),
     ],

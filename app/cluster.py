@@ -1,0 +1,393 @@
+"""The engine of many machines: NATS JetStream holds the queue and the buckets, the store the truth.
+
+What differs from one machine: the queue is first in, first out for all clients; a client's share, the turns
+and the door are each replica's own, whose promises are for its part of what drains; nothing is put off in a
+brownout.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from app.backlog import Slot
+from app.breaker import Breaker, BreakerOpen, Breakers
+from app.brownout import BrownoutSnapshot
+from app.bucket import Quota
+from app.bulletin import Beat, Bulletin
+from app.chronicle import Chronicle
+from app.crew import Crew, cancel_subject
+from app.door import Door, QueueFull, Watch
+from app.engine import Draining, EngineSnapshot, Place
+from app.jetstream import AWAY, JOBS, Full, Link, job_subject
+from app.job import Job
+from app.leases import Leases
+from app.limiter import Grant
+from app.live import Live
+from app.ratekv import SharedLimiter
+from app.replica import SharedBacklog
+from app.store import Store
+from app.turns import Visitor
+
+log = structlog.get_logger(__name__)
+
+_LOOK = 0.15
+"""Seconds between looks at the engine."""
+_BEAT = 1.0
+_REPEAT = 30.0
+"""Seconds between looks for jobs that are in the store but not in the queue, and for silent ones."""
+_LOST = 30.0
+_LAST_ANSWERS = 1.0
+_PAUSE = 0.1
+
+
+class Berth:
+    """A place in the dock: one of this replica's, and a lease of it that counts for all."""
+
+    def __init__(self, slot: Slot[Live], leases: Leases, lease: int) -> None:
+        self.client = slot.client
+        self._slot = slot
+        self._offered = False
+        self._leases = leases
+        self._lease: int | None = lease
+
+    def progress(self, share: float) -> None:
+        self._slot.progress(share)
+
+    def release(self) -> None:
+        if not self._offered:
+            self._slot.release()
+            self.end_lease()
+
+    def offer(self, live: Live) -> None:
+        """Its upload has become a job; the lease lasts until that is in the queue."""
+        self._offered = True
+        self._slot.offer(live)
+
+    def end_lease(self) -> None:
+        """Let other replicas have the place."""
+        if self._lease is not None:
+            self._leases.give_back(self._lease)
+            self._lease = None
+
+
+class ClusterEngine:
+    """One replica's part of it."""
+
+    def __init__(
+        self,
+        link: Link,
+        limiter: SharedLimiter,
+        backlog: SharedBacklog,
+        door: Door[Live],
+        chronicle: Chronicle,
+        bulletin: Bulletin,
+        crew: Crew | None,
+        breakers: Breakers,
+        store: Store,
+        *,
+        lease_s: float,
+        drain_timeout: float,
+    ) -> None:
+        """`lease_s`: the longest that an upload takes; `drain_timeout`: what is told during a drain."""
+        self.backlog = backlog
+        self._link = link
+        self._limiter = limiter
+        self._door = door
+        self._chronicle = chronicle
+        self._bulletin = bulletin
+        self._crew = crew
+        self._breakers = breakers
+        self._store = store
+        self._lease_s = lease_s
+        self._drain_timeout = drain_timeout
+        self._leases = Leases(link)
+        backlog.receiving_elsewhere = lambda: self._leases.elsewhere
+        self._state = "starting"
+        self._receives_until = math.inf
+        self._outbox: asyncio.Queue[tuple[Live, Berth]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beats: list[Beat] = []
+        self._hands = 0
+        self.overtaken = 0
+        """Uploads whose place in the queue was gone when they had come, so that they waited before it."""
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await self._link.open()
+        with self._link.starting():
+            await self._prepare()
+        await self._bulletin.listen()
+        if self._crew is not None:
+            await self._crew.start()
+        await self._greet()
+        loops: list[Coroutine[Any, Any, None]] = [self._send_all(), self._look(), self._greet_all()]
+        self._tasks = [asyncio.create_task(loop) for loop in (*loops, self._mend_all())]
+        self._state = "ready"
+
+    async def drain(self, timeout: float) -> None:
+        self._state = "draining"
+        end = time.monotonic() + timeout
+        self._receives_until = end - min(_LAST_ANSWERS, timeout / 2)
+        self._door.dismiss()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.backlog.snapshot().receiving or self._outbox.qsize():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        if self._crew is not None:
+            await self._crew.drain(max(0.0, end - time.monotonic()))
+        self._receives_until = 0.0
+
+    async def stop(self) -> None:
+        self._state = "draining"
+        self._door.dismiss()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._crew is not None:
+            await self._crew.stop()
+        await self._bulletin.close()
+        await self._link.close()
+
+    async def _prepare(self) -> None:
+        """Have everything there that is kept in the engine, and hear of every job. Raises as `asking`."""
+        self._link.stale = False
+        await self._link.prepare(self._bound, self.backlog.dock, self._lease_s)
+        await self._limiter.prepare()
+        await self._bulletin.prepare()
+        await self._bulletin.watch(self._chronicle.hear)
+
+    @property
+    def _bound(self) -> int:
+        """Messages in the queue: jobs that wait, and one in each hand."""
+        return self.backlog.capacity + self._hands
+
+    async def _look(self) -> None:
+        """Find out within a second that the engine is away, and that it is back."""
+        while True:
+            try:
+                async with self._link.asking() as js:
+                    await js.account_info()
+                if self._link.stale:
+                    await self._prepare()
+                    log.info("engine is there again")
+                await self._leases.count()
+                self.backlog.observe()
+            except Full:
+                pass
+            except AWAY as error:
+                if isinstance(error, BreakerOpen) or self._link.breaker.remaining():
+                    await asyncio.sleep(min(_LOOK, max(0.01, self._link.breaker.remaining())))
+                continue
+            await asyncio.sleep(_LOOK)
+
+    async def _greet_all(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT)
+            await self._greet()
+
+    async def _greet(self) -> None:
+        """Tell of this process, and reckon with those that were heard of."""
+        own = Beat(True, 0, (), {}) if self._crew is None else self._crew.beat(serves=True)
+        await self._bulletin.beat(own)
+        self._beats = self._bulletin.beats() or [own]
+        self.backlog.replicas = max(1, sum(beat.serves for beat in self._beats))
+        hands = sum(beat.hands for beat in self._beats)
+        if hands != self._hands:
+            self._hands = hands
+            self._door.resize(max(1, hands), self.backlog.capacity)
+            with suppress(*AWAY, Full):
+                await self._link.grow(self._bound)
+
+    # --- what the gate asks ----------------------------------------------------------------------------
+
+    async def spend(self, client: str) -> Grant:
+        return await self._limiter.spend(client)
+
+    def quota(self, client: str) -> Quota:
+        return self._limiter.local.quota(client)
+
+    async def left(self, client: str) -> Quota:
+        return await self._limiter.left(client)
+
+    def is_due(self, key: str) -> bool:
+        return self._door.is_due(key)
+
+    def excuse(self, key: str) -> bool:
+        return self._door.excuse(key)
+
+    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
+        """Only while the engine is away is a token spent without waiting."""
+        if self._limiter.local.is_smooth or not self._link.breaker.remaining():
+            return
+        left = self._limiter.local.spend(visitor.client).quota
+        check(left)
+
+    def check_share(self, client: str) -> None:
+        self.backlog.check_share(client)
+
+    def check_open(self, visitor: Visitor, not_before: float) -> None:
+        if self._state == "draining":
+            raise Draining(self._door.refuse(visitor, self._drain_timeout, not_before))
+        for breaker in self._all_breakers():
+            if (remaining := breaker.remaining()) > 0:
+                raise BreakerOpen(breaker.name, self._door.refuse(visitor, remaining, not_before))
+
+    def _all_breakers(self) -> list[Breaker]:
+        return [self._breakers.workers, self._breakers.store, self._link.breaker]
+
+    def _reopens_in(self) -> float:
+        if self._state == "draining":
+            return self._drain_timeout
+        return max(breaker.remaining() for breaker in self._all_breakers())
+
+    async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
+        slot = await self._door.admit(visitor, not_before, watch, self._reopens_in)
+        try:
+            lease = await self._leases.take()
+        except AWAY:
+            slot.release()
+            remaining = max(1.0, self._link.breaker.remaining())
+            raise BreakerOpen(
+                self._link.breaker.name, self._door.refuse(visitor, remaining, not_before)
+            ) from None
+        except BaseException:
+            slot.release()
+            raise
+        if lease is None:
+            slot.release()
+            raise QueueFull(
+                self._door.refuse(visitor, 1 / self.backlog.pace, not_before), self.backlog.capacity
+            )
+        return Berth(slot, self._leases, lease)
+
+    def check_receiving(self) -> None:
+        if time.monotonic() >= self._receives_until:
+            raise Draining(self._drain_timeout)
+
+    @property
+    def dock_full(self) -> bool:
+        return self.backlog.dock_full
+
+    # --- jobs ------------------------------------------------------------------------------------------
+
+    def offer(self, place: Place, job: Job) -> Live:
+        assert isinstance(place, Berth)  # noqa: S101 - an engine is given its own places only
+        live = self._chronicle.begin(job, place.client)
+        place.offer(live)
+        self._outbox.put_nowait((live, place))
+        return live
+
+    async def _send_all(self) -> None:
+        """Bring accepted jobs into the queue, in their order. What a crash leaves here, the store knows."""
+        while True:
+            live, berth = await self._outbox.get()
+            await self._send(live)
+            berth.end_lease()
+
+    async def _send(self, live: Live) -> None:
+        posted, waited = False, False
+        job = live.job
+        while not live.cancelled:
+            try:
+                if not posted:  # first, or it would be later than what the worker tells
+                    await self._bulletin.post(job)
+                    posted = True
+                await self._publish(job, f"{job.id}.{job.created_at}")
+            except Full as full:
+                if full.subject:
+                    return
+                self.overtaken += not waited
+                waited = True
+                await asyncio.sleep(_PAUSE)
+            except AWAY:
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    async def _publish(self, job: Job, mark: str | None = None) -> None:
+        """Put a job into the queue; `mark` tells the same try repeated. Raises as `asking` does."""
+        headers = None if mark is None else {"Nats-Msg-Id": mark}
+        async with self._link.asking(2.0) as js:
+            await js.publish(job_subject(job.id), b"", headers=headers)
+
+    def live(self, job_id: str) -> Live | None:
+        return self._chronicle.live(job_id)
+
+    def position(self, live: Live) -> tuple[int | None, float | None]:
+        place = self._chronicle.place(live)
+        return place, None if place is None else self.backlog.pacer.wait(place)
+
+    async def cancel(self, job_id: str) -> None:
+        live = self._chronicle.live(job_id)
+        if live is None:
+            return
+        live.cancelled = True
+        try:
+            async with self._link.asking(2.0) as js:
+                await js.purge_stream(JOBS, subject=job_subject(job_id))
+            with suppress(NoRespondersError):
+                await self._link.client.request(cancel_subject(job_id), timeout=5)
+            await self._bulletin.post(self._chronicle.end_cancelled(live))
+        except (*AWAY, Full, NatsError, OSError) as error:
+            # Its record goes all the same, and a worker that has it finds that out.
+            log.warning("the queue could not be told of a removal", job=job_id, reason=str(error))
+            self._chronicle.end_cancelled(live)
+
+    # --- mending ---------------------------------------------------------------------------------------
+
+    async def _mend_all(self) -> None:
+        while True:
+            await asyncio.sleep(_REPEAT * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas differ
+            with suppress(*AWAY, OSError, Full):
+                await self._reconcile()
+                await self._recover()
+
+    async def _recover(self) -> None:
+        """Put jobs into the queue that were accepted by a replica which died before it did that.
+
+        One that is there already is refused by the engine, and one that has ended by whoever takes it.
+        """
+        async for job in self._store.pending():
+            if job.created_at < time.time() - _LOST:
+                try:
+                    await self._publish(job)
+                except Full as full:
+                    if not full.subject:
+                        return
+                else:
+                    log.info("a job was missing from the queue", job=job.id)
+
+    async def _reconcile(self) -> None:
+        """Look in the store what has become of jobs that nothing was heard of for a while."""
+        for known in self._chronicle:
+            if time.monotonic() - known.changed_at < _LOST:
+                continue
+            job = await self._store.load(known.live.job.id)
+            if job is None:
+                self._chronicle.end_cancelled(known.live)
+            elif job.is_final:
+                self._chronicle.hear(job)
+
+    def snapshot(self) -> EngineSnapshot:
+        """The replica's own counters; the limiter's table is what it knows; the workers are everybody's."""
+        return EngineSnapshot(
+            self._chronicle.counters,
+            self._limiter.local.snapshot(),
+            self.backlog.snapshot(),
+            self._door.snapshot(),
+            [worker for beat in self._beats for worker in beat.workers],
+            next((beat.sandbox for beat in self._beats if beat.sandbox), {}),
+            BrownoutSnapshot(active=False, begun=0, deferred=0, capacity=0),
+            self._breakers.snapshot(),
+            self._state,
+            self.backlog.full_for,
+        )
