@@ -1,0 +1,57 @@
+"""A look into the engine, and a hand on it, from outside of the service."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from app.jetstream import DEAD, JOBS, WORKERS
+
+
+def ask(url: str, question: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
+    """The answer to one question, over a connection of its own."""
+
+    async def once() -> Any:
+        client = await nats.connect(url)
+        try:
+            return await question(client.jetstream())
+        finally:
+            await client.close()
+
+    return asyncio.run(once())
+
+
+def queued(url: str, stream: str = JOBS) -> int:
+    """Messages in a stream: jobs that wait or run."""
+
+    async def count(js: JetStreamContext) -> int:
+        return (await js.stream_info(stream)).state.messages
+
+    return int(ask(url, count))
+
+
+def given_up(url: str) -> int:
+    """Jobs that nobody tries any more."""
+    return queued(url, DEAD)
+
+
+def lose_patience(url: str, seconds: float) -> None:
+    """Have a silent worker's job given to another so soon."""
+
+    async def shorten(js: JetStreamContext) -> None:
+        await js.add_consumer(
+            JOBS,
+            ConsumerConfig(
+                durable_name=WORKERS,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=seconds,
+                max_deliver=-1,
+                max_ack_pending=100_000,
+                max_waiting=10_000,
+            ),
+        )
+
+    ask(url, shorten)

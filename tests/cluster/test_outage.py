@@ -1,0 +1,84 @@
+"""The engine goes away and comes back: the service degrades, and then all is as before."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.problems import REDUCED_CAPACITY
+from tests.cluster.conftest import Serve, Work
+from tests.cluster.servers import NatsServer
+from tests.cluster.streams import queued
+from tests.http.expect import problem
+from tests.service import Service, fresh_address, run, until
+
+
+def outage(
+    serve: Serve, work: Work, nats: NatsServer, begin: Callable[[], None], end: Callable[[], None]
+) -> None:
+    """Everything that is promised for it."""
+    here, there = serve(rate=0.5, burst=3), serve(rate=0.5, burst=3)
+    hand = work()
+    done = here.ended(here.upload().json()["id"])
+    os.kill(hand.child, signal.SIGSTOP)
+    accepted = [service.upload().json()["id"] for service in (here, there, here)]
+    begin()
+    started = time.monotonic()
+    until(lambda: here.stats()["breakers"]["engine"] != "closed", "the breaker to open")
+    assert time.monotonic() - started < 2
+    degrades(here, done)
+    os.kill(hand.child, signal.SIGCONT)
+    end()
+    until(lambda: here.get("/readyz").status == there.get("/readyz").status == 200, "all to be ready")
+    for job_id in accepted:
+        assert there.ended(job_id)["status"] == "done"
+    fresh = until(lambda: (a := there.upload()).status_code == 202 and a, "an upload to be taken").json()
+    assert here.ended(fresh["id"])["status"] == "done"
+    until(lambda: queued(nats.url) == 0, "an empty queue")
+    assert sum(service.stats()["jobs"]["done"] for service in (here, there)) == 5
+
+
+def degrades(service: Service, done: dict[str, dict[str, dict[str, str]]]) -> None:
+    """Uploads are refused, limited all the same; what is made is served; the process is well."""
+    address = fresh_address()
+
+    def opened() -> bool:
+        answer = service.upload()
+        return answer.status_code == 503 and "breaker" in answer.text
+
+    until(opened, "uploads to be refused")
+    refused = [service.upload(address=address) for _ in range(5)]
+    assert [answer.status_code for answer in refused] == [503] * 3 + [429] * 2
+    assert problem(refused[0], 503, REDUCED_CAPACITY, guard="breaker")["retry_after_ms"] > 0
+    until(lambda: service.get("/readyz").status == 503, "it to be called unready")
+    assert service.get("/healthz").status == 200
+    assert service.get(done["variants"]["thumb"]["url"]).status == 200
+
+
+def test_an_engine_that_hangs_loses_nothing(serve: Serve, work: Work, nats: NatsServer) -> None:
+    """Connections stay, and nothing is answered: nobody says that it is an outage."""
+    outage(serve, work, nats, nats.hang, nats.resume)
+
+
+def test_an_engine_that_is_killed_loses_nothing(serve: Serve, work: Work, nats: NatsServer) -> None:
+    """It comes back with what it had on disk, and without what it had in memory."""
+    outage(serve, work, nats, nats.die, nats.start)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_process_whose_engine_is_not_there_does_not_start(command: str, tmp_path: Path) -> None:
+    """It says so in one line."""
+    done = run(command, folder=tmp_path, engine_url="nats://127.0.0.1:9", port=0, workers=1)
+    assert done.returncode != 0
+    assert done.stderr.startswith("spillway: the engine at 127.0.0.1:9 cannot be reached")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_worker_needs_an_engine(tmp_path: Path) -> None:
+    """With a queue in another process there would be nothing to do for it."""
+    done = run("worker", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("spillway: a worker needs SPILLWAY_ENGINE_URL")
