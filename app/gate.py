@@ -126,7 +126,7 @@ class Gate:
             return None
         if quota.remaining == 0:
             return Refusal(RateLimited(quota), quota)
-        if self._is_lenient(scope) or _is_keyed(scope):  # a repeat needs no place
+        if self._is_lenient(scope) or self._repeats.is_familiar(client, _keys(scope)):
             return None
         arrival = _arrival(scope, Visitor(key, client, net_of(client)), quota)
 
@@ -224,8 +224,8 @@ def _arrival(scope: Scope, visitor: Visitor, quota: Quota) -> Arrival:
     return Arrival(visitor, quota, media_type(headers.get("content-type")), declared)
 
 
-def _is_keyed(scope: Scope) -> bool:
-    return any(name == b"idempotency-key" for name, _ in scope["headers"])
+def _keys(scope: Scope) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
 
 
 def _upload_key(client: str, scope: Scope) -> str:

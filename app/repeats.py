@@ -8,6 +8,7 @@ is the same file and the same variants again, a digest in the job's record tells
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from app.live import Live
 from app.store import JobExists, Spool, Store
 
 _MOST_READ = 8
+_MOST_REMEMBERED = 10_000
 _PAUSE = 5.0
 """Seconds that a repeat is told to wait while others are being read."""
 KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-~]{1,255})$'
@@ -103,6 +105,7 @@ class Repeats:
         self._store = store
         self._find_live = find_live
         self._arriving: set[str] = set()
+        self._recent: OrderedDict[str, None] = OrderedDict()
         self._reading = 0
 
     async def recognise(self, client: str, values: Sequence[str]) -> Keyed | None:
@@ -117,9 +120,30 @@ class Repeats:
             return None
         job_id = self._store.id_of_key(client, key)
         if self._find_live(job_id) is not None or await self._store.load(job_id) is not None:
+            self._remember(job_id)
             return Keyed(job_id, is_known=True)
         self._check_arriving(job_id)
         return Keyed(job_id, is_known=False)
+
+    def is_familiar(self, client: str, values: Sequence[str]) -> bool:
+        """Whether memory knows these fields for those of a repeat, or they are malformed: without a wait.
+
+        A flood is no time to look into the store for each key. A repeat of an upload of long ago, or of
+        before a restart, may be refused in it as if it were new, and gets in at its turn.
+        """
+        try:
+            key = parse_key(values)
+        except BadKey:
+            return True
+        if key is None:
+            return False
+        job_id = self._store.id_of_key(client, key)
+        return job_id in self._recent or self._find_live(job_id) is not None
+
+    def _remember(self, job_id: str) -> None:
+        self._recent[job_id] = None
+        if len(self._recent) > _MOST_REMEMBERED:
+            self._recent.popitem(last=False)
 
     def _check_arriving(self, job_id: str) -> None:
         if job_id in self._arriving:
@@ -139,6 +163,7 @@ class Repeats:
         self._arriving.add(keyed.id)
         try:
             yield
+            self._remember(keyed.id)
         except JobExists:  # accepted elsewhere, or in the very moment in which this one was let in
             raise OnItsWay("Another upload with this key has just been accepted.") from None
         finally:
