@@ -81,7 +81,7 @@ def test_tells_an_upload_that_does_not_come_to_its_end(start: Start) -> None:
         for client in clients[1:]:
             problem(client.answer(), 503, REDUCED_CAPACITY, guard="draining")
         assert service.wait() == 0
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 6  # a slow machine needs a moment to end, but waits for nobody
     assert not [name for name in service.stored() if name.startswith(("spool/", "work/"))]
 
 
@@ -120,7 +120,7 @@ def test_loses_nothing_under_load(start: Start, signals: int) -> None:
             until(lambda: service.get("/readyz").status == 503, "the drain to begin")
             service.signal(signal.SIGTERM)
         assert service.wait() == 0
-        assert time.monotonic() - began < 7
+        assert time.monotonic() - began < 9
         for sender in running:
             sender.result()
     assert set(refused) <= {503}
