@@ -305,7 +305,9 @@ class ClusterEngine:
             except Full as full:
                 if full.subject:
                     return
-                self.overtaken += not waited
+                if not waited:
+                    self.overtaken += 1
+                    log.info("the queue was full by the time an upload had come", so_far=self.overtaken)
                 waited = True
                 await asyncio.sleep(_PAUSE)
             except AWAY:
@@ -321,6 +323,11 @@ class ClusterEngine:
 
     def live(self, job_id: str) -> Live | None:
         return self._chronicle.live(job_id)
+
+    def meet(self, job: Job) -> Live | None:
+        """Accepted by a replica that could not tell of it yet, or has died."""
+        self._chronicle.hear(job)
+        return self._chronicle.live(job.id)
 
     def position(self, live: Live) -> tuple[int | None, float | None]:
         place = self._chronicle.place(live)

@@ -125,6 +125,9 @@ class Engine(Protocol):
     def live(self, job_id: str) -> Live | None:
         """The job if it is under way."""
 
+    def meet(self, job: Job) -> Live | None:
+        """The live job of a record that is not final, if some other process may be at work on it."""
+
     async def cancel(self, job_id: str) -> None:
         """Take a job out of the queue or stop it; returns when nothing works on it any more."""
 

@@ -117,10 +117,10 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
     Raises:
         EngineUnusable, StoreError, PoolNotStarted: what keeps it from starting.
     """
-    ended = asyncio.Event()
+    ended, hurried = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, lambda: (hurried if ended.is_set() else ended).set())
     breaker = engine_breaker()
     breakers = Breakers(Breaker("workers"), Breaker("store"), breaker)
     pool = Pool(settings.workers, breakers.workers)
@@ -143,7 +143,13 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
         print(f"Spillway worker is ready: {settings.workers} at {link.name}", flush=True)
         await ended.wait()
         log.info("draining", timeout_s=settings.drain_timeout)
-        await crew.drain(settings.drain_timeout)
+        ends = [
+            asyncio.ensure_future(crew.drain(settings.drain_timeout)),
+            asyncio.create_task(hurried.wait()),
+        ]
+        _, open_ends = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in open_ends:
+            end.cancel()
 
 
 async def _beat(link: Link, bulletin: Bulletin, crew: Crew) -> None:

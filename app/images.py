@@ -163,7 +163,8 @@ class Images:
         job = await self.store.load(job_id) if is_id(job_id) else None
         if job is None:
             raise NotFound("There is no such image, or no longer.")
-        return job, None
+        live = None if job.is_final else self.engine.meet(job)
+        return (job, None) if live is None else (live.job, live)
 
     def document(self, job: Job, live: Live | None) -> dict[str, Any]:
         """The job document as of now."""

@@ -49,7 +49,8 @@ _PATIENCE = 0.35
 """Seconds for the answer to a question; two in vain make less than the second in which an outage shows."""
 _OPENING_S = 10.0
 _BYTES_PER_CLIENT = 512
-_STATUS_S = 6 * 3600.0
+_STATUS_S = 300.0
+"""Seconds for which a status is kept: for who comes later, and it has to read them all."""
 _DEAD_S = 7 * 86_400.0
 
 
@@ -88,7 +89,7 @@ class Link:
             log.debug("engine connection", reason=repr(error))
 
         try:
-            async with asyncio.timeout(_OPENING_S):
+            async with asyncio.timeout(_CONNECT_S * 5):
                 self._client = await nats.connect(
                     self._servers,
                     name="spillway",
@@ -118,6 +119,8 @@ class Link:
 
     async def close(self) -> None:
         """Let go of it, without waiting for one that is away."""
+        if self._js is None:
+            return
         with suppress(NatsError, OSError, TimeoutError):
             async with asyncio.timeout(_CONNECT_S):
                 await self._client.close()

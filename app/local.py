@@ -136,6 +136,9 @@ class LocalEngine:
     def live(self, job_id: str) -> Live | None:
         return self._foreman.live(job_id)
 
+    def meet(self, job: Job) -> Live | None:  # noqa: ARG002 - there is no other process
+        return None
+
     def position(self, live: Live) -> tuple[int | None, float | None]:
         place = self.backlog.position(live)
         return place, self._foreman.supply.wait(live, place)

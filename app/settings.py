@@ -211,6 +211,10 @@ def misfits(settings: Settings) -> list[str]:
         )
     if settings.workers > usable_cpus():
         found.append(f"WORKERS={settings.workers} is more than the {usable_cpus()} usable CPUs")
+    if settings.engine_url != "local:" and settings.store_url.startswith("file:"):
+        found.append(
+            "STORE_URL=file: serves one process alone; replicas and workers share s3://BUCKET/PREFIX"
+        )
     if settings.max_upload_bytes > settings.store_max_bytes:
         found.append("MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES: the largest uploads can never be stored")
     if settings.client_share > settings.queue_size + settings.max_receiving:

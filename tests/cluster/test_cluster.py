@@ -3,6 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 
@@ -48,9 +49,7 @@ def test_whoever_is_asked_knows_of_every_job(serve: Serve, work: Work, nats: Nat
     assert there.ended(first)["status"] == "done"
     document = there.ended(second["id"])
     assert there.get(document["variants"]["thumb"]["url"]).status == 200
-    fields = {"authorization": f"Bearer {second['delete_token']}"}
-    with there.client() as client:
-        assert client.delete(second["links"]["self"], headers=fields).status_code == 204
+    removes(there, second)
     until(lambda: here.get(second["links"]["self"]).status == 404, "the removal to be known")
     until(lambda: queued(nats.url) == 0, "an empty queue")
     assert here.stats()["jobs"]["done"] == 2
@@ -63,19 +62,26 @@ def test_a_waiting_and_a_running_job_are_cancelled_from_anywhere(
     """Neither leaves anything in the queue, and the worker is free for the next."""
     here, there = serve(), serve()
     hand = work()
-    running = held(hand, here)
-    waiting = here.upload().json()
-    until(lambda: there.status_of(waiting["id"]) == "queued", "the other to hear of it")
-    os.kill(hand.child, signal.SIGCONT)
-    here.ended(running)
     os.kill(hand.child, signal.SIGSTOP)
-    token = {"authorization": f"Bearer {waiting['delete_token']}"}
-    with there.client() as client:
-        assert client.delete(waiting["links"]["self"], headers=token).status_code in (204, 404)
-    os.kill(hand.child, signal.SIGCONT)
+    running, waiting = here.upload().json(), here.upload().json()
+    until(lambda: there.status_of(running["id"]) == "processing", "the first to be begun")
+    removes(there, waiting)
+    until(lambda: queued(nats.url) == 1, "the second to be out of the queue")
+    with ThreadPoolExecutor(1) as threads:
+        removal = threads.submit(removes, there, running)
+        os.kill(hand.child, signal.SIGCONT)
+        removal.result()
     until(lambda: queued(nats.url) == 0, "an empty queue")
-    assert here.get(waiting["links"]["self"]).status == 404
+    for document in (running, waiting):
+        assert here.get(document["links"]["self"]).status == 404
     assert here.ended(here.upload().json()["id"])["status"] == "done"
+
+
+def removes(service: Service, document: dict[str, Any]) -> None:
+    """Delete an image with its token."""
+    fields = {"authorization": f"Bearer {document['delete_token']}"}
+    with service.client() as client:
+        assert client.delete(document["links"]["self"], headers=fields).status_code == 204
 
 
 def test_a_client_has_one_bucket_however_many_replicas_it_asks(serve: Serve, work: Work) -> None:
