@@ -81,9 +81,8 @@ class Hand:
         """The process that decodes."""
         return next(pid for pid in children(self.process.pid) if is_running(pid))
 
-    def stop(self) -> int:
-        """End it by SIGTERM; its exit status."""
-        self.process.terminate()
+    def finished(self) -> int:
+        """Its exit status, once it has done what it had."""
         status = self.process.wait(30)
         assert "Traceback" not in self._errors.read_text(), self._errors.read_text()
         return status

@@ -161,5 +161,5 @@ def test_a_worker_that_is_told_to_end_finishes_what_it_has(serve: Serve, work: W
     job_id = held(hand, service)
     hand.process.terminate()
     os.kill(hand.child, signal.SIGCONT)
-    assert hand.stop() == 0
+    assert hand.finished() == 0
     assert service.status_of(job_id) == "done"
