@@ -70,11 +70,12 @@ def test_an_engine_that_is_killed_loses_nothing(serve: Serve, work: Work, nats: 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_a_process_whose_engine_is_not_there_does_not_start(command: str, tmp_path: Path) -> None:
-    """It says so in one line."""
+    """It says so in one line, after the warning that its store is for one process alone."""
     done = run(command, folder=tmp_path, engine_url="nats://127.0.0.1:9", port=0, workers=1)
     assert done.returncode != 0
-    assert done.stderr.startswith("spillway: the engine at 127.0.0.1:9 cannot be reached")
-    assert done.stderr.count("\n") == 1
+    warning, reason = done.stderr.splitlines()
+    assert warning.startswith("spillway: warning: STORE_URL=file:")
+    assert reason.startswith("spillway: the engine at 127.0.0.1:9 cannot be reached")
 
 
 def test_a_worker_needs_an_engine(tmp_path: Path) -> None:
