@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from app.jetstream import AWAY, Link
@@ -59,6 +60,16 @@ class Bulletin:
         assert self._table is not None  # noqa: S101 - `prepare` comes first
         async with self._link.asking(2.0):
             await self._table.put(job.id, job.to_record())
+
+    async def read(self, job_id: str) -> Job | None:
+        """What was told last of a job. Raises EngineDown, BreakerOpen."""
+        assert self._table is not None  # noqa: S101 - `prepare` comes first
+        try:
+            async with self._link.asking(2.0):
+                entry = await self._table.get(job_id)
+            return Job.from_record(entry.value or b"")
+        except (KeyNotFoundError, ValueError):
+            return None
 
     async def watch(self, hear: Callable[[Job], None]) -> None:
         """Have `hear` called with the last record of each job and every later one, until watched anew."""

@@ -15,17 +15,17 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from app.breaker import BreakerOpen
+from app.breaker import CLOSED, BreakerOpen
 from app.bulletin import Beat, Bulletin
 from app.foreman import Foreman
 from app.jetstream import ACK_WAIT, AWAY, DEAD, JOBS, WORKERS, EngineDown, Full, Link, job_subject
-from app.job import FAILED, Job
+from app.job import CANCELLED, FAILED, PROCESSING, Job
 from app.live import Live
 from app.store import JobGone, Store
 
 log = structlog.get_logger(__name__)
 
-_MOST_DELIVERIES = 2
+_MOST_DEATHS = 2
 _ASK_S = 2.0
 """Seconds for which the queue is asked for a job at a time."""
 _PAUSE = 0.5
@@ -111,7 +111,9 @@ class Crew:
 
     async def _next(self) -> Msg | None:
         try:
-            self._link.breaker.check()
+            if self._link.breaker.snapshot().state != CLOSED:  # or it may get more questions than one
+                async with self._link.asking() as js:
+                    await js.account_info()
             if self._subscription is None:
                 async with self._link.asking() as js:
                     self._subscription = await js.pull_subscribe_bind(durable=WORKERS, stream=JOBS)
@@ -148,8 +150,8 @@ class Crew:
         if job is None:
             await self._acknowledge(message, None)
             return
-        if not job.is_final and message.metadata.num_delivered > _MOST_DELIVERIES:
-            job = await self._give_up(message, job)
+        if not job.is_final and message.metadata.num_delivered > 1:
+            job = await self._suspect(message, job)
         if job.is_final or self._foreman.live(job_id) is not None:
             await self._acknowledge(message, job)
             return
@@ -166,25 +168,37 @@ class Crew:
                 await self._keep_hold(message)
                 await asyncio.sleep(_PAUSE)
 
+    async def _suspect(self, message: Msg, job: Job) -> Job:
+        """A job that was begun elsewhere may have ended its worker; what ended two is failed untried.
+
+        Counted in what was posted of it, not by the engine: that counts what it sent, begun or not. Nor in
+        the store, where whoever may be at work on it still must not be written over.
+        """
+        with suppress(*AWAY, Full):
+            posted = await self._bulletin.read(job.id)
+            if posted is not None and posted.created_at == job.created_at:
+                job = replace(job, deaths=posted.deaths + (posted.status == PROCESSING))
+        return await self._give_up(message, job) if job.deaths >= _MOST_DEATHS else job
+
     async def _give_up(self, message: Msg, job: Job) -> Job:
-        """A job that every crew died of is failed without another try."""
-        detail = "The process that worked on it died, and so did the one that tried again."
+        log.error("job given up", job=job.id, deliveries=message.metadata.num_delivered)
         status = job.status if job.deferred else FAILED
         failed = replace(job, status=status, finished_at=self._clock(), deferred=())
-        failed.problem = ("worker-died", detail)
-        log.error("job given up", job=job.id, deliveries=message.metadata.num_delivered)
+        failed.problem = ("worker-died", "The process that worked on it died twice.")
         while True:
             try:
                 await self._store.save(failed)
-                with suppress(Full, *AWAY):
-                    async with self._link.asking(2.0) as js:
-                        await js.publish(job_subject(job.id, DEAD), failed.to_record())
-                return failed
+                break
             except JobGone:
                 return failed
-            except (OSError, BreakerOpen):
+            except (OSError, BreakerOpen) as error:
+                log.warning("store takes no record", job=job.id, reason=str(error))
                 await self._keep_hold(message)
                 await asyncio.sleep(_PAUSE)
+        with suppress(Full, *AWAY):
+            async with self._link.asking(2.0) as js:
+                await js.publish(job_subject(job.id, DEAD), failed.to_record())
+        return failed
 
     async def _see_through(self, message: Msg, live: Live, told: str) -> None:
         """Tell of every change from what was `told`, keep hold of the job, and let go when it has ended."""
@@ -200,13 +214,17 @@ class Crew:
             async for _ in live.events(ACK_WAIT / 3):
                 if live.ended.is_set():
                     break
-                if live.job.state_id == told:
+                state = live.job.state_id  # before it is told: the job goes on meanwhile
+                if state == told:
                     await self._keep_hold(message)
                     continue
                 with suppress(*AWAY, Full):
                     await self._bulletin.post(live.job)
-                    told = live.job.state_id
-            await self._acknowledge(message, live.job)
+                    told = state
+            job = live.job
+            if job.status == CANCELLED and not live.cancelled:  # its source is gone: others may have made it
+                job = await self._load(message, job.id) or job
+            await self._acknowledge(message, job)
         finally:
             if subscription is not None:
                 with suppress(NatsError, OSError):

@@ -8,7 +8,8 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from app.jetstream import DEAD, JOBS, WORKERS
+from app.jetstream import DEAD, JOBS, STATUS, WORKERS
+from app.job import Job
 
 
 def ask(url: str, question: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
@@ -36,6 +37,18 @@ def queued(url: str, stream: str = JOBS) -> int:
 def given_up(url: str) -> int:
     """Jobs that nobody tries any more."""
     return queued(url, DEAD)
+
+
+def told(url: str, job_id: str) -> Job:
+    """What was told last of a job."""
+
+    async def read(js: JetStreamContext) -> Job:
+        entry = await (await js.key_value(STATUS)).get(job_id)
+        return Job.from_record(entry.value or b"")
+
+    job = ask(url, read)
+    assert isinstance(job, Job)
+    return job
 
 
 def lose_patience(url: str, seconds: float) -> None:

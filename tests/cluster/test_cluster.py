@@ -10,7 +10,7 @@ import httpx
 from app.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import Serve, Work
 from tests.cluster.servers import Hand, NatsServer
-from tests.cluster.streams import given_up, lose_patience, queued
+from tests.cluster.streams import given_up, lose_patience, queued, told
 from tests.http.expect import problem
 from tests.service import Service, fresh_address, until
 
@@ -125,10 +125,10 @@ def test_a_job_whose_worker_was_killed_is_done_by_another(serve: Serve, work: Wo
     """Once it has been silent for long enough; the record and the counters know of one job."""
     service = serve()
     hand = work()
-    lose_patience(nats.url, 1)
     job_id = held(hand, service)
     hand.kill()
     work()
+    lose_patience(nats.url, 1)
     assert service.ended(job_id)["status"] == "done"
     until(lambda: queued(nats.url) == 0, "an empty queue")
     jobs = service.stats()["jobs"]
@@ -139,19 +139,25 @@ def test_a_job_that_ends_its_workers_is_given_up(serve: Serve, work: Work, nats:
     """The third worker does not even try."""
     service = serve()
     hand = work()
-    lose_patience(nats.url, 1)
     job_id = held(hand, service)
     hand.kill()
+
+    def begun_again() -> bool:
+        job = told(nats.url, job_id)
+        return job.status == "processing" and job.deaths == 1
+
     second = work()
     os.kill(second.child, signal.SIGSTOP)
-    until(lambda: service.stats()["workers"] and queued(nats.url) == 1, "the job to be there")
-    until(lambda: any(w["state"] == "busy" for w in service.stats()["workers"]), "the second to begin")
+    lose_patience(nats.url, 1)
+    until(begun_again, "the second to begin")
     second.kill()
     work()
+    lose_patience(nats.url, 1)
     document = service.ended(job_id)
     assert document["status"] == "failed"
     assert document["problem"]["type"] == "/problems/worker-died"
-    assert (queued(nats.url), given_up(nats.url)) == (0, 1)
+    until(lambda: queued(nats.url) == 0, "an empty queue")
+    assert given_up(nats.url) == 1
 
 
 def test_a_worker_that_is_told_to_end_finishes_what_it_has(serve: Serve, work: Work) -> None:
