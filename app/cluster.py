@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 _LOOK = 0.15
 """Seconds between looks at the engine."""
+_SOON = 0.02
 _BEAT = 1.0
 _REPEAT = 30.0
 """Seconds between looks for jobs that are in the store but not in the queue, and for silent ones."""
@@ -174,20 +175,16 @@ class ClusterEngine:
         """Find out within a second that the engine is away, and that it is back."""
         while True:
             try:
-                async with self._link.asking() as js:
-                    await js.account_info()
                 if self._link.stale:
+                    await self._link.reach()
                     await self._prepare()
                     log.info("engine is there again")
                 await self._leases.count()
                 self.backlog.observe()
-            except Full:
-                pass
-            except AWAY as error:
-                if isinstance(error, BreakerOpen) or self._link.breaker.remaining():
-                    await asyncio.sleep(min(_LOOK, max(0.01, self._link.breaker.remaining())))
-                continue
-            await asyncio.sleep(_LOOK)
+            except (*AWAY, Full):
+                await asyncio.sleep(min(_LOOK, max(_SOON, self._link.breaker.remaining())))
+            else:
+                await asyncio.sleep(_LOOK)
 
     async def _greet_all(self) -> None:
         while True:

@@ -47,7 +47,8 @@ _FULL = 10077
 _CONNECT_S = 1.0
 _PATIENCE = 0.35
 """Seconds for the answer to a question; two in vain make less than the second in which an outage shows."""
-_OPENING_S = 10.0
+_OPENING_S = 3.0
+"""Seconds to make what is not there yet."""
 _BYTES_PER_CLIENT = 512
 _STATUS_S = 300.0
 """Seconds for which a status is kept: for who comes later, and it has to read them all."""
@@ -152,6 +153,23 @@ class Link:
                     raise Full(subject="per subject" in (error.description or "")) from None
                 self.stale = True
                 raise EngineDown(str(error) or "no answer") from None
+
+    async def reach(self) -> None:
+        """Find out whether anybody is there at all, which says nothing of whether they can do their part.
+
+        Raises:
+            BreakerOpen, EngineDown: as `asking` does.
+        """
+        assert self._js is not None  # noqa: S101 - `open` comes first
+        leave = self.breaker.enter()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._js.account_info()
+        except (NatsError, OSError, TimeoutError) as error:
+            self.breaker.fail(leave)
+            raise EngineDown(str(error) or "no answer") from None
+        finally:
+            self.breaker.exclude(leave)  # of no account after a failure
 
     # --- what is kept there ----------------------------------------------------------------------------
 
