@@ -313,6 +313,15 @@ def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyP
     assert "CLIENT_SHARE" in line
 
 
+def test_a_shared_engine_with_a_store_of_its_own_does_not_fit(environment: pytest.MonkeyPatch) -> None:
+    """One process can use a directory; replicas and workers need a bucket. Without workers there are others."""
+    environment.setattr(settings_module, "memory_limit", lambda: None)
+    servers = "nats://user:secret@10.0.0.5:4222,nats://[fd00::5]:4222,last.example:4222"
+    (line,) = misfits(load_settings(engine_url=servers, workers=0))
+    assert "STORE_URL=file:" in line
+    assert misfits(load_settings(engine_url=servers, workers=0, store_url="s3://photos")) == []
+
+
 def test_there_is_a_processor_to_use() -> None:
     """The default number of workers is never none, nor more than this process may use."""
     assert 1 <= usable_cpus() <= len(os.sched_getaffinity(0))
