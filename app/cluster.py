@@ -7,7 +7,6 @@ brownout.
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -17,7 +16,6 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from app.backlog import Slot
 from app.breaker import Breaker, BreakerOpen, Breakers
 from app.brownout import BrownoutSnapshot
 from app.bucket import Quota
@@ -28,9 +26,10 @@ from app.door import Door, QueueFull, Watch
 from app.engine import Draining, EngineSnapshot, Place
 from app.jetstream import AWAY, JOBS, Full, Link, job_subject
 from app.job import Job
-from app.leases import Leases
+from app.leases import Berth, Leases
 from app.limiter import Grant
 from app.live import Live
+from app.outbox import Mender, Outbox
 from app.ratekv import SharedLimiter
 from app.replica import SharedBacklog
 from app.store import Store
@@ -42,41 +41,7 @@ _LOOK = 0.15
 """Seconds between looks at the engine."""
 _SOON = 0.02
 _BEAT = 1.0
-_REPEAT = 30.0
-"""Seconds between looks for jobs that are in the store but not in the queue, and for silent ones."""
-_LOST = 30.0
 _LAST_ANSWERS = 1.0
-_PAUSE = 0.1
-
-
-class Berth:
-    """A place in the dock: one of this replica's, and a lease of it that counts for all."""
-
-    def __init__(self, slot: Slot[Live], leases: Leases, lease: int) -> None:
-        self.client = slot.client
-        self._slot = slot
-        self._offered = False
-        self._leases = leases
-        self._lease: int | None = lease
-
-    def progress(self, share: float) -> None:
-        self._slot.progress(share)
-
-    def release(self) -> None:
-        if not self._offered:
-            self._slot.release()
-            self.end_lease()
-
-    def offer(self, live: Live) -> None:
-        """Its upload has become a job; the lease lasts until that is in the queue."""
-        self._offered = True
-        self._slot.offer(live)
-
-    def end_lease(self) -> None:
-        """Let other replicas have the place."""
-        if self._lease is not None:
-            self._leases.give_back(self._lease)
-            self._lease = None
 
 
 class ClusterEngine:
@@ -113,12 +78,11 @@ class ClusterEngine:
         backlog.receiving_elsewhere = lambda: self._leases.elsewhere
         self._state = "starting"
         self._receives_until = math.inf
-        self._outbox: asyncio.Queue[tuple[Live, Berth]] = asyncio.Queue()
+        self._outbox = Outbox(link, bulletin)
+        self._mender = Mender(chronicle, store, self._outbox)
         self._tasks: list[asyncio.Task[None]] = []
         self._beats: list[Beat] = []
         self._hands = 0
-        self.overtaken = 0
-        """Uploads whose place in the queue was gone when they had come, so that they waited before it."""
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -130,8 +94,13 @@ class ClusterEngine:
         if self._crew is not None:
             await self._crew.start()
         await self._greet()
-        loops: list[Coroutine[Any, Any, None]] = [self._send_all(), self._look(), self._greet_all()]
-        self._tasks = [asyncio.create_task(loop) for loop in (*loops, self._mend_all())]
+        loops: list[Coroutine[Any, Any, None]] = [
+            self._outbox.run(),
+            self._mender.run(),
+            self._look(),
+            self._greet_all(),
+        ]
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
         self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
@@ -141,7 +110,7 @@ class ClusterEngine:
         self._door.dismiss()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.backlog.snapshot().receiving or self._outbox.qsize():  # noqa: ASYNC110
+                while self.backlog.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         if self._crew is not None:
             await self._crew.drain(max(0.0, end - time.monotonic()))
@@ -183,6 +152,9 @@ class ClusterEngine:
                 self.backlog.observe()
             except (*AWAY, Full):
                 await asyncio.sleep(min(_LOOK, max(_SOON, self._link.breaker.remaining())))
+            except Exception:  # without this loop nobody would find out that the engine is away
+                log.exception("the look at the engine went wrong")
+                await asyncio.sleep(_BEAT)
             else:
                 await asyncio.sleep(_LOOK)
 
@@ -280,43 +252,8 @@ class ClusterEngine:
         assert isinstance(place, Berth)  # noqa: S101 - an engine is given its own places only
         live = self._chronicle.begin(job, place.client)
         place.offer(live)
-        self._outbox.put_nowait((live, place))
+        self._outbox.put(live, place)
         return live
-
-    async def _send_all(self) -> None:
-        """Bring accepted jobs into the queue, in their order. What a crash leaves here, the store knows."""
-        while True:
-            live, berth = await self._outbox.get()
-            await self._send(live)
-            berth.end_lease()
-
-    async def _send(self, live: Live) -> None:
-        posted, waited = False, False
-        job = live.job
-        while not live.cancelled:
-            try:
-                if not posted:  # first, or it would be later than what the worker tells
-                    await self._bulletin.post(job)
-                    posted = True
-                await self._publish(job, f"{job.id}.{job.created_at}")
-            except Full as full:
-                if full.subject:
-                    return
-                if not waited:
-                    self.overtaken += 1
-                    log.info("the queue was full by the time an upload had come", so_far=self.overtaken)
-                waited = True
-                await asyncio.sleep(_PAUSE)
-            except AWAY:
-                await asyncio.sleep(_PAUSE)
-            else:
-                return
-
-    async def _publish(self, job: Job, mark: str | None = None) -> None:
-        """Put a job into the queue; `mark` tells the same try repeated. Raises as `asking` does."""
-        headers = None if mark is None else {"Nats-Msg-Id": mark}
-        async with self._link.asking(2.0) as js:
-            await js.publish(job_subject(job.id), b"", headers=headers)
 
     def live(self, job_id: str) -> Live | None:
         return self._chronicle.live(job_id)
@@ -345,41 +282,6 @@ class ClusterEngine:
             # Its record goes all the same, and a worker that has it finds that out.
             log.warning("the queue could not be told of a removal", job=job_id, reason=str(error))
             self._chronicle.end_cancelled(live)
-
-    # --- mending ---------------------------------------------------------------------------------------
-
-    async def _mend_all(self) -> None:
-        while True:
-            await asyncio.sleep(_REPEAT * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas differ
-            with suppress(*AWAY, OSError, Full):
-                await self._reconcile()
-                await self._recover()
-
-    async def _recover(self) -> None:
-        """Put jobs into the queue that were accepted by a replica which died before it did that.
-
-        One that is there already is refused by the engine, and one that has ended by whoever takes it.
-        """
-        async for job in self._store.pending():
-            if job.created_at < time.time() - _LOST:
-                try:
-                    await self._publish(job)
-                except Full as full:
-                    if not full.subject:
-                        return
-                else:
-                    log.info("a job was missing from the queue", job=job.id)
-
-    async def _reconcile(self) -> None:
-        """Look in the store what has become of jobs that nothing was heard of for a while."""
-        for known in self._chronicle:
-            if time.monotonic() - known.changed_at < _LOST:
-                continue
-            job = await self._store.load(known.live.job.id)
-            if job is None:
-                self._chronicle.end_cancelled(known.live)
-            elif job.is_final:
-                self._chronicle.hear(job)
 
     def snapshot(self) -> EngineSnapshot:
         """The replica's own counters; the limiter's table is what it knows; the workers are everybody's."""

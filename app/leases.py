@@ -6,7 +6,9 @@ of a replica that died come back when their leases run out.
 
 import asyncio
 
+from app.backlog import Slot
 from app.jetstream import AWAY, LEASE_SUBJECT, LEASES, Full, Link
+from app.live import Live
 
 
 class Leases:
@@ -48,3 +50,33 @@ class Leases:
         async with self._link.asking() as js:
             out = (await js.stream_info(LEASES)).state.messages
         self.elsewhere = max(0, out - len(self._own) - len(self._returning))
+
+
+class Berth:
+    """A place in the dock: one of this replica's, and a lease of it that counts for all."""
+
+    def __init__(self, slot: Slot[Live], leases: Leases, lease: int) -> None:
+        self.client = slot.client
+        self._slot = slot
+        self._offered = False
+        self._leases = leases
+        self._lease: int | None = lease
+
+    def progress(self, share: float) -> None:
+        self._slot.progress(share)
+
+    def release(self) -> None:
+        if not self._offered:
+            self._slot.release()
+            self.end_lease()
+
+    def offer(self, live: Live) -> None:
+        """Its upload has become a job; the lease lasts until that is in the queue."""
+        self._offered = True
+        self._slot.offer(live)
+
+    def end_lease(self) -> None:
+        """Let other replicas have the place."""
+        if self._lease is not None:
+            self._leases.give_back(self._lease)
+            self._lease = None

@@ -314,7 +314,7 @@ def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyP
 
 
 def test_a_shared_engine_with_a_store_of_its_own_does_not_fit(environment: pytest.MonkeyPatch) -> None:
-    """One process can use a directory; replicas and workers need a bucket. Without workers there are others."""
+    """One process can use a directory; replicas and workers need a bucket."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
     servers = "nats://user:secret@10.0.0.5:4222,nats://[fd00::5]:4222,last.example:4222"
     (line,) = misfits(load_settings(engine_url=servers, workers=0))
