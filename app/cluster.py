@@ -24,7 +24,7 @@ from app.chronicle import Chronicle
 from app.crew import Crew, cancel_subject
 from app.door import Door, QueueFull, Watch
 from app.engine import Draining, EngineSnapshot, Place
-from app.jetstream import AWAY, JOBS, Full, Link, job_subject
+from app.jetstream import AWAY, Full, Link
 from app.job import Job
 from app.leases import Berth, Leases
 from app.limiter import Grant
@@ -273,8 +273,7 @@ class ClusterEngine:
             return
         live.cancelled = True
         try:
-            async with self._link.asking(2.0) as js:
-                await js.purge_stream(JOBS, subject=job_subject(job_id))
+            await self._outbox.withdraw(job_id)
             with suppress(NoRespondersError):
                 await self._link.client.request(cancel_subject(job_id), timeout=5)
             await self._bulletin.post(self._chronicle.end_cancelled(live))

@@ -9,7 +9,7 @@ import structlog
 
 from app.bulletin import Bulletin
 from app.chronicle import Chronicle
-from app.jetstream import AWAY, Full, Link, job_subject
+from app.jetstream import AWAY, JOBS, Full, Link, job_subject
 from app.job import Job
 from app.leases import Berth
 from app.live import Live
@@ -78,6 +78,17 @@ class Outbox:
         async with self._link.asking(2.0) as js:
             await js.publish(job_subject(job.id), b"", headers=headers)
 
+    async def withdraw(self, job_id: str) -> None:
+        """Take a job out of the queue, in whosever hands it is. Raises as `Link.asking` does."""
+        async with self._link.asking(2.0) as js:
+            await js.purge_stream(JOBS, subject=job_subject(job_id))
+
+    async def queued(self) -> list[str]:
+        """The ids of all jobs in the queue. Raises as `Link.asking` does."""
+        async with self._link.asking(2.0) as js:
+            subjects = (await js.stream_info(JOBS, subjects_filter=">")).state.subjects
+        return [subject.rpartition(".")[2] for subject in subjects or {}]
+
 
 class Mender:
     """Holds queue and store against each other, time and again."""
@@ -94,6 +105,7 @@ class Mender:
             with suppress(*AWAY, OSError, StoreError, Full):
                 await self._reconcile()
                 await self._recover()
+                await self.tidy()
 
     async def _recover(self) -> None:
         """Put jobs into the queue that were accepted by a replica which died before it did that.
@@ -120,3 +132,16 @@ class Mender:
                 self._chronicle.end_cancelled(known.live)
             elif job.is_final:
                 self._chronicle.hear(job)
+
+    async def tidy(self) -> None:
+        """Take out of the queue what has ended: a killed server may bring back what was acknowledged.
+
+        Raises OSError, and as `Link.asking` does.
+        """
+        for job_id in await self._outbox.queued():
+            if self._chronicle.live(job_id) is not None:
+                continue
+            job = await self._store.load(job_id)
+            if job is None or job.is_final:
+                await self._outbox.withdraw(job_id)
+                log.info("a job that has ended was still in the queue", job=job_id)

@@ -2,18 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from app.breaker import OPEN
 from app.bucket import RateLimited, token_meter
+from app.bulletin import Bulletin
+from app.chronicle import Chronicle
+from app.directory import DirectoryStore
 from app.fleet import engine_breaker
 from app.jetstream import EngineDown, Full, Link, job_subject
 from app.job import new_id
 from app.leases import Leases
 from app.limiter import Limiter
+from app.metrics import Histograms
+from app.outbox import Mender, Outbox
+from app.pacer import Pacer
 from app.ratekv import SharedLimiter
+from app.replica import SharedBacklog
 from tests.cluster.servers import NatsServer
+from tests.objects.jobs import DAY, accepted, finished
 from tests.parts.clocks import HandClock
 
 pytestmark = pytest.mark.anyio
@@ -154,3 +163,20 @@ async def test_a_smaller_queue_drops_no_job(join: Join) -> None:
     assert [await publish(link, job) for job in jobs] == [None] * 20
     await link.grow(21)
     assert await publish(link, new_id())
+
+
+async def test_a_job_that_has_ended_does_not_stay_in_the_queue(join: Join, tmp_path: Path) -> None:
+    """A server that was killed may bring back what was acknowledged: it would hold a place for ever."""
+    link = await join()
+    store = DirectoryStore(tmp_path / "data", 10**9, DAY)
+    await store.open()
+    try:
+        jobs = [await finished(store), await accepted(store)]
+        for job in jobs:
+            assert await publish(link, job.id)
+        backlog = SharedBacklog(20, 5, 5, Pacer(1, 5), max_wait=60)
+        outbox = Outbox(link, Bulletin(link))
+        await Mender(Chronicle(backlog, Histograms()), store, outbox).tidy()
+        assert await outbox.queued() == [jobs[1].id]
+    finally:
+        await store.close()
