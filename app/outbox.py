@@ -9,7 +9,7 @@ import structlog
 
 from app.bulletin import Bulletin
 from app.chronicle import Chronicle
-from app.jetstream import AWAY, JOBS, Full, Link, job_subject
+from app.jetstream import AWAY, JOBS, WORKERS, Full, Link, job_subject
 from app.job import Job
 from app.leases import Berth
 from app.live import Live
@@ -89,6 +89,13 @@ class Outbox:
             subjects = (await js.stream_info(JOBS, subjects_filter=">")).state.subjects
         return [subject.rpartition(".")[2] for subject in subjects or {}]
 
+    async def is_passed(self, job_id: str) -> bool:
+        """Whether a job is in the queue and nobody will ever get it, for the engine takes it for done."""
+        async with self._link.asking(2.0) as js:
+            floor = (await js.consumer_info(JOBS, WORKERS)).ack_floor
+            seq = (await js.get_last_msg(JOBS, job_subject(job_id))).seq
+        return floor is not None and (seq or 0) <= floor.stream_seq
+
 
 class Mender:
     """Holds queue and store against each other, time and again."""
@@ -139,9 +146,11 @@ class Mender:
         Raises OSError, and as `Link.asking` does.
         """
         for job_id in await self._outbox.queued():
-            if self._chronicle.live(job_id) is not None:
-                continue
-            job = await self._store.load(job_id)
+            live = self._chronicle.live(job_id)
+            job = await self._store.load(job_id) if live is None else live.job
             if job is None or job.is_final:
                 await self._outbox.withdraw(job_id)
                 log.info("a job that has ended was still in the queue", job=job_id)
+            elif job.created_at < time.time() - _LOST and await self._outbox.is_passed(job_id):
+                await self._outbox.withdraw(job_id)  # to be put in anew
+                log.warning("a job in the queue was passed over", job=job_id)
