@@ -191,7 +191,10 @@ class Breakers:
     store: Breaker
     engine: Breaker | None = None
 
+    def __iter__(self) -> Iterator[Breaker]:
+        there = (self.workers, self.store, self.engine)
+        return (breaker for breaker in there if breaker is not None)
+
     def snapshot(self) -> list[BreakerSnapshot]:
         """The state of each."""
-        there = (self.workers, self.store, self.engine)
-        return [breaker.snapshot() for breaker in there if breaker is not None]
+        return [breaker.snapshot() for breaker in self]

@@ -6,7 +6,6 @@ brownout.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -16,14 +15,15 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from app.breaker import Breaker, BreakerOpen, Breakers
+from app.breaker import BreakerOpen, Breakers
 from app.brownout import BrownoutSnapshot
 from app.bucket import Quota
 from app.bulletin import Beat, Bulletin
 from app.chronicle import Chronicle
 from app.crew import Crew, cancel_subject
 from app.door import Door, QueueFull, Watch
-from app.engine import Draining, EngineSnapshot, Place
+from app.engine import EngineSnapshot, Place
+from app.front import Front
 from app.jetstream import AWAY, Full, Link
 from app.job import Job
 from app.leases import Berth, Leases
@@ -41,10 +41,9 @@ _LOOK = 0.15
 """Seconds between looks at the engine."""
 _SOON = 0.02
 _BEAT = 1.0
-_LAST_ANSWERS = 1.0
 
 
-class ClusterEngine:
+class ClusterEngine(Front[SharedBacklog]):
     """One replica's part of it."""
 
     def __init__(
@@ -62,22 +61,16 @@ class ClusterEngine:
         lease_s: float,
         drain_timeout: float,
     ) -> None:
-        """`lease_s`: the longest that an upload takes; `drain_timeout`: what is told during a drain."""
-        self.backlog = backlog
+        """`lease_s`: the longest that an upload takes. Times are in seconds."""
+        super().__init__(backlog, door, breakers, drain_timeout)
         self._link = link
         self._limiter = limiter
-        self._door = door
         self._chronicle = chronicle
         self._bulletin = bulletin
         self._crew = crew
-        self._breakers = breakers
-        self._store = store
         self._lease_s = lease_s
-        self._drain_timeout = drain_timeout
         self._leases = Leases(link)
         backlog.receiving_elsewhere = lambda: self._leases.elsewhere
-        self._state = "starting"
-        self._receives_until = math.inf
         self._outbox = Outbox(link, bulletin)
         self._mender = Mender(chronicle, store, self._outbox)
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,10 +97,8 @@ class ClusterEngine:
         self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
-        self._state = "draining"
         end = time.monotonic() + timeout
-        self._receives_until = end - min(_LAST_ANSWERS, timeout / 2)
-        self._door.dismiss()
+        self._close(timeout)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self.backlog.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110
@@ -187,36 +178,12 @@ class ClusterEngine:
     async def left(self, client: str) -> Quota:
         return await self._limiter.left(client)
 
-    def is_due(self, key: str) -> bool:
-        return self._door.is_due(key)
-
-    def excuse(self, key: str) -> bool:
-        return self._door.excuse(key)
-
     def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
         """Only while the engine is away is a token spent without waiting."""
         if self._limiter.local.is_smooth or not self._link.breaker.remaining():
             return
         left = self._limiter.local.spend(visitor.client).quota
         check(left)
-
-    def check_share(self, client: str) -> None:
-        self.backlog.check_share(client)
-
-    def check_open(self, visitor: Visitor, not_before: float) -> None:
-        if self._state == "draining":
-            raise Draining(self._door.refuse(visitor, self._drain_timeout, not_before))
-        for breaker in self._all_breakers():
-            if (remaining := breaker.remaining()) > 0:
-                raise BreakerOpen(breaker.name, self._door.refuse(visitor, remaining, not_before))
-
-    def _all_breakers(self) -> list[Breaker]:
-        return [self._breakers.workers, self._breakers.store, self._link.breaker]
-
-    def _reopens_in(self) -> float:
-        if self._state == "draining":
-            return self._drain_timeout
-        return max(breaker.remaining() for breaker in self._all_breakers())
 
     async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
         slot = await self._door.admit(visitor, not_before, watch, self._reopens_in)
@@ -237,14 +204,6 @@ class ClusterEngine:
                 self._door.refuse(visitor, 1 / self.backlog.pace, not_before), self.backlog.capacity
             )
         return Berth(slot, self._leases, lease)
-
-    def check_receiving(self) -> None:
-        if time.monotonic() >= self._receives_until:
-            raise Draining(self._drain_timeout)
-
-    @property
-    def dock_full(self) -> bool:
-        return self.backlog.dock_full
 
     # --- jobs ------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ import errno
 import fcntl
 import hashlib
 import heapq
-import hmac
 import os
 import secrets
 import shutil
@@ -33,10 +32,10 @@ from anyio import CapacityLimiter, to_thread
 
 from app import disk
 from app.inspection import plain_file, variant_of
-from app.job import Job, MadeVariant, id_of_key, is_id
-from app.ledger import Ledger
+from app.job import Job, MadeVariant, is_id
+from app.keeping import Keeping
 from app.spool import SOURCE, FileSpool, disk_full_refuses
-from app.store import JobExists, JobGone, Space, Spool, StoreError, StoreSnapshot
+from app.store import JobExists, JobGone, Spool, StoreError
 from workers.messages import Made
 
 P = ParamSpec("P")
@@ -86,7 +85,7 @@ class _Blob:
         os.close(self._descriptor)
 
 
-class DirectoryStore:
+class DirectoryStore(Keeping):
     """The store of one machine: see the module for its layout."""
 
     def __init__(
@@ -97,10 +96,7 @@ class DirectoryStore:
         self._spool = root / "spool"
         self._work = root / "work"
         self._images = root / "images"
-        self.retention = retention
-        self._clock = clock
-        self._ledger = Ledger(max_bytes)
-        self._secret = b""
+        super().__init__(max_bytes, retention, clock)
         self._lock: int | None = None
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._pending: list[tuple[float, str]] = []
@@ -225,21 +221,7 @@ class DirectoryStore:
             else:
                 yield job
 
-    # --- space -----------------------------------------------------------------------------------------
-
-    def reserve(self, size: int) -> Space:
-        return self._ledger.reserve(size)
-
-    def snapshot(self) -> StoreSnapshot:
-        return self._ledger.snapshot()
-
     # --- uploads ---------------------------------------------------------------------------------------
-
-    def delete_token(self, job_id: str) -> str:
-        return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
-
-    def id_of_key(self, client: str, key: str) -> str:
-        return id_of_key(self._secret, client, key)
 
     async def spool(self, job_id: str) -> _Spool:
         return _Spool(self._spool / job_id, self.writing)
@@ -349,15 +331,6 @@ class DirectoryStore:
         if not is_id(job_id):
             raise ValueError("not an id")
         return self._images / job_id[:2] / job_id
-
-    def expires_at(self, job: Job) -> float | None:
-        if not job.is_final or job.finished_at is None:
-            return None
-        return job.finished_at + self.retention
-
-    def _expired(self, job: Job) -> bool:
-        end = self.expires_at(job)
-        return end is not None and end <= self._clock()
 
     async def load(self, job_id: str) -> Job | None:
         job = self._remembered.get(job_id)

@@ -1,17 +1,17 @@
 """The engine of one machine: an asyncio.Queue and worker processes of this very process."""
 
-import math
 import time
 from collections.abc import Callable
 
 import structlog
 
 from app.backlog import Backlog, Slot
-from app.breaker import BreakerOpen, Breakers
+from app.breaker import Breakers
 from app.bucket import Meter, Quota
 from app.door import Door, QueueFull, Watch
-from app.engine import Draining, EngineSnapshot, Place
+from app.engine import EngineSnapshot, Place
 from app.foreman import Foreman
+from app.front import Front
 from app.job import Job
 from app.limiter import Grant, Limiter
 from app.live import Live
@@ -20,11 +20,8 @@ from app.turns import Visitor
 
 log = structlog.get_logger(__name__)
 
-_LAST_ANSWERS = 1.0
-"""Seconds before the end of a drain in which uploads that are not whole yet are told so."""
 
-
-class LocalEngine:
+class LocalEngine(Front[Backlog[Live]]):
     """What the gate asks and the pages show; the work itself is the foreman's."""
 
     def __init__(
@@ -38,16 +35,11 @@ class LocalEngine:
         *,
         drain_timeout: float,
     ) -> None:
-        """`drain_timeout`, in seconds, is what those who come during a drain are told to wait at least."""
-        self.backlog = backlog
+        """`drain_timeout` is in seconds."""
+        super().__init__(backlog, door, breakers, drain_timeout)
         self._limiter = limiter
-        self._door = door
         self._foreman = foreman
-        self._breakers = breakers
         self._store = store
-        self._drain_timeout = drain_timeout
-        self._state = "starting"
-        self._receives_until = math.inf
 
     async def start(self) -> None:
         await self._foreman.start()
@@ -61,9 +53,7 @@ class LocalEngine:
         self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
-        self._state = "draining"
-        self._receives_until = time.monotonic() + timeout - min(_LAST_ANSWERS, timeout / 2)
-        self._door.dismiss()
+        self._close(timeout)
         await self._foreman.drain(timeout)
         self._receives_until = 0.0  # repeats are read without a place, so nothing has waited for them
 
@@ -87,12 +77,6 @@ class LocalEngine:
     async def left(self, client: str) -> Quota:
         return self._limiter.quota(client)
 
-    def is_due(self, key: str) -> bool:
-        return self._door.is_due(key)
-
-    def excuse(self, key: str) -> bool:
-        return self._door.excuse(key)
-
     def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
         if self._limiter.is_smooth or not (self._reopens_in() or self._door.is_shut(visitor)):
             return
@@ -100,32 +84,8 @@ class LocalEngine:
         check(left)
         raise QueueFull(self._door.refuse(visitor, 0, left.not_before), self.backlog.capacity)
 
-    def check_share(self, client: str) -> None:
-        self.backlog.check_share(client)
-
-    def check_open(self, visitor: Visitor, not_before: float) -> None:
-        if self._state == "draining":
-            raise Draining(self._door.refuse(visitor, self._drain_timeout, not_before))
-        for breaker in (self._breakers.workers, self._breakers.store):
-            remaining = breaker.remaining()
-            if remaining > 0:
-                raise BreakerOpen(breaker.name, self._door.refuse(visitor, remaining, not_before))
-
-    def _reopens_in(self) -> float:
-        if self._state == "draining":
-            return self._drain_timeout
-        return max(self._breakers.workers.remaining(), self._breakers.store.remaining())
-
     async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
         return await self._door.admit(visitor, not_before, watch, self._reopens_in)
-
-    def check_receiving(self) -> None:
-        if time.monotonic() >= self._receives_until:
-            raise Draining(self._drain_timeout)
-
-    @property
-    def dock_full(self) -> bool:
-        return self.backlog.dock_full
 
     def offer(self, place: Place, job: Job) -> Live:
         assert isinstance(place, Slot)  # noqa: S101 - an engine is given its own places only

@@ -18,7 +18,6 @@ passed by what came in meanwhile.
 
 import asyncio
 import hashlib
-import hmac
 import os
 import secrets
 import shutil
@@ -35,15 +34,15 @@ from app.download import Download
 from app.foundation import probe, shared_secret
 from app.inspection import plain_file, variant_of
 from app.inventory import IMAGES
-from app.job import Job, MadeVariant, id_of_key, is_id
-from app.ledger import Ledger
+from app.job import Job, MadeVariant, is_id
+from app.keeping import Keeping
 from app.records import Records
 from app.remote import Remote
 from app.scratch import Scratch
 from app.sources import SOURCES, Sources
 from app.spool import SOURCE, FileSpool
 from app.stocktaking import Stocktaking
-from app.store import JobExists, JobGone, Space, Spool, StoreError, StoreSnapshot
+from app.store import JobExists, JobGone, Spool, StoreError
 from workers.messages import Made
 
 log = structlog.get_logger(__name__)
@@ -55,7 +54,7 @@ _COUNT_PATIENCE = 2.0
 """Seconds for which a start waits for the first count; a large store is counted beside the work."""
 
 
-class ObjectStore:
+class ObjectStore(Keeping):
     """The store of many machines: see the module for its layout."""
 
     def __init__(
@@ -67,15 +66,12 @@ class ObjectStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Keeps about `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
-        self.retention = retention
-        self._clock = clock
+        super().__init__(max_bytes, retention, clock)
         self._remote = Remote(bucket, prefix)
         self._scratch = Scratch()
         self._records = Records(self._remote, clock)
         self._sources = Sources(self._remote, self.writing)
         self._stocktaking = Stocktaking(self._remote, self._records, retention, self._expired, clock)
-        self._ledger = Ledger(max_bytes)
-        self._secret = b""
         self._stock_due = 0.0
         self._counting: asyncio.Task[None] | None = None
 
@@ -146,21 +142,7 @@ class ObjectStore:
             else:
                 yield job
 
-    # --- space -----------------------------------------------------------------------------------------
-
-    def reserve(self, size: int) -> Space:
-        return self._ledger.reserve(size)
-
-    def snapshot(self) -> StoreSnapshot:
-        return self._ledger.snapshot()
-
     # --- uploads ---------------------------------------------------------------------------------------
-
-    def delete_token(self, job_id: str) -> str:
-        return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()
-
-    def id_of_key(self, client: str, key: str) -> str:
-        return id_of_key(self._secret, client, key)
 
     async def spool(self, job_id: str) -> FileSpool:
         return FileSpool(self._scratch.spool / job_id, self.writing)
@@ -229,15 +211,6 @@ class ObjectStore:
             self._ledger.used -= job.size
 
     # --- reading ---------------------------------------------------------------------------------------
-
-    def expires_at(self, job: Job) -> float | None:
-        if not job.is_final or job.finished_at is None:
-            return None
-        return job.finished_at + self.retention
-
-    def _expired(self, job: Job) -> bool:
-        end = self.expires_at(job)
-        return end is not None and end <= self._clock()
 
     async def load(self, job_id: str) -> Job | None:
         if not is_id(job_id):
