@@ -15,6 +15,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from app import tasks
 from app.breaker import BreakerOpen, Breakers
 from app.brownout import BrownoutSnapshot
 from app.bucket import Quota
@@ -110,9 +111,7 @@ class ClusterEngine(Front[SharedBacklog]):
     async def stop(self) -> None:
         self._state = "draining"
         self._door.dismiss()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
         if self._crew is not None:
             await self._crew.stop()
         await self._bulletin.close()

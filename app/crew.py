@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from app import tasks
 from app.breaker import CLOSED, BreakerOpen
 from app.bulletin import Beat, Bulletin
 from app.foreman import Foreman
@@ -84,15 +85,12 @@ class Crew:
     async def stop(self) -> None:
         """End the workers at once. What is unfinished goes to another crew when this one is silent."""
         await self._let_go()
-        for task in self._jobs:
-            task.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await tasks.end(self._jobs)
         await self._foreman.stop()
 
     async def _let_go(self) -> None:
         if self._puller is not None:
-            self._puller.cancel()
-            await asyncio.gather(self._puller, return_exceptions=True)
+            await tasks.end([self._puller])
 
     # --- taking ----------------------------------------------------------------------------------------
 

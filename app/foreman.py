@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from app import tasks
 from app.breaker import BreakerOpen, Breakers
 from app.engine import JobCounters
 from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
@@ -108,9 +109,7 @@ class Foreman:
     async def stop(self) -> None:
         """End the workers at once; what is unfinished stays in the store."""
         self.supply.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
         await asyncio.gather(*self._settling, return_exceptions=True)
         await self.pool.stop()
 
