@@ -13,12 +13,13 @@ import structlog
 
 from app import tasks
 from app.breaker import BreakerOpen, Breakers
+from app.children import ChildFailed
 from app.engine import JobCounters
 from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
 from app.live import Live
 from app.metrics import Histograms
 from app.orders import Orders, Part
-from app.pool import Pool, Worker, WorkerDied
+from app.pool import Pool, Worker
 from app.settlement import Settlement
 from app.store import JobGone, Store
 from app.supply import Supply
@@ -192,7 +193,7 @@ class Foreman:
         except (OSError, BreakerOpen):
             outcome = Failed(job.id, "no-space", "The store could not be written.")
         except Exception as death:
-            if not isinstance(death, WorkerDied):
+            if not isinstance(death, ChildFailed):
                 log.exception("job went wrong", job=job.id)
             log.warning("worker died", worker=worker.number, job=job.id, reason=str(death))
             outcome = Failed(job.id, "worker-died", "The process that worked on it died twice.")
@@ -221,20 +222,37 @@ class Foreman:
             if reason == "no-space":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with self._breakers.store.guard(OSError):
-                job = await self._settlement.settle(live.job, part, outcome, folder)
+                job = await self._become(live.job, part, outcome, folder)
             self._tell(live, job)
         except JobGone:
             log.warning("a job's files were removed by hand", job=live.job.id)
             self._end_cancelled(live)
         except (OSError, BreakerOpen) as error:
-            # The outcome could not be written, so the job is still as it was on disk: it is done again.
             log.error("store failed while a job was settled", job=live.job.id, reason=str(error))
-            await asyncio.sleep(max(_STORE_PAUSE, self._breakers.store.remaining()))
-            self._put_back(live)
+            await self._do_again(live)
+        except Exception:
+            log.exception("nothing could be settled of a job", job=live.job.id)
+            await self._do_again(live)
         finally:
             self._settlers.release()
             if folder is not None:
                 await self._store.drop_workspace(folder)
+
+    async def _become(self, job: Job, part: Part, outcome: Done | Failed, folder: Path | None) -> Job:
+        """What the outcome makes of a job. Our own fault counts as a death: it may come each time."""
+        try:
+            return await self._settlement.settle(job, part, outcome, folder)
+        except (OSError, JobGone):
+            raise
+        except Exception:
+            log.exception("what came of a job could not be settled", job=job.id)
+            died = Failed(job.id, "worker-died", "What was made of it could not be kept.")
+            return await self._settlement.settle(job, part, died, None)
+
+    async def _do_again(self, live: Live) -> None:
+        """The outcome could not be written, so the job is still as it was on disk."""
+        await asyncio.sleep(max(_STORE_PAUSE, self._breakers.store.remaining()))
+        self._put_back(live)
 
     def _tell(self, live: Live, job: Job) -> None:
         """The job is, durably, what it has become: tell whoever waits, and see to what is left of it."""

@@ -2,6 +2,9 @@
 
 Faults:
     slow=SECONDS     every write and fsync into the store takes so long
+    blunder=TIMES    what workers made is met by a fault in the code, so many times
+    confusion=TIMES  the same with whatever is to be recorded of a job that has ended
+    panic=PATH       requests for this path meet a fault in the code
 """
 
 import os
@@ -31,12 +34,56 @@ def slow(seconds: str) -> None:
     )
 
 
+def blunder(times: str) -> None:
+    """A bug in what takes over the files of a worker."""
+    from app.directory import DirectoryStore
+
+    _break(DirectoryStore, "adopt", int(times))
+
+
+def confusion(times: str) -> None:
+    """A bug in what writes down that a job has ended."""
+    from app.directory import DirectoryStore
+
+    _break(DirectoryStore, "save", int(times))
+
+
+def _break(kind: type, name: str, times: int) -> None:
+    whole = getattr(kind, name)
+    left = [None] * times
+
+    async def broken(*args: Any) -> Any:
+        if left:
+            left.pop()
+            raise LookupError(f"a fault in {Path(__file__).parent}")
+        return await whole(*args)
+
+    setattr(kind, name, broken)
+
+
+def panic(path: str) -> None:
+    """A bug in a request's way, deep inside."""
+    from starlette.routing import Router
+
+    whole = Router.app
+
+    async def broken(self: Router, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == path:
+            raise LookupError(f"a fault in {Path(__file__).parent}")
+        await whole(self, scope, receive, send)
+
+    Router.app = broken  # type: ignore[method-assign]
+
+
+FAULTS = {"slow": slow, "blunder": blunder, "confusion": confusion, "panic": panic}
+
+
 def main() -> None:
     """Bring about each fault, then be the command."""
     end = sys.argv.index("--")
     for each in sys.argv[1:end]:
         name, _, value = each.partition("=")
-        {"slow": slow}[name](value)
+        FAULTS[name](value)
     sys.argv = ["spillway", *sys.argv[end + 1 :]]
     from app.cli import main as command
 
