@@ -13,12 +13,13 @@ import structlog
 
 from app import tasks
 from app.breaker import BreakerOpen, Breakers
+from app.children import ChildFailed
 from app.engine import JobCounters
 from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
 from app.live import Live
 from app.metrics import Histograms
 from app.orders import Orders, Part
-from app.pool import Pool, Worker, WorkerDied
+from app.pool import Pool, Worker
 from app.settlement import Settlement
 from app.store import JobGone, Store
 from app.supply import Supply
@@ -192,7 +193,7 @@ class Foreman:
         except (OSError, BreakerOpen):
             outcome = Failed(job.id, "no-space", "The store could not be written.")
         except Exception as death:
-            if not isinstance(death, WorkerDied):
+            if not isinstance(death, ChildFailed):
                 log.exception("job went wrong", job=job.id)
             log.warning("worker died", worker=worker.number, job=job.id, reason=str(death))
             outcome = Failed(job.id, "worker-died", "The process that worked on it died twice.")

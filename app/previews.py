@@ -1,32 +1,25 @@
 """The parent's half of the preview worker: one warm child, one preview at a time, and never an error."""
 
 import asyncio
-import os
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
-from workers.frames import LENGTH_BYTES, ProtocolError, framed, payload_length
-from workers.messages import Ready
-from workers.parser import parse
+from app.children import Child, ChildFailed
+from workers.frames import framed
 from workers.thumbnail import DEADLINE, MAX_SIDE, bare_size
 
 log = structlog.get_logger(__name__)
 
-_READY_WITHIN = 30.0
 _PATIENCE = 0.5
 """Seconds that a preview may wait for those before it."""
 _GRACE = 1.0
 """Seconds past a preview's own deadline after which the child, who should have ended it, is killed."""
 _PAUSE = 1.0
 """Seconds before a child that ended is replaced."""
-_FAILURES = OSError, EOFError, RuntimeError, TimeoutError, ProtocolError
-"""RuntimeError is uvloop's word for a closed pipe."""
+_FAILURES = OSError, ChildFailed, TimeoutError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Previews:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._process: Process | None = None
+        self._child: Child | None = None
         self._turn = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._made = 0
@@ -78,16 +71,17 @@ class Previews:
 
     async def _exchange(self, segment: bytes, by: float) -> Preview | None:
         async with self._turn:
-            process = self._process
-            if process is None or self._clock() > by:
+            child = self._child
+            if child is None or self._clock() > by:
                 return None
             try:
                 async with asyncio.timeout(DEADLINE + _GRACE):
-                    jpeg = await _asked(process, segment)
+                    await child.write(framed(segment))
+                    jpeg = await child.read()
             except _FAILURES as error:
                 log.warning("preview worker failed", reason=str(error) or type(error).__name__)
-                self._process = None
-                _kill(process)
+                self._child = None
+                child.kill()
                 return None
         size = bare_size(jpeg)
         if size is None or not 0 < min(size) <= max(size) <= MAX_SIDE:
@@ -107,51 +101,18 @@ class Previews:
 
     async def _serve(self) -> None:
         """One child, from its start to its end."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "workers.preview",
-            str(os.getpid()),
-            stdin=PIPE,
-            stdout=PIPE,
-            env={name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")},
-            start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
-        )
+        child = await Child.start("workers.preview")
         try:
-            async with asyncio.timeout(_READY_WITHIN):
-                if not isinstance(parse(await _read(process)), Ready):
-                    raise ProtocolError("the child did not begin with ready")
-            self._process = process
-            log.warning("preview worker ended", status=await process.wait())
+            self._child = child
+            log.warning("preview worker ended", status=await child.wait())
         finally:
-            self._process = None
-            _kill(process)
-            await process.wait()
+            self._child = None
+            await child.end()
 
     def pids(self) -> list[int]:
         """The process id of the child, while there is one."""
-        return [] if self._process is None else [self._process.pid]
+        return [] if self._child is None else [self._child.pid]
 
     def snapshot(self) -> PreviewsSnapshot:
         """What there is now."""
-        return PreviewsSnapshot(self._process is not None, self._made, self._restarts)
-
-
-async def _asked(process: Process, segment: bytes) -> bytes:
-    assert process.stdin is not None  # noqa: S101
-    process.stdin.write(framed(segment))
-    await process.stdin.drain()
-    return await _read(process)
-
-
-async def _read(process: Process) -> bytes:
-    assert process.stdout is not None  # noqa: S101
-    length = payload_length(await process.stdout.readexactly(LENGTH_BYTES))
-    return await process.stdout.readexactly(length)
-
-
-def _kill(process: Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
-    if process.stdin is not None:
-        process.stdin.close()
+        return PreviewsSnapshot(self._child is not None, self._made, self._restarts)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.breaker import Breaker
-from app.pool import Pool, Worker, WorkerDied
+from app.children import ChildFailed
+from app.pool import Pool, Worker
 from app.settings import usable_cpus
 from bench.fuzzing.cases import Case, damaged, intact
 from bench.fuzzing.judge import faults, is_death, outcome
@@ -62,7 +63,7 @@ class Log:
         elif word in ("too-slow", "too-much-memory") and self.outcomes[case.format][word] <= _KEPT_OF_A_KIND:
             self._keep(case, word)
 
-    def note_loss(self, case: Case, error: WorkerDied) -> None:
+    def note_loss(self, case: Case, error: ChildFailed) -> None:
         """A child that did not survive an input."""
         self.inputs[case.format] += 1
         self.outcomes[case.format]["lost"] += 1
@@ -149,7 +150,7 @@ class Run:
             began = time.monotonic()
             try:
                 answer = await worker.perform(case.job(Path(folder)))
-            except WorkerDied as error:
+            except ChildFailed as error:
                 self.log.note_loss(case, error)
                 await worker.restart()
                 return

@@ -123,7 +123,7 @@ NO_REFUSALS = {
     "StoreError": "ends the start with one line",
     "AddressTaken": "ends the start with one line",
     "PoolNotStarted": "ends the start with one line",
-    "WorkerDied": "the engine tries the job again, or fails it",
+    "ChildFailed": "the engine tries the job again, or fails it",
     "JobExists": "the upload gets the 409 of OnItsWay",
     "EngineUnusable": "ends the start with one line",
     "EngineDown": "the engine refuses by its breaker",
