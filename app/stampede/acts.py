@@ -14,9 +14,10 @@ from app.stampede.wire import Unseen, ask
 
 _OVERLOAD = 5
 """How many times what the workers can do a crowd brings, unless told."""
-_FILLINGS, _FILLINGS_PATIENT = 3, 2
-"""How many full queues it brings at least, or a slow server would not be seen to refuse; the patient fewer,
-for all of them get in."""
+_FILLINGS = 3
+"""How many full queues it brings at least, or a slow server would not be seen to refuse."""
+_FILLINGS_PATIENT = 2
+"""How many the patient bring beside what is done meanwhile: all of them get in, and whoever watches waits."""
 _MOST_RATE = 300.0
 _BULLYING = 10
 """How many times its tokens a bully wants."""
@@ -48,20 +49,26 @@ class Stage:
     ledger: Ledger = field(default_factory=Ledger)
     watch: Watch = field(default_factory=Watch)
 
-    def crowd_rate(self, fillings: float = _FILLINGS) -> float:
-        """Uploads a second of a crowd; with few addresses at most twice what their buckets let in."""
-        wanted = self.pressure.rate
-        if wanted is None:
-            drain = self.watch.drain_per_s
-            fills = drain + fillings * self.watch.capacity / self.pressure.seconds
-            wanted = min(max(_OVERLOAD * drain, fills), _MOST_RATE)
-        return min(wanted, 2 * self.tokens_per_s * len(self.sources))
+    def crowd_rate(self) -> float:
+        """Photos a second of a crowd: far more than are done, and far more than may wait."""
+        return self._rate(max(_OVERLOAD * self.watch.drain_per_s, self._filling(_FILLINGS)))
+
+    def patient_rate(self) -> float:
+        """Photos a second of a crowd that all get in."""
+        return self._rate(self._filling(_FILLINGS_PATIENT))
+
+    def _filling(self, times: float) -> float:
+        return self.watch.drain_per_s + times * self.watch.capacity / self.pressure.seconds
+
+    def _rate(self, wanted: float) -> float:
+        """What is wanted, or what was told; with few addresses at most twice what their buckets let in."""
+        most = 2 * self.tokens_per_s * len(self.sources)
+        return min(self.pressure.rate or min(wanted, _MOST_RATE), most)
 
     def figures(self) -> dict[str, Any]:
         """What the closing table shows, as plain data."""
         return {
             "act": self.act.name,
-            "clients": min(len(self.sources), self.ledger.sent) if self.act.many else 1,
             **self.ledger.figures(),
             "server": self.watch.figures(),
         }
@@ -91,7 +98,7 @@ async def _crowd(stage: Stage, crowd: Crowd) -> None:
 
 
 async def _patient(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.patient, stage.crowd_rate(_FILLINGS_PATIENT), stage.pressure.seconds)
+    await crowd.arrive(crowd.patient, stage.patient_rate(), stage.pressure.seconds)
 
 
 async def _lenient(stage: Stage, crowd: Crowd) -> None:

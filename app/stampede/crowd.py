@@ -57,7 +57,10 @@ class Crowd:
         async with asyncio.TaskGroup() as clients:
             for number in range(max(1, round(rate * seconds))):
                 await asyncio.sleep(began + number / rate - time.monotonic())
-                clients.create_task(upload(self.sources[number % len(self.sources)]))
+                source = self.sources[number % len(self.sources)]
+                self.ledger.photos += 1
+                self.ledger.addresses.add(source)
+                clients.create_task(upload(source))
 
     async def hasty(self, source: str | None) -> None:
         """Upload once, and take the answer as it is."""

@@ -18,7 +18,12 @@ def share(values: Sequence[float], part: float) -> float | None:
 class Ledger:
     """Counts of one act. Times are seconds."""
 
+    photos: int = 0
+    """What clients came with, however often each was sent."""
+    addresses: set[str | None] = field(default_factory=set)
+    """Where they came from; None: whatever the system takes."""
     sent: int = 0
+    """Requests, those of clients that came back included."""
     answers: Counter[int] = field(default_factory=Counter)
     guards: Counter[str] = field(default_factory=Counter)
     previews: Counter[str] = field(default_factory=Counter)
@@ -78,6 +83,8 @@ class Ledger:
         """All of it as plain data."""
         mean = sum(self.late_s) / len(self.late_s) if self.late_s else None
         return {
+            "photos": self.photos,
+            "addresses": len(self.addresses),
             "sent": self.sent,
             "answers": {str(status): count for status, count in sorted(self.answers.items())},
             "guards": dict(sorted(self.guards.items())),

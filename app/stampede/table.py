@@ -37,8 +37,9 @@ def closing(acts: Sequence[tuple[str, Figures]]) -> Table:
 def _rows(figures: Figures) -> Iterator[Row]:
     answers, previews = figures["answers"], figures["previews"]
     yield "sent", ""
-    yield "uploads", str(figures["sent"])
-    yield "addresses", str(figures["clients"])
+    yield "photos", str(figures["photos"])
+    yield "addresses", str(figures["addresses"])
+    yield "requests", str(figures["sent"])
     yield "answered", ""
     yield "202 accepted", str(answers.get("202", 0))
     degraded = answers.get("200", 0)

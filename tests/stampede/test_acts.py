@@ -35,9 +35,10 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def played(folder: Path, url: str, *options: str) -> dict[str, Any]:
-    """Play one act to its end with nothing lost; its figures."""
-    ended = run("stampede", url, "--seconds", "0.5", "--json", *options, folder=folder)
+def played(folder: Path, service: Service, *options: str) -> dict[str, Any]:
+    """Play one act to its end with nothing lost; its figures, which are those that the service tells."""
+    before = service.stats()
+    ended = run("stampede", service.url, "--seconds", "0.5", "--json", *options, folder=folder)
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
     assert document["kept_everything"]
@@ -45,13 +46,24 @@ def played(folder: Path, url: str, *options: str) -> dict[str, Any]:
     answered = sum(figures["answers"].values())
     assert figures["sent"] == answered + figures["left"]
     assert figures["kept"] == figures["promised"] == figures["answers"].get("202", 0)
+    after = service.stats()
+    jobs = {name: count - before["jobs"][name] for name, count in after["jobs"].items()}
+    assert jobs["accepted"] == jobs["done"] == figures["promised"]
+    assert jobs["degraded"] == figures["answers"].get("200", 0)
+    refusals = {name: count - before["refusals"][name] for name, count in after["refusals"].items()}
+    told = {**figures["guards"], "408": figures["answers"].get("408", 0)}
+    assert {name: count for name, count in refusals.items() if count} == {
+        name: count for name, count in told.items() if count
+    }
+    assert figures["server"]["capacity"] == after["backlog"]["capacity"]
     return dict(figures)
 
 
 def test_the_bully_is_told_429_and_when_to_return(service: Service, tmp_path: Path, photo: str) -> None:
     """One address; what its bucket held is done all the same."""
-    figures = played(tmp_path, service.url, "--act", "bully", "--photo", photo)
-    assert figures["clients"] == 1
+    figures = played(tmp_path, service, "--act", "bully", "--photo", photo)
+    assert figures["addresses"] == 1
+    assert figures["photos"] == figures["sent"] == 20
     assert figures["guards"].keys() == {"rate"}
     assert figures["moments_named"] == figures["answers"]["429"] > 0
     assert figures["kept"] > 0
@@ -59,8 +71,8 @@ def test_the_bully_is_told_429_and_when_to_return(service: Service, tmp_path: Pa
 
 def test_the_crowd_is_told_503_as_the_queue_is_full(service: Service, tmp_path: Path, photo: str) -> None:
     """Each client is polite, so nobody is told 429."""
-    figures = played(tmp_path, service.url, "--act", "crowd", "--rate", "200", "--photo", photo)
-    assert figures["clients"] == figures["sent"] == 100
+    figures = played(tmp_path, service, "--act", "crowd", "--rate", "200", "--photo", photo)
+    assert figures["addresses"] == figures["photos"] == figures["sent"] == 100
     assert figures["guards"].keys() == {"queue"}
     assert "429" not in figures["answers"]
     assert figures["moments_named"] == figures["answers"]["503"] > 0
@@ -69,17 +81,18 @@ def test_the_crowd_is_told_503_as_the_queue_is_full(service: Service, tmp_path: 
 
 def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, photo: str) -> None:
     """Each refused client comes back when it was told, and is asked for no more than that."""
-    figures = played(tmp_path, service.url, "--act", "patient", "--rate", "80", "--photo", photo)
+    figures = played(tmp_path, service, "--act", "patient", "--rate", "80", "--photo", photo)
     assert figures["turned_away"] > 0
     assert figures["in_at_last"] == figures["turned_away"]
     assert 0 < figures["in_at_first_return"] <= figures["turned_away"]
     assert figures["promise_error_s"] >= 0
-    assert figures["promised"] == 40
+    assert figures["promised"] == figures["photos"] == figures["addresses"] == 40
+    assert figures["sent"] > 40
 
 
 def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo: str) -> None:
     """Whoever finds the queue full is shown something, by kind."""
-    figures = played(tmp_path, service.url, "--act", "lenient", "--rate", "200", "--photo", photo)
+    figures = played(tmp_path, service, "--act", "lenient", "--rate", "200", "--photo", photo)
     assert sum(figures["previews"].values()) == figures["answers"]["200"] > 0
     assert figures["previews"]["exif"] > 0
     assert figures["moments_named"] == figures["answers"]["200"]
@@ -89,8 +102,9 @@ def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo
 def test_the_slow_ones_are_told_408_and_harm_nobody(start: Start, tmp_path: Path, photo: str) -> None:
     """A hundred hold places in the dock; who uploads beside them is done."""
     service = start(upload_timeout=1)
-    figures = played(tmp_path, service.url, "--act", "slow", "--photo", photo)
+    figures = played(tmp_path, service, "--act", "slow", "--photo", photo)
     assert figures["answers"]["408"] == 100
+    assert 100 < figures["photos"] == figures["sent"] == figures["addresses"]
     assert figures["kept"] > 0
     assert figures["server"]["dock_peak"] > 0
 

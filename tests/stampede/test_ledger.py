@@ -64,7 +64,7 @@ def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
     for act in ACTS:
         stage = Stage(act, resolve("http://127.0.0.1:8000")[0], Pressure(6), [None], 2.0)
         ledger, watch = stage.ledger, stage.watch
-        ledger.sent, ledger.promised, ledger.done, ledger.wait_s = 1234, 999, 999, [61.7, 92.1]
+        ledger.photos, ledger.promised, ledger.done, ledger.wait_s = 1234, 999, 999, [61.7, 92.1]
         ledger.answers[202], ledger.turned_away, ledger.first_return, ledger.got_in = 999, 321, 320, 321
         ledger.late_s = [0.1, 0.3]
         watch.queue_peak, watch.capacity, watch.memory_peak = 100, 100, 412 * MB
@@ -73,7 +73,7 @@ def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
     with console.capture() as captured:
         console.print(closing([(stage.act.title, stage.figures()) for stage in stages]))
     rows = {line[:22].strip(): line[22:].split() for line in captured.get().splitlines()}
-    assert rows["uploads"] == ["1234"] * 5
+    assert rows["photos"] == ["1234"] * 5
     assert rows["202 accepted"] == ["999"] * 5
     assert rows["in at first return"] == ["320/321"] * 5
     assert rows["in at last"] == ["321/321"] * 5
