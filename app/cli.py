@@ -28,7 +28,11 @@ def _settings_help() -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A setting's value as it would be written in the environment."""
+    """A setting's value as it would be written in the environment, but for passwords."""
+    from app.settings import discreet
+
+    if name == "engine_url":
+        return discreet(value)
     if name == "variants":
         return ",".join(variant.spec for variant in value)
     if name == "max_receiving" and not value:

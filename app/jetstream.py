@@ -86,7 +86,11 @@ class Link:
         async def reconnected() -> None:
             self.stale = True
 
+        told = "no answer"
+
         async def failed(error: Exception) -> None:
+            nonlocal told
+            told = str(error) or told
             log.debug("engine connection", reason=repr(error))
 
         try:
@@ -106,7 +110,7 @@ class Link:
                 )
         except (NatsError, OSError, TimeoutError) as error:
             raise EngineUnusable(
-                f"the engine at {self.name} cannot be reached: {str(error) or 'no answer'}"
+                f"the engine at {self.name} cannot be reached: {str(error) or told}"
             ) from None
         self._js = self._client.jetstream(timeout=_OPENING_S)
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -61,8 +62,11 @@ class Remote:
     def connect(self) -> None:
         """Read the AWS_… variables; nothing is sent yet. Raises OSError when they make no sense."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        if endpoint and not re.match(r"https?://\w", endpoint):
-            raise OSError(errno.EINVAL, f"AWS_ENDPOINT_URL={endpoint!r} is no http:// or https:// address")
+        if endpoint and not _is_endpoint(endpoint):
+            shown = (
+                "" if "@" in endpoint else f"={endpoint!r}"
+            )  # whoever writes one there means it for a password
+            raise OSError(errno.EINVAL, f"AWS_ENDPOINT_URL{shown} is no http:// or https:// address")
         try:
             # The library keeps the time of calls that move little. What moves more is given time by its size,
             # and that is kept here: a call that is cancelled as the process ends would have it complain.
@@ -173,6 +177,16 @@ class Remote:
         download = Download(begin, _within, _PATIENCE)
         await download.open(first)
         return download
+
+
+def _is_endpoint(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url and parts.port != 0
+        )
+    except ValueError:  # a port that is none
+        return False
 
 
 @asynccontextmanager

@@ -196,7 +196,14 @@ def _one_line(error: Any) -> str:
     name = f"SPILLWAY_{str(error['loc'][0]).upper()}" if error["loc"] else "settings"
     reason = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
+    if isinstance(given, str) and "@" in given:  # there may be a password before it
+        return f"{name}: {reason}"
     return f"{name}={given!r}: {reason}" if isinstance(given, str | int | float) else f"{name}: {reason}"
+
+
+def discreet(url: str) -> str:
+    """An engine's URL as it may be shown: without the user and password, or token, of each server."""
+    return re.sub(r"[^@/,\s]+@", "***@", url)
 
 
 def misfits(settings: Settings) -> list[str]:

@@ -12,8 +12,10 @@ from tests.service import COMMAND, children, environment, gone, is_running, unti
 class NatsServer:
     """A real server that keeps its streams in a folder, whatever is done to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options` go to its command line."""
         self._folder = folder
+        self._options = options
         self._port = free_port()
         self._starts = 0
         self.url = f"nats://127.0.0.1:{self._port}"
@@ -23,7 +25,10 @@ class NatsServer:
         where = ("-a", "127.0.0.1", "-p", str(self._port), "-sd", str(self._folder / "jetstream"))
         with (self._folder / "nats").open("ab") as output:
             self._process = subprocess.Popen(
-                ["nats-server", "-js", *where], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                ["nats-server", "-js", *where, *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         self._starts += 1
         said = self._folder / "nats"
@@ -68,7 +73,7 @@ class Hand:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
-        assert line.startswith("Spillway worker is ready"), self._errors.read_text()
+        assert line.startswith("Spillway worker is ready"), self.errors()
 
     def __enter__(self) -> Self:
         return self
@@ -81,10 +86,14 @@ class Hand:
         """The process that decodes."""
         return next(pid for pid in children(self.process.pid) if is_running(pid))
 
+    def errors(self) -> str:
+        """What it has written to standard error."""
+        return self._errors.read_text()
+
     def finished(self) -> int:
         """Its exit status, once it has done what it had."""
         status = self.process.wait(30)
-        assert "Traceback" not in self._errors.read_text(), self._errors.read_text()
+        assert "Traceback" not in self.errors(), self.errors()
         return status
 
     def kill(self) -> None:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from app.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import Serve, Work
 from tests.cluster.servers import NatsServer
@@ -68,10 +66,9 @@ def test_an_engine_that_is_killed_loses_nothing(serve: Serve, work: Work, nats: 
     outage(serve, work, nats, nats.die, nats.start)
 
 
-@pytest.mark.parametrize("command", ["serve", "worker"])
-def test_a_process_whose_engine_is_not_there_does_not_start(command: str, tmp_path: Path) -> None:
+def test_a_process_whose_engine_is_not_there_does_not_start(tmp_path: Path) -> None:
     """It says so in one line, after the warning that its store is for one process alone."""
-    done = run(command, folder=tmp_path, engine_url="nats://127.0.0.1:9", port=0, workers=1)
+    done = run("serve", folder=tmp_path, engine_url="nats://127.0.0.1:9", port=0, workers=1)
     assert done.returncode != 0
     warning, reason = done.stderr.splitlines()
     assert warning.startswith("spillway: warning: STORE_URL=file:")

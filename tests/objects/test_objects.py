@@ -413,11 +413,23 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     assert time.monotonic() - started < 3
 
 
-async def test_an_endpoint_that_is_none_is_told(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is sent to it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "storage:9000")
-    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL='storage:9000' is no http:// or https:// address"):
-        await ObjectStore(bucket, "p", 1, DAY).open()
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("storage:9000", "='storage:9000'"),
+        ("http://storage:99999", "='http://storage:99999'"),
+        ("http://me:a-password@storage", ""),
+        ("me:a-password@storage:9000", ""),
+    ],
+)
+async def test_an_endpoint_that_is_none_is_told(
+    moto: S3Server, monkeypatch: pytest.MonkeyPatch, endpoint: str, shown: str
+) -> None:
+    """Before anything is sent to it, and without a password that may stand in it."""
+    for name, value in (moto.environment | {"AWS_ENDPOINT_URL": endpoint}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=f"AWS_ENDPOINT_URL{shown} is no http:// or https:// address"):
+        await ObjectStore("bucket", "p", 1, DAY).open()
 
 
 async def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
