@@ -81,6 +81,8 @@ class Protocol(HttpToolsProtocol):
         """Bytes received while a head is incomplete, whatever they turn out to be."""
         self._field_bytes = 0
         """Bytes of the head's target and fields as they were parsed."""
+        self._plain_head = b""
+        """Of a request to change the protocol: its head without that, which is yet to be parsed."""
         self._body_left = 0
         self._turned_away = False
         """Whether the request whose body comes was answered by its head alone."""
@@ -207,9 +209,7 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no other protocol is spoken here: the request is answered as it stands
+            self._parse(data)
         except httptools.HttpParserError as error:
             refused = error.__context__
             if not isinstance(refused, _HeadRefused):
@@ -221,6 +221,24 @@ class Protocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > HEADER_BYTES:
             refused = _head_too_large()
             self._refuse(refused.slug, refused.detail)
+
+    def _parse(self, data: bytes) -> None:
+        """Let the parser have it.
+
+        Behind the head of a request for another protocol the parser sees that protocol, and in the request's
+        own body the next request. No other is spoken here: it gets the same head anew, without that wish.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            else:
+                return
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(self._plain_head)
 
     def _refuse(self, slug: str, detail: str) -> None:
         """Answer what is not, or not yet, a request, and close."""
@@ -249,7 +267,7 @@ class Protocol(HttpToolsProtocol):
     def _turn_away(self, wire: Wire) -> None:
         """Answer a request by its head, and see that the client can read it even if it writes on."""
         waits = self.expect_100_continue and self._body_left > 0
-        small = self._body_left <= SMALL_BODY and not self.parser.should_upgrade()
+        small = self._body_left <= SMALL_BODY
         persistent = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self._turned_away = True
         self._last = waits or not (small and persistent)
@@ -303,6 +321,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._field_bytes > HEADER_BYTES:
             raise _head_too_large()
+        self._plain_head = self._without_upgrade() if self.parser.should_upgrade() else b""
+        if self._plain_head:
+            return
         self._read_framing()
         self._disarm()
         self._in_head = False
@@ -323,8 +344,18 @@ class Protocol(HttpToolsProtocol):
         if self._body_left:
             self.cycle.send = self._deciding(self.cycle)  # type: ignore[assignment, method-assign]
 
+    def _without_upgrade(self) -> bytes:
+        """The head as it came, but for the wish to change the protocol."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise _HeadRefused("bad-request", "This is no proxy.")
+        line = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        return (
+            line + b"".join(field_line(field) for field in self.headers if field[0] != b"upgrade") + b"\r\n"
+        )
+
     def _read_framing(self) -> None:
-        """Check that one host is named; `_body_left` is how much follows, infinite when it is not said."""
+        """Check version and host; `_body_left` is how much follows, infinite when it is not said."""
         hosts = 0
         self._body_left = 0
         for name, value in self.headers:
@@ -334,7 +365,10 @@ class Protocol(HttpToolsProtocol):
                 self._body_left = int(value)
             elif name == b"transfer-encoding":
                 self._body_left = 1 << 62
-        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise _HeadRefused("bad-request", "HTTP/1.1 is spoken here, and HTTP/1.0.")
+        if hosts != 1 and (hosts or version == "1.1"):
             raise _HeadRefused("bad-request", "An HTTP/1.1 request names its Host once (RFC 9112, 3.2).")
 
     def _deciding(self, cycle: RequestResponseCycle) -> Callable[[ASGISendEvent], Any]:
@@ -357,7 +391,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._lingering:
+        if self._lingering or self._plain_head:
             return
         self._in_head = True
         self._head_bytes = 0
