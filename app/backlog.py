@@ -146,21 +146,13 @@ class Backlog(Generic[E]):
 
     @property
     def room(self) -> int:
-        """Places for uploads while nobody is promised any: the dock is bound by itself then.
-
-        What comes from it waits at the entrance, where the wait is as long as anywhere.
-        """
-        return min(self.capacity - self.waiting, self._bearable - self.used, self.dock - self._receiving)
+        """Places for uploads while nobody is promised any: the dock is bound by itself then."""
+        return min(self._places - self.waiting, self.dock - self._receiving)
 
     @property
     def _places(self) -> int:
         """How many jobs may wait, for the belt's sake and for `max_wait`'s."""
-        return min(self.capacity, self._bearable)
-
-    @property
-    def _bearable(self) -> int:
-        """How many jobs leave within `max_wait`; one at least, for it may be longer in work than that."""
-        return int(max(1, min(self.max_wait * self.pacer.rate, self.capacity + self.dock)))
+        return int(min(self.capacity, self.max_wait * self.pacer.rate + 1))
 
     def resize(self, capacity: int) -> None:
         """Let so many jobs wait, 1 to `most`, from now on; those who wait already stay.

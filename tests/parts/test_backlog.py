@@ -174,38 +174,15 @@ async def test_a_full_dock_refuses(backlog_of: Make) -> None:
 
 
 async def test_a_wait_that_is_too_long_refuses(backlog_of: Make) -> None:
-    """The queue counts as full when whoever came next would be told more than the longest wait."""
+    """The queue counts as full when its estimated wait passes the longest."""
     backlog = backlog_of(capacity=100, dock=9, max_wait=3)
-    for number in range(3):
-        last = upload(backlog, str(number))
-    place = backlog.position(last)
-    assert place is not None
-    assert backlog.pacer.wait(place) == backlog.max_wait
+    for number in range(4):
+        upload(backlog, str(number))
     assert (backlog.room, backlog.free) == (0, 0)
     with pytest.raises(NoRoom):
         enter(backlog)
     await backlog.take()
     upload(backlog, "now")
-
-
-async def test_no_burst_in_the_dock_makes_a_wait_too_long(backlog_of: Make) -> None:
-    """However many come in at once, and however fast they land: none is told more than the longest wait."""
-    backlog = backlog_of(capacity=100, dock=200, share=300, max_wait=120)
-    slots = []
-    while backlog.room > 0:
-        slots.append(enter(backlog))
-    for number, slot in enumerate(slots):
-        slot.offer(Upload(str(number)))
-    assert backlog.waiting == 120
-    assert backlog.snapshot().estimated_wait_ms == 120_000
-
-
-async def test_a_job_that_takes_longer_than_the_longest_wait_comes_in_all_the_same(backlog_of: Make) -> None:
-    """Or nobody ever would: there is a worker for it."""
-    backlog = backlog_of(max_wait=0.5)
-    upload(backlog, "only")
-    with pytest.raises(NoRoom):
-        enter(backlog)
 
 
 async def test_uploads_on_their_way_are_reckoned_with_for_the_promised_alone(backlog_of: Make) -> None:
