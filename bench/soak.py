@@ -31,7 +31,7 @@ from tests.service import Service, children
 _SENDERS = 4
 _PAUSE_S = 0.05
 _PROGRESS = 20
-_DOUBLED = ("done twice", "job of two uploads", "nobody was told")
+DOUBLED = ("done twice", "job of two uploads", "nobody was told")
 PHOTOS = [samples.jpeg(320 + 8 * n, 240) for n in range(4)]
 VARIANTS = {"large", "medium", "small", "thumb"}
 SETTINGS: dict[str, object] = {
@@ -170,10 +170,10 @@ def _look_at_everything(service: Service, told: Told) -> None:
     service.settled()
     with service.client() as client:
         for job_id in told.kept:
-            told.wrong += [f"{job_id}: {fault}" for fault in _faults(client, job_id, told)]
+            told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
         for job_id in told.unsure - told.deleted:  # either of both is well
             if client.get(f"/v1/images/{job_id}").status_code != 404:
-                told.wrong += [f"{job_id}: {fault}" for fault in _faults(client, job_id, told)]
+                told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
         for job_id in told.deleted:
             if client.get(f"/v1/images/{job_id}").status_code != 404:
                 told.wrong.append(f"{job_id} was deleted and is there")
@@ -187,7 +187,8 @@ def _look_at_everything(service: Service, told: Told) -> None:
         told.wrong.append(f"{service.stats()['store_bytes']} bytes are counted, {used} are there")
 
 
-def _faults(client: httpx.Client, job_id: str, told: Told) -> list[str]:
+def faults(client: httpx.Client, job_id: str, told: Told) -> list[str]:
+    """What is wrong with an acknowledged job that has ended."""
     document = client.get(f"/v1/images/{job_id}").json()
     if document["status"] != "done" or set(document["variants"]) != VARIANTS or document["deferred"]:
         return [f"lost: {document}"]
@@ -230,7 +231,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="spillway-soak-") as name:
         told = soak(Path(name), options.kills, options.seed)
         lost = sum("lost" in fault for fault in told.wrong)
-        doubled = sum(any(word in fault for word in _DOUBLED) for fault in told.wrong)
+        doubled = sum(any(word in fault for word in DOUBLED) for fault in told.wrong)
         print(
             f"\n{options.kills} kills: {told.acknowledged} acknowledged, {len(told.unsure)} of them to be "
             f"deleted; of the other {len(told.kept)} kept {len(told.kept) - lost}; doubled {doubled}"

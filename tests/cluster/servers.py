@@ -20,8 +20,8 @@ class NatsServer:
         self._starts = 0
         self.url = f"nats://127.0.0.1:{self._port}"
 
-    def start(self) -> None:
-        """Start it (again, on what it kept) and return once it answers."""
+    def start(self, *, wait: bool = True) -> None:
+        """Start it (again, on what it kept) and return once it is ready, unless that takes another one."""
         where = ("-a", "127.0.0.1", "-p", str(self._port), "-sd", str(self._folder / "jetstream"))
         with (self._folder / "nats").open("ab") as output:
             self._process = subprocess.Popen(
@@ -32,7 +32,13 @@ class NatsServer:
             )
         self._starts += 1
         said = self._folder / "nats"
-        until(lambda: said.read_text().count("Server is ready") == self._starts, "nats-server")
+        if wait:
+            until(lambda: said.read_text().count("Server is ready") == self._starts, "nats-server")
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
 
     def hang(self) -> None:
         """From now on it takes bytes and never answers."""

@@ -16,13 +16,17 @@ def ask(url: str, question: Callable[[JetStreamContext], Awaitable[Any]]) -> Any
     """The answer to one question, over a connection of its own."""
 
     async def once() -> Any:
-        client = await nats.connect(url)
+        client = await nats.connect(url, allow_reconnect=False, error_cb=_untold)
         try:
             return await question(client.jetstream())
         finally:
             await client.close()
 
     return asyncio.run(once())
+
+
+async def _untold(_: Exception) -> None:
+    """Whoever asks hears of it by the exception."""
 
 
 def queued(url: str, stream: str = JOBS) -> int:
