@@ -20,13 +20,12 @@ from app.breaker import CLOSED, BreakerOpen
 from app.bulletin import Beat, Bulletin
 from app.foreman import Foreman
 from app.jetstream import ACK_WAIT, AWAY, DEAD, JOBS, WORKERS, EngineDown, Full, Link, job_subject
-from app.job import CANCELLED, FAILED, PROCESSING, Job
+from app.job import CANCELLED, DEADLY, FAILED, MOST_DEATHS, PROCESSING, Job
 from app.live import Live
 from app.store import JobGone, Store
 
 log = structlog.get_logger(__name__)
 
-_MOST_DEATHS = 2
 _ASK_S = 2.0
 """Seconds for which the queue is asked for a job at a time."""
 _PAUSE = 0.5
@@ -176,13 +175,13 @@ class Crew:
             posted = await self._bulletin.read(job.id)
             if posted is not None and posted.created_at == job.created_at:
                 job = replace(job, deaths=posted.deaths + (posted.status == PROCESSING))
-        return await self._give_up(message, job) if job.deaths >= _MOST_DEATHS else job
+        return await self._give_up(message, job) if job.deaths >= MOST_DEATHS else job
 
     async def _give_up(self, message: Msg, job: Job) -> Job:
         log.error("job given up", job=job.id, deliveries=message.metadata.num_delivered)
         status = job.status if job.deferred else FAILED
         failed = replace(job, status=status, finished_at=self._clock(), deferred=())
-        failed.problem = ("worker-died", "The process that worked on it died twice.")
+        failed.problem = DEADLY
         while True:
             try:
                 await self._store.save(failed)

@@ -15,7 +15,7 @@ from app import tasks
 from app.breaker import BreakerOpen, Breakers
 from app.children import ChildFailed
 from app.engine import JobCounters
-from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
+from app.job import CANCELLED, DEADLY, DONE, PROCESSING, QUEUED, Job
 from app.live import Live
 from app.metrics import Histograms
 from app.orders import Orders, Part
@@ -196,7 +196,7 @@ class Foreman:
             if not isinstance(death, ChildFailed):
                 log.exception("job went wrong", job=job.id)
             log.warning("worker died", worker=worker.number, job=job.id, reason=str(death))
-            outcome = Failed(job.id, "worker-died", "The process that worked on it died twice.")
+            outcome = Failed(job.id, *DEADLY)
             survived = False
         finally:
             live.worker = None

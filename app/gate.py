@@ -132,7 +132,8 @@ class Gate:
 
         def check(left: Quota) -> None:
             arrival.quota = left
-            self._check_before_queue(arrival)
+            self._check_declared(arrival)
+            self._check_share_and_open(arrival)
 
         try:
             self._engine.turn_away(arrival.visitor, check)
@@ -178,13 +179,9 @@ class Gate:
         ) -> AsyncIterator[Arrival]:
             try:
                 self._check_declared(arrival)
-                arrival.keyed = await self._repeats.recognise(
-                    arrival.client, request.headers.getlist("idempotency-key")
-                )
-                if arrival.is_repeat:
-                    self._engine.check_open(arrival.visitor, arrival.quota.not_before)
-                else:
-                    self._check_before_queue(arrival)
+                arrival.keyed = await self._repeats.recognise(arrival.client, _keys(request.scope))
+                self._check_share_and_open(arrival)
+                if not arrival.is_repeat:
                     arrival.place = await self._engine.reserve(
                         arrival.visitor, arrival.quota.not_before, request.state.watch
                     )
@@ -195,10 +192,10 @@ class Gate:
 
         return admitted
 
-    def _check_before_queue(self, arrival: Arrival) -> None:
-        """Guards 2 to 4, of which none waits for anything."""
-        self._check_declared(arrival)
-        self._engine.check_share(arrival.client)
+    def _check_share_and_open(self, arrival: Arrival) -> None:
+        """Guards 3 and 4; a repeat takes no part of anything, so its client may have all of its share."""
+        if not arrival.is_repeat:
+            self._engine.check_share(arrival.client)
         self._engine.check_open(arrival.visitor, arrival.quota.not_before)
 
     def _check_declared(self, arrival: Arrival) -> None:

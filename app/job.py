@@ -16,6 +16,10 @@ QUEUED, PROCESSING, DONE, FAILED, CANCELLED = "queued", "processing", "done", "f
 STATUSES = frozenset({QUEUED, PROCESSING, DONE, FAILED, CANCELLED})
 FINAL = frozenset({DONE, FAILED, CANCELLED})
 ID_LENGTH = 32
+MOST_DEATHS = 2
+"""Workers that one job may end: what ended as many is failed, untried."""
+DEADLY = ("worker-died", "The process that worked on it died twice.")
+"""The problem of such a job."""
 
 
 def new_id() -> str:

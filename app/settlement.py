@@ -7,14 +7,12 @@ from pathlib import Path
 
 import structlog
 
-from app.job import DONE, FAILED, QUEUED, Job
+from app.job import DONE, FAILED, MOST_DEATHS, QUEUED, Job
 from app.orders import Orders, Part
 from app.store import Store, VariantRejected
 from workers.messages import Done, Failed
 
 log = structlog.get_logger(__name__)
-
-_MOST_DEATHS = 2
 
 
 class Settlement:
@@ -42,7 +40,7 @@ class Settlement:
     def _failed(self, job: Job, failure: Failed) -> Job:
         """The job to be tried again, failed, or done without what was put off."""
         deaths = job.deaths + (failure.reason == "worker-died")
-        again = job.deaths < deaths < _MOST_DEATHS
+        again = job.deaths < deaths < MOST_DEATHS
         if job.deferred:
             job = replace(job, deaths=deaths)
         else:
@@ -62,7 +60,7 @@ class Settlement:
         except VariantRejected as rejection:
             log.error("worker's output rejected", job=job.id, reason=str(rejection))
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
-            return self._failed(replace(job, deaths=_MOST_DEATHS), unusable)
+            return self._failed(replace(job, deaths=MOST_DEATHS), unusable)
         return replace(
             job,
             status=DONE,

@@ -6,7 +6,6 @@ its confinement do not work, 2 when the parent sends what is no frame.
 
 import gc
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -24,13 +23,8 @@ _REHEARSAL_BYTES = 512 * 1024 * 1024
 
 def main() -> int:
     """Serve the parent until it closes its end; answers the exit status."""
-    process.die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
-    # A terminal signals a whole group, and a drain lets running jobs finish: the parent's word alone ends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    orders, answers = process.take_pipes()
+    orders, answers = process.serve_parent()
     try:
-        process.keep_one_arena()
         load_codecs()
         sing()
         sandbox = Sandbox.prepared()

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from workers import frames
 from workers.canary import sing
 from workers.fork import Fork
 from workers.messages import (
@@ -70,10 +71,8 @@ class Child:
 
     def send(self, message: Message) -> None:
         """Write one frame to the parent; raises Orphaned when nobody reads any more."""
-        frame = message.to_frame()
         try:
-            while frame:
-                frame = frame[os.write(self._answers, frame) :]
+            frames.send(self._answers, message.to_frame())
         except BrokenPipeError:
             raise Orphaned from None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from resource import struct_rusage
 from typing import NoReturn
 
-from workers import canary, process
+from workers import canary, frames, process
 from workers.failures import DETAILS, JobError
 from workers.imaging import make
 from workers.messages import Failed, FrameBuffer, Job, Message, Ready
@@ -123,9 +123,7 @@ def _serve(speak: Callable[[], bytes], writing: int, warm: int) -> NoReturn:
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         process.close_all_but(0, 1, 2, writing)
-        frame = speak()
-        while frame:
-            frame = frame[os.write(writing, frame) :]
+        frames.send(writing, speak())
     finally:
         os._exit(0)
 

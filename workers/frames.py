@@ -1,5 +1,6 @@
 """Frames on a pipe: a length of four bytes, big-endian, then that many bytes of payload."""
 
+import os
 from collections.abc import Iterator
 
 MAX_FRAME = 64 * 1024
@@ -46,3 +47,9 @@ def framed(payload: bytes) -> bytes:
     if not 0 < len(payload) <= MAX_FRAME:
         raise ProtocolError(f"{len(payload)} bytes do not fit a frame")
     return len(payload).to_bytes(LENGTH_BYTES, "big") + payload
+
+
+def send(descriptor: int, frame: bytes) -> None:
+    """Write the whole of a frame, however little the pipe takes at a time; raises BrokenPipeError."""
+    while frame:
+        frame = frame[os.write(descriptor, frame) :]

@@ -22,7 +22,7 @@ from workers.colour import eight_bit, to_srgb
 from workers.decode import upright
 from workers.encode import bare
 from workers.fork import branched, forked
-from workers.frames import FrameBuffer, ProtocolError, framed
+from workers.frames import FrameBuffer, ProtocolError, framed, send
 from workers.messages import Ready
 from workers.sandbox import Sandbox
 from workers.thumbnail import DEADLINE, EXIF, MAX_SIDE, bare_size
@@ -65,22 +65,18 @@ def preview(segment: bytes) -> bytes:
 
 def main() -> int:
     """Serve the parent until it closes its end; answers the exit status."""
-    process.die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    orders, answers = process.take_pipes()
-    process.keep_one_arena()
+    orders, answers = process.serve_parent()
     os.nice(_NICE)
     sandbox = Sandbox.prepared()
     try:
         layers = _rehearsed(sandbox)
         gc.collect()
         gc.freeze()
-        _write(answers, Ready(os.getpid(), layers).to_frame())
+        send(answers, Ready(os.getpid(), layers).to_frame())
         buffer = FrameBuffer()
         while data := os.read(orders, _CHUNK):
             for segment in buffer.feed(data):
-                _write(answers, framed(_made(segment, sandbox, layers)))
+                send(answers, framed(_made(segment, sandbox, layers)))
     except BrokenPipeError:
         return 0
     except (CanaryError, ProtocolError) as error:
@@ -145,11 +141,6 @@ def _made(segment: bytes, sandbox: Sandbox, layers: dict[str, str]) -> bytes:
         return NOTHING
     finally:
         fork.end()
-
-
-def _write(answers: int, frame: bytes) -> None:
-    while frame:
-        frame = frame[os.write(answers, frame) :]
 
 
 if __name__ == "__main__":

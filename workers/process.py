@@ -3,12 +3,23 @@
 import ctypes
 import os
 import signal
+import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _M_ARENA_MAX = -8
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def serve_parent() -> tuple[int, int]:
+    """Become the child of the process named by the first argument: where its orders come and answers go."""
+    die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
+    # A terminal signals a whole group, and a drain lets running jobs finish: the parent's word alone ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_one_arena()
+    return take_pipes()
 
 
 def die_with(parent: int) -> None:
