@@ -1,13 +1,16 @@
 """The engine of one machine: an asyncio.Queue and worker processes of this very process."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from app import tasks
 from app.backlog import Backlog, Slot
 from app.breaker import Breakers
 from app.bucket import Meter, Quota
+from app.calibration import calibrate
 from app.door import Door, QueueFull, Watch
 from app.engine import EngineSnapshot, Place
 from app.foreman import Foreman
@@ -34,12 +37,15 @@ class LocalEngine(Front[Backlog[Live]]):
         store: Store,
         *,
         drain_timeout: float,
+        trial: Sequence[str],
     ) -> None:
-        """`drain_timeout` is in seconds."""
+        """`drain_timeout` is in seconds; `trial` are the variants by which the length of a job is tried."""
         super().__init__(backlog, door, breakers, drain_timeout)
         self._limiter = limiter
         self._foreman = foreman
         self._store = store
+        self._trial = trial
+        self._calibrating: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self._foreman.start()
@@ -50,6 +56,10 @@ class LocalEngine(Front[Backlog[Live]]):
                 self._door.restore(note, time.time())
             except ValueError as error:
                 log.warning("what was promised before the start is lost", reason=str(error))
+        pacer = self.backlog.pacer
+        if pacer.is_blank:
+            trial = calibrate(self._trial, pacer.calibrate)
+            self._calibrating.append(asyncio.create_task(trial, name="calibration"))
         self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
@@ -61,6 +71,7 @@ class LocalEngine(Front[Backlog[Live]]):
         started = self._state != "starting"
         self._state = "draining"
         self._door.dismiss()
+        await tasks.end(self._calibrating)
         await self._foreman.stop()
         if started:
             try:

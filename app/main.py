@@ -124,6 +124,7 @@ def make_engine(
         breakers,
         store,
         drain_timeout=settings.drain_timeout,
+        trial=[variant.spec for variant in settings.variants],
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 _SAMPLES = 512
 _LATEST = 32
 """Jobs after which it shows that a brownout has begun or ended."""
+_TRIAL = 8
+"""Jobs that a trial counts as: the first real ones differ so much that some of them must outweigh it."""
 _DOUBT = 16
 """Measurements that it takes to outweigh what was assumed of uploads, or measured by an earlier process."""
 _LEAST_S, _MOST_S = 0.001, 86_400.0
@@ -24,6 +26,11 @@ class _Mean:
         self.weight = min(self.weight + 1, self._samples)
         self.value += (sample - self.value) / self.weight
 
+    def put_before(self, value: float, weight: int) -> None:
+        """Count `value` as so many samples more."""
+        self.weight += weight
+        self.value += (value - self.value) * weight / self.weight
+
 
 class Pacer:
     """Measures the seconds that a worker is busy with one job, and those that an upload keeps its place.
@@ -33,13 +40,19 @@ class Pacer:
     """
 
     def __init__(self, workers: int, dock: int, *, job_s: float = 0.25) -> None:
-        """`job_s` is believed until the first job has been measured; `dock` uploads come in at once."""
+        """`job_s` is believed until something has been measured; `dock` uploads come in at once."""
         self.workers = workers
         self._dock = dock
         self._job = _Mean(job_s, 0)
         self._brief_job = _Mean(0.0, 0)
         self._brief_share = _Mean(0.0, 0, _LATEST)
         self._upload = _Mean(0.0, _DOUBT)
+        self._seen = False
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether all that it tells is a guess."""
+        return not (self._job.weight or self._brief_job.weight)
 
     @property
     def rate(self) -> float:
@@ -52,8 +65,13 @@ class Pacer:
         """Uploads per second that can be let in: as many as drain, or fewer where uplinks are slow."""
         return self._dock / max(self._upload.value, self._dock / self.rate)
 
+    def calibrate(self, job_s: float) -> None:
+        """Reckon with the length of a job that was tried, before there were real ones or among the first."""
+        self._job.put_before(min(max(job_s, _LEAST_S), _MOST_S), _TRIAL)
+
     def record(self, busy_s: float, *, brief: bool = False) -> None:
         """Count one job that kept a worker busy for so many seconds, to be made in `brief` or whole."""
+        self._seen = self._seen or not brief
         (self._brief_job if brief else self._job).add(max(busy_s, _LEAST_S))
         self._brief_share.add(brief)
 
@@ -66,8 +84,8 @@ class Pacer:
         return (jobs - whole) / self.rate + whole * self._job.value / self.workers
 
     def export(self) -> dict[str, float]:
-        """What was measured, for the next process; nothing before the first job."""
-        return {"job_s": self._job.value, "upload_s": self._upload.value} if self._job.weight else {}
+        """What was measured, for the next process; nothing before the first job, for a trial is soon made."""
+        return {"job_s": self._job.value, "upload_s": self._upload.value} if self._seen else {}
 
     def restore(self, state: Mapping[str, float]) -> None:
         """Begin with what an earlier process measured.
@@ -81,3 +99,4 @@ class Pacer:
         if not (math.isfinite(upload_s) and _LEAST_S <= job_s <= _MOST_S and 0 <= upload_s <= _MOST_S):
             raise ValueError("these are not times of jobs and uploads")
         self._job, self._upload = _Mean(job_s, _DOUBT), _Mean(upload_s, _DOUBT)
+        self._seen = True

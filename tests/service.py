@@ -79,9 +79,9 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def _makes_previews(pid: int) -> bool:
+def _runs(pid: int, module: str) -> bool:
     with contextlib.suppress(OSError):
-        return b"workers.preview" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return False
 
 
@@ -354,12 +354,12 @@ class Service:
 
     def workers(self) -> list[int]:
         """Process ids of the warm children."""
-        return [pid for pid in children(self.pid) if is_running(pid) and not _makes_previews(pid)]
+        return [pid for pid in children(self.pid) if is_running(pid) and _runs(pid, "workers")]
 
     def previewer(self) -> int:
         """Process id of the child that makes previews, once it is there."""
         until(lambda: self.stats()["previews"]["ready"], "the preview worker")
-        return next(pid for pid in children(self.pid) if is_running(pid) and _makes_previews(pid))
+        return next(pid for pid in children(self.pid) if is_running(pid) and _runs(pid, "workers.preview"))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[list[httpx.Response]]:

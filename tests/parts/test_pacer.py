@@ -34,6 +34,45 @@ def test_before_the_first_job_a_guess_is_believed() -> None:
     assert pacer.rate == 2
 
 
+def test_a_trial_counts_as_some_jobs_whenever_it_comes() -> None:
+    """Before the first real job it is believed; a few dozen of these outweigh it, whichever came first."""
+    early, late = Pacer(2, 100), Pacer(2, 100)
+    assert early.is_blank
+    early.calibrate(1.0)
+    assert not early.is_blank
+    assert early.rate == 2
+    late.record(0.1)
+    early.record(0.1)
+    assert early.rate == pytest.approx(2 / 0.9)
+    late.calibrate(1.0)
+    assert late.rate == pytest.approx(early.rate)
+    for _ in range(60):
+        early.record(0.1)
+    assert early.rate == pytest.approx(20, rel=0.6)
+
+
+def test_a_trial_is_not_handed_on() -> None:
+    """The next process tries anew, perhaps with other variants; what real jobs took is told."""
+    pacer = Pacer(2, 100)
+    pacer.calibrate(0.5)
+    assert pacer.export() == {}
+    pacer.record(0.5)
+    assert pacer.export()["job_s"] == pytest.approx(0.5)
+    after = Pacer(2, 100)
+    after.restore(pacer.export())
+    assert not after.is_blank
+
+
+def test_no_trial_makes_an_impossible_rate() -> None:
+    """A job counts a millisecond at least and a day at most, whatever was tried."""
+    pacer = Pacer(1, 100)
+    pacer.calibrate(0)
+    assert pacer.rate == pytest.approx(1000)
+    endless = Pacer(1, 100)
+    endless.calibrate(float("inf"))
+    assert endless.rate > 0
+
+
 def test_old_measurements_fade() -> None:
     """After a change of the load the rate is the new one's, a few thousand jobs on."""
     pacer = measured(1, 10.0)
