@@ -1,6 +1,8 @@
 """What a job takes on this machine is tried when the service starts, if nobody knows it."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,22 @@ def test_a_trial_that_is_cancelled_leaves_nothing(folder: Path) -> None:
 
     assert asyncio.run(cancelled())
     assert told == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_trial_whose_service_is_gone_ends_without_a_word() -> None:
+    """Killed at its start: its own trial goes on for a moment, and nobody reads what comes of it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "workers.specimen", *LADDER],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as trial:
+        assert trial.stdout is not None
+        assert trial.stderr is not None
+        trial.stdout.close()
+        assert trial.stderr.read() == b""
+    assert trial.returncode == 0
 
 
 def test_a_service_tries_what_it_does_not_know(start: Start) -> None:
