@@ -28,6 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import structlog
 from anyio import CapacityLimiter, to_thread
 
 from app import disk
@@ -37,6 +38,8 @@ from app.keeping import Keeping
 from app.spool import SOURCE, FileSpool, disk_full_refuses
 from app.store import JobExists, JobGone, Spool, StoreError
 from workers.messages import Made
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,16 +129,11 @@ class DirectoryStore(Keeping):
 
     def _open(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"the store {self._root} is in use by another server") from None
+        self._device = self._root.stat().st_dev
+        self._lock = self._locked()
         for leftover in (self._spool, self._work):
             shutil.rmtree(leftover, ignore_errors=True)
-            leftover.mkdir(exist_ok=True)
-        self._images.mkdir(exist_ok=True)
-        disk.fsync(self._root)
+        self._make_folders()
         secret = self._root / "secret"
         if not secret.exists():
             disk.write_durably(secret, secrets.token_bytes(32), 0o600)
@@ -143,6 +141,43 @@ class DirectoryStore(Keeping):
         if len(self._secret) < 32:
             raise StoreError(f"the store's secret {secret} is damaged: it has {len(self._secret)} bytes")
         self._ledger.used, self._pending = self._survey()
+
+    def _locked(self) -> int:
+        lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise StoreError(f"the store {self._root} is in use by another server") from None
+        return lock
+
+    def _make_folders(self) -> None:
+        for folder in (self._spool, self._work, self._images):
+            folder.mkdir(exist_ok=True)
+        disk.fsync(self._root)
+
+    def _mend(self) -> bool:
+        """Go on in an empty store where somebody removed everything by hand; whether that was so.
+
+        Raises:
+            OSError: the disk itself is gone, or another server has taken what is there now.
+        """
+        if self._spool.is_dir() and self._work.is_dir() and self._images.is_dir():
+            return False
+        there = next(path for path in (self._root, *self._root.absolute().parents) if path.exists())
+        if there.stat().st_dev != self._device:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        self._root.mkdir(parents=True, exist_ok=True)
+        lock = self._lock
+        if lock is not None and os.fstat(lock).st_nlink == 0:
+            try:
+                self._lock = self._locked()
+            except StoreError as error:
+                raise OSError(errno.EBUSY, str(error)) from None
+            os.close(lock)
+        disk.write_durably(self._root / "secret", self._secret, 0o600)
+        self._make_folders()
+        return True
 
     def _survey(self) -> tuple[int, list[tuple[float, str]]]:
         """Bytes on disk, and the jobs that have a source left: those that may not be final."""
@@ -391,6 +426,11 @@ class DirectoryStore(Keeping):
 
     async def sweep(self) -> int:
         removed = 0
+        if await self.writing(self._mend):
+            log.warning("store was emptied by hand", store=str(self._root))
+            self._remembered.clear()
+            self._durable_shards.clear()
+            self._ledger.doubted = True
         for shard in await self.reading(lambda: sorted(self._images.iterdir())):
             for job_id in await self.reading(self._expired_in, shard):
                 freed = await self.writing(self._remove_if_over, job_id)

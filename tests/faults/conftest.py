@@ -76,6 +76,10 @@ class Mounted(Service):
         """Take that away again."""
         self._inside("umount", str(self.folder / "data"))
 
+    def vanish(self) -> None:
+        """Take the disk away; what is open on it goes on."""
+        self._inside("umount", "--lazy", str(self.folder / "data"))
+
     def _inside(self, *command: str) -> None:
         enter = ["nsenter", "--target", str(self.pid), "--mount", *([] if os.geteuid() == 0 else ["--user"])]
         subprocess.run([*enter, *command], check=True, capture_output=True)
@@ -92,6 +96,6 @@ def mounted(tmp_path: Path) -> Iterator[Mounted]:
     )
     if tried.returncode:
         pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
-    with serving(Mounted, tmp_path, rate=1000, burst=1000, client_share=100) as service:
+    with serving(Mounted, tmp_path, rate=1000, burst=1000, client_share=100, retention=60) as service:
         assert isinstance(service, Mounted)
         yield service

@@ -2,6 +2,7 @@
 
 Faults:
     slow=SECONDS     every write and fsync into the store takes so long
+    clock=FILE       the system's clock is set by as many seconds as the file says at the moment
     blunder=TIMES    what workers made is met by a fault in the code, so many times
     confusion=TIMES  the same with whatever is to be recorded of a job that has ended
     panic=PATH       requests for this path meet a fault in the code
@@ -32,6 +33,12 @@ def slow(seconds: str) -> None:
         if "/data/" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
         else write(descriptor, data)
     )
+
+
+def clock(file: str) -> None:
+    """A clock that is set by hand; the monotonic one goes on, as it does."""
+    hand, true = Path(file), time.time
+    time.time = lambda: true() + float(hand.read_text())
 
 
 def blunder(times: str) -> None:
@@ -75,7 +82,7 @@ def panic(path: str) -> None:
     Router.app = broken  # type: ignore[method-assign]
 
 
-FAULTS = {"slow": slow, "blunder": blunder, "confusion": confusion, "panic": panic}
+FAULTS = {"slow": slow, "clock": clock, "blunder": blunder, "confusion": confusion, "panic": panic}
 
 
 def main() -> None:

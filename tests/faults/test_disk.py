@@ -110,3 +110,19 @@ class TestSlow:
         assert len(took) > 20
         assert sorted(took)[len(took) // 2] < 0.1
         assert max(took) < 0.45, "something waited for the disk that must not"
+
+
+class TestGone:
+    """The disk is no longer mounted, and its mount point looks like an empty store."""
+
+    def test_is_not_made_up_for(self, mounted: Mounted) -> None:
+        """Nothing is written in its place, whoever asks; a start that finds the disk finds its images."""
+        made = mounted.upload(prefer="wait=20").json()
+        mounted.vanish()
+        problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")
+        until(lambda: "sweep failed" in mounted.errors(), "a sweep")
+        for _ in range(3):
+            problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")
+        assert not list(mounted.store.iterdir())
+        assert mounted.get("/healthz").status == 200
+        assert mounted.get(made["links"]["self"]).status in (200, 404)
