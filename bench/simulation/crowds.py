@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PATIENT, IMPATIENT, LEAVER, TRICKLING = "patient", "impatient", "leaver", "trickling"
-PEAK_S = 60.0
-"""When the peak begins; before it the service has half the work that it can do."""
 _CALM, _CALM_S = 0.5, 500.0
 """Traffic does not end with the peak: it falls to half of what the workers can do."""
 
@@ -49,32 +47,36 @@ class Crowd:
     """Uploads at the least rate that begin shortly before the peak, in sizes of the queue."""
     upload_s: float = 0.1
     job_s: float = 0.2
+    calm_s: float = 60.0
+    """When the peak begins; before it the service has half the work that it can do."""
+    guess: float = 1.0
+    """What the service takes a job's length for when it has measured none, in times of the true mean."""
     slow: tuple[float, float] = (0.0, 0.0)
     """From when to when, after the peak began, jobs take three times as long."""
 
     def slowness(self, now: float) -> float:
         """How many times longer than usual a job takes that begins now."""
-        return 3.0 if self.slow[0] <= now - PEAK_S < self.slow[1] else 1.0
+        return 3.0 if self.slow[0] <= now - self.calm_s < self.slow[1] else 1.0
 
     def clients(self, chance: random.Random, per_s: float, places: int) -> list[Client]:
         """Everybody, in order of arrival; `per_s` jobs can be done, `places` is the queue."""
         times = sorted([*self._stream(chance, per_s), *self._burst(chance)])
         clients = [self._client(str(n), str(n // self.album), came, chance) for n, came in enumerate(times)]
         for n in range(round(self.trickling * places)):
-            came = PEAK_S - 20 + chance.uniform(0, 10)
+            came = self.calm_s - 20 + chance.uniform(0, 10)
             upload_s = chance.uniform(30, 120)
             clients.append(Client(f"t{n}", f"t{n}", TRICKLING, came, upload_s, self.job_s, 0.1))
         return clients
 
     def _stream(self, chance: random.Random, per_s: float) -> Iterator[float]:
         now = end = 0.0
-        for load, seconds in ((_CALM, PEAK_S), *self.load, (_CALM, _CALM_S)):
+        for load, seconds in ((_CALM, self.calm_s), *self.load, (_CALM, _CALM_S)):
             now, end = end, end + seconds
             while (now := now + chance.expovariate(load * per_s)) < end:
                 yield now
 
     def _burst(self, chance: random.Random) -> Iterator[float]:
-        return (PEAK_S + chance.random() for _ in range(self.burst))
+        return (self.calm_s + chance.random() for _ in range(self.burst))
 
     def _client(self, key: str, address: str, came: float, chance: random.Random) -> Client:
         way = chance.random()
@@ -97,6 +99,9 @@ CROWDS = (
     Crowd("10 x", ((10, 30),)),
     Crowd("500 at once", burst=500),
     Crowd("2000 at once", burst=2000),
+    Crowd("500 at once, cold", burst=500, calm_s=0),
+    Crowd("500 at once, cold, guess x .5", burst=500, calm_s=0, guess=0.5),
+    Crowd("500 at once, cold, guess x 2", burst=500, calm_s=0, guess=2),
     Crowd("steps 1, 5, .5, 3", ((1, 20), (5, 20), (0.5, 20), (3, 20))),
     Crowd("5 x, 20 % impatient", ((5, 40),), impatient=0.2),
     Crowd("2 x, 50 % impatient", ((2, 60),), impatient=0.5),

@@ -18,6 +18,8 @@ _SOON = 0.5
 """An upload counts as soon there when it ends within this share of the time that a full queue takes."""
 _SAMPLES = 512
 _DOUBT = 16
+_TRIAL = 8
+"""Jobs that what is believed at first counts as."""
 
 
 class Policy(Protocol):
@@ -43,7 +45,7 @@ class World:
         """Uploads in the dock."""
         self.landing = 0
         """Those of them that are soon on the belt, as far as can be told."""
-        self.job_s = crowd.job_s
+        self.job_s = crowd.job_s * crowd.guess
         """Mean seconds of a job, as measured."""
         self.upload_s = 0.0
         """Mean seconds of an upload, as measured."""
@@ -52,7 +54,7 @@ class World:
         self.policy: Policy
         self._belt: deque[Client] = deque()
         self._busy = 0
-        self._measured = 0
+        self._measured = _TRIAL
         self._landed = _DOUBT
         self._events: list[tuple[float, int, Callable[[Client], None], Client]] = []
         self._scheduled = 0

@@ -28,6 +28,20 @@ def test_slow_uplinks_take_no_capacity_from_others(queue: int) -> None:
     assert row.first >= 0.97
 
 
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_cold_start_keeps_its_word_by_what_was_tried(queue: int) -> None:
+    """Five hundred at once before a job was measured: what is taken for short breaks promises, and costs."""
+    tried, short, long = (
+        simulate(CROWD[f"500 at once, cold{guess}"], queue, "turns", (0,))
+        for guess in ("", ", guess x .5", ", guess x 2")
+    )
+    assert tried.first >= 0.98
+    assert tried.used >= LEAST_USED
+    assert short.first < 0.95
+    assert long.first >= 0.98
+    assert long.used >= 0.94
+
+
 def test_plain_policies_do_not_keep_their_word() -> None:
     """The bench tells good from bad: a constant second lets hardly anybody in at the first return."""
     assert simulate(CROWD["500 at once"], 20, "constant 1 s", (0,)).first < 0.2
