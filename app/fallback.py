@@ -4,6 +4,9 @@
 bytes of the body, and the turn that the refusal would have told. Nothing of it is queued or stored. Who
 waits for `100 Continue` gets it when its body is going to be read; the rest of the body is let go as that of
 any refusal.
+
+Who comes back at the turn that it was told waits at the door like any other, for a place was promised to it:
+only where that wait is in vain does it get this answer again.
 """
 
 import asyncio

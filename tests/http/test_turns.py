@@ -204,6 +204,20 @@ class TestDoor:
             second.send(SMALL)
             assert second.answer().status == 202
 
+    def test_a_lenient_client_that_returns_waits_for_its_place(self, service: Service) -> None:
+        """It was content with a preview; but then it was promised a place, and gets that and no preview."""
+        address, lenient = fresh_address(), "handling=lenient"
+        with full(service) as answers, ExitStack() as stack:
+            preview = service.upload(address=address, prefer=lenient)
+            assert preview.status_code == 200
+            wait_as_told(float(preview.headers["retry-after"]))
+            connection = stack.enter_context(service.connect(address))
+            connection.head("POST /v1/images", *FIELDS, f"Prefer: {lenient}")
+            until(lambda: service.stats()["backlog"]["parked"] == 1, "a client at the door")
+            remove(service, answers[0])
+            connection.send(SMALL)
+            assert connection.answer().status == 202
+
     def test_a_client_that_leaves_the_door_frees_its_place(self, service: Service) -> None:
         """It is noticed though its body is unread, and the place goes to the next."""
         with full(service) as waiting, ExitStack() as stack:
