@@ -7,6 +7,7 @@ what waits to be sent for as long as it likes; closing would not help, since tha
 import asyncio
 import contextlib
 import fcntl
+import socket
 import struct
 import termios
 
@@ -47,9 +48,17 @@ class Outflow:
         if not self._transport.get_write_buffer_size():
             return
         if self._unsent - self._measure() < PATIENCE * LEAST_RATE:
-            self._transport.abort()
+            self._reset()
         else:
             self._look_later()
+
+    def _reset(self) -> None:
+        """End it so that the kernel forgets what it has for the client, too (socket(7), SO_LINGER)."""
+        with contextlib.suppress(OSError, AttributeError):
+            descriptor = self._transport.get_extra_info("socket").fileno()
+            with socket.socket(fileno=socket.dup(descriptor)) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def _measure(self) -> int:
         """Bytes on their way to the client: here, and in the kernel (tcp(7), SIOCOUTQ)."""

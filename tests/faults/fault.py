@@ -3,6 +3,7 @@
 Faults:
     slow=SECONDS     every write and fsync into the store takes so long
     clock=FILE       the system's clock is set by as many seconds as the file says at the moment
+    patience=SECONDS with readers lasts no longer
     blunder=TIMES    what workers made is met by a fault in the code, so many times
     confusion=TIMES  the same with whatever is to be recorded of a job that has ended
     panic=PATH       requests for this path meet a fault in the code
@@ -39,6 +40,13 @@ def clock(file: str) -> None:
     """A clock that is set by hand; the monotonic one goes on, as it does."""
     hand, true = Path(file), time.time
     time.time = lambda: true() + float(hand.read_text())
+
+
+def patience(seconds: str) -> None:
+    """As ever, but tests cannot wait for it."""
+    from app import outflow
+
+    outflow.PATIENCE = float(seconds)
 
 
 def blunder(times: str) -> None:
@@ -82,7 +90,14 @@ def panic(path: str) -> None:
     Router.app = broken  # type: ignore[method-assign]
 
 
-FAULTS = {"slow": slow, "clock": clock, "blunder": blunder, "confusion": confusion, "panic": panic}
+FAULTS = {
+    "slow": slow,
+    "clock": clock,
+    "patience": patience,
+    "blunder": blunder,
+    "confusion": confusion,
+    "panic": panic,
+}
 
 
 def main() -> None:
