@@ -15,6 +15,7 @@ BENCHES = (
     "imaging",
     "overload",
     "promises",
+    "fairness",
 )
 
 
