@@ -9,10 +9,10 @@ five is impatient: it asks again each second.
 
 Columns: `first` share of the refused patient that got in when they came back as told; `all in`; `error s`
 mean seconds from the moment first told to the answer 202; `used` share of the workers' time used while
-anybody who had been refused was not in yet; `gain s` seconds by which the impatient were in sooner than the
-patient who came before and after them; `wait s` and `told s` the 99th percentile of what accepted photos
-waited for a worker, and of what their `estimated_wait_ms` had said; `in time` share that waited no longer
-than a quarter more than that.
+anybody who had been refused was not in yet, and `dry` share of the looks meanwhile at which no job waited;
+`gain s` seconds by which the impatient were in sooner than the patient who came before and after them;
+`wait s` and `told s` the 99th percentile of what accepted photos waited for a worker, and of what their
+`estimated_wait_ms` had said; `in time` share that waited no longer than a quarter more than that.
 """
 
 import math
@@ -48,7 +48,7 @@ _SLACK = 1.25
 
 
 class Watcher:
-    """Reads the workers' busy time twice a second, and keeps what fell while somebody waited to come back."""
+    """Looks at workers and queue five times a second, and keeps what was while somebody waited to return."""
 
     def __init__(self, port: int, clients: list[Client]) -> None:
         self._pool = urllib3.HTTPConnectionPool(rig.HOST, port)
@@ -56,17 +56,21 @@ class Watcher:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.busy_s = self.watched_s = 0.0
+        self.looks = self.dry = 0
         self._thread.start()
 
     def _run(self) -> None:
         last: tuple[float, float] | None = None
-        while not self._over.wait(0.5):
-            busy = sum(worker["busy_ms"] for worker in self.stats()["workers"]) / 1000
+        while not self._over.wait(0.2):
+            stats = self.stats()
+            busy = sum(worker["busy_ms"] for worker in stats["workers"]) / 1000
             now = time.monotonic()
             someone = any(client.told is not None and client.entered is None for client in self._clients)
             if last is not None and someone:
                 self.watched_s += now - last[0]
                 self.busy_s += busy - last[1]
+                self.looks += 1
+                self.dry += not stats["backlog"]["waiting"]
             last = (now, busy) if someone else None
 
     def stats(self) -> dict[str, Any]:
@@ -126,6 +130,7 @@ def crowd(serving: rig.Serving, path: Path, load: float, seconds: float, impatie
         "all_in": fmean(client.entered is not None for client in clients),
         "error_s": fmean(errors),
         "used": used,
+        "dry": watcher.dry / max(1, watcher.looks),
         "gain_s": gain(clients),
         "wait_s": _p99([wait for wait, _ in waits]),
         "told_s": _p99([told for _, told in waits]),
