@@ -39,7 +39,8 @@ _SPARE = 1.05
 _BROWNOUT_AT = 10.0
 _TABLE = (
     *("offered_per_s", "photos_per_s", "of_capacity", "per_cpu_left", "thumbs_per_s", "accepted", "refused"),
-    *("reset", "unanswered", "refusal_p99_ms", "wait_p99_s", "told_p99_s", "kept", "peak_mb", "others_cores"),
+    *("reset", "unanswered", "refusal_p99_ms", "wait_p99_s", "told_p99_s", "wait_of_told_p99", "kept"),
+    *("peak_mb", "server_growth_mb", "others_cores"),
 )
 """What is printed; the file has more."""
 

@@ -100,6 +100,7 @@ class Level:
             "answer_p99_ms": _p99([answer.read_s * 1000 for answer in self.answers if answer.status == 202]),
             "wait_p99_s": _p99([wait for wait, _ in waits]),
             "told_p99_s": _p99([told for _, told in waits]),
+            "wait_of_told_p99": _p99([wait / told for wait, told in waits if told]),
             "kept": sum(wait <= told * _SLACK for wait, told in waits) / len(waits) if waits else None,
             "idle_mb": self.idle / 1e6,
             "peak_mb": self.peak / 1e6,
