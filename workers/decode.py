@@ -103,7 +103,8 @@ class Bounds:
                 "too-many-pixels",
                 f"The image has {width} x {height}{times} pixels, and only {self.max_pixels} are accepted.",
             )
-        if predicted_bytes(format_, mode, size, scale=scale, progressive=progressive) > self.memory_bytes:
+        needed = predicted_bytes(format_, mode, size, self.side, scale=scale, progressive=progressive)
+        if needed > self.memory_bytes:
             raise JobError("too-much-memory")
 
 

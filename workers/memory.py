@@ -11,13 +11,24 @@ _COEFFICIENTS = 3
 
 
 def predicted_bytes(
-    format_: str, mode: str, size: tuple[int, int], *, scale: int = 1, progressive: bool = False
+    format_: str,
+    mode: str,
+    size: tuple[int, int],
+    side: int = 0,
+    *,
+    scale: int = 1,
+    progressive: bool = False,
 ) -> int:
-    """The least that decoding takes, in bytes, of an image of this `size` and of Pillow's `mode`.
+    """The least that an image of this `size`, of Pillow's `mode`, takes to be decoded and scaled, in bytes.
 
-    A JPEG's decoder may shrink it to 1/`scale`. Codecs that run out of memory report many things, or abort,
-    so a job that cannot fit is refused by this number, which gives the true reason.
+    A JPEG's decoder may shrink it to 1/`scale`. The first variant fits into `side` pixels, 0 for none: it is
+    scaled across before it is scaled down, with what comes between held beside the picture. Codecs and
+    scalers that run out of memory report many things, or abort, so a job that cannot fit is refused by
+    this number, which gives the true reason.
     """
     pixels = size[0] * size[1]
-    held = _COEFFICIENTS if progressive else _DECODER.get(format_, 0)
-    return pixels * held + pixels * _RASTER.get(mode, 4) // scale**2
+    held = pixels * (_COEFFICIENTS if progressive else _DECODER.get(format_, 0))
+    raster = pixels * _RASTER.get(mode, 4) // scale**2
+    longest = max(size) // scale
+    between = raster * side // longest if 0 < side < longest else 0
+    return raster + max(held, between)

@@ -155,7 +155,9 @@ def test_a_second_job_at_once_is_nonsense(tmp_path: Path) -> None:
     """One job at a time; the fork of the first ends too."""
     with Worker() as worker:
         fork = os.pidfd_open(worker.begin(job(tmp_path, None)))
-        worker.say(job(tmp_path, samples.jpeg(), name="job-2"))
+        second = tmp_path / "second"  # a folder of its own: the first must not find its upload there
+        second.mkdir()
+        worker.say(job(second, samples.jpeg(), name="job-2"))
         assert worker.exit_status() == 2
         assert ends(fork)
 
