@@ -196,8 +196,9 @@ class Protocol(HttpToolsProtocol):
         cycle = self._running
         if cycle is None or cycle.response_complete or cycle.more_body or self._lingering:
             return False
-        held = self.scope["path"].endswith(("/events", "/stream"))
-        if held or any(name == b"prefer" for name, _ in self.headers):
+        scope = cycle.scope  # the connection's own may be of a later request, half parsed
+        held = scope["path"].endswith(("/events", "/stream"))
+        if held or any(name == b"prefer" for name, _ in scope["headers"]):
             return False
         if not self.pipeline:
             cycle.keep_alive = False

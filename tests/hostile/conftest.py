@@ -22,11 +22,11 @@ def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {
         "rate": 50,
         "burst": 100,
-        "max_upload_bytes": "1MiB",
+        "max_upload_bytes": "4MiB",
         "trusted_proxies": PROXIES,
         "max_clients": 2000,
         "worker_memory": "512MiB",
-        "job_timeout": 10,
+        "job_timeout": 4,
     }
     with serving(tmp_path_factory.mktemp("fortress"), **settings) as service:
         yield service

@@ -236,3 +236,13 @@ def test_a_client_that_shuts_its_sending_side_is_answered(service: Service) -> N
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.answer().status == 202
         assert connection.ends()
+
+
+def test_half_a_request_behind_another_takes_no_answer_away(service: Service) -> None:
+    """Who shuts its sending side in the middle of a second head still gets the answer to the first."""
+    with service.connect() as connection:
+        connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
+        connection.send(SMALL + b"GET /healthz HTTP/1.1\r\nHo")
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.answer().status == 202
+        assert connection.ends()
