@@ -72,6 +72,12 @@ class Street:
         assert self.door.snapshot().parked == len(names)
         return tasks
 
+    def walk_away(self, name: str) -> None:
+        """A client at the door is gone."""
+        leave = self.leave[name]
+        assert leave is not None
+        leave()
+
     @property
     def held(self) -> tuple[int, int]:
         """Places in the dock, and uploads and jobs that count in anybody's share."""
@@ -138,9 +144,7 @@ def test_a_client_that_leaves_the_door_holds_nothing(play: Callable[..., None]) 
     async def scene(street: Street) -> None:
         await street.fill()
         gone, patient = await street.parked("a", "b")
-        leave = street.leave["a"]
-        assert leave is not None
-        leave()
+        street.walk_away("a")
         with pytest.raises(ClientDisconnect):
             await gone
         assert street.leave["a"] is None
@@ -157,9 +161,7 @@ def test_a_place_is_not_given_to_one_that_left_in_the_same_instant(play: Callabl
     async def scene(street: Street) -> None:
         await street.fill()
         gone, patient = await street.parked("a", "b")
-        leave = street.leave["a"]
-        assert leave is not None
-        leave()
+        street.walk_away("a")
         await street.backlog.take()
         assert isinstance((await asyncio.gather(gone, return_exceptions=True))[0], ClientDisconnect)
         (await patient).release()
