@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Histograms
@@ -36,6 +38,30 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, sending)
+
+
+class Faults:
+    """Answers for what nobody foresaw, where all layers see it; an answer that has begun is cut off."""
+
+    def __init__(self, app: ASGIApp, answer: Callable[[Scope, Exception], Response]) -> None:
+        """`answer` says what a client gets to see of an exception."""
+        self._app = app
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await self._answer(scope, error)(scope, receive, send)
 
 
 class HeadAsGet:

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
+from starlette.types import Scope
 
 from app.backlog import ShareExceeded
 from app.breaker import BreakerOpen
@@ -23,6 +24,7 @@ from app.fields import ConcurrencyPolicy, RangeNotSatisfiable
 from app.gate import TooLarge, UnsupportedType
 from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
 from app.intake import MalformedForm, NoFile, UploadTooSlow
+from app.layers import Faults
 from app.levers import BadLever
 from app.origin import ForeignOrigin
 from app.performance import ActRunning
@@ -217,8 +219,8 @@ def install(
     async def gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
         return Response(status_code=499)  # nobody is there to read it
 
-    async def internal(request: Request, error: Exception) -> Response:
-        log.error("request failed", path=request.scope["path"], exc_info=error)
+    def internal(scope: Scope, error: Exception) -> Response:
+        log.error("request failed", path=scope["path"], exc_info=error)
         return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))
 
     async def full(request: Request, error: QueueFull) -> Response:
@@ -230,4 +232,4 @@ def install(
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(QueueFull, full)  # type: ignore[arg-type]  # gets no other
     app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(Exception, internal)
+    app.add_middleware(Faults, answer=internal)

@@ -6,7 +6,7 @@ Faults:
     patience=SECONDS with readers lasts no longer
     blunder=TIMES    what workers made is met by a fault in the code, so many times
     confusion=TIMES  the same with whatever is to be recorded of a job that has ended
-    panic=PATH       requests for this path meet a fault in the code
+    panic            requests for /v1/stats meet a fault in the code
 """
 
 import os
@@ -76,18 +76,14 @@ def _break(kind: type, name: str, times: int) -> None:
     setattr(kind, name, broken)
 
 
-def panic(path: str) -> None:
-    """A bug in a request's way, deep inside."""
-    from starlette.routing import Router
+def panic(_: str) -> None:
+    """A bug in what answers a request."""
+    from app.status import Status
 
-    whole = Router.app
+    def broken(_: Status) -> None:
+        raise LookupError(f"a fault in {Path(__file__).parent}")
 
-    async def broken(self: Router, scope: Any, receive: Any, send: Any) -> None:
-        if scope.get("path") == path:
-            raise LookupError(f"a fault in {Path(__file__).parent}")
-        await whole(self, scope, receive, send)
-
-    Router.app = broken  # type: ignore[method-assign]
+    Status.stats = broken  # type: ignore[assignment]
 
 
 FAULTS = {

@@ -33,3 +33,32 @@ class TestOutcomes:
         assert document["status"] == "done"
         assert service.settled()["jobs"]["done"] == 1
         service.kill()
+
+
+class TestRequests:
+    """An exception that nobody foresaw meets a request."""
+
+    ORIGIN = "https://photos.example"
+
+    def test_tells_nothing_of_itself(self, faulty: Faulty) -> None:
+        """500 with all the fields that answers have, and of what happened not a word; the log has it."""
+        service = faulty("panic", cors_origins=self.ORIGIN)
+        with service.connect() as connection:
+            for method in ("GET", "HEAD"):
+                connection.head(f"{method} /v1/stats", f"Origin: {self.ORIGIN}")
+                answer = connection.answer(body=method == "GET")
+                assert answer.status == 500
+                assert answer.headers["access-control-allow-origin"] == self.ORIGIN
+                assert "unsafe" not in answer.headers["content-security-policy"]
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                assert answer.headers["referrer-policy"] == "no-referrer"
+                assert answer.headers["cache-control"] == "no-store"
+                if method == "GET":
+                    problem(answer, 500, "internal")
+                    for word in ("fault", "Error", "Traceback", "tests", str(service.folder)):
+                        assert word not in answer.body.decode().replace("Internal error", "")
+            connection.head("GET /healthz")
+            assert connection.answer().status == 200
+        assert "LookupError" in service.errors()
+        assert service.errors().count("Traceback") == 2
+        service.kill()  # its log has tracebacks, as it should
