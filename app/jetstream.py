@@ -11,6 +11,7 @@ not come, the queue has the job once.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -31,7 +32,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, KeyValueError, NotFoundError
 from nats.js.kv import KeyValue
 
-from app.breaker import Breaker, BreakerOpen
+from app.breaker import Breaker, BreakerOpen, Pass
 from app.bucket import Meter
 from app.engine import EngineUnusable
 
@@ -75,6 +76,7 @@ class Link:
         self.name = ",".join(server.rpartition("@")[2].removeprefix("nats://") for server in servers)
         self.stale = False
         """Whether the connection is new, or the engine was away: what hangs on either is to be made anew."""
+        self._failed_at = 0.0
         self._servers = list(servers)
         self._replicas = 3 if len(servers) >= 3 else 1
         self._client = Client()
@@ -146,17 +148,32 @@ class Link:
             KeyValueError: a key is not there, or not as it was.
         """
         assert self._js is not None  # noqa: S101 - `open` comes first
-        with self.breaker.guard(EngineDown):
-            try:
-                async with asyncio.timeout(patience):
-                    yield self._js
-            except KeyValueError:
-                raise
-            except (NatsError, OSError, TimeoutError) as error:
-                if isinstance(error, APIError) and error.err_code == _FULL:
-                    raise Full(subject="per subject" in (error.description or "")) from None
-                self.stale = True
-                raise EngineDown(str(error) or "no answer") from None
+        leave, asked = self.breaker.enter(), time.monotonic()
+        try:
+            async with asyncio.timeout(patience):
+                yield self._js
+            self.breaker.succeed(leave)
+        except KeyValueError:
+            raise
+        except (NatsError, OSError, TimeoutError) as error:
+            if isinstance(error, APIError) and error.err_code == _FULL:
+                raise Full(subject="per subject" in (error.description or "")) from None
+            self.stale = True
+            self._fail(leave, asked, patience)
+            raise EngineDown(str(error) or "no answer") from None
+        finally:
+            self.breaker.exclude(leave)  # of no account after an outcome
+
+    def _fail(self, leave: Pass, asked: float, patience: float) -> None:
+        """Count a failure, unless it says no more than the last one did, or was this process's own.
+
+        Questions that waited side by side are one in vain; and where the time to wait was passed by as much
+        again, it was this process that did not get to run.
+        """
+        now = time.monotonic()
+        if asked >= self._failed_at and now - asked < 2 * patience:
+            self.breaker.fail(leave)
+        self._failed_at = now
 
     async def reach(self) -> None:
         """Find out whether anybody is there at all, which says nothing of whether they can do their part.
@@ -165,15 +182,15 @@ class Link:
             BreakerOpen, EngineDown: as `asking` does.
         """
         assert self._js is not None  # noqa: S101 - `open` comes first
-        leave = self.breaker.enter()
+        leave, asked = self.breaker.enter(), time.monotonic()
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._js.account_info()
         except (NatsError, OSError, TimeoutError) as error:
-            self.breaker.fail(leave)
+            self._fail(leave, asked, _PATIENCE)
             raise EngineDown(str(error) or "no answer") from None
         finally:
-            self.breaker.exclude(leave)  # of no account after a failure
+            self.breaker.exclude(leave)
 
     # --- what is kept there ----------------------------------------------------------------------------
 
