@@ -194,10 +194,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(pages_router(settings))
     install(app, refusals, fallback, lambda request: engine.quota(gate.client(request.scope)))
     _complete_openapi(app)
-    app.add_middleware(SecurityHeaders)
     cors = _cors(settings.cors_origins) if settings.cors_origins else {}
     if cors:
         app.add_middleware(CORSMiddleware, **cors)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=histograms)
     app.state.turnstile = Turnstile(
