@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,25 @@ from tests.cluster.servers import Hand, NatsServer
 from tests.objects.servers import Moto
 from tests.service import Service, serving
 
-Serve = Callable[..., Service]
-Work = Callable[..., Hand]
+Work = Callable[[], Hand]
+Engine = Callable[..., NatsServer]
+
+TIGHT = {"rate": 0.01, "burst": 3, "queue_size": 6, "max_receiving": 4, "client_share": 10}
+"""Bounds that a test reaches; most clients of the tests upload once, each from an address of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Two replicas that have no workers of their own, and what is behind them."""
+
+    engine: NatsServer
+    here: Service
+    there: Service
+    settings: dict[str, object]
+
+    def jobs(self, outcome: str) -> int:
+        """How many jobs the replicas count as accepted, done or failed."""
+        return sum(int(service.stats()["jobs"][outcome]) for service in (self.here, self.there))
 
 
 @pytest.fixture
@@ -21,17 +39,26 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    """The engine, where it is installed."""
+@pytest.fixture(scope="session")
+def start_engine() -> Iterator[Engine]:
+    """Starts engines, where one is installed; each keeps its streams in the folder that it is given."""
     if shutil.which("nats-server") is None:
         pytest.skip("not installed: nats-server (Debian: nats-server)")
-    server = NatsServer(tmp_path)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    with ExitStack() as stack:
+
+        def start(folder: Path, *options: str) -> NatsServer:
+            server = NatsServer(folder, *options)
+            server.start()
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def nats(start_engine: Engine, tmp_path: Path) -> NatsServer:
+    """An engine of the test's own, empty."""
+    return start_engine(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -40,35 +67,34 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
     server = Moto(tmp_path_factory.mktemp("moto"))
     try:
         server.start()
-        yield server
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in server.environment.items():
+                environment.setenv(name, value)
+            yield server
     finally:
         server.stop()
 
 
-@pytest.fixture
-def shared(nats: NatsServer, moto: Moto, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """The settings that make processes one cluster."""
-    for name, value in moto.environment.items():
-        monkeypatch.setenv(name, value)
-    return {"engine_url": nats.url, "store_url": f"s3://{moto.new_bucket()}/photos", "variants": "thumb=96"}
-
-
-@pytest.fixture
-def serve(shared: dict[str, object], tmp_path: Path) -> Iterator[Serve]:
-    """Starts replicas without workers of their own, unless told otherwise."""
+@pytest.fixture(scope="module")
+def cluster(start_engine: Engine, moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests of a module: each leaves its queue empty, and starts workers of its own."""
+    engine = start_engine(tmp_path_factory.mktemp("engine"))
+    settings = {
+        "engine_url": engine.url,
+        "store_url": f"s3://{moto.new_bucket()}/photos",
+        "variants": "thumb=96",
+        **TIGHT,
+    }
+    folders = [tmp_path_factory.mktemp(name) for name in ("here", "there")]
     with ExitStack() as stack:
-
-        def start(**settings: object) -> Service:
-            folder = tmp_path / f"replica{len(list(tmp_path.glob('replica*')))}"
-            folder.mkdir()
-            plenty = {"workers": 0, "rate": 1000, "burst": 1000}
-            return stack.enter_context(serving(folder, **{**shared, **plenty, **settings}))
-
-        yield start
+        here, there = (
+            stack.enter_context(serving(folder, **{**settings, "workers": 0})) for folder in folders
+        )
+        yield Cluster(engine, here, there, settings)
 
 
 @pytest.fixture
-def work(shared: dict[str, object], tmp_path: Path) -> Iterator[Work]:
-    """Starts workers."""
+def work(cluster: Cluster, tmp_path: Path) -> Iterator[Work]:
+    """Starts workers, ended with the test."""
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(Hand(tmp_path, **{**shared, **settings}))
+        yield lambda: stack.enter_context(Hand(tmp_path, **cluster.settings))

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import nats
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig
 
 from app.jetstream import DEAD, JOBS, STATUS, WORKERS
 from app.job import Job
@@ -59,16 +59,7 @@ def lose_patience(url: str, seconds: float) -> None:
     """Have a silent worker's job given to another so soon."""
 
     async def shorten(js: JetStreamContext) -> None:
-        await js.add_consumer(
-            JOBS,
-            ConsumerConfig(
-                durable_name=WORKERS,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=seconds,
-                max_deliver=-1,
-                max_ack_pending=100_000,
-                max_waiting=10_000,
-            ),
-        )
+        there = (await js.consumer_info(JOBS, WORKERS)).config
+        await js.add_consumer(JOBS, replace(there, ack_wait=seconds))
 
     ask(url, shorten)

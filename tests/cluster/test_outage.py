@@ -7,18 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.problems import REDUCED_CAPACITY
-from tests.cluster.conftest import Serve, Work
-from tests.cluster.servers import NatsServer
+from tests.cluster.conftest import Cluster, Work
 from tests.cluster.streams import queued
 from tests.http.expect import problem
 from tests.service import Service, fresh_address, run, until
 
 
-def outage(
-    serve: Serve, work: Work, nats: NatsServer, begin: Callable[[], None], end: Callable[[], None]
-) -> None:
+def outage(cluster: Cluster, work: Work, begin: Callable[[], None], end: Callable[[], None]) -> None:
     """Everything that is promised for it."""
-    here, there = serve(rate=0.5, burst=3), serve(rate=0.5, burst=3)
+    here, there, before = cluster.here, cluster.there, cluster.jobs("done")
     hand = work()
     done = here.ended(here.upload().json()["id"])
     os.kill(hand.child, signal.SIGSTOP)
@@ -35,8 +32,8 @@ def outage(
         assert there.ended(job_id)["status"] == "done"
     fresh = until(lambda: (a := there.upload()).status_code == 202 and a, "an upload to be taken").json()
     assert here.ended(fresh["id"])["status"] == "done"
-    until(lambda: queued(nats.url) == 0, "an empty queue")
-    assert sum(service.stats()["jobs"]["done"] for service in (here, there)) == 5
+    until(lambda: queued(cluster.engine.url) == 0, "an empty queue")
+    assert cluster.jobs("done") - before == 5
 
 
 def degrades(service: Service, done: dict[str, dict[str, dict[str, str]]]) -> None:
@@ -56,14 +53,14 @@ def degrades(service: Service, done: dict[str, dict[str, dict[str, str]]]) -> No
     assert service.get(done["variants"]["thumb"]["url"]).status == 200
 
 
-def test_an_engine_that_hangs_loses_nothing(serve: Serve, work: Work, nats: NatsServer) -> None:
+def test_an_engine_that_hangs_loses_nothing(cluster: Cluster, work: Work) -> None:
     """Connections stay, and nothing is answered: nobody says that it is an outage."""
-    outage(serve, work, nats, nats.hang, nats.resume)
+    outage(cluster, work, cluster.engine.hang, cluster.engine.resume)
 
 
-def test_an_engine_that_is_killed_loses_nothing(serve: Serve, work: Work, nats: NatsServer) -> None:
+def test_an_engine_that_is_killed_loses_nothing(cluster: Cluster, work: Work) -> None:
     """It comes back with what it had on disk, and without what it had in memory."""
-    outage(serve, work, nats, nats.die, nats.start)
+    outage(cluster, work, cluster.engine.die, cluster.engine.start)
 
 
 def test_a_process_whose_engine_is_not_there_does_not_start(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """The password of the engine stands in its URL, and is told to nobody."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.settings import SettingsError, load_settings
+from tests.cluster.conftest import Engine
 from tests.cluster.servers import Hand, NatsServer
 from tests.objects.servers import Moto
 from tests.service import run, serving, until
@@ -15,16 +14,9 @@ PASSWORD = "tell-nobody"  # noqa: S105 - of a server on loopback that lives for 
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[NatsServer]:
+def guarded(start_engine: Engine, tmp_path: Path) -> NatsServer:
     """An engine that lets in whoever knows the password."""
-    if shutil.which("nats-server") is None:
-        pytest.skip("not installed: nats-server (Debian: nats-server)")
-    server = NatsServer(tmp_path, "--user", "spillway", "--pass", PASSWORD)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    return start_engine(tmp_path, "--user", "spillway", "--pass", PASSWORD)
 
 
 def credentials(url: str, password: str = PASSWORD) -> str:
@@ -33,11 +25,9 @@ def credentials(url: str, password: str = PASSWORD) -> str:
 
 
 def test_a_running_cluster_says_nothing_of_the_password(
-    guarded: NatsServer, moto: Moto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guarded: NatsServer, moto: Moto, tmp_path: Path
 ) -> None:
     """Not at the start, not in what it tells of itself, and not while the engine is away."""
-    for name, value in moto.environment.items():
-        monkeypatch.setenv(name, value)
     shared: dict[str, object] = {
         "engine_url": credentials(guarded.url),
         "store_url": f"s3://{moto.new_bucket()}/photos",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ def _running(server: S3Server) -> Iterator[S3Server]:
         server.stop()
 
 
-@pytest.fixture(params=["moto", "ceph"])
+@pytest.fixture(params=["moto" if missing_for_ceph() else "ceph"])
 def server(request: pytest.FixtureRequest) -> S3Server:
-    """One S3 server after the other."""
+    """An S3 server: the real one where it is installed."""
     chosen: S3Server = request.getfixturevalue(request.param)
     return chosen
 
@@ -77,17 +78,26 @@ def clock() -> HandClock:
 @pytest.fixture
 async def open_objects(bucket: str, clock: HandClock) -> AsyncIterator[Open]:
     """A function that opens a store in the bucket; as many replicas as one likes, each closed at the end."""
-    opened = []
 
-    async def open_one(max_bytes: int = 10**9, prefix: str = "pre/fix") -> ObjectStore:
-        store = ObjectStore(bucket, prefix, max_bytes, DAY, clock)
-        await store.open()
-        opened.append(store)
-        return store
+    def make(max_bytes: int = 10**9, prefix: str = "pre/fix") -> ObjectStore:
+        return ObjectStore(bucket, prefix, max_bytes, DAY, clock)
 
-    yield open_one
-    for store in opened:
-        await store.close()
+    async with _opening(make) as open_one:
+        yield open_one
+
+
+@asynccontextmanager
+async def _opening(make: Callable[..., Any]) -> AsyncIterator[Open]:
+    """A function that opens what `make` makes of its arguments; all of it is closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(*arguments: Any, **named: Any) -> Any:
+            store = make(*arguments, **named)
+            await store.open()
+            stack.push_async_callback(store.close)
+            return store
+
+        yield open_one
 
 
 @pytest.fixture
@@ -97,31 +107,18 @@ async def objects(open_objects: Open) -> ObjectStore:
     return store
 
 
-@pytest.fixture(params=["directory", "moto", "ceph"])
-async def open_store(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Open]:
+@pytest.fixture(params=["directory", "bucket"])
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
     """A function that opens a store of one kind after the other, always on the same place."""
-    opened = []
-    if request.param != "directory":
-        chosen: S3Server = request.getfixturevalue(request.param)
-        name = chosen.new_bucket()
-        for variable, value in chosen.environment.items():
-            monkeypatch.setenv(variable, value)
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    name = request.getfixturevalue("bucket") if request.param == "bucket" else None
 
-    async def open_one(max_bytes: int = 10**9) -> Any:
-        if request.param == "directory":
-            store: Any = DirectoryStore(tmp_path / "data", max_bytes, DAY, clock)
-        else:
-            store = ObjectStore(name, "pre/fix", max_bytes, DAY, clock)
-        await store.open()
-        opened.append(store)
-        return store
+    def make(max_bytes: int = 10**9) -> Any:
+        if name is None:
+            return DirectoryStore(tmp_path / "data", max_bytes, DAY, clock)
+        return ObjectStore(name, "pre/fix", max_bytes, DAY, clock)
 
-    yield open_one
-    for store in opened:
-        await store.close()
+    async with _opening(make) as open_one:
+        yield open_one
 
 
 @pytest.fixture

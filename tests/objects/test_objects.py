@@ -423,11 +423,10 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     ],
 )
 async def test_an_endpoint_that_is_none_is_told(
-    moto: S3Server, monkeypatch: pytest.MonkeyPatch, endpoint: str, shown: str
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, shown: str
 ) -> None:
     """Before anything is sent to it, and without a password that may stand in it."""
-    for name, value in (moto.environment | {"AWS_ENDPOINT_URL": endpoint}).items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(StoreError, match=f"AWS_ENDPOINT_URL{shown} is no http:// or https:// address"):
         await ObjectStore("bucket", "p", 1, DAY).open()
 

@@ -120,7 +120,6 @@ def test_a_store_that_is_down_opens_the_breaker_and_comes_back(service: Service,
     outage(service, server.die, server.come_back)
 
 
-@pytest.mark.parametrize("server", ["moto"], indirect=True)
 def test_a_service_whose_store_hangs_does_not_start(bucket: str, server: S3Server, tmp_path: Path) -> None:
     """It says so within seconds, and nothing else."""
     server.hang()
@@ -132,7 +131,6 @@ def test_a_service_whose_store_hangs_does_not_start(bucket: str, server: S3Serve
     assert done.stderr == f"spillway: the store s3://{bucket} cannot be used: no answer within 2 s\n"
 
 
-@pytest.mark.parametrize("server", ["moto"], indirect=True)
 def test_a_service_without_its_store_does_not_start(bucket: str, server: S3Server, tmp_path: Path) -> None:
     """Whatever is wrong is said in one line, without a traceback."""
     done = run("serve", folder=tmp_path, store_url="s3://spill-elsewhere/photos", port=0, workers=1)
