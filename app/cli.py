@@ -148,7 +148,7 @@ def stampede(
             min=0.1, max=1000, help="Uploads a second of a crowd [five times what the server can do]."
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="How long clients arrive in each act.")] = 6,
+    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="How long clients arrive in each act.")] = 4,
     photo: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Upload this instead of one made here.")
     ] = None,
