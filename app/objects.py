@@ -267,15 +267,17 @@ class ObjectStore(Keeping):
     async def _take_stock(self) -> int:
         """Remove what is over, and count what is left, other replicas' included; the jobs removed.
 
-        Every name there is has to be read for it, so it is done once an hour, or in a 24th of the retention.
+        Every name there is has to be read for it, so it is done once an hour, or in a 24th of the retention;
+        less often where it takes more than a twentieth of that.
         """
-        before, removed = self._ledger.used, 0
+        before, removed, began = self._ledger.used, 0, self._clock()
         async for stock in self._stocktaking.over():
             await self._records.remove(stock.id)
             await self._remote.delete(stock.files())
             removed += stock.record is not None
         self._ledger.used += self._stocktaking.found - before
-        self._stock_due = self._clock() + min(3600.0, self.retention / 24)
+        now = self._clock()
+        self._stock_due = now + max(min(3600.0, self.retention / 24), 20 * (now - began))
         return removed
 
     async def _count(self) -> None:
