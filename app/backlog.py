@@ -46,7 +46,7 @@ class BacklogSnapshot:
 class Slot(Generic[E]):
     """A place in the dock, held by one upload until it is offered or released."""
 
-    __slots__ = ("_backlog", "_held", "client", "landing", "since")
+    __slots__ = ("_backlog", "_held", "client", "coming", "landing", "since")
 
     def __init__(self, backlog: "Backlog[E]", client: str, since: float) -> None:
         self._backlog = backlog
@@ -55,6 +55,8 @@ class Slot(Generic[E]):
         self.since = since
         self.landing = True
         """Whether the upload is taken to be soon there."""
+        self.coming = False
+        """Whether it is, for its pace is known."""
 
     def progress(self, share: float) -> None:
         """Tell how much of the upload has come, from 0 to 1, so that a slow one keeps nobody out."""
@@ -114,6 +116,7 @@ class Backlog(Generic[E]):
         self._entrance = Rota[E]()
         self._receiving = 0
         self._landing = 0
+        self._coming = 0
         self._held: Counter[str] = Counter()
         self._full_since: float | None = None
         self.on_room: Callable[[], None] = lambda: None
@@ -146,13 +149,22 @@ class Backlog(Generic[E]):
 
     @property
     def room(self) -> int:
-        """Places for uploads while nobody is promised any: the dock is bound by itself then."""
-        return min(self._places - self.waiting, self.dock - self._receiving)
+        """Places for uploads while nobody is promised any: the dock is bound by itself then.
+
+        But no burst in it shall wait longer than `max_wait`: what is known to come from it soon counts there.
+        """
+        ahead = self.waiting + self._coming
+        return min(self.capacity - self.waiting, self._bearable - ahead, self.dock - self._receiving)
 
     @property
     def _places(self) -> int:
         """How many jobs may wait, for the belt's sake and for `max_wait`'s."""
-        return int(min(self.capacity, self.max_wait * self.pacer.rate + 1))
+        return min(self.capacity, self._bearable)
+
+    @property
+    def _bearable(self) -> int:
+        """How many jobs may wait for `max_wait`'s sake."""
+        return int(min(self.max_wait * self.pacer.rate + 1, self.capacity + self.dock))
 
     def resize(self, capacity: int) -> None:
         """Let so many jobs wait, 1 to `most`, from now on; those who wait already stay.
@@ -237,6 +249,7 @@ class Backlog(Generic[E]):
     def _arrive(self, slot: Slot[E], entry: E) -> None:
         self._receiving -= 1
         self._landing -= slot.landing
+        self._coming -= slot.coming
         self.pacer.record_upload(self._clock() - slot.since)
         self._entrance.append(entry)
         self._advance()
@@ -244,6 +257,7 @@ class Backlog(Generic[E]):
     def _leave_dock(self, slot: Slot[E]) -> None:
         self._receiving -= 1
         self._landing -= slot.landing
+        self._coming -= slot.coming
         self.drop_hold(slot.client)
         self.on_room()
 
@@ -254,7 +268,8 @@ class Backlog(Generic[E]):
             return
         landing = elapsed * (1 - share) <= _SOON * self.capacity / self.pacer.rate * share
         self._landing += landing - slot.landing
-        slowed, slot.landing = slot.landing and not landing, landing
+        self._coming += landing - slot.coming
+        slowed, slot.landing, slot.coming = slot.landing and not landing, landing, landing
         if slowed:
             self.on_room()
 

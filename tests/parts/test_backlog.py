@@ -185,6 +185,33 @@ async def test_a_wait_that_is_too_long_refuses(backlog_of: Make) -> None:
     upload(backlog, "now")
 
 
+async def test_a_burst_in_the_dock_makes_no_wait_too_long(backlog_of: Make, clock: HandClock) -> None:
+    """What is seen to come soon waits as long as what is there already; an upload that trickles does not."""
+    backlog = backlog_of(capacity=20, dock=60, max_wait=30)
+    trickles = [enter(backlog) for _ in range(20)]
+    burst = [enter(backlog) for _ in range(20)]
+    clock.advance(1)
+    for slot in trickles:
+        slot.progress(0.001)
+    assert backlog.room == 20
+    for slot in burst:
+        slot.progress(0.5)
+    assert backlog.room == 11
+    late = [enter(backlog) for _ in range(11)]
+    clock.advance(1)
+    for slot in late:
+        slot.progress(0.5)
+    assert backlog.room == 0
+    for slot in [*burst, *late]:
+        slot.offer(Upload("fast"))
+    assert (backlog.waiting, backlog.room) == (31, -11)
+    for slot in trickles:
+        slot.release()
+    await take_all(backlog)
+    assert is_empty(backlog)
+    assert backlog.room == 20
+
+
 async def test_uploads_on_their_way_are_reckoned_with_for_the_promised_alone(backlog_of: Make) -> None:
     """While nobody is promised a place the dock is bound by itself; else what comes from it counts."""
     backlog = backlog_of(capacity=3, dock=6)
