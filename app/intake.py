@@ -11,6 +11,8 @@ from starlette.requests import ClientDisconnect
 
 from app.engine import Engine, Place
 from app.gate import MULTIPART, MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
+from app.inflow import TASTE
+from app.unloading import HANDS, PATIENCE, Unloading
 from workers.formats import SNIFF_BYTES, sniff
 
 GRACE = 5.0
@@ -172,6 +174,10 @@ class _Pace:
         self._end = now + timeout
         self._behind_at = now + GRACE
 
+    def excuse(self, since: float) -> None:
+        """Do not count the time since then against the client: it was ours."""
+        self._behind_at += self._loop.time() - since
+
     def due(self) -> float:
         """When to look again; raises UploadTooSlow past a deadline, Draining when the service ends."""
         self._engine.check_receiving()
@@ -198,6 +204,7 @@ class Intake:
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._min_rate = min_rate
+        self._hands = asyncio.Semaphore(HANDS)
 
     async def receive(self, request: Request, target: Target, place: Place | None) -> Received:
         """Bring the whole file to its target, telling its place in the dock, if it has one, how it gets on.
@@ -211,7 +218,8 @@ class Intake:
         form = form_in(request.headers.get("content-type"))
         sink = _Sink(target, self._max_bytes)
         try:
-            await self._read(request, sink, form, place)
+            with Unloading(self._hands, request.state.inflow) as unloading:
+                await self._read(request, sink, form, place, unloading)
         except FormParserError as error:
             raise MalformedForm(str(error)) from None
         if form is not None and not form.ended:
@@ -220,7 +228,10 @@ class Intake:
             raise NoFile("The form has no file part.")
         return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
 
-    async def _read(self, request: Request, sink: _Sink, form: Form | None, place: Place | None) -> None:
+    async def _read(
+        self, request: Request, sink: _Sink, form: Form | None, place: Place | None, unloading: Unloading
+    ) -> None:
+        loop = asyncio.get_running_loop()
         declared = int(request.headers.get("content-length", 0))
         pace = _Pace(self._engine, self._timeout, self._min_rate)
         most = self._max_bytes + MULTIPART_ALLOWANCE
@@ -229,20 +240,29 @@ class Intake:
         while more:
             if place is not None:
                 place.progress(total / declared if declared else 0.0)
+            due = pace.due()
             try:
-                async with asyncio.timeout_at(pace.due()):
+                async with asyncio.timeout_at(min(due, loop.time() + PATIENCE) if unloading.busy else due):
                     message = await request.receive()
             except TimeoutError:
+                unloading.rest()
                 continue
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             data = message.get("body", b"")
             more = message.get("more_body", False)
-            del message  # two hundred uploads wait for the disk at once: each holds what it read only once
+            del message  # two hundred uploads wait for hands at once: each holds what it read only once
+            came = loop.time()
             pace.count(len(data))
             total += len(data)
             if total > most:
                 raise TooLarge(self._max_bytes)
+            at_hand = len(data) >= TASTE
+            if at_hand:
+                await unloading.begin()
             if data:
                 data = form.feed(data) if form is not None else data
                 await sink.write(data)
+            if not at_hand:
+                unloading.rest()
+            pace.excuse(came)

@@ -16,6 +16,8 @@ _LONGEST = 5.0
 _LONGEST_WAIT = 10.0
 """Seconds for which a connection may wait, unread, for its turn to be read."""
 _GULP = 1 << 20
+_nothing = bytearray(_GULP)
+"""Where the kernel is asked to put what it throws away; it never writes there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,10 +31,10 @@ class _Lingering:
         """Throw away what has come; False when there is nothing more to wait for."""
         try:
             while self.left > 0:
-                gone = self.socket.recv(min(_GULP, self.left), socket.MSG_TRUNC)
-                if gone == b"":
+                gone = self.socket.recv_into(_nothing, min(_GULP, self.left), socket.MSG_TRUNC)
+                if not gone:
                     return False
-                self.left -= len(gone)
+                self.left -= gone
         except (BlockingIOError, InterruptedError):
             return not self.transport.is_closing()
         except OSError:

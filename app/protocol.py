@@ -16,6 +16,7 @@ from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.connections import make_room
+from app.inflow import TASTE, Inflow
 from app.linger import Linger
 from app.outflow import Outflow
 from app.problems import KINDS, Problem, render
@@ -76,7 +77,8 @@ class Protocol(HttpToolsProtocol):
         self._due = math.inf
         self._when_due: Callable[[], None] = self._close
         self._timer: asyncio.TimerHandle | None = None
-        self._in_head = True
+        self.in_head = True
+        """Whether the next bytes belong to a head."""
         self._head_bytes = 0
         """Bytes received while a head is incomplete, whatever they turn out to be."""
         self._field_bytes = 0
@@ -143,6 +145,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._inflow = Inflow(self)
+        transport.set_protocol(self._inflow)
         self._outflow = Outflow(transport, self.loop)
         self._arm(HEADER_TIMEOUT, self._head_too_slow)
         if len(self.connections) > self.most:
@@ -157,7 +161,7 @@ class Protocol(HttpToolsProtocol):
     def idle_until(self) -> float | None:
         """When it would be closed for want of a request; None while there is one."""
         served = self._running is None or self._running.response_complete
-        idle = self._in_head and served and not self._lingering and not self.transport.is_closing()
+        idle = self.in_head and served and not self._lingering and not self.transport.is_closing()
         return self._due if idle else None
 
     def leave(self) -> None:
@@ -204,10 +208,10 @@ class Protocol(HttpToolsProtocol):
             cycle.keep_alive = False
         return True
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: memoryview) -> None:  # type: ignore[override]
         if self._lingering or self._owed is not None or self.parser is None:
             return
-        if self._in_head:
+        if self.in_head:
             self._head_bytes += len(data)
         try:
             self._parse(data)
@@ -219,22 +223,21 @@ class Protocol(HttpToolsProtocol):
                 refused = _head_too_large() if too_large else wrong
             self._refuse(refused.slug, refused.detail)
             return
-        if self._in_head and self._head_bytes > HEADER_BYTES:
+        if self.in_head and self._head_bytes > HEADER_BYTES:
             refused = _head_too_large()
             self._refuse(refused.slug, refused.detail)
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: memoryview) -> None:
         """Let the parser have it.
 
         Behind the head of a request for another protocol the parser sees that protocol, and in the request's
         own body the next request. No other is spoken here: it gets the same head anew, without that wish.
         """
-        rest = memoryview(data)
         while True:
             try:
-                self.parser.feed_data(rest)
+                self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                rest = rest[upgrade.args[0] :]
+                data = data[upgrade.args[0] :]
             else:
                 return
             self.parser = httptools.HttpRequestParser(self)
@@ -327,7 +330,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._read_framing()
         self._disarm()
-        self._in_head = False
+        self.in_head = False
         self._head_bytes = 0
         if self._lingering or self.transport.is_closing():
             self._turned_away = True  # what follows the last request of a connection is nobody's
@@ -339,7 +342,7 @@ class Protocol(HttpToolsProtocol):
             if refusal is not None:
                 self._turn_away(refusal)
                 return
-        self.scope["state"]["watch"] = self.watch
+        self.scope["state"] |= {"watch": self.watch, "inflow": self._inflow}
         super().on_headers_complete()
         self.cycle.transport = _AnswerTransport(self, self.cycle)  # type: ignore[assignment]
         if self._body_left:
@@ -390,11 +393,13 @@ class Protocol(HttpToolsProtocol):
             return
         self._body_left -= len(body)
         super().on_body(body)
+        if len(self.cycle.body) >= TASTE and not self.cycle.response_complete:
+            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         if self._lingering or self._plain_head:
             return
-        self._in_head = True
+        self.in_head = True
         self._head_bytes = 0
         if self._turned_away:
             self._turned_away = False

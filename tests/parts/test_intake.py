@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from fastapi import Request
@@ -128,7 +129,9 @@ async def receive(
     headers = [(b"content-type", content_type.encode("latin-1"))]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
-    request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, uplink.receive)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    scope["state"] = {"inflow": SimpleNamespace(eager=False)}
+    request = Request(scope, uplink.receive)
     spool = Gathered()
     intake = Intake(dock(full=busy), max_bytes, timeout, min_rate)
     received = await intake.receive(request, spool, place or Progress())

@@ -1,0 +1,52 @@
+"""Unloading: how many uploads are read at full speed at once.
+
+Were it all two hundred of a full dock, each would keep large pieces in memory, all would be there only at the
+end, and meanwhile those who are to be refused would wait for the loop. So some have hands at a time, for as
+long as they have something to unload; the others wait, but for a taste, in the kernel's buffers.
+"""
+
+import asyncio
+from typing import Protocol, Self
+
+HANDS = 8
+"""As many as the store has threads that write."""
+PATIENCE = 0.05
+"""Seconds for which an upload keeps its hands while nothing comes."""
+
+
+class Tap(Protocol):
+    """What an upload is read through."""
+
+    eager: bool
+    """Whether it is to be read by large pieces."""
+
+
+class Unloading:
+    """One upload's, until the end of the block; it needs one of the `hands` that all share."""
+
+    def __init__(self, hands: asyncio.Semaphore, tap: Tap) -> None:
+        self._hands = hands
+        self._tap = tap
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rest()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has hands."""
+        return self._tap.eager
+
+    async def begin(self) -> None:
+        """Wait for hands, in the order of asking; not when it has some."""
+        if not self._tap.eager:
+            await self._hands.acquire()
+            self._tap.eager = True
+
+    def rest(self) -> None:
+        """Leave the hands to others, if it has some."""
+        if self._tap.eager:
+            self._tap.eager = False
+            self._hands.release()
