@@ -2,86 +2,93 @@
 
     python -m bench.fairness [--rounds 3] [--json FILE]
 
-One client brings twenty photos of 12 MP at once, as many as it may have in work, and a moment later fifty
-clients bring one each; before it, as what to compare with, fifty alone. Columns: seconds that the photos of
-either waited for a worker, mean and last; and how much later than alone the fifty got theirs, in the time
-that the workers take for one photo. Where whoever comes first were served first it would be about twenty.
+One client brings twenty photos of 12 MP, as many as it may have in work, and after it fifty clients bring one
+each; to compare with, fifty alone. The workers stand still until all are in, so that it is the queue that is
+looked at and not who uploads faster. Columns: seconds from then on until a worker begins with the photos of
+either, mean and last; and how much later than alone the fifty got theirs, in the time that a photo takes.
+Served in the order in which they came it would be about twenty.
 """
 
+import os
+import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
 import urllib3
 
 from bench import photos, rig
-from bench.returning import PATIENT, Client, addresses, bring, drain, job_s, service, span
+from bench.returning import PATIENT, Client, addresses, bring, drain, finished, job_s, service
 
 _SHARE, _OTHERS = 20, 50
+_AT_ONCE = 10
 
 
-def waits(serving: rig.Serving, photo: bytes, groups: list[list[Client]]) -> list[list[float]]:
-    """Seconds that the photos of each group waited for a worker, one group coming after the other."""
-    threads = []
-    for group in groups:
-        for client in group:
-            threads.append(threading.Thread(target=bring, args=(serving.port, client, photo)))
-            threads[-1].start()
-        until_accepted(group)
-    for thread in threads:
-        thread.join()
+@contextmanager
+def standing_still(serving: rig.Serving) -> Iterator[None]:
+    """Nobody works for the length of the block."""
+    workers = [
+        child
+        for child in rig.children(serving.pid)
+        if b"workers" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    ]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+
+
+def waits(serving: rig.Serving, photo: bytes, groups: list[list[Client]]) -> tuple[list[list[float]], float]:
+    """Seconds that each group's photos waited, one group having come after the other; those for one photo."""
+    with standing_still(serving), ThreadPoolExecutor(_AT_ONCE) as pool:
+        for group in groups:
+            list(pool.map(lambda client: bring(serving.port, client, photo), group))
+    began = time.time()
     drain(serving.port)
     with urllib3.HTTPConnectionPool(rig.HOST, serving.port) as connections:
+        ends = [[finished(connections, client) - began for client in group] for group in groups]
         made_s = job_s(connections)
-        return [[max(0.0, span(connections, client) - made_s) for client in group] for group in groups]
-
-
-def until_accepted(group: list[Client]) -> None:
-    """Wait until all of a group are in: it is the queue that is looked at, and not who uploads faster."""
-    while any(client.entered is None for client in group):
-        time.sleep(0.001)
-
-
-def crowd(names: Iterator[str]) -> list[Client]:
-    """Fifty clients."""
-    return [Client(next(names), PATIENT) for _ in range(_OTHERS)]
+    each_s = max(max(group) for group in ends) / sum(map(len, groups))
+    return [[max(0.0, end - made_s) for end in group] for group in ends], each_s
 
 
 def main() -> None:
     """Measure and print."""
     options = rig.options(__doc__, rounds=3).parse_args()
     report = rig.Report("bench.fairness")
-    alone: list[list[float]] = []
-    beside: list[list[float]] = []
-    full: list[list[float]] = []
-    later: list[float] = []
+    found: dict[str, list[list[float]]] = {"fifty alone": [], "fifty beside it": [], "one with twenty": []}
+    later = []
     names = addresses()
     with tempfile.TemporaryDirectory() as folder:
         photo = photos.photo_file(Path(folder), "jpeg", 12).read_bytes()
         for _ in range(options.rounds):
-            with service(queue_size=100, burst=_SHARE) as serving:
-                alone += waits(serving, photo, [crowd(names)])
+            with service(queue_size=100, burst=_SHARE, job_timeout=300) as serving:
                 one = next(names)
-                for found, into in zip(
-                    waits(serving, photo, [[Client(one, PATIENT) for _ in range(_SHARE)], crowd(names)]),
-                    (full, beside),
-                    strict=True,
-                ):
-                    into.append(found)
-                with urllib3.HTTPConnectionPool(rig.HOST, serving.port) as connections:
-                    stats = connections.request("GET", "/v1/stats").json()
-                later.append((fmean(beside[-1]) - fmean(alone[-1])) * stats["backlog"]["drain_per_s"])
-    for name, rounds in (("fifty alone", alone), ("fifty beside it", beside), ("one with twenty", full)):
+                heavy = [Client(one, PATIENT) for _ in range(_SHARE)]
+                (alone,), _ = waits(serving, photo, [_fifty(names)])
+                (full, beside), each_s = waits(serving, photo, [heavy, _fifty(names)])
+            later.append((fmean(beside) - fmean(alone)) / each_s)
+            for rows, row in zip(found.values(), (alone, beside, full), strict=True):
+                rows.append(row)
+    for name, rows in found.items():
         report.add(
             photos=name,
-            mean_s=rig.median([fmean(found) for found in rounds]),
-            last_s=rig.median([max(found) for found in rounds]),
-            later_by_photos=rig.median(later) if rounds is beside else None,
+            mean_s=rig.median([fmean(row) for row in rows]),
+            last_s=rig.median([max(row) for row in rows]),
+            later_by_photos=rig.median(later) if name == "fifty beside it" else None,
         )
     report.show(options.json)
+
+
+def _fifty(names: Iterator[str]) -> list[Client]:
+    return [Client(next(names), PATIENT) for _ in range(_OTHERS)]
 
 
 if __name__ == "__main__":

@@ -123,9 +123,14 @@ def job_s(connections: urllib3.HTTPConnectionPool) -> float:
 
 def span(connections: urllib3.HTTPConnectionPool, client: Client) -> float:
     """Seconds from a photo's acceptance until it was done."""
+    return finished(connections, client) - _moment(client.document["created_at"])
+
+
+def finished(connections: urllib3.HTTPConnectionPool, client: Client) -> float:
+    """When a photo was done, in seconds since the epoch."""
     link = client.document["links"]["self"]
     document = connections.request("GET", link, headers={"Prefer": "wait=30"}).json()
-    return _moment(document["finished_at"]) - _moment(document["created_at"])
+    return _moment(document["finished_at"])
 
 
 def _moment(text: str) -> float:
