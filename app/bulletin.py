@@ -18,8 +18,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
-from app.jetstream import AWAY, Link
+from app import jetstream
 from app.job import Job
+from app.link import AWAY, Link
 from app.pool import WorkerSnapshot
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class Bulletin:
 
     async def prepare(self) -> None:
         """Have the bucket there. Raises EngineDown, BreakerOpen."""
-        self._table = await self._link.statuses()
+        self._table = await jetstream.statuses(self._link)
 
     async def post(self, job: Job) -> None:
         """Tell what a job is now. Raises EngineDown, BreakerOpen."""

@@ -15,7 +15,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from app import tasks
+from app import jetstream, tasks
 from app.breaker import BreakerOpen, Breakers
 from app.brownout import BrownoutSnapshot
 from app.bucket import Quota
@@ -25,10 +25,10 @@ from app.crew import Crew, cancel_subject
 from app.door import Door, QueueFull, Watch
 from app.engine import EngineSnapshot, Place
 from app.front import Front
-from app.jetstream import AWAY, Full, Link
 from app.job import Job
 from app.leases import Berth, Leases
 from app.limiter import Grant
+from app.link import AWAY, Full, Link
 from app.live import Live
 from app.outbox import Mender, Outbox
 from app.ratekv import SharedLimiter
@@ -120,7 +120,7 @@ class ClusterEngine(Front[SharedBacklog]):
     async def _prepare(self) -> None:
         """Have everything there that is kept in the engine, and hear of every job. Raises as `asking`."""
         self._link.stale = False
-        await self._link.prepare(self._bound, self.backlog.dock, self._lease_s)
+        await jetstream.prepare(self._link, self._bound, self.backlog.dock, self._lease_s)
         await self._limiter.prepare()
         await self._bulletin.prepare()
         await self._bulletin.watch(self._chronicle.hear)
@@ -164,7 +164,7 @@ class ClusterEngine(Front[SharedBacklog]):
             self._hands = hands
             self._door.resize(max(1, hands), self.backlog.capacity)
             with suppress(*AWAY, Full):
-                await self._link.grow(self._bound)
+                await jetstream.grow(self._link, self._bound)
 
     # --- what the gate asks ----------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ from app import tasks
 from app.breaker import CLOSED, BreakerOpen
 from app.bulletin import Beat, Bulletin
 from app.foreman import Foreman
-from app.jetstream import ACK_WAIT, AWAY, DEAD, JOBS, WORKERS, EngineDown, Full, Link, job_subject
+from app.jetstream import ACK_WAIT, DEAD, JOBS, WORKERS, job_subject
 from app.job import CANCELLED, DEADLY, FAILED, MOST_DEATHS, PROCESSING, Job
+from app.link import AWAY, EngineDown, Full, Link
 from app.live import Live
 from app.store import JobGone, Store
 

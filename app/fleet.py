@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from app import jetstream
 from app.backlog import Backlog
 from app.breaker import Breaker, Breakers
 from app.brownout import Brownout, Lane
@@ -17,8 +18,8 @@ from app.cluster import ClusterEngine
 from app.crew import Crew
 from app.door import Door
 from app.foreman import Foreman
-from app.jetstream import AWAY, Full, Link
 from app.limiter import Limiter
+from app.link import AWAY, Full, Link
 from app.live import Live
 from app.metrics import Histograms
 from app.orders import Orders
@@ -134,7 +135,7 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
         stack.push_async_callback(link.close)
         with link.starting():
             places = settings.queue_size + settings.workers
-            await link.prepare(places, settings.max_receiving, _lease_s(settings))
+            await jetstream.prepare(link, places, settings.max_receiving, _lease_s(settings))
             await bulletin.prepare()
         stack.push_async_callback(crew.stop)
         await crew.start()

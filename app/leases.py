@@ -7,7 +7,8 @@ of a replica that died come back when their leases run out.
 import asyncio
 
 from app.backlog import Slot
-from app.jetstream import AWAY, LEASE_SUBJECT, LEASES, Full, Link
+from app.jetstream import LEASE_SUBJECT, LEASES
+from app.link import AWAY, Full, Link
 from app.live import Live
 
 

@@ -10,9 +10,10 @@ from nats.js.errors import NotFoundError
 
 from app.bulletin import Bulletin
 from app.chronicle import Chronicle
-from app.jetstream import AWAY, JOBS, WORKERS, Full, Link, job_subject
+from app.jetstream import JOBS, WORKERS, job_subject
 from app.job import Job
 from app.leases import Berth
+from app.link import AWAY, Full, Link
 from app.live import Live
 from app.store import Store, StoreError
 

@@ -14,8 +14,9 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from app.bucket import NANOSECONDS, Clock, Quota, RateLimited
-from app.jetstream import AWAY, Full, Link
+from app.jetstream import buckets
 from app.limiter import Grant, Limiter
+from app.link import AWAY, Full, Link
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class SharedLimiter:
     async def prepare(self) -> None:
         """Have the shared table there. Raises EngineDown, BreakerOpen."""
         self._known.clear()
-        self._table = await self._link.buckets(self.local.meter, self.local.capacity)
+        self._table = await buckets(self._link, self.local.meter, self.local.capacity)
 
     async def spend(self, client: str) -> Grant:
         """Take one of the client's tokens. Raises RateLimited."""

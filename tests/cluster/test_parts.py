@@ -12,10 +12,11 @@ from app.bulletin import Bulletin
 from app.chronicle import Chronicle
 from app.directory import DirectoryStore
 from app.fleet import engine_breaker
-from app.jetstream import EngineDown, Full, Link, job_subject
+from app.jetstream import grow, job_subject, prepare
 from app.job import new_id
 from app.leases import Leases
 from app.limiter import Limiter
+from app.link import EngineDown, Full, Link
 from app.metrics import Histograms
 from app.outbox import Mender, Outbox
 from app.pacer import Pacer
@@ -40,7 +41,7 @@ async def join(nats: NatsServer) -> AsyncIterator[Join]:
         link = Link([nats.url], engine_breaker())
         await link.open()
         links.append(link)
-        await link.prepare(20, 5, 60)
+        await prepare(link, 20, 5, 60)
         return link
 
     yield one
@@ -164,9 +165,9 @@ async def test_a_smaller_queue_drops_no_job(join: Join) -> None:
     link = await join()
     jobs = [new_id() for _ in range(20)]
     assert all([await publish(link, job) for job in jobs])
-    await link.grow(5)
+    await grow(link, 5)
     assert [await publish(link, job) for job in jobs] == [None] * 20
-    await link.grow(21)
+    await grow(link, 21)
     assert await publish(link, new_id())
 
 
