@@ -7,7 +7,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench screenshots fuzz soak lock upgrade clean environment environment-dev environment-bench
+.PHONY: help run test lint format bench screenshots fuzz soak hostile audit lock upgrade clean environment environment-dev environment-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -36,11 +36,18 @@ bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 screenshots: environment-dev ## the pictures of the page in docs, with the Chromium of this machine
 	@exec $(BIN)/python -m tests.pages.screenshots $(ARGS)
 
-fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says
-	@exec $(BIN)/python -m bench.fuzz $(ARGS)
+fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says; then the API's description
+	@$(BIN)/python -m bench.fuzz $(ARGS)
+	@exec $(BIN)/python -m bench.description
 
 soak: environment-dev ## 200 SIGKILLs under load and one at every step, as docs/reliability.md says
 	@exec $(BIN)/python -m bench.soak $(ARGS)
+
+hostile: environment-dev ## attacks on a server of its own, an honest client meanwhile, as docs/reliability.md says
+	@exec $(BIN)/python -m bench.hostile $(ARGS)
+
+audit: ## known holes in the locked dependencies, by the database of PyPI
+	@sh -c "$$choose_python; $$audit"
 
 lock: ## write requirements*.txt for pyproject.toml, keeping the versions that still fit
 	@sh -c "$$choose_python; $$compile"
@@ -134,6 +141,19 @@ pip install --no-deps --editable .
 for lock in "$$@"; do stamp_of "$$lock" > "$(VENV)/$$lock.installed"; done
 endef
 export prepare
+
+# In a folder that is thrown away. What could not be looked up is a failure too: then nothing is known of it.
+define audit
+folder=$$(mktemp -d)
+trap 'rm -rf "$$folder"' EXIT
+"$$python" -m venv "$$folder"
+"$$folder/bin/pip" install -qq --disable-pip-version-check pip-audit
+for lock in requirements.txt requirements-dev.txt requirements-bench.txt; do
+    echo "$$lock"
+    "$$folder/bin/pip-audit" --strict --require-hashes --disable-pip --progress-spinner off --requirement "$$lock"
+done
+endef
+export audit
 
 # uv from PATH, else in a folder that is thrown away. The files bear neither addresses nor the command.
 define compile

@@ -1,0 +1,39 @@
+"""Hold the service to its own description for as long as it takes: schemathesis, all checks, many examples.
+
+The same as tests/http/test_spec.py, with more examples and another seed each time. Exit status 1 when an
+answer is not as described, or is an error that no description allows.
+"""
+
+import argparse
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.http.test_spec import SETTINGS, explore
+from tests.service import serving
+
+_LONGEST_S = 3600.0
+
+
+def main() -> int:
+    """Run as the arguments say; answers the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("examples", nargs="?", type=int, default=200, help="for each operation (%(default)s)")
+    parser.add_argument("--seed", type=int, help="the same, the same examples")
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
+    options = ("--max-examples", str(given.examples), "--seed", str(seed), "--no-color")
+    with (
+        tempfile.TemporaryDirectory(prefix="spillway-description-") as folder,
+        serving(Path(folder), **SETTINGS) as service,
+    ):
+        found = explore(service.url, *options, timeout=_LONGEST_S)
+    print(found.stdout, found.stderr, f"seed {seed}", sep="\n")
+    return found.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
