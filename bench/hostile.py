@@ -58,7 +58,7 @@ class Served:
     failed: list[str] = field(default_factory=list)
 
 
-def _be_honest(url: str, over: Event, results: "Queue[Served]") -> None:
+def _be_honest(url: str, begun: Event, over: Event, results: "Queue[Served]") -> None:
     """Upload a photo, wait for it and fetch it, again and again, beside the busy process of the attacks."""
     served = Served()
     transport = httpx.HTTPTransport(local_address="127.9.9.9")
@@ -68,6 +68,9 @@ def _be_honest(url: str, over: Event, results: "Queue[Served]") -> None:
                 _upload_and_read(client, served)
             except (httpx.HTTPError, KeyError) as error:
                 served.failed.append(repr(error))
+            if not begun.is_set():
+                served = Served()  # the first one is to be ready
+                begun.set()
             over.wait(_PAUSE_S)
     results.put(served)
 
@@ -242,9 +245,10 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     """One attack, and its line of the table; whether the honest client was served throughout."""
     before, sockets = _memory(service), _sockets(service)
     family = multiprocessing.get_context("spawn")
-    over, results = family.Event(), family.Queue()
-    client = family.Process(target=_be_honest, args=(service.url, over, results), daemon=True)
+    begun, over, results = family.Event(), family.Event(), family.Queue()
+    client = family.Process(target=_be_honest, args=(service.url, begun, over, results), daemon=True)
     client.start()
+    assert begun.wait(60)
     sent = ATTACKS[name](service, seconds)
     during = _memory(service)
     over.set()
