@@ -24,6 +24,7 @@ _REHEARSAL_BYTES = 512 * 1024 * 1024
 def main() -> int:
     """Serve the parent until it closes its end; answers the exit status."""
     orders, answers = process.serve_parent()
+    process.give_way()
     try:
         load_codecs()
         sing()

@@ -41,6 +41,12 @@ def test_a_job_is_made_and_accounted_for(worker: Worker, tmp_path: Path) -> None
     assert 2**20 < done.peak_bytes < 2**29
 
 
+def test_a_worker_gives_way_to_its_parent(worker: Worker) -> None:
+    """While both want a processor the server gets more of it, for a refusal must not wait for a photo."""
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, worker.pid) == min(ours + 5, 19)
+
+
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic"])
 def test_every_format_is_decoded_and_made_under_confinement(
     worker: Worker, tmp_path: Path, name: str
