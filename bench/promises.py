@@ -39,7 +39,6 @@ from bench.returning import (
     bring,
     bring_by_curl,
     drain,
-    job_s,
     service,
     span,
 )
@@ -100,6 +99,7 @@ def crowd(serving: rig.Serving, path: Path, load: float, seconds: float, impatie
     chance = random.Random(5)  # noqa: S311 - a crowd, not a secret
     names, photo, port = addresses(), path.read_bytes(), serving.port
     per_s = capacity(port, photo, names)
+    waited_before = wait_sum(port)
     clients: list[Client] = []
     watcher = Watcher(port, clients)
     threads = []
@@ -119,16 +119,17 @@ def crowd(serving: rig.Serving, path: Path, load: float, seconds: float, impatie
     workers = len(watcher.stats()["workers"])
     used = watcher.end() / workers
     drain(port)
-    waits = waited(port, clients)
+    wait_s, count = (after - before for after, before in zip(wait_sum(port), waited_before, strict=True))
+    waits = waited(port, clients, wait_s / count)
     refused = [client for client in clients if client.told is not None and client.kind != IMPATIENT]
     errors = [client.entered - client.told for client in refused if client.entered and client.told]
     return {
         "capacity_per_s": per_s,
         "clients": len(clients),
         "refused": sum(client.told is not None for client in clients),
-        "first": fmean(client.refusals == 1 and client.entered is not None for client in refused),
+        "first": _mean([client.refusals == 1 and client.entered is not None for client in refused]),
         "all_in": fmean(client.entered is not None for client in clients),
-        "error_s": fmean(errors),
+        "error_s": _mean(errors),
         "used": used,
         "dry": watcher.dry / max(1, watcher.looks),
         "gain_s": gain(clients),
@@ -138,16 +139,29 @@ def crowd(serving: rig.Serving, path: Path, load: float, seconds: float, impatie
     }
 
 
-def waited(port: int, clients: list[Client]) -> list[tuple[float, float]]:
-    """Of each photo whose answer is known: seconds that it waited for a worker, and what it was told."""
-    found = []
+def waited(port: int, clients: list[Client], mean_s: float) -> list[tuple[float, float]]:
+    """Of each photo whose answer is known: seconds that it waited for a worker, and what it was told.
+
+    `mean_s` is what all waited on average, as the service itself measured it: so much less than from their
+    acceptance to their end that it takes for making them and bringing them to the disk.
+    """
+    known = [client for client in clients if client.document.get("estimated_wait_ms")]
     with urllib3.HTTPConnectionPool(rig.HOST, port) as connections:
-        made_s = job_s(connections)
-        for client in clients:
-            if told_ms := client.document.get("estimated_wait_ms"):
-                wait = max(0.0, span(connections, client) - made_s)
-                found.append((wait, told_ms / 1000))
-    return found
+        spans = [span(connections, client) for client in known]
+    made_s = fmean(spans) - mean_s
+    told = (client.document["estimated_wait_ms"] / 1000 for client in known)
+    return [(max(0.0, took - made_s), said) for took, said in zip(spans, told, strict=True)]
+
+
+def wait_sum(port: int) -> tuple[float, float]:
+    """Seconds that all photos so far have waited for a worker, and their number."""
+    text = urllib3.request("GET", f"http://{rig.HOST}:{port}/metrics").data.decode()
+    found = dict(line.split(" ") for line in text.splitlines() if line.startswith("spillway_wait_seconds_"))
+    return float(found["spillway_wait_seconds_sum"]), float(found["spillway_wait_seconds_count"])
+
+
+def _mean(values: list[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _p99(values: list[float]) -> float:
