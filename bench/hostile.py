@@ -229,6 +229,12 @@ def _memory(service: Service) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
+def _cpu(service: Service) -> float:
+    """Seconds of CPU that the server itself has taken, its workers aside."""
+    fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _sockets(service: Service) -> int:
     return sum(
         os.readlink(each).startswith("socket:")  # noqa: PTH115 - of what may be gone meanwhile
@@ -249,7 +255,9 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     client = family.Process(target=_be_honest, args=(service.url, begun, over, results), daemon=True)
     client.start()
     assert begun.wait(60)
+    busy, since = _cpu(service), time.monotonic()
     sent = ATTACKS[name](service, seconds)
+    busy = (_cpu(service) - busy) / (time.monotonic() - since)
     during = _memory(service)
     over.set()
     honest = results.get(timeout=60)
@@ -265,6 +273,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
         str(len(honest.failed)).rjust(6),
         *(_percentile(honest.uploads, share).rjust(6) for share in (0.5, 0.99)),
         _percentile(honest.reads, 0.99).rjust(6),
+        f"{busy:.2f}".rjust(5),
         *(f"{each:.0f}".rjust(5) for each in (before, during, _memory(service))),
     ]
     print(" | ".join(cells), flush=True)
@@ -284,7 +293,9 @@ def main() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     names = [name for name in given.only if "(" not in name or shutil.which("slowhttptest")]
-    print("attack | sent | honest uploads | failed | p50, p99 ms | of a read p99 | MiB before, during, after")
+    print(
+        "attack | sent | honest uploads | failed | p50, p99 ms | read p99 | CPUs | MiB before, during, after"
+    )
     well = True
     with tempfile.TemporaryDirectory(prefix="spillway-hostile-") as folder:
         service = Service(Path(folder), **SETTINGS)
