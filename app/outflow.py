@@ -10,19 +10,46 @@ import fcntl
 import socket
 import struct
 import termios
+from collections import Counter
 
 PATIENCE = 20.0
 """Seconds after which it is looked at how much has gone out."""
 LEAST_RATE = 1024
 """Bytes per second that a client must take while something waits to be sent to it."""
+MOST_WATCHED = 256
+"""Connections that may have something waiting here at once: each holds a piece of an image, of 256 KiB."""
+
+
+class Outflows:
+    """All connections that are watched, the longest watched first."""
+
+    def __init__(self) -> None:
+        self._watched: dict[Outflow, None] = {}
+
+    def add(self, outflow: "Outflow") -> None:
+        """One more. When there are too many, a sixteenth goes, first of the address that has most of them."""
+        self._watched[outflow] = None
+        if len(self._watched) > MOST_WATCHED:
+            crowds = Counter(each.peer for each in self._watched)
+            for each in sorted(self._watched, key=lambda each: -crowds[each.peer])[: MOST_WATCHED // 16]:
+                each.reset()
+
+    def remove(self, outflow: "Outflow") -> None:
+        """It is watched no longer."""
+        self._watched.pop(outflow, None)
 
 
 class Outflow:
     """Watches one connection while more waits to be sent than the kernel takes."""
 
-    __slots__ = ("_loop", "_timer", "_transport", "_unsent")
+    __slots__ = ("_all", "_loop", "_timer", "_transport", "_unsent", "peer")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, every: Outflows, peer: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """`peer` is the address at the other end."""
+        self._all = every
+        self.peer = peer
         self._transport = transport
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
@@ -32,12 +59,14 @@ class Outflow:
         """From now on it must be read from; harmless when called again."""
         if self._timer is None:
             self._look_later()
+            self._all.add(self)
 
     def rest(self) -> None:
         """Nothing waits any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._all.remove(self)
 
     def _look_later(self) -> None:
         self._unsent = self._measure()
@@ -46,18 +75,20 @@ class Outflow:
     def _look(self) -> None:
         self._timer = None
         if not self._transport.get_write_buffer_size():
+            self._all.remove(self)
             return
         if self._unsent - self._measure() < PATIENCE * LEAST_RATE:
-            self._reset()
+            self.reset()
         else:
             self._look_later()
 
-    def _reset(self) -> None:
-        """End it so that the kernel forgets what it has for the client, too (socket(7), SO_LINGER)."""
+    def reset(self) -> None:
+        """End the connection; the kernel, too, forgets what it has for the client (socket(7), SO_LINGER)."""
         with contextlib.suppress(OSError, AttributeError):
             descriptor = self._transport.get_extra_info("socket").fileno()
             with socket.socket(fileno=socket.dup(descriptor)) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rest()
         self._transport.abort()
 
     def _measure(self) -> int:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.connections import make_room
 from app.inflow import TASTE, Inflow
 from app.linger import Linger
-from app.outflow import Outflow
+from app.outflow import Outflow, Outflows
 from app.problems import KINDS, Problem, render
 from app.turnstile import Turnstile, Wire, field_line
 
@@ -66,9 +66,10 @@ class _AnswerTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `linger` and `turnstile` are shared by all of them; there may be `most` at once."""
+    """One connection. `linger`, `outflows` and `turnstile` are shared by all; there may be `most` at once."""
 
     linger: Linger
+    outflows: Outflows
     turnstile: Turnstile
     most: int
 
@@ -147,7 +148,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._inflow = Inflow(self)
         transport.set_protocol(self._inflow)
-        self._outflow = Outflow(transport, self.loop)
+        self._outflow = Outflow(self.outflows, self.peer, transport, self.loop)
         self._arm(HEADER_TIMEOUT, self._head_too_slow)
         if len(self.connections) > self.most:
             make_room(self.connections, self.most)  # type: ignore[arg-type]

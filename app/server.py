@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app.connections import most_connections
 from app.linger import Linger
+from app.outflow import Outflows
 from app.protocol import Protocol
 from app.service import Service
 from app.settings import Settings
@@ -60,7 +61,12 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         linger = Linger(settings.max_upload_bytes)
-        shared = {"linger": linger, "turnstile": app.state.turnstile, "most": most_connections()}
+        shared = {
+            "linger": linger,
+            "outflows": Outflows(),
+            "turnstile": app.state.turnstile,
+            "most": most_connections(),
+        }
         protocol = type("Connection", (Protocol,), shared)
         super().__init__(
             uvicorn.Config(

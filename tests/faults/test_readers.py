@@ -6,11 +6,13 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from app.outflow import MOST_WATCHED
 from tests.faults.conftest import FAULT, serving
 from tests.service import PATIENCE, Connection, Service, fresh_address, until
 
@@ -35,29 +37,38 @@ class Hurried(Service):
                 continue
         return [name for name in found if "/data/images/" in name]
 
-    def ask(self) -> Connection:
+    def show(self, picture: bytes) -> None:
+        """Have a picture made to ask for."""
+        made = self.upload(picture, prefer="wait=60").json()["variants"]["big"]
+        assert made["bytes"] > 4_500_000
+        self.path, self.size = made["url"], made["bytes"]
+
+    def ask(self, address: str | None = None) -> Connection:
         """A client with a small window that has asked for the picture."""
         connection = Connection.__new__(Connection)
         connection._buffer = b""
         connection.socket = socket.socket()
         connection.socket.settimeout(PATIENCE)
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.socket.bind((fresh_address(), 0))
+        connection.socket.bind((address or fresh_address(), 0))
         connection.socket.connect((self.host, self.port))
         connection.head(f"GET {self.path}")
         return connection
 
 
+def noise() -> bytes:
+    """A photo that no encoder makes small."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (2400, 1800), os.urandom(2400 * 1800 * 3)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hurried]:
     """Has a picture of some 5 MB, which is more than the kernel takes for a connection."""
-    noise = io.BytesIO()
-    Image.frombytes("RGB", (2400, 1800), os.urandom(12_960_000)).save(noise, "JPEG", quality=95)
     with serving(Hurried, tmp_path_factory.mktemp("hurried"), variants="big=2400:97") as service:
         assert isinstance(service, Hurried)
-        made = service.upload(noise.getvalue(), prefer="wait=60").json()["variants"]["big"]
-        assert made["bytes"] > 4_500_000
-        service.path, service.size = made["url"], made["bytes"]
+        service.show(noise())
         yield service
 
 
@@ -104,3 +115,29 @@ def test_who_leaves_takes_nothing_along(hurried: Hurried) -> None:
     for connection in connections:
         connection.close()
     until(lambda: not hurried.open_files(), "the files to be closed")
+
+
+class Unhurried(Hurried):
+    """The same with all of its patience."""
+
+    command = Service.command
+
+
+def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
+    """Of six hundred from one address that do not read most are reset at once; another address is served."""
+    with serving(Unhurried, tmp_path, variants="big=2400:97", job_timeout=60) as service:
+        assert isinstance(service, Unhurried)
+        service.show(noise())
+        with ExitStack() as stack:
+            slow = stack.enter_context(service.ask())
+            until(service.open_files, "the file to be opened")
+            for _ in range(600):
+                stack.enter_context(service.ask("127.0.99.1"))
+            until(lambda: len(service.open_files()) > 100, "the files to be opened")
+            assert service.get("/healthz").status == 200
+            until(lambda: len(service.open_files()) <= MOST_WATCHED, "most of them to be reset")
+            came = 0
+            while came < service.size:
+                piece = slow.socket.recv(65_536)
+                assert piece, f"cut off after {came} bytes"
+                came += len(piece)
