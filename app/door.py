@@ -66,7 +66,10 @@ class Door(Generic[E]):
     def refuse(self, visitor: Visitor, reopen: float, not_before: float) -> int:
         """Whole seconds until the turn of an upload to which the door is shut, or is for `reopen` seconds."""
         answer = self._ask(visitor, reopen, not_before)
-        assert isinstance(answer, Refuse)  # noqa: S101 - of a shut door there is no other answer
+        if isinstance(answer, Admit):  # it opened since it was found shut: a promise lapsed, say
+            answer = Park(visitor.key, visitor.client, visitor.net, self._clock())
+        if isinstance(answer, Park):
+            answer = self._turns.give_up(answer, free=self._backlog.free)
         return answer.retry_after
 
     async def admit(

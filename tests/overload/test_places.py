@@ -105,6 +105,30 @@ def play(loop: LeapingLoop) -> Callable[..., None]:
     return run
 
 
+def test_a_door_that_opens_meanwhile_still_tells_whom_it_was_shut_to(play: Callable[..., None]) -> None:
+    """A promise may lapse, or a job leave, between two looks at the door: there is a turn all the same."""
+
+    async def scene(street: Street) -> None:
+        await street.fill()
+        (park,) = await street.parked("due")
+        newcomer, due = (Visitor(f"{name}/1", name, name) for name in ("newcomer", "second"))
+        assert street.door.is_shut(newcomer)
+        await street.refused("second")
+        street.clock.advance(2)
+        assert not street.door.is_shut(due)
+        told = street.door.refuse(due, 0, 0)
+        for _ in range(PLACES):
+            await street.backlog.take()
+        await park
+        told = max(told, street.door.refuse(newcomer, 0, 0))
+        assert street.door.snapshot().parked == 0
+        street.clock.advance(told)
+        assert street.door.is_due(due.key)
+        assert street.door.is_due(newcomer.key)
+
+    play(scene)
+
+
 def test_a_place_that_comes_free_goes_to_whoever_waits_longest(play: Callable[..., None]) -> None:
     """One job leaves, one of those at the door comes in; newcomers come after both."""
 
