@@ -45,6 +45,7 @@ SETTINGS: dict[str, object] = {
     "burst": 200,
     "trusted_proxies": PROXY,
     "variants": "large=2400:97,thumb=96",
+    "job_timeout": 5,
     "log_format": "json",
 }
 
@@ -184,7 +185,7 @@ def unpacked(service: Service, seconds: float) -> str:
     files, end, answers = bombs(), time.monotonic() + seconds, 0
     while time.monotonic() < end:
         for data in files.values():
-            service.upload(data)
+            service.upload(data, prefer="wait=20")
             answers += 1
     service.settled()
     return f"{answers} bombs of {len(files)} kinds"
@@ -218,8 +219,8 @@ ATTACKS: dict[str, Callable[[Service, float], str]] = {
     "slow bodies (-B)": slowly("-B", "/v1/images", "-i", "1", "-s", "500000", "-f", "image/jpeg"),
     "slow readers (-X)": slowly("-X", "large", "-w", "512", "-y", "1024", "-n", "1", "-z", "64", "-k", "1"),
     "endless heads": heads,
-    "IPv6 networks": networks,
     "decompression bombs": unpacked,
+    "IPv6 networks": networks,
 }
 
 
