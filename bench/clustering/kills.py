@@ -18,6 +18,7 @@ _PROGRESS = 12
 _SETTLE_S = 240.0
 """Seconds for all to end: a silent worker's job is another's after 15, a lost one is found after 60."""
 _TRY_S = 0.25
+_TRIES = 30
 
 
 class _Replicas(httpx.BaseTransport):
@@ -30,6 +31,20 @@ class _Replicas(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.url = request.url.copy_with(port=random.choice(self._ports))  # noqa: S311 - it spreads load
         return self._transport.handle_request(request)
+
+
+class _Patient(_Replicas):
+    """The same, asked again when a part of the service is away: what is looked for is whether it is there."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        for _ in range(_TRIES):
+            if response.status_code != 503:
+                break
+            response.close()
+            time.sleep(int(response.headers["retry-after"]))
+            response = super().handle_request(request)
+        return response
 
 
 class Roamer(Sender):
@@ -92,7 +107,8 @@ def _settle(machines: Machines, told: Told) -> None:
 
 
 def _look(machines: Machines, told: Told) -> None:
-    with machines.replicas[0].client() as client:
+    urls = [replica.url for replica in machines.replicas]
+    with httpx.Client(base_url=urls[0], transport=_Patient(urls, "127.0.1.98"), timeout=30) as client:
         for job_id in told.kept:
             told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
         for job_id in told.deleted:

@@ -35,7 +35,7 @@ def run(folder: Path, jobs: int) -> None:
     report.notes.append(
         f"{jobs} JPEGs of 2 megapixels, uploaded before the first worker starts. Milliseconds of CPU for "
         "each job of: the replica, the workers' own process, the NATS server, the process that decodes. S3 "
-        "is not counted."
+        "is not counted, nor is what each uses when there is nothing to do."
     )
     report.show(None)
     report = Report("bench.cluster scale: refusals")
@@ -63,47 +63,57 @@ def _done(services: Sequence[Service]) -> int:
 
 
 def _jobs(machines: Machines, workers: int, photo: bytes, jobs: int) -> dict[str, float | str]:
-    replica = machines.serve()
-    engine = machines.engines[0].pid
-    before = cpu_s(replica.pid), cpu_s(engine)
+    replica, engine = machines.serve(), machines.engines[0].pid
+    serving = _Busy(replica.pid, engine)
     _upload([replica], photo, jobs)
     hands = [machines.work() for _ in range(workers)]
+    working = _Busy(*(hand.process.pid for hand in hands))
     first = until(lambda: _done([replica]), "the first job", _PATIENCE)
     started = time.monotonic()
     until(lambda: _paused(lambda: _done([replica]) >= jobs), "the last job", _PATIENCE)
     seconds = time.monotonic() - started
-    own = sum(cpu_s(hand.process.pid) for hand in hands)
     decoding = sum(cpu_s(child, reaped=True) for hand in hands for child in children(hand.process.pid))
-    used = [cpu_s(replica.pid) - before[0], own, cpu_s(engine) - before[1], decoding]
-    row: dict[str, float | str] = {"of": f"{workers} workers", "jobs_per_s": (jobs - first) / seconds}
-    names = ("replica_ms", "worker_ms", "nats_ms", "decoding_ms")
-    row |= {name: 1000 * value / jobs for name, value in zip(names, used, strict=True)}
-    idle = cpu_s(replica.pid), cpu_s(hands[0].process.pid), cpu_s(engine)
-    time.sleep(_IDLE_S)
-    after = cpu_s(replica.pid), cpu_s(hands[0].process.pid), cpu_s(engine)
-    row |= {
-        f"idle_{name}_ms_per_s": 1000 * (b - a) / _IDLE_S
-        for name, a, b in zip(("replica", "worker", "nats"), idle, after, strict=True)
-    }
-    return row
-
-
-def _paused(condition: Callable[[], bool]) -> bool:
-    """Asked not too often, for asking costs what is measured."""
-    time.sleep(0.2)
-    return condition()
+    (replica_s, nats_s), own = serving.used(), sum(working.used())
+    used = {"replica": replica_s, "worker": own, "nats": nats_s, "decoding": decoding}
+    rate = (jobs - first) / seconds
+    return {"of": f"{workers} workers", "jobs_per_s": rate} | _per_job(used, jobs)
 
 
 def _local(machines: Machines, photo: bytes, jobs: int) -> dict[str, float | str]:
     """One machine with the same store: what the engine costs is the difference."""
     service = machines.serve(engine_url="local:", workers=1)
     child = children(service.pid)
-    before = cpu_s(service.pid)
+    serving = _Busy(service.pid)
     _upload([service], photo, jobs)
     until(lambda: _paused(lambda: _done([service]) >= jobs), "the last job", _PATIENCE)
-    used = cpu_s(service.pid) - before
     decoding = sum(cpu_s(pid, reaped=True) for pid in child)
-    return {"of": "local:", "replica_ms": 1000 * used / jobs, "decoding_ms": 1000 * decoding / jobs}
+    return {"of": "local:"} | _per_job({"replica": serving.used()[0], "decoding": decoding}, jobs)
+
+
+def _per_job(used: dict[str, float], jobs: int) -> dict[str, float | str]:
+    return {f"{name}_ms": 1000 * seconds / jobs for name, seconds in used.items()}
+
+
+def _paused(condition: Callable[[], bool]) -> bool:
+    """Asked not too often, for asking costs what is measured."""
+    time.sleep(1)
+    return condition()
+
+
+class _Busy:
+    """CPU seconds of processes from now on, without what they use when there is nothing to do."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
+        self._began = time.monotonic()
+        self._before = [cpu_s(pid) for pid in pids]
+
+    def used(self) -> list[float]:
+        """Of each; there is nothing to do any more."""
+        seconds, now = time.monotonic() - self._began, [cpu_s(pid) for pid in self._pids]
+        time.sleep(_IDLE_S)
+        idle = [(cpu_s(pid) - at) / _IDLE_S for pid, at in zip(self._pids, now, strict=True)]
+        return [a - b - i * seconds for a, b, i in zip(now, self._before, idle, strict=True)]
 
 
 def _refusals(machines: Machines) -> dict[str, float | str]:
