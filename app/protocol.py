@@ -95,6 +95,8 @@ class Protocol(HttpToolsProtocol):
         self._unasked = False
         """Whether the answer went out before the client was told to go on with its body."""
         self._running: RequestResponseCycle | None = None
+        self._heard_all = False
+        """Whether the client sends no more, and only waits for answers."""
         self._owed: tuple[str, str] | None = None
         """A refusal that waits for the answers to the requests before it."""
         self._on_departure: Callable[[], Any] | None = None
@@ -205,6 +207,7 @@ class Protocol(HttpToolsProtocol):
         held = scope["path"].endswith(("/events", "/stream"))
         if held or any(name == b"prefer" for name, _ in scope["headers"]):
             return False
+        self._heard_all = True
         if not self.pipeline:
             cycle.keep_alive = False
         return True
@@ -427,5 +430,7 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._owed is not None:
             self._refuse(*self._owed)
+        elif self._heard_all:
+            self._close()
         else:
             self._arm(IDLE_TIMEOUT, self._close)

@@ -81,8 +81,6 @@ class TestBombs:
             "empty lines": b"\r\n" * 4_000_000,
             "large trailers": b"POST /v1/quota HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
             + b"A: b\r\n" * 1_000_000,
-            "a large extension": b"POST /v1/images HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n1;" + b"A" * 8_000_000,
         }
         before = memory(fortress)
         for name, bomb in bombs.items():

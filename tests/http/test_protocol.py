@@ -1,9 +1,11 @@
 """HTTP itself, byte by byte: heads that are too large or wrong, and requests in a row."""
 
 import socket
+import time
 
 import pytest
 
+from app.protocol import IDLE_TIMEOUT
 from tests.http.expect import problem
 from tests.service import SMALL, Service, until
 
@@ -246,3 +248,14 @@ def test_half_a_request_behind_another_takes_no_answer_away(service: Service) ->
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.answer().status == 202
         assert connection.ends()
+
+
+def test_a_client_that_shuts_its_sending_side_gets_every_answer(service: Service) -> None:
+    """Of requests in a row, and then the end at once, though none of them asked for it."""
+    with service.connect() as connection:
+        connection.send(b"DELETE /v1/images/x HTTP/1.1\r\nHost: a\r\n\r\n" * 4)
+        connection.socket.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        assert [connection.answer().status for _ in range(4)] == [404] * 4
+        assert connection.ends()
+        assert time.monotonic() - began < IDLE_TIMEOUT - 1
