@@ -187,7 +187,7 @@ class ClusterEngine(Front[SharedBacklog]):
     async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
         slot = await self._door.admit(visitor, not_before, watch, self._reopens_in)
         try:
-            lease = await self._leases.take()
+            lease = await self._lease()
         except AWAY:
             slot.release()
             remaining = max(1.0, self._link.breaker.remaining())
@@ -203,6 +203,24 @@ class ClusterEngine(Front[SharedBacklog]):
                 self._door.refuse(visitor, 1 / self.backlog.pace, not_before), self.backlog.capacity
             )
         return Berth(slot, self._leases, lease)
+
+    async def _lease(self) -> int | None:
+        """A lease that the queue has room for, or None. Raises EngineDown, BreakerOpen.
+
+        What others do is heard a moment later, so all might fill the same places. Where this one's part is used
+        up, the engine is asked what came before: the order of the leases decides.
+        """
+        lease = await self._leases.take()
+        if lease is None or self.backlog.used * self.backlog.replicas <= self.backlog.capacity:
+            return lease
+        try:
+            fits = await self._leases.fits(lease, self._bound)
+        except BaseException:
+            self._leases.give_back(lease)
+            raise
+        if not fits:
+            self._leases.give_back(lease)
+        return lease if fits else None
 
     # --- jobs ------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ of a replica that died come back when their leases run out.
 import asyncio
 
 from app.backlog import Slot
-from app.jetstream import LEASE_SUBJECT, LEASES
+from app.jetstream import JOBS, LEASE_SUBJECT, LEASES
 from app.link import AWAY, Full, Link
 from app.live import Live
 
@@ -45,6 +45,13 @@ class Leases:
                 await js.delete_msg(LEASES, lease)
         except AWAY:
             pass
+
+    async def fits(self, lease: int, bound: int) -> bool:
+        """Whether a queue of `bound` messages has room for all leases up to this. Raises as `take` does."""
+        async with self._link.asking() as js:
+            dock = (await js.stream_info(LEASES)).state
+            queue = (await js.stream_info(JOBS)).state
+        return dock.messages - max(0, dock.last_seq - lease) + queue.messages <= bound
 
     async def count(self) -> None:
         """Look how many are out. Raises EngineDown, BreakerOpen."""

@@ -120,6 +120,20 @@ async def test_places_are_bounded_exactly_for_all_replicas(join: Join) -> None:
     assert await replicas[2].take() is None
 
 
+async def test_the_order_of_leases_decides_who_fits_into_the_queue(join: Join) -> None:
+    """Three uploads, at three replicas, for the last two places."""
+    links = [await join() for _ in range(3)]
+    for _ in range(18):
+        assert await publish(links[0], new_id())
+    replicas = [Leases(link) for link in links]
+    taken = [await replica.take() for replica in replicas]
+    fits = [await replica.fits(lease or 0, 20) for replica, lease in zip(replicas, taken, strict=True)]
+    assert fits == [True, True, False]
+    replicas[0].give_back(taken[0] or 0)
+    await asyncio.gather(*replicas[0]._returning)
+    assert await replicas[2].fits(taken[2] or 0, 20)
+
+
 async def publish(link: Link, job_id: str) -> bool | None:
     """Put a job into the queue; False when there is no room, None when it is there already."""
     try:
