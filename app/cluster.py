@@ -207,8 +207,8 @@ class ClusterEngine(Front[SharedBacklog]):
     async def _lease(self) -> int | None:
         """A lease that the queue has room for, or None. Raises EngineDown, BreakerOpen.
 
-        What others do is heard a moment later, so all might fill the same places. Where this one's part is used
-        up, the engine is asked what came before: the order of the leases decides.
+        What others do is heard a moment later, so all might fill the same places. Where this one's part is
+        used up, the engine is asked what came before: the order of the leases decides.
         """
         lease = await self._leases.take()
         if lease is None or self.backlog.used * self.backlog.replicas <= self.backlog.capacity:
