@@ -20,7 +20,7 @@ PROXIES = "127.200.0.0/16"
 def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all attacks; whoever is not one address by itself has no tokens left soon."""
     settings = {
-        "rate": 50,
+        "rate": 5,
         "burst": 100,
         "max_upload_bytes": "4MiB",
         "trusted_proxies": PROXIES,
@@ -69,7 +69,7 @@ class Honest(threading.Thread):
                     return
                 self.slowest = max(self.slowest, time.monotonic() - began)
                 self.served += 1
-                self._over.wait(0.1)
+                self._over.wait(0.2)  # at most as often as tokens come
 
     def _round(self, client: httpx.Client) -> None:
         fields = {"content-type": "image/jpeg", "prefer": "wait=20"}
