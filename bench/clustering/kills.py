@@ -112,8 +112,9 @@ def _look(machines: Machines, told: Told) -> None:
         for job_id in told.kept:
             told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
         for job_id in told.deleted:
-            if client.get(f"/v1/images/{job_id}").status_code != 404:
-                told.wrong.append(f"{job_id} was deleted and is there")
+            answer = client.get(f"/v1/images/{job_id}")
+            if answer.status_code != 404:
+                told.wrong.append(f"{job_id} was deleted and is there: {answer.text}")
     if left := queued(machines.engines[0].url):
         told.wrong.append(f"{left} jobs are left in the queue")
     names = machines.names("photos/records/")
