@@ -19,8 +19,6 @@ from app.settings import Settings
 _BACKLOG = 2048
 _RECEIVE_BUFFER = 4 * 2**20
 """Bytes of an unread body that the kernel may hold, for each connection."""
-_DOORS = 8
-"""How many connections are accepted each time that the loop looks: uvloop takes one at each listener."""
 _LAST_ANSWERS = 5
 """Seconds for answers still being written when everything else has ended."""
 
@@ -95,8 +93,7 @@ class Server(uvicorn.Server):
             loop.add_signal_handler(number, self._on_signal)
         async with self._app.router.lifespan_context(self._app):
             if not self.should_exit:
-                more = [self._listener.dup() for _ in range(_DOORS - 1)]
-                await super().serve([self._listener, *more])
+                await super().serve([self._listener])
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
