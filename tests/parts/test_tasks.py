@@ -6,7 +6,6 @@ import pytest
 
 from app import tasks
 
-
 pytestmark = pytest.mark.anyio
 
 
