@@ -5,13 +5,14 @@ one's is known. A photo that the service makes itself stands for the jobs to com
 """
 
 import asyncio
-import os
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
+
+from app.children import environment
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ async def _measure(variants: Sequence[str]) -> float:
         sys.executable,
         *("-m", "workers.specimen", *variants),
         stdout=PIPE,
-        env={name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")},
+        env=environment(),
         start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
     )
     try:

@@ -12,10 +12,16 @@ from workers.messages import Ready
 from workers.parser import parse
 
 _READY_WITHIN = 30.0
+_OURS = ("SPILLWAY_", "AWS_")
 
 
 class ChildFailed(Exception):  # noqa: N818 - says what happened
     """Raised when a child is gone, or spoke what it never should."""
+
+
+def environment() -> dict[str, str]:
+    """What a child is told of this process's environment: no setting, and no key to a store."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
 class Child:
@@ -42,7 +48,7 @@ class Child:
             str(os.getpid()),
             stdin=PIPE,
             stdout=PIPE,
-            env={name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")},
+            env=environment(),
             start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
         )
         child = cls(process)

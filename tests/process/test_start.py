@@ -107,6 +107,15 @@ class TestStarting:
         with service.client() as client:
             assert client.get("/healthz").status_code == 200
 
+    def test_tells_its_children_no_secret(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What decodes photos of strangers knows neither a setting nor a key to a store."""
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a key")
+        service = start()
+        children = [*service.workers(), service.previewer()]
+        told = [Path(f"/proc/{pid}/environ").read_bytes() for pid in children]
+        assert len(told) >= 2
+        assert not any(b"AWS_" in each or b"SPILLWAY_" in each for each in told)
+
     def test_uses_a_file_of_settings(self, tmp_path: Path, start: Start) -> None:
         """`.env` in the folder counts, below the environment; logs may be JSON."""
         (tmp_path / ".env").write_text("SPILLWAY_BURST=3\nSPILLWAY_RATE=9\nSPILLWAY_LOG_FORMAT=json\n")
