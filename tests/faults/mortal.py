@@ -143,16 +143,17 @@ def main() -> None:
     """Load the service, and let it live whenever told to."""
     import uvloop
 
-    from app import logs
+    from app import local, logs
     from app.main import create_app
     from app.previews import Previews
     from app.server import Server, listen
     from app.settings import load_settings
 
-    async def nobody(_: Previews) -> None:
+    async def nobody(*_: object) -> None:
         pass
 
-    # One warm child less in every life; it has nothing to do with the store.
+    # Two children less in every life; they have nothing to do with the store.
+    local.calibrate = nobody
     Previews.start = lambda _: None
     Previews.stop = nobody
     settings = load_settings()

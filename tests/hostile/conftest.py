@@ -18,17 +18,23 @@ PROXIES = "127.200.0.0/16"
 
 @pytest.fixture(scope="session")
 def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all attacks; whoever is not one address by itself has no tokens left soon."""
+    """One service for all attacks but those on the limiter."""
     settings = {
-        "rate": 5,
+        "rate": 50,
         "burst": 100,
         "max_upload_bytes": "4MiB",
-        "trusted_proxies": PROXIES,
-        "max_clients": 2000,
         "worker_memory": "512MiB",
         "job_timeout": 4,
     }
     with serving(tmp_path_factory.mktemp("fortress"), **settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One that remembers 2000 clients, lets none of them do much, and serves an honest one meanwhile."""
+    settings = {"rate": 5, "burst": 100, "max_clients": 2000, "trusted_proxies": PROXIES}
+    with serving(tmp_path_factory.mktemp("strict"), **settings) as service, Honest(service):
         yield service
 
 

@@ -142,11 +142,10 @@ class TestBombs:
         assert memory(fortress) - before < 30 * 2**20
 
 
-@pytest.mark.usefixtures("honest")
 class TestAddresses:
     """Who pretends to be many is still one."""
 
-    def test_spoofed(self, fortress: Service) -> None:
+    def test_spoofed(self, strict: Service) -> None:
         """Fields that name others buy no token, however they are written."""
         address = fresh_address()
         fields = [
@@ -157,7 +156,7 @@ class TestAddresses:
             "CF-Connecting-IP: 203.0.113.{0}",
             "True-Client-IP: 203.0.113.{0}",
         ]
-        with fortress.connect(address) as connection:
+        with strict.connect(address) as connection:
             statuses = []
             for number in range(250):
                 field = fields[number % len(fields)].format(number)
@@ -165,9 +164,9 @@ class TestAddresses:
                 statuses.append(connection.answer().status)
         assert statuses.count(429) > 50
 
-    def test_spoofed_behind_a_proxy(self, fortress: Service) -> None:
+    def test_spoofed_behind_a_proxy(self, strict: Service) -> None:
         """What a client wrote before the proxy added its address is not believed."""
-        with fortress.connect(PROXY) as connection:
+        with strict.connect(PROXY) as connection:
             statuses = []
             for number in range(250):
                 chain = f"X-Forwarded-For: 198.51.100.{number}, 2001:db8::{number}, 203.0.113.77"
@@ -175,11 +174,11 @@ class TestAddresses:
                 statuses.append(connection.answer().status)
         assert statuses.count(429) > 50
 
-    def test_of_ever_new_networks(self, fortress: Service) -> None:
+    def test_of_ever_new_networks(self, strict: Service) -> None:
         """Thousands of IPv6 networks: the table stays within its bound, and no more is let in than that."""
         network = int.from_bytes(os.urandom(2), "big")
-        before = memory(fortress)
-        with fortress.connect(PROXY) as connection:
+        before = memory(strict)
+        with strict.connect(PROXY) as connection:
             began = time.monotonic()
             for first in range(0, 3000, 100):
                 batch = b"".join(
@@ -192,9 +191,9 @@ class TestAddresses:
                 for _ in range(100):
                     assert connection.answer().status in (415, 429)
             assert time.monotonic() - began < 60
-        limiter = fortress.stats()["limiter"]
+        limiter = strict.stats()["limiter"]
         assert limiter["clients"] <= limiter["capacity"] == 2000
-        assert memory(fortress) - before < 20 * 2**20
+        assert memory(strict) - before < 20 * 2**20
 
 
 FILES = ("secret", "lock", "note", "job.json", "source", "thumb.jpg")
