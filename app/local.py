@@ -18,10 +18,13 @@ from app.front import Front
 from app.job import Job
 from app.limiter import Grant, Limiter
 from app.live import Live
+from app.pacer import Pacer
 from app.store import Store
 from app.turns import Visitor
 
 log = structlog.get_logger(__name__)
+
+_SETTLED = 2.0
 
 
 class LocalEngine(Front[Backlog[Live]]):
@@ -58,9 +61,14 @@ class LocalEngine(Front[Backlog[Live]]):
                 log.warning("what was promised before the start is lost", reason=str(error))
         pacer = self.backlog.pacer
         if pacer.is_blank:
-            trial = calibrate(self._trial, pacer.calibrate)
-            self._calibrating.append(asyncio.create_task(trial, name="calibration"))
+            self._calibrating.append(asyncio.create_task(self._calibrate(pacer), name="calibration"))
         self._state = "ready"
+
+    async def _calibrate(self, pacer: Pacer) -> None:
+        """Soon after the start, for that has work enough of its own; in vain once there was a real job."""
+        await asyncio.sleep(_SETTLED)
+        if pacer.is_blank:
+            await calibrate(self._trial, pacer.calibrate)
 
     async def drain(self, timeout: float) -> None:
         self._close(timeout)
