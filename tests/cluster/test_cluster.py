@@ -119,9 +119,7 @@ def test_the_queue_of_all_is_bounded_and_what_is_accepted_is_done(cluster: Clust
     assert 0 < len(taken) <= size + 2 * dock
     for answer in refused:
         assert problem(answer, 503, REDUCED_CAPACITY, guard="queue")["retry_after_ms"] > 0
-    assert (
-        queued(cluster.engine.url) <= size + 2
-    )  # one in each hand; other tests had two
+    assert queued(cluster.engine.url) <= size + 2  # one in each hand; other tests had two
     os.kill(hand.child, signal.SIGCONT)
     for job_id in (first, *taken):
         assert services[1].ended(job_id)["status"] == "done"
