@@ -15,10 +15,9 @@ help: ## this list
 run: environment ## start the service; settings come from SPILLWAY_… or .env
 	@exec $(BIN)/spillway serve $(ARGS)
 
-# File by file, in the order of the folders, for the longest tests are not in the last ones. Three at once, because some
-# of them wait.
+# Two at once, file by file, in the order of the folders: the longest tests are not in the last ones.
 test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.py -k refill"
-	@exec $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: environment-dev ## style, of the page's scripts too, types and import contracts
 	$(BIN)/ruff check .

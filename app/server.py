@@ -116,4 +116,5 @@ class Server(uvicorn.Server):
         host, port = self._listener.getsockname()[:2]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
         url = f"http://{shown}:{port}"
-        print(f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images", flush=True)
+        line = f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images\n"
+        print(line, end="", flush=True)  # in one piece, for whoever waits for a line

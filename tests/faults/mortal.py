@@ -163,12 +163,12 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            print(f"pid {os.getpid()}", flush=True)
+            print(f"pid {os.getpid()}\n", end="", flush=True)
             arm(line.strip())
             uvloop.run(Server(app, settings, listen(settings.host, settings.port)).serve())
             os._exit(0)
         _, status = os.waitpid(pid, 0)
-        print(f"ended {os.waitstatus_to_exitcode(status)}", flush=True)
+        print(f"ended {os.waitstatus_to_exitcode(status)}\n", end="", flush=True)
 
 
 if __name__ == "__main__":
