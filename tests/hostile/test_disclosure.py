@@ -192,6 +192,7 @@ class TestImages:
         secret = shy.store / "secret"
         assert secret.stat().st_mode & 0o077 == 0
         assert hmac.new(secret.read_bytes(), made["id"].encode(), sha256).hexdigest() == token
+        shy.settled()  # what a job has beside its variants comes and goes
         files = [path for path in shy.folder.rglob("*") if path.is_file()]
         assert len(files) > 5
         for path in files:
