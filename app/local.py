@@ -18,7 +18,6 @@ from app.front import Front
 from app.job import Job
 from app.limiter import Grant, Limiter
 from app.live import Live
-from app.pacer import Pacer
 from app.store import Store
 from app.turns import Visitor
 
@@ -59,14 +58,13 @@ class LocalEngine(Front[Backlog[Live]]):
                 self._door.restore(note, time.time())
             except ValueError as error:
                 log.warning("what was promised before the start is lost", reason=str(error))
-        pacer = self.backlog.pacer
-        if pacer.is_blank:
-            self._calibrating.append(asyncio.create_task(self._calibrate(pacer), name="calibration"))
+        self._calibrating.append(asyncio.create_task(self._calibrate(), name="calibration"))
         self._state = "ready"
 
-    async def _calibrate(self, pacer: Pacer) -> None:
-        """Soon after the start, for that has work enough of its own; in vain once there was a real job."""
+    async def _calibrate(self) -> None:
+        """Soon after the start, for that has work enough of its own; not once anything was measured."""
         await asyncio.sleep(_SETTLED)
+        pacer = self.backlog.pacer
         if pacer.is_blank:
             await calibrate(self._trial, pacer.calibrate)
 

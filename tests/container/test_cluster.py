@@ -1,6 +1,5 @@
 """The cluster as published: `docker compose -f docker-compose.cluster.yml up`, seen from the host."""
 
-import io
 import json
 import secrets
 import time
@@ -9,10 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from .compose import Project, why_no_engine
-from .test_compose import finished, photo, post, upload
+from .test_compose import check_every_size, finished, photo, post, upload
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
@@ -21,7 +19,7 @@ IMAGES = ("nats:2.15.1-alpine", "nginx:1.30-alpine", "debian:bookworm-slim")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """All of it, built from this tree and running."""
     if why := why_no_engine(*IMAGES):
         pytest.skip(why)
@@ -34,36 +32,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         project.remove()
 
 
-@pytest.fixture
-def client(cluster: Project) -> Iterator[httpx.Client]:
-    """A client on the host, before the proxy."""
-    with httpx.Client(base_url=cluster.url, timeout=30, trust_env=False) as client:
-        yield client
-
-
 def stats(client: httpx.Client) -> Any:
     """What the replica says that this client is kept with."""
     return client.get("/v1/stats").json()
 
 
-def test_the_images_are_those_that_are_looked_for(cluster: Project) -> None:
+def test_the_images_are_those_that_are_looked_for(project: Project) -> None:
     """No service pulls anything else."""
-    services = json.loads(cluster.compose("config", "--format", "json"))["services"]
+    services = json.loads(project.compose("config", "--format", "json"))["services"]
     pulled = {service["image"] for service in services.values() if "build" not in service}
     assert pulled == set(IMAGES[:2])
 
 
 def test_an_upload_through_the_proxy_is_made_by_a_worker_and_served(client: httpx.Client) -> None:
     """A photo goes in at one end and comes out as its variants."""
-    job = upload(client, photo(1200, 900), prefer="wait=25")
-
-    assert job["status"] == "done"
-    assert set(job["variants"]) == {"large", "medium", "small", "thumb"}
-    for name, variant in job["variants"].items():
-        served = client.get(variant["url"])
-        assert served.status_code == 200, (name, served.text)
-        with Image.open(io.BytesIO(served.content)) as image:
-            assert image.size == (variant["width"], variant["height"])
+    check_every_size(client)
     assert len(stats(client)["workers"]) == 3
 
 
@@ -80,13 +63,13 @@ def test_nobody_is_somebody_else_by_saying_so(client: httpx.Client) -> None:
     assert post(client, small).status_code in (202, 503)
 
 
-def test_a_dead_worker_and_a_dead_engine_server_lose_nothing(cluster: Project, client: httpx.Client) -> None:
+def test_a_dead_worker_and_a_dead_engine_server_lose_nothing(project: Project, client: httpx.Client) -> None:
     """What was accepted before is done, by those that are left."""
     image = photo(3200, 2400)
     jobs = [upload(client, image) for _ in range(8)]
 
-    cluster.compose("kill", "--signal", "KILL", "nats-1", "worker")
-    cluster.up("--no-build")
+    project.compose("kill", "--signal", "KILL", "nats-1", "worker")
+    project.up("--no-build")
 
     end = time.monotonic() + 90
     for job in jobs:
@@ -94,9 +77,9 @@ def test_a_dead_worker_and_a_dead_engine_server_lose_nothing(cluster: Project, c
             assert time.monotonic() < end, document
 
 
-def test_there_can_be_more_of_either(cluster: Project, client: httpx.Client) -> None:
+def test_there_can_be_more_of_either(project: Project, client: httpx.Client) -> None:
     """`--scale`: the proxy finds the replicas, and the queue the workers."""
-    cluster.up("--no-build", "--scale", "spillway=3", "--scale", "worker=4")
+    project.up("--no-build", "--scale", "spillway=3", "--scale", "worker=4")
 
     end = time.monotonic() + 30
     while len(stats(client)["workers"]) != 4:
@@ -106,9 +89,9 @@ def test_there_can_be_more_of_either(cluster: Project, client: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("service", ["spillway", "worker", "proxy", "nats-1", "s3"])
-def test_root_file_systems_are_read_only(cluster: Project, service: str) -> None:
+def test_root_file_systems_are_read_only(project: Project, service: str) -> None:
     """Only volumes, and /tmp in memory, take writes."""
-    status, output = cluster.sh("touch /mark", service)
+    status, output = project.sh("touch /mark", service)
 
     assert status != 0
     assert "Read-only file system" in output
