@@ -26,8 +26,12 @@ class Connection(Protocol):
         """Close it."""
 
 
+_MOST = 16_384
+"""An idle connection takes some 7 KiB."""
+
+
 def most_connections() -> int:
-    """Three of four files that this process may open, once it has raised that number as far as it may."""
+    """`_MOST`, or three of four files that this process may open, once it has raised that number."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
@@ -35,7 +39,7 @@ def most_connections() -> int:
             soft = hard
         except (OSError, ValueError):  # macOS has a lower bound of its own
             pass
-    return soft * 3 // 4
+    return min(_MOST, soft * 3 // 4)
 
 
 def make_room(connections: Iterable[Connection], most: int) -> None:

@@ -2,7 +2,7 @@
 
 import hmac
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -174,7 +174,7 @@ class Images:
             return live.job.document()
         return live.job.document(*self.engine.position(live))
 
-    async def follow(self, live: Live) -> AsyncIterator[bytes]:
+    async def follow(self, live: Live) -> AsyncGenerator[bytes]:
         """Events until nothing more will change; while queued, its place whenever that has moved."""
         told = self.document(live.job, live)
         silent = 0.0
@@ -253,13 +253,14 @@ class Images:
         log.info("image removed", job=job_id)
 
 
-async def _pieces(blob: Blob, first: int, last: int) -> AsyncIterator[bytes]:
+async def _pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:
     while first <= last:
         piece = await blob.read(first, min(_CHUNK, last - first + 1))
         if not piece:
             raise OSError("the file is shorter than it was")
         first += len(piece)
         yield piece
+        del piece  # see HeldStream
 
 
 _UPLOAD_BODY = {
@@ -431,7 +432,7 @@ def images_router(images: Images) -> APIRouter:
             if request.headers.get("last-event-id") == job.state_id:
                 return Response(status_code=204)
 
-            async def ended() -> AsyncIterator[bytes]:
+            async def ended() -> AsyncGenerator[bytes]:
                 yield event(job.status, job.document(), job.state_id)
 
             return EventStream(ended())

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from app import tasks
 
 PER_CLIENT = 16
 HEARTBEAT = 15.0
@@ -90,21 +92,41 @@ COMMENT = b": still here\n\n"
 class HeldStream(StreamingResponse):
     """A streamed answer that holds something, and lets go of it when it ends, however that is."""
 
-    def __init__(self, content: AsyncIterator[bytes], release: Callable[[], None], **rest: Any) -> None:
+    def __init__(self, content: AsyncGenerator[bytes], release: Callable[[], None], **rest: Any) -> None:
         super().__init__(content, **rest)
+        self._content = content
         self._release = release
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - HTTP alone
+        """Send until the end, or until the client has gone."""
+        sending = asyncio.create_task(self.stream_response(send))
+        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
         finally:
+            await tasks.end((sending, leaving))
+            await self._content.aclose()
             self._release()
+
+    async def stream_response(self, send: Send) -> None:
+        """Send all of it, no piece of which is held while the next one is fetched.
+
+        Who is cancelled there may leave a reference cycle behind, and of a crowd that goes at once the pieces
+        in it would be hundreds of megabytes until they are collected.
+        """
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for piece in self._content:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            del piece
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class EventStream(HeldStream):
     """A server-sent event stream that no cache and no proxy holds back."""
 
-    def __init__(self, content: AsyncIterator[bytes], release: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, content: AsyncGenerator[bytes], release: Callable[[], None] = lambda: None) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(content, release, media_type="text/event-stream", headers=headers)
 
@@ -134,7 +156,7 @@ class Feed:
         """The latest snapshot at once, then each new one. Raises StreamsFull."""
         return EventStream(self._watch(), self._streams.take(client))
 
-    async def _watch(self) -> AsyncIterator[bytes]:
+    async def _watch(self) -> AsyncGenerator[bytes]:
         """A slow reader skips the snapshots that it missed."""
         yield self._latest
         closing = self._streams.closing

@@ -28,6 +28,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
+from app.heap import PERIOD
 from tests import samples
 from tests.hostile.test_bombs import bombs
 from tests.service import Service
@@ -224,24 +225,10 @@ ATTACKS: dict[str, Callable[[Service, float], str]] = {
 }
 
 
-def _memory(service: Service) -> float:
-    """MiB of the server's own memory."""
-    lines = Path(f"/proc/{service.pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-
-
 def _cpu(service: Service) -> float:
     """Seconds of CPU that the server itself has taken, its workers aside."""
     fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _sockets(service: Service) -> int:
-    return sum(
-        os.readlink(each).startswith("socket:")  # noqa: PTH115 - of what may be gone meanwhile
-        for each in Path(f"/proc/{service.pid}/fd").iterdir()
-        if each.is_symlink()
-    )
 
 
 def _percentile(values: list[float], share: float) -> str:
@@ -250,7 +237,7 @@ def _percentile(values: list[float], share: float) -> str:
 
 def _run(service: Service, name: str, seconds: float) -> bool:
     """One attack, and its line of the table; whether the honest client was served throughout."""
-    before, sockets = _memory(service), _sockets(service)
+    before, sockets = service.memory(), service.sockets()
     family = multiprocessing.get_context("spawn")
     begun, over, results = family.Event(), family.Event(), family.Queue()
     client = family.Process(target=_be_honest, args=(service.url, begun, over, results), daemon=True)
@@ -259,14 +246,15 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     busy, since = _cpu(service), time.monotonic()
     sent = ATTACKS[name](service, seconds)
     busy = (_cpu(service) - busy) / (time.monotonic() - since)
-    during = _memory(service)
+    during = service.memory()
     over.set()
     honest = results.get(timeout=60)
     client.join()
     end = time.monotonic() + _QUIET_WITHIN_S
-    while time.monotonic() < end and _sockets(service) > sockets + 2:
+    while time.monotonic() < end and service.sockets() > sockets + 2:
         time.sleep(0.2)
     service.settled()
+    time.sleep(PERIOD + 1)
     cells = [
         name.ljust(20),
         sent.ljust(52),
@@ -275,7 +263,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
         *(_percentile(honest.uploads, share).rjust(6) for share in (0.5, 0.99)),
         _percentile(honest.reads, 0.99).rjust(6),
         f"{busy:.2f}".rjust(5),
-        *(f"{each:.0f}".rjust(5) for each in (before, during, _memory(service))),
+        *(f"{each >> 20}".rjust(5) for each in (before, during, service.memory())),
     ]
     print(" | ".join(cells), flush=True)
     for line in sorted(set(honest.failed))[:5]:

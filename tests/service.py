@@ -356,6 +356,25 @@ class Service:
         """Process ids of the warm children."""
         return [pid for pid in children(self.pid) if is_running(pid) and _runs(pid, "workers")]
 
+    def memory(self) -> int:
+        """Bytes of the server's own memory (VmRSS), its workers' aside."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+    def descriptors(self) -> list[str]:
+        """What the server has open, as the kernel names it."""
+        found = []
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                found.append(str(descriptor.readlink()))
+            except OSError:  # closed meanwhile
+                continue
+        return found
+
+    def sockets(self) -> int:
+        """How many of these are sockets."""
+        return sum(name.startswith("socket:") for name in self.descriptors())
+
     def previewer(self) -> int:
         """Process id of the child that makes previews, once it is there."""
         until(lambda: self.stats()["previews"]["ready"], "the preview worker")

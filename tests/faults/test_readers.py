@@ -29,13 +29,7 @@ class Hurried(Service):
 
     def open_files(self) -> list[str]:
         """The files of images that it has open."""
-        found = []
-        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
-            try:
-                found.append(str(descriptor.readlink()))
-            except OSError:
-                continue
-        return [name for name in found if "/data/images/" in name]
+        return [name for name in self.descriptors() if "/data/images/" in name]
 
     def show(self, picture: bytes) -> None:
         """Have a picture made to ask for."""

@@ -5,7 +5,6 @@ import random
 import socket
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -16,29 +15,12 @@ from tests.service import Service, fresh_address, until
 PROXY = PROXIES.replace("0.0/16", "0.1")
 
 
-def memory(service: Service) -> int:
-    """Bytes of the server's own memory (VmRSS)."""
-    lines = Path(f"/proc/{service.pid}/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
-
-
-def connections(service: Service) -> int:
-    """Sockets that the server has open."""
-    found = 0
-    for descriptor in Path(f"/proc/{service.pid}/fd").iterdir():
-        try:
-            found += str(descriptor.readlink()).startswith("socket:")
-        except OSError:
-            continue
-    return found
-
-
 class TestSlow:
     """Slow heads and slow bodies: what they hold up. That they end is tested with the service's patience."""
 
     def test_heads_hold_up_nobody(self, fortress: Service, honest: Honest) -> None:
         """Three hundred heads of which a byte comes now and then: the honest client does not notice."""
-        before, idle = memory(fortress), connections(fortress)
+        before, idle = fortress.memory(), fortress.sockets()
         with ExitStack() as stack:
             slow = [stack.enter_context(fortress.connect()) for _ in range(300)]
             for number, connection in enumerate(slow):
@@ -48,8 +30,8 @@ class TestSlow:
                 for connection in slow:
                     connection.send(b"x")
             assert honest.slowest < 5
-            assert memory(fortress) - before < 30 * 2**20
-        until(lambda: connections(fortress) <= idle + 2, "the sockets to be closed")
+            assert fortress.memory() - before < 30 * 2**20
+        until(lambda: fortress.sockets() <= idle + 2, "the sockets to be closed")
 
     def test_bodies_hold_places_and_nothing_else(self, fortress: Service, honest: Honest) -> None:
         """Sixty uploads that trickle: the honest client gets a place."""
@@ -82,7 +64,7 @@ class TestBombs:
             "large trailers": b"POST /v1/quota HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
             + b"A: b\r\n" * 1_000_000,
         }
-        before = memory(fortress)
+        before = fortress.memory()
         for name, bomb in bombs.items():
             with fortress.connect() as connection:
                 try:
@@ -92,7 +74,7 @@ class TestBombs:
                 answer = connection.answer()
                 assert answer.status in (400, 405, 408, 413, 415, 431), (name, answer)
                 assert answer.headers["content-type"] == "application/problem+json", name
-        assert memory(fortress) - before < 30 * 2**20
+        assert fortress.memory() - before < 30 * 2**20
 
     def test_queries_within_the_limit(self, fortress: Service) -> None:
         """As long as a head may be: read, and refused as what they are."""
@@ -134,12 +116,12 @@ class TestBombs:
 
     def test_a_thousand_requests_at_once(self, fortress: Service) -> None:
         """Each is answered, in its order, and the memory that they took is given back."""
-        before = memory(fortress)
+        before = fortress.memory()
         with fortress.connect() as connection:
             connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
             sizes = {len(connection.answer().body) for _ in range(1000)}
             assert len(sizes) == 1
-        assert memory(fortress) - before < 30 * 2**20
+        assert fortress.memory() - before < 30 * 2**20
 
 
 class TestAddresses:
@@ -177,7 +159,7 @@ class TestAddresses:
     def test_of_ever_new_networks(self, strict: Service) -> None:
         """Thousands of IPv6 networks: the table stays within its bound, and no more is let in than that."""
         network = int.from_bytes(os.urandom(2), "big")
-        before = memory(strict)
+        before = strict.memory()
         with strict.connect(PROXY) as connection:
             began = time.monotonic()
             for first in range(0, 3000, 100):
@@ -193,7 +175,7 @@ class TestAddresses:
             assert time.monotonic() - began < 60
         limiter = strict.stats()["limiter"]
         assert limiter["clients"] <= limiter["capacity"] == 2000
-        assert memory(strict) - before < 20 * 2**20
+        assert strict.memory() - before < 20 * 2**20
 
 
 FILES = ("secret", "lock", "note", "job.json", "source", "thumb.jpg")

@@ -1,11 +1,13 @@
 """What is held open: bounded, counted once, and ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from anyio import CapacityLimiter
 from starlette.types import Message
 
 from app.streams import HEARTBEAT, EventStream, Feed, HeldStream, Streams, StreamsFull, event
@@ -163,20 +165,20 @@ async def test_a_cancelled_wait_is_cancelled() -> None:
 # --- held streams ---------------------------------------------------------------------------------------
 
 
-async def endless() -> AsyncIterator[bytes]:
+async def endless() -> AsyncGenerator[bytes]:
     """Something every second, for ever."""
     for number in count():
         yield b"%d" % number
         await asyncio.sleep(1)
 
 
-async def short() -> AsyncIterator[bytes]:
+async def short() -> AsyncGenerator[bytes]:
     """Two pieces, then the end."""
     yield b"a"
     yield b"b"
 
 
-async def broken() -> AsyncIterator[bytes]:
+async def broken() -> AsyncGenerator[bytes]:
     """One piece, then an error."""
     yield b"a"
     raise OSError("the file is shorter than it was")
@@ -201,6 +203,55 @@ async def test_a_stream_lets_go_exactly_once_however_it_ends(how: str) -> None:
     assert viewer.got[0] in (b"a", b"0")
     if how == "client leaves":
         assert len(viewer.got) == 6
+
+
+class Piece(bytes):
+    """Tells when nobody holds it any more."""
+
+    def __new__(cls, data: bytes, forgotten: list[bytes]) -> Self:
+        piece = super().__new__(cls, data)
+        piece.forgotten = forgotten
+        return piece
+
+    forgotten: list[bytes]
+
+    def __del__(self) -> None:
+        self.forgotten.append(bytes(self))
+
+
+@pytest.mark.parametrize("moment", ["while it is sent", "while the next one is fetched"])
+async def test_who_leaves_leaves_no_piece_behind(moment: str) -> None:
+    """Nor does it wait for the garbage to be collected: of a crowd that goes, that would be much."""
+    forgotten: list[bytes] = []
+    left, never = asyncio.Event(), asyncio.Event()
+    readers = CapacityLimiter(1)
+    await readers.acquire_on_behalf_of("another")
+
+    async def content() -> AsyncGenerator[bytes]:
+        yield Piece(b"a", forgotten)
+        async with readers:
+            raise AssertionError
+
+    async def send(message: Message) -> None:
+        if moment == "while it is sent" and message["type"] == "http.response.body":
+            await never.wait()
+
+    async def leaves() -> Message:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    gc.disable()
+    try:
+        stream = HeldStream(content(), lambda: None)
+        answering = asyncio.create_task(
+            stream({"type": "http", "asgi": {"spec_version": "2.3"}}, leaves, send)
+        )
+        await settle()
+        left.set()
+        await answering
+        assert forgotten == [b"a"]
+    finally:
+        gc.enable()
 
 
 async def test_an_event_stream_is_held_back_by_nobody() -> None:
