@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from obstore import GetResult
 
-_PIECE = 128 * 1024
-
 
 class Download:
     """A stream that is read in order. A server may close it while a slow reader takes its time."""
@@ -18,11 +16,13 @@ class Download:
         begin: Callable[[int], Awaitable["GetResult"]],
         within: Callable[[float], AbstractAsyncContextManager[None]],
         patience: float,
+        piece: int,
     ) -> None:
-        """`begin` asks for the bytes from an offset on; a piece comes `within` so many seconds."""
+        """`begin` asks for the bytes from an offset on; a `piece` of them comes `within` so many seconds."""
         self._begin = begin
         self._within = within
         self._patience = patience
+        self._piece = piece
         self._pieces: AsyncIterator[bytes] | None = None
         self._buffer = bytearray()
         self._at = 0
@@ -34,7 +34,7 @@ class Download:
         """Begin at an offset. Raises OSError, FileNotFoundError."""
         self.close()
         result = await self._begin(offset)
-        self._pieces = aiter(result.stream(min_chunk_size=_PIECE))
+        self._pieces = aiter(result.stream(min_chunk_size=self._piece))
         self._at = offset
         self.size = result.meta["size"]
 

@@ -181,11 +181,10 @@ class ObjectStore(Keeping):
         return path
 
     async def drop_workspace(self, folder: Path) -> None:
-        await self.writing(shutil.rmtree, folder, ignore_errors=True)
-        await self.writing(_beside(folder).unlink, missing_ok=True)
+        await self.writing(_drop, folder)
 
     async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        adopted = {item.name: await self.writing(_inspect, folder, item) for item in made}
+        adopted = await self.writing(_inspect, folder, made)
         puts = (self._remote.put(_image(job.id, variant.file), data) for variant, data in adopted.values())
         await asyncio.gather(*puts)
         self._ledger.used += sum(variant.size for variant, _ in adopted.values())
@@ -292,11 +291,20 @@ def _beside(folder: Path) -> Path:
     return folder.with_suffix(f".{SOURCE}")
 
 
-def _inspect(folder: Path, item: Made) -> tuple[MadeVariant, bytes]:
-    """Blocking: a variant and its bytes, which are read once and so are the ones that were inspected."""
-    with plain_file(folder, item) as file:
-        data = file.read()
-    return variant_of(item, len(data), hashlib.sha256(data).hexdigest()), data
+def _drop(folder: Path) -> None:
+    """Blocking: remove a workspace and the source for it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _beside(folder).unlink(missing_ok=True)
+
+
+def _inspect(folder: Path, made: Sequence[Made]) -> dict[str, tuple[MadeVariant, bytes]]:
+    """Blocking: variants and their bytes, which are read once and so are the ones that were inspected."""
+    inspected = {}
+    for item in made:
+        with plain_file(folder, item) as file:
+            data = file.read()
+        inspected[item.name] = variant_of(item, len(data), hashlib.sha256(data).hexdigest()), data
+    return inspected
 
 
 def _image(job_id: str, file: str) -> str:

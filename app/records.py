@@ -42,8 +42,11 @@ class Records:
 
     async def read(self, job_id: str) -> Job | None:
         """The job of a record; None when it is damaged. Raises FileNotFoundError, OSError."""
-        data, _ = await self._remote.get(record_name(job_id))
-        return _job(job_id, data)
+        data, version = await self._remote.get(record_name(job_id))
+        job = _job(job_id, data)
+        if job is not None and not job.is_final:  # whoever reads it may be about to write what becomes of it
+            _remember(self._versions, job_id, version)
+        return job
 
     async def recall(self, job_id: str) -> Job | None:
         """The same, from memory where the job was final two seconds ago or less."""

@@ -32,6 +32,7 @@ _SLOWEST = 4 * 2**20
 _PART = 5 * 2**20
 _PARTS_AT_ONCE = 2
 _PAGE = 1000
+_PIECE = 128 * 2**10
 _MOST_READ = 64 * 2**20
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioStorageQuotaExceeded"}
 
@@ -164,8 +165,12 @@ class Remote:
             for meta in page:
                 yield Item(meta["path"], meta["size"], meta["last_modified"].timestamp())
 
-    async def download(self, name: str, first: int, last: int | None = None) -> Download:
-        """Bytes of an object from `first` to `last`, or its end, as they come. Raises FileNotFoundError."""
+    async def download(self, name: str, first: int, last: int | None = None, piece: int = _PIECE) -> Download:
+        """Bytes of an object from `first` to `last`, or its end, as they come; some `piece` of them at once.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
 
         async def begin(offset: int) -> "obstore.GetResult":
             options: obstore.GetOptions = {"range": {"offset": offset}}
@@ -174,7 +179,7 @@ class Remote:
             async with _within(_PATIENCE):
                 return await obstore.get_async(self._large, name, options=options)
 
-        download = Download(begin, _within, _PATIENCE)
+        download = Download(begin, _within, _PATIENCE, piece)
         await download.open(first)
         return download
 

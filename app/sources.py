@@ -60,7 +60,7 @@ class Sources:
                 await self._writing(kept[0].rename, path)
                 return
         try:
-            download = await self._remote.download(source_name(job_id), 0)
+            download = await self._remote.download(source_name(job_id), 0, piece=_PIECE)
         except FileNotFoundError:
             raise JobGone(job_id) from None
         try:
@@ -69,14 +69,14 @@ class Sources:
             download.close()
 
     async def _bring(self, download: Download, path: Path) -> None:
-        file = await self._writing(path.open, "xb")
-        try:
-            offset = 0
-            while data := await download.read(offset, _PIECE):
-                await self._writing(file.write, data)
-                offset += len(data)
-        finally:
-            await self._writing(file.close)
+        """A piece after the other; each trip into a thread costs as much as a small photo's bytes."""
+        offset = 0
+        while True:
+            data = await download.read(offset, _PIECE)
+            await self._writing(_append, path, data)
+            offset += len(data)
+            if not data or offset >= download.size:
+                break
         if offset != download.size:
             raise OSError("a source came shorter than it is")
 
@@ -84,3 +84,9 @@ class Sources:
         """Remove a source, here and there. Raises OSError."""
         await self.let_go(job_id)
         await self._remote.delete([source_name(job_id)])
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Blocking."""
+    with path.open("ab") as file:
+        file.write(data)
