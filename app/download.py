@@ -24,9 +24,10 @@ class Download:
         self._patience = patience
         self._piece = piece
         self._pieces: AsyncIterator[bytes] | None = None
-        self._buffer = bytearray()
+        self._rest = memoryview(b"")
+        """What has come and was not read yet."""
         self._at = 0
-        """The offset of the first byte in the buffer."""
+        """The offset of its first byte."""
         self.size = 0
         """Bytes of the whole object."""
 
@@ -39,33 +40,29 @@ class Download:
         self.size = result.meta["size"]
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Bytes from an offset, fewer only at the end of what was asked for. Raises OSError."""
+        """Some bytes from an offset on, at most `length`; none only beyond the end. Raises OSError."""
         if offset >= self.size:
             return b""
         if offset != self._at or self._pieces is None:
             await self.open(offset)
-        if not await self._gather(length):
+        if not await self._has_some():
             await self.open(offset)
-            if not await self._gather(length):
+            if not await self._has_some():
                 raise OSError("the download broke off twice")
-        data = bytes(self._buffer[:length])
-        del self._buffer[:length]
+        data, self._rest = bytes(self._rest[:length]), self._rest[length:]
         self._at += len(data)
         return data
 
-    async def _gather(self, length: int) -> bool:
-        """Have so many bytes in the buffer, or all there are; False when the stream broke."""
+    async def _has_some(self) -> bool:
+        """Have at least a byte to read; False when the stream broke, or ended too early."""
         assert self._pieces is not None  # noqa: S101 - it was opened
-        with suppress(StopAsyncIteration):
-            try:
-                while len(self._buffer) < length:
-                    async with self._within(self._patience):
-                        self._buffer += await anext(self._pieces)
-            except OSError:
-                return False
-        return True
+        with suppress(OSError, StopAsyncIteration):
+            while not self._rest:
+                async with self._within(self._patience):
+                    self._rest = memoryview(await anext(self._pieces))
+        return bool(self._rest)
 
     def close(self) -> None:
         """Let go of the stream."""
         self._pieces = None
-        self._buffer.clear()
+        self._rest = memoryview(b"")

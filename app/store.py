@@ -59,7 +59,7 @@ class Blob(Protocol):
     """One open variant."""
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Bytes from an offset."""
+        """Bytes from an offset on, at most `length`; none only beyond the end."""
 
     def close(self) -> None:
         """Let go of it."""

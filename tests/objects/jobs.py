@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from app.job import DONE, Job, new_id
-from app.store import Store
+from app.store import Blob, Store
 from tests import samples
 from workers.messages import Made
 
@@ -78,12 +78,19 @@ async def read(store: Store, job: Job, variant: str) -> bytes | None:
     if blob is None:
         return None
     try:
-        data = b""
-        while piece := await blob.read(len(data), 65_536):
-            data += piece
-        return data
+        return await span(blob, 0, job.made[variant].size)
     finally:
         blob.close()
+
+
+async def span(blob: Blob, first: int, length: int) -> bytes:
+    """So many bytes of a variant from an offset on, however they come."""
+    data = b""
+    while len(data) < length and (
+        piece := await blob.read(first + len(data), min(65_536, length - len(data)))
+    ):
+        data += piece
+    return data
 
 
 def used(store: Store) -> int:
