@@ -26,7 +26,7 @@ from starlette.types import Scope
 
 from app.blank import HEIGHT, WIDTH, blank_png
 from app.fields import parse_prefer, ratelimit_fields
-from app.intake import MalformedForm, form_in
+from app.form import MalformedForm, form_in
 from app.previews import Previews, PreviewsSnapshot
 from app.problems import Problem, whole_seconds
 from workers.thumbnail import exif_segment

@@ -13,8 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.backlog import Backlog
+from app.form import MalformedForm
 from app.gate import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
-from app.intake import Intake, MalformedForm, NoFile, Received, UploadTooSlow
+from app.intake import Intake, NoFile, Received, UploadTooSlow
 from app.pacer import Pacer
 from tests import samples
 from tests.parts.examples import examples

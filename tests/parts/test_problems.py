@@ -26,9 +26,10 @@ from app.door import QueueFull
 from app.engine import Draining
 from app.fallback import Fallback
 from app.fields import RangeNotSatisfiable
+from app.form import MalformedForm
 from app.gate import TooLarge, UnsupportedType
 from app.images import Forbidden, NotFound, NotReady, Unauthorized, UnknownVariant
-from app.intake import MalformedForm, NoFile, UploadTooSlow
+from app.intake import NoFile, UploadTooSlow
 from app.levers import BadLever
 from app.origin import ForeignOrigin
 from app.performance import ActRunning
