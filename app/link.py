@@ -61,11 +61,13 @@ class Link:
         async def reconnected() -> None:
             self.stale = True
 
-        told = "no answer"
+        told = ""
 
         async def failed(error: Exception) -> None:
+            """A server that refuses says why, and resets: of several tries its own word is what counts."""
             nonlocal told
-            told = str(error) or told
+            if not told or isinstance(error, NatsError):
+                told = str(error) or told
             log.debug("engine connection", reason=repr(error))
 
         try:
@@ -84,8 +86,9 @@ class Link:
                     error_cb=failed,
                 )
         except (NatsError, OSError, TimeoutError) as error:
+            await failed(error)
             raise EngineUnusable(
-                f"the engine at {self.name} cannot be reached: {str(error) or told}"
+                f"the engine at {self.name} cannot be reached: {told or 'no answer'}"
             ) from None
         self._js = self._client.jetstream(timeout=_MAKING_S)
 
