@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
+_MOST = 16_384
+"""An idle connection takes some 7 KiB."""
+
 
 class Connection(Protocol):
     """What is asked of a connection."""
@@ -24,10 +27,6 @@ class Connection(Protocol):
 
     def leave(self) -> None:
         """Close it."""
-
-
-_MOST = 16_384
-"""An idle connection takes some 7 KiB."""
 
 
 def most_connections() -> int:

@@ -29,6 +29,7 @@ import httpx
 from PIL import Image
 
 from app.heap import PERIOD
+from bench.rig import cpu_s
 from tests import samples
 from tests.hostile.test_bombs import bombs
 from tests.service import Service
@@ -225,12 +226,6 @@ ATTACKS: dict[str, Callable[[Service, float], str]] = {
 }
 
 
-def _cpu(service: Service) -> float:
-    """Seconds of CPU that the server itself has taken, its workers aside."""
-    fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _percentile(values: list[float], share: float) -> str:
     return f"{sorted(values)[int(len(values) * share)] * 1000:.0f}" if values else "-"
 
@@ -243,9 +238,9 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     client = family.Process(target=_be_honest, args=(service.url, begun, over, results), daemon=True)
     client.start()
     assert begun.wait(60)
-    busy, since = _cpu(service), time.monotonic()
+    busy, since = cpu_s(service.pid), time.monotonic()  # its workers aside
     sent = ATTACKS[name](service, seconds)
-    busy = (_cpu(service) - busy) / (time.monotonic() - since)
+    busy = (cpu_s(service.pid) - busy) / (time.monotonic() - since)
     during = service.memory()
     over.set()
     honest = results.get(timeout=60)
@@ -254,7 +249,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     while time.monotonic() < end and service.sockets() > sockets + 2:
         time.sleep(0.2)
     service.settled()
-    time.sleep(PERIOD + 1)
+    time.sleep(PERIOD + 1)  # by then what can be is given back
     cells = [
         name.ljust(20),
         sent.ljust(52),

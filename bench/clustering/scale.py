@@ -87,9 +87,8 @@ def _local(machines: Machines, workers: int, photo: bytes, jobs: int) -> dict[st
     _upload([service], photo, jobs)
     until(lambda: _paused(lambda: _done([service]) >= jobs), "the last job", _PATIENCE)
     decoding = sum(cpu_s(pid, reaped=True) for pid in child)
-    return {"of": f"{workers} in local:"} | _per_job(
-        {"replica": serving.used()[0], "decoding": decoding}, jobs
-    )
+    used = {"replica": serving.used()[0], "decoding": decoding}
+    return {"of": f"{workers} in local:"} | _per_job(used, jobs)
 
 
 def _per_job(used: dict[str, float], jobs: int) -> dict[str, float | str]:

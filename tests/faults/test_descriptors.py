@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from tests.faults.conftest import Faulty
 from tests.service import Connection, Service, until
@@ -73,4 +72,4 @@ def test_everything_taken(limited: Faulty) -> None:
     for answer in (running, *waiting):
         assert service.ended(answer.json()["id"])["status"] == "done"
     assert service.upload(prefer="wait=20").status_code == 201
-    assert len(list(Path(f"/proc/{service.pid}/fd").iterdir())) < 40
+    assert len(service.descriptors()) < 40
