@@ -1,5 +1,6 @@
 """The inspection of what a worker left: nothing of it is believed."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from app.store import VariantRejected
 from workers.formats import has_magic
 from workers.messages import Made
 
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+"""What this process, or the machine, lacks: no worker can bring it about, and it passes."""
+
 
 @contextmanager
 def plain_file(folder: Path, item: Made) -> Iterator[BufferedReader]:
@@ -22,10 +26,13 @@ def plain_file(folder: Path, item: Made) -> Iterator[BufferedReader]:
 
     Raises:
         VariantRejected: it is not there, or not what it is said to be.
+        OSError: it cannot be looked at now, for which the worker is not to blame.
     """
     try:
         descriptor = os.open(folder / item.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
+        if error.errno in _OURS:
+            raise
         raise VariantRejected(f"{item.name}: {os.strerror(error.errno or 0)}") from None
     try:
         status = os.fstat(descriptor)

@@ -59,11 +59,16 @@ def run(*arguments: str, folder: Path, **settings: object) -> subprocess.Complet
     )
 
 
-def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Ask again and again until `condition` answers something true; that. Fails when it never does."""
+def until(
+    condition: Callable[[], Any],
+    what: str,
+    patience: float = PATIENCE,
+    show: Callable[[], object] = lambda: "",
+) -> Any:
+    """Ask again and again until `condition` answers something true; that. Fails if it never does."""
     end = time.monotonic() + patience
     while not (answer := condition()):
-        assert time.monotonic() < end, f"waited in vain: {what}"
+        assert time.monotonic() < end, f"waited in vain: {what} {show()}"
         time.sleep(0.01)
     return answer
 
@@ -305,6 +310,22 @@ class Service:
             fields = {"content-type": "image/jpeg", **headers}
             return client.post("/v1/images", content=data, headers=fields)
 
+    def taken(self, data: bytes = SMALL, **headers: str) -> httpx.Response:
+        """Upload again and again, until it is taken; that answer.
+
+        It is one client all the time. A crowd of them would each be told a turn, one after the other, and
+        none would be let in ahead of those.
+        """
+        address = fresh_address()
+
+        def accepted() -> httpx.Response | None:
+            answer = self.upload(data, address=address, **headers)
+            return answer if answer.status_code in (201, 202) else None
+
+        answer = until(accepted, "an upload to be taken")
+        assert isinstance(answer, httpx.Response)
+        return answer
+
     def get(self, path: str, *fields: str) -> Answer:
         """Read something."""
         with self.connect() as connection:
@@ -330,7 +351,7 @@ class Service:
             still = idle and under_way <= 0 and not expected
             return stats if still and not any((self.store / "work").glob("*")) else None
 
-        return until(quiet, "the service to settle")
+        return until(quiet, "the service to settle", show=lambda: (self.stats(), self.stored()))
 
     def status_of(self, job_id: str) -> str:
         """The status of a job."""

@@ -74,10 +74,14 @@ class Mounted(Service):
 
     def become_writable(self) -> None:
         """Take that away again."""
-        self._inside("umount", str(self.folder / "data"))
+        self._unmount()
 
     def vanish(self) -> None:
         """Take the disk away; what is open on it goes on."""
+        self._unmount()
+
+    def _unmount(self) -> None:
+        """Whatever is open there: a job under way may read its photo."""
         self._inside("umount", "--lazy", str(self.folder / "data"))
 
     def _inside(self, *command: str) -> None:

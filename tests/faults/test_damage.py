@@ -89,7 +89,7 @@ class TestEmptied:
             empty(service.store)
             problem(service.upload(), 503, REDUCED_CAPACITY, guard="breaker")
         until(lambda: MENDED in service.errors(), "a sweep")
-        answer = until(lambda: (a := service.upload(prefer="wait=20")).status_code == 201 and a, "a 201")
+        answer = service.taken(prefer="wait=20")
         assert is_served(service, answer.json())
         assert not is_served(service, made)
         for gone in (running, waiting):
@@ -110,7 +110,7 @@ class TestEmptied:
         service = start(rate=1000, burst=1000, retention=40)
         shutil.rmtree(service.store)
         until(lambda: MENDED in service.errors(), "a sweep")
-        until(lambda: service.upload(prefer="wait=20").status_code == 201, "a 201")
+        assert service.taken(prefer="wait=20").status_code == 201
 
 
 def _size(path: Path) -> int:

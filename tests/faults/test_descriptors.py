@@ -71,5 +71,5 @@ def test_everything_taken(limited: Faulty) -> None:
     until(lambda: is_there(service), "room")
     for answer in (running, *waiting):
         assert service.ended(answer.json()["id"])["status"] == "done"
-    assert service.upload(prefer="wait=20").status_code == 201
+    assert service.taken(prefer="wait=20").status_code == 201
     assert len(service.descriptors()) < 40

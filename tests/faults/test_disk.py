@@ -3,12 +3,10 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
-
 from app.problems import REDUCED_CAPACITY
 from tests.faults.conftest import Faulty, Mounted
 from tests.http.expect import problem
-from tests.service import SMALL, Service, children, until
+from tests.service import SMALL, children, until
 
 LARGE = SMALL + bytes(600_000)
 """A small photo with much behind it."""
@@ -22,13 +20,6 @@ def fill(service: Mounted) -> None:
                 file.write(bytes(4096))
     except OSError:
         pass
-
-
-def taken(service: Service) -> httpx.Response:
-    """An upload, once one is taken."""
-    answer = until(lambda: (a := service.upload(prefer="wait=20")).status_code in (201, 202) and a, "a 201")
-    assert isinstance(answer, httpx.Response)
-    return answer
 
 
 class TestFull:
@@ -49,7 +40,7 @@ class TestFull:
             assert client.delete(made["links"]["self"], headers=token).status_code == 204
         assert mounted.get(made["links"]["self"]).status == 404
         (mounted.store / "ballast").unlink()
-        assert taken(mounted).status_code == 201
+        assert mounted.taken(prefer="wait=20").status_code == 201
         mounted.settled()
         assert not [name for name in mounted.stored() if not name.startswith("images/")]
 
@@ -86,7 +77,7 @@ class TestReadOnly:
         assert mounted.get("/readyz").status == 503
         assert mounted.status_of(running.json()["id"]) in ("queued", "processing")
         mounted.become_writable()
-        taken(mounted)
+        mounted.taken(prefer="wait=20")
         assert mounted.ended(running.json()["id"])["status"] == "done"
         until(lambda: mounted.get("/readyz").status == 200, "the breaker to close")
 

@@ -13,7 +13,7 @@ from app.problems import REDUCED_CAPACITY
 from tests import samples
 from tests.http.expect import problem
 from tests.objects.servers import Ceph, S3Server
-from tests.service import Service, run, serving, until
+from tests.service import Service, run, serving
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def outage(service: Service, begin: Callable[[], None], end: Callable[[], None])
     assert service.get("/readyz").status == 503
     assert service.get("/healthz").status == 200
     end()
-    taken = until(lambda: (answer := service.upload()).status_code == 202 and answer, "an upload is taken")
+    taken = service.taken()
     for answer in (held, taken):
         assert service.ended(answer.json()["id"])["status"] == "done"
     assert service.stats()["breakers"] == {"workers": "closed", "store": "closed"}
