@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from app import jetstream
+from app import heap, jetstream
 from app.backlog import Backlog
 from app.breaker import Breaker, Breakers
 from app.brownout import Brownout, Lane
@@ -139,8 +139,9 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
             await bulletin.prepare()
         stack.push_async_callback(crew.stop)
         await crew.start()
-        beating = asyncio.create_task(_beat(link, bulletin, crew), name="beat")
-        stack.callback(beating.cancel)
+        heap.settle()
+        for regular in (_beat(link, bulletin, crew), heap.keep_small()):
+            stack.callback(asyncio.create_task(regular).cancel)
         print(f"Spillway worker is ready: {settings.workers} at {link.name}", flush=True)
         await ended.wait()
         log.info("draining", timeout_s=settings.drain_timeout)

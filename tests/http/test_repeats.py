@@ -303,7 +303,7 @@ class TestLife:
                 assert document["source"]["bytes"] == len(data)
                 until(lambda: service.get(document["links"]["self"]).status == 404, "the end of its life")  # noqa: B023
             until(lambda: not service.stored(), "the sweep")
-            assert service.stats()["store_bytes"] == 0
+            until(lambda: service.stats()["store_bytes"] == 0, "the bytes to be given back")
 
     def test_a_drain_refuses_repeats_too(self, tmp_path: Path) -> None:
         """503 `draining`: the next process answers them."""
