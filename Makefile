@@ -15,8 +15,8 @@ help: ## this list
 run: environment ## start the service; settings come from SPILLWAY_… or .env
 	@exec $(BIN)/spillway serve $(ARGS)
 
-# Three at once, for a third of the time of one is spent waiting; file by file, in the order of the folders: the
-# longest tests are not in the last ones. They start the service a hundred times, so its bytecode may be kept.
+# Three at once, for a third of the time of one is spent waiting; file by file, in the order of tests/conftest.py.
+# They start the service a hundred times, so its bytecode may be kept.
 test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.py -k refill"
 	@exec env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 

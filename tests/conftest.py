@@ -9,6 +9,12 @@ import pytest
 from tests.service import Service, serving
 
 Start = Callable[..., Service]
+_LONG = ("pages", "process", "faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that all who share the tests end at about the same time."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 @pytest.fixture
