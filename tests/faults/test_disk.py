@@ -25,7 +25,7 @@ def fill(service: Mounted) -> None:
 
 
 def refusals(service: Mounted) -> list[httpx.Response] | None:
-    """What uploads are answered while not a byte is left; what is still given back makes room for a moment."""
+    """What uploads are answered while not a byte is left; what is given back late makes room."""
     fill(service)
     answers = [service.upload(body) for body in (SMALL, LARGE)]
     return answers if all(answer.status_code == 507 for answer in answers) else None
