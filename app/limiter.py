@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from app.bucket import Clock, Meter, Quota, RateLimited
 
+_CLEARED = 2
+"""Places cleared for each newcomer, who takes one of them: the table shrinks even while it is used."""
+_LOOKS = 8
+"""Places looked at for that: as many may owe long, and the next newcomer looks behind them."""
+
 
 @dataclass(frozen=True, slots=True)
 class LimiterSnapshot:
@@ -28,9 +33,10 @@ class Limiter:
     """One bucket per client, each a single integer, at most `max_clients` of them.
 
     The table is ordered by last spend, so the oldest entry is the likeliest to be full, and each newcomer
-    looks at the two oldest only: O(1). A full bucket equals no bucket, so forgetting one changes nothing;
-    a bucket that still owes is never forgotten. When the table is full of such, newcomers share
-    one bucket until there is room: a flood of addresses buys its sender nothing.
+    clears at most two of these: O(1). A full bucket equals no bucket, so forgetting one changes nothing;
+    a bucket that still owes is never forgotten. In a full table those who owe long are passed over, a few
+    at a time, and become the youngest. When all owe, newcomers share one bucket until there is room: a
+    flood of addresses buys its sender nothing.
     """
 
     def __init__(
@@ -84,8 +90,7 @@ class Limiter:
         now = self._now()
         full_at = self._full_at.get(client)
         if full_at is None:
-            oldest = self._oldest() if len(self._full_at) >= self.capacity else None
-            full_at = 0 if oldest is None or self._is_full(oldest, now) else self._shared
+            full_at = 0 if self._has_room(now) else self._shared
         return self.meter.quota(full_at, now)
 
     def full_at(self, client: str) -> int:
@@ -106,18 +111,20 @@ class Limiter:
         self.meter = meter
 
     def _has_room(self, now: int) -> bool:
-        for _ in range(2):  # two for each newcomer: the table shrinks even while it is used
-            oldest = self._oldest()
-            if oldest is None or not self._is_full(oldest, now):
+        table = self._full_at
+        cleared = 0
+        for _ in range(_LOOKS):
+            oldest = next(iter(table), None)
+            if oldest is None or cleared == _CLEARED:
                 break
-            del self._full_at[oldest]
-        return len(self._full_at) < self.capacity
-
-    def _oldest(self) -> str | None:
-        return next(iter(self._full_at), None)
-
-    def _is_full(self, client: str, now: int) -> bool:
-        return self._full_at[client] <= now * self.meter.per_ns
+            if table[oldest] <= now * self.meter.per_ns:
+                del table[oldest]
+                cleared += 1
+            elif len(table) < self.capacity:
+                break
+            else:
+                table.move_to_end(oldest)
+        return len(table) < self.capacity
 
     def snapshot(self) -> LimiterSnapshot:
         """How full the table is now."""

@@ -20,6 +20,7 @@ class TestSlow:
 
     def test_heads_hold_up_nobody(self, fortress: Service, honest: Honest) -> None:
         """Three hundred heads of which a byte comes now and then: the honest client does not notice."""
+        fortress.previewer()  # to which there are sockets too
         before, idle = fortress.memory(), fortress.sockets()
         with ExitStack() as stack:
             slow = [stack.enter_context(fortress.connect()) for _ in range(300)]

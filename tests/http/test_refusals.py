@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -37,6 +38,30 @@ def refusal(service: Service, address: str | None = None, *fields: str) -> Answe
         answer = connection.answer()
         assert connection.ends()
         return answer
+
+
+def alone_and_behind(service: Service, address: str, kind: str) -> tuple[Answer, Answer]:
+    """What an upload of that type is answered by its head alone, and what behind another request."""
+    upload = f"POST /v1/images HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\nContent-Type: {kind}\r\n"
+    upload += "Content-Length: 0\r\n\r\n"
+    with service.connect(address) as connection:
+        connection.send(f"{upload}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n{upload}".encode())
+        first, between, second = (connection.answer() for _ in range(3))
+    assert between.status == 200
+    return first, second
+
+
+def alike(answers: tuple[Answer, Answer], status: int, kind: str, guard: str | None = None) -> list[Any]:
+    """The documents of two refusals, which differ in nothing but what the clock, or a token, changes."""
+    documents = [problem(answer, status, kind, guard=guard) for answer in answers]
+    assert [*documents[0]] == [*documents[1]]
+    varying = {"date", "retry-after", "ratelimit", "content-length"}
+    first, second = ({n: v for n, v in a.headers.items() if n not in varying} for a in answers)
+    assert first == second
+    assert set(answers[0].headers) == set(answers[1].headers)
+    for name in ("type", "title", "status", "guard"):
+        assert documents[0].get(name) == documents[1].get(name)
+    return documents
 
 
 @contextmanager
@@ -126,20 +151,9 @@ class TestRate:
         """Refused by its head alone, or behind another request by the dependency: field by field alike."""
         address = fresh_address()
         exhaust(tight, address)
-        upload = f"POST /v1/images HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\nContent-Length: 0\r\n\r\n"
-        with tight.connect(address) as connection:
-            connection.send(upload.encode() + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" + upload.encode())
-            first, between, second = (connection.answer() for _ in range(3))
-        assert between.status == 200
-        documents = [problem(answer, 429, QUOTA_EXCEEDED, guard="rate") for answer in (first, second)]
-        assert [*documents[0]] == [*documents[1]]
-        varying = {"date", "retry-after", "ratelimit", "content-length"}  # the clock goes on
-        assert {n: v for n, v in first.headers.items() if n not in varying} == {
-            n: v for n, v in second.headers.items() if n not in varying
-        }
-        assert set(first.headers) == set(second.headers)
-        for name in ("type", "title", "status", "guard", "violated-policies"):
-            assert documents[0][name] == documents[1][name]
+        refusals = alone_and_behind(tight, address, "image/jpeg")
+        for document in alike(refusals, 429, QUOTA_EXCEEDED, guard="rate"):
+            assert document["violated-policies"] == ["ip"]
 
     def test_is_told_to_the_log_once_a_second(self, tight: Service) -> None:
         """Not a line for each: how many it were."""
@@ -162,6 +176,13 @@ class TestDeclared:
             answer = connection.answer()
         problem(answer, 413, "too-large")
         assert answer.headers["upload-limit"] == "max-size=1048576"
+
+    def test_looks_the_same_wherever_it_was_refused(self, tight: Service) -> None:
+        """By its head alone, or behind another request; either spends a token."""
+        address = fresh_address()
+        alike(alone_and_behind(tight, address, "text/plain"), 415, "unsupported-media-type")
+        with tight.client(address) as client:
+            assert client.get("/v1/quota").json()["remaining"] == 1
 
     def test_allows_for_the_form(self, service: Service) -> None:
         """A form may be 64 KiB longer than the file in it, and no more."""

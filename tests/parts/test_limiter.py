@@ -148,6 +148,22 @@ def test_a_place_is_free_again_when_its_client_owes_nothing() -> None:
     assert limiter.snapshot().clients <= 3
 
 
+def test_those_who_owe_long_keep_no_place_from_others() -> None:
+    """Behind a few who spent all that they had, the buckets that are whole again are found all the same."""
+    clock = HandClock()
+    limiter = Limiter(token_meter(0.1, 100), 1000, clock=clock)
+    greedy = [f"greedy {number}" for number in range(3)]
+    assert [exhaust(limiter, client) for client in greedy] == [100, 100, 100]
+    for number in range(997):
+        clock.advance(SECOND // 50)
+        limiter.spend(f"once {number}")
+    assert limiter.snapshot().clients == 1000
+    assert limiter.quota("late").remaining == 100
+    assert exhaust(limiter, "late") == 100
+    assert limiter.snapshot().overflowing == 0
+    assert [exhaust(limiter, client) for client in greedy] == [1, 1, 1]
+
+
 def test_a_hundred_thousand_addresses_stay_within_the_table() -> None:
     """A flood of distinct clients, each once, never makes the table larger than its bound."""
     clock = HandClock()
