@@ -177,7 +177,7 @@ class ClusterEngine(Front[SharedBacklog]):
     async def left(self, client: str) -> Quota:
         return await self._limiter.left(client)
 
-    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None], *, certain: bool) -> None:  # noqa: ARG002
+    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
         """Only while the engine is away is a token spent without waiting."""
         if self._limiter.local.is_smooth or not self._link.breaker.remaining():
             return

@@ -92,12 +92,11 @@ class Engine(Protocol):
     def excuse(self, key: str) -> bool:
         """The same, once for each time that it was told."""
 
-    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None], *, certain: bool) -> None:
+    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
         """Refuse, at once, an upload whose client has a token and for which there is certainly no place.
 
         Returns, with nothing spent, when there may be one or that cannot be told without waiting. `check` is
-        called with what the client has left, and may raise the refusals of the guards before the queue's;
-        when it is `certain` to, places are of no account.
+        called with what the client has left, and may raise the refusals of the guards before the queue's.
 
         Raises:
             QueueFull: with the upload's turn.

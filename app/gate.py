@@ -129,16 +129,14 @@ class Gate:
         if self._is_lenient(scope) or self._repeats.is_familiar(client, _keys(scope)):
             return None
         arrival = _arrival(scope, Visitor(key, client, net_of(client)), quota)
-        misfit = self._misfit(arrival)
 
         def check(left: Quota) -> None:
             arrival.quota = left
-            if misfit is not None:
-                raise misfit
+            self._check_declared(arrival)
             self._check_share_and_open(arrival)
 
         try:
-            self._engine.turn_away(arrival.visitor, check, certain=misfit is not None)
+            self._engine.turn_away(arrival.visitor, check)
         except (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull) as error:
             return Refusal(error, arrival.quota)
         return None
@@ -180,8 +178,7 @@ class Gate:
             request: Request, arrival: Annotated[Arrival, Depends(self.bouncer)]
         ) -> AsyncIterator[Arrival]:
             try:
-                if (misfit := self._misfit(arrival)) is not None:
-                    raise misfit
+                self._check_declared(arrival)
                 arrival.keyed = await self._repeats.recognise(arrival.client, _keys(request.scope))
                 self._check_share_and_open(arrival)
                 if not arrival.is_repeat:
@@ -201,17 +198,16 @@ class Gate:
             self._engine.check_share(arrival.client)
         self._engine.check_open(arrival.visitor, arrival.quota.not_before)
 
-    def _misfit(self, arrival: Arrival) -> TooLarge | UnsupportedType | None:
-        """Guard 2: why what is declared can never be taken, if so."""
+    def _check_declared(self, arrival: Arrival) -> None:
         form = arrival.type == MULTIPART
         if not (form or arrival.type.startswith("image/") or arrival.type == "application/octet-stream"):
             shown = arrival.type[:60] or "none"
-            return UnsupportedType(
+            raise UnsupportedType(
                 f"Content-Type is {shown}: not a form, an image or application/octet-stream."
             )
         most = self._max_bytes + MULTIPART_ALLOWANCE if form else self._max_bytes
-        too_large = arrival.declared is not None and arrival.declared > most
-        return TooLarge(self._max_bytes) if too_large else None
+        if arrival.declared is not None and arrival.declared > most:
+            raise TooLarge(self._max_bytes)
 
     def _reserve_space(self, arrival: Arrival) -> Space:
         most = self._max_bytes if arrival.declared is None else arrival.declared

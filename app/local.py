@@ -94,8 +94,8 @@ class LocalEngine(Front[Backlog[Live]]):
     async def left(self, client: str) -> Quota:
         return self._limiter.quota(client)
 
-    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None], *, certain: bool) -> None:
-        if self._limiter.is_smooth or not (certain or self._reopens_in() or self._door.is_shut(visitor)):
+    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
+        if self._limiter.is_smooth or not (self._reopens_in() or self._door.is_shut(visitor)):
             return
         left = self._limiter.spend(visitor.client).quota
         check(left)
