@@ -139,9 +139,9 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
             await bulletin.prepare()
         stack.push_async_callback(crew.stop)
         await crew.start()
-        heap.settle()
-        for regular in (_beat(link, bulletin, crew), heap.keep_small()):
-            stack.callback(asyncio.create_task(regular).cancel)
+        beating = asyncio.create_task(_beat(link, bulletin, crew), name="beat")
+        stack.callback(beating.cancel)
+        await stack.enter_async_context(heap.kept_small())
         print(f"Spillway worker is ready: {settings.workers} at {link.name}", flush=True)
         await ended.wait()
         log.info("draining", timeout_s=settings.drain_timeout)

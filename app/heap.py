@@ -8,11 +8,25 @@ thousand connections would be paid for long after they have gone.
 import asyncio
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
+
+from app import tasks
 
 PERIOD = 10.0
 """Seconds between looks."""
+
+
+@asynccontextmanager
+async def kept_small() -> AsyncIterator[None]:
+    """Around the life of a process that is ready: what is there stays, what comes later is looked after."""
+    settle()
+    keeping = asyncio.create_task(keep_small(), name="heap")
+    try:
+        yield
+    finally:
+        await tasks.end([keeping])
 
 
 def settle() -> None:

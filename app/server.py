@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from app import heap, tasks
+from app import heap
 from app.connections import most_connections
 from app.linger import Linger
 from app.outflow import Outflows
@@ -92,12 +92,9 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        async with self._app.router.lifespan_context(self._app):
-            heap.settle()
-            keeping = asyncio.create_task(heap.keep_small(), name="heap")
+        async with self._app.router.lifespan_context(self._app), heap.kept_small():
             if not self.should_exit:
                 await super().serve([self._listener])
-            await tasks.end([keeping])
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
