@@ -42,8 +42,6 @@ HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js")
 DEMO_FILES: Final = ("pressure.css", "js/demo.js")
 DOCS_FILES: Final = ("page.css", "swagger/swagger-ui.css", "docs.css", "js/docs.js")
 PAGE_FILES: Final = ("page.css",)
-_EFFORT: Final = 6
-"""Of packing, up to 9: that takes twice as long at each start, for three bytes in a thousand."""
 FOOT: Final = "Every figure on these pages is this server's own."
 
 
@@ -61,7 +59,7 @@ class Document:
     def of(cls, body: bytes, media_type: str) -> "Document":
         """One that is asked for anew each time."""
         digest = hashlib.sha256(body).hexdigest()[:32]
-        return cls(body, gzip.compress(body, _EFFORT, mtime=0), media_type, "no-cache", digest)
+        return cls(body, gzip.compress(body, mtime=0), media_type, "no-cache", digest)
 
     def answer(self, request: Request) -> Response:
         """Packed for whoever can unpack it; 304 for whoever has it, in either form."""

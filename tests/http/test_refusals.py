@@ -41,7 +41,7 @@ def refusal(service: Service, address: str | None = None, *fields: str) -> Answe
 
 
 def alone_and_behind(service: Service, address: str, kind: str) -> tuple[Answer, Answer]:
-    """What an upload of that type is answered by its head alone, and what behind another request."""
+    """What an upload of that type is answered first on a connection, and what behind another request."""
     upload = f"POST /v1/images HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\nContent-Type: {kind}\r\n"
     upload += "Content-Length: 0\r\n\r\n"
     with service.connect(address) as connection:
@@ -178,7 +178,7 @@ class TestDeclared:
         assert answer.headers["upload-limit"] == "max-size=1048576"
 
     def test_looks_the_same_wherever_it_was_refused(self, tight: Service) -> None:
-        """By its head alone, or behind another request; either spends a token."""
+        """First on a connection, or behind another request; either spends a token."""
         address = fresh_address()
         alike(alone_and_behind(tight, address, "text/plain"), 415, "unsupported-media-type")
         with tight.client(address) as client:
