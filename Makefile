@@ -23,7 +23,7 @@ test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.p
 lint: environment-dev ## style, of the page's scripts too, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/oxlint --config oxlint.json app/static/js
+	$(BIN)/oxlint --config oxlint.json app/web/static/js
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -64,13 +64,13 @@ def serve(host: Host = None, port: Port = None) -> None:
     """Start the service and serve until SIGTERM or SIGINT, then drain."""
     import uvloop
 
-    from app import logs
-    from app.engine import EngineUnusable
+    from app.engine.interface import EngineUnusable
+    from app.engine.worker_pool import PoolNotStarted
     from app.main import create_app
-    from app.pool import PoolNotStarted
-    from app.server import AddressTaken, Server, listen
+    from app.runtime import logs
+    from app.server.uvicorn_server import AddressTaken, Server, listen
     from app.settings import SettingsError, load_settings, misfits
-    from app.store import StoreError
+    from app.storage.interface import StoreError
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
@@ -90,11 +90,11 @@ def worker() -> None:
     """Do jobs of the queue that ENGINE_URL names, without HTTP, until SIGTERM or SIGINT; then finish them."""
     import uvloop
 
-    from app import logs
+    from app.engine.worker_pool import PoolNotStarted
     from app.main import make_orders, make_store
-    from app.pool import PoolNotStarted
+    from app.runtime import logs
     from app.settings import SettingsError, load_settings, misfits
-    from app.store import StoreError
+    from app.storage.interface import StoreError
 
     try:
         settings = load_settings()
@@ -107,8 +107,8 @@ def worker() -> None:
         _fail(error)
         return
 
-    from app.engine import EngineUnusable
-    from app.fleet import work
+    from app.cluster.factory import work
+    from app.engine.interface import EngineUnusable
 
     try:
         uvloop.run(work(settings, make_orders(settings), make_store(settings)))

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.fields import timestamp
-from app.problems import KINDS
+from app.server.headers import timestamp
+from app.server.problems import KINDS
 from workers.formats import EXTENSIONS
 
 QUEUED, PROCESSING, DONE, FAILED, CANCELLED = "queued", "processing", "done", "failed", "cancelled"

@@ -9,45 +9,45 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.address import ClientKey
-from app.backlog import Backlog
-from app.breaker import Breaker, Breakers
-from app.brownout import Brownout, Lane
-from app.bucket import leaky_meter, token_meter
-from app.demo import Demo, demo_router
-from app.directory import DirectoryStore
-from app.documents import ProblemDocument
-from app.door import Door
-from app.engine import Engine
-from app.fallback import Fallback
-from app.foreman import Foreman
-from app.gate import Gate
-from app.images import Images, images_router
-from app.intake import Intake
-from app.layers import HeadAsGet, SecurityHeaders, Timing
-from app.levers import Levers
-from app.limiter import Limiter
-from app.live import Live
-from app.local import LocalEngine
-from app.metrics import Histograms, Metrics
-from app.objects import ObjectStore
-from app.orders import Orders
-from app.pacer import Pacer
-from app.pages import pages_router
-from app.performance import Performance
-from app.pool import Pool
-from app.previews import Previews
-from app.problems import render
-from app.refusals import Refusals, install, problem_of
-from app.repeats import Repeats
-from app.service import Service
+from app.api.errors import Refusals, install, problem_of
+from app.api.images import Images, images_router
+from app.api.schemas import ProblemDocument
+from app.api.status import Status, status_router
+from app.backpressure.brownout import Brownout, Lane
+from app.backpressure.circuit_breaker import Breaker, Breakers
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.rate_limiter import Limiter
+from app.backpressure.reservations import Turns
+from app.backpressure.token_bucket import leaky_meter, token_meter
+from app.backpressure.upload_queue import Backlog
+from app.backpressure.waiting_room import Door
+from app.engine.dispatcher import Foreman
+from app.engine.interface import Engine
+from app.engine.job_handle import Live
+from app.engine.job_plan import Orders
+from app.engine.local import LocalEngine
+from app.engine.preview_worker import Previews
+from app.engine.work_queue import Supply
+from app.engine.worker_pool import Pool
+from app.lifecycle import Service
+from app.runtime.metrics import Histograms, Metrics
+from app.server.fast_reject import Turnstile
+from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
+from app.server.problems import render
+from app.server.streaming import Feed, Streams
 from app.settings import Settings
-from app.status import Status, status_router
-from app.store import Store
-from app.streams import Feed, Streams
-from app.supply import Supply
-from app.turns import Turns
-from app.turnstile import Turnstile
+from app.storage.interface import Store
+from app.storage.local.store import DirectoryStore
+from app.storage.s3.store import ObjectStore
+from app.uploads.admission import Gate
+from app.uploads.body import Intake
+from app.uploads.client_key import ClientKey
+from app.uploads.degraded import Fallback
+from app.uploads.idempotency import Repeats
+from app.web.demo import Demo, demo_router
+from app.web.demo_runner import Performance
+from app.web.demo_settings import Levers
+from app.web.pages import pages_router
 
 _EXPOSED = [
     "Location",
@@ -86,7 +86,7 @@ def make_breakers(settings: Settings) -> Breakers:
     """One around each part that can fail by itself."""
     if settings.engine_url == "local:":
         return Breakers(Breaker("workers"), Breaker("store"))
-    from app.fleet import engine_breaker
+    from app.cluster.factory import engine_breaker
 
     return Breakers(Breaker("workers"), Breaker("store"), engine_breaker())
 
@@ -102,7 +102,7 @@ def make_engine(
     else:
         meter = token_meter(settings.rate, settings.burst)
     if settings.engine_url != "local:":
-        from app.fleet import make_replica  # with all that only a cluster needs
+        from app.cluster.factory import make_replica  # with all that only a cluster needs
 
         return make_replica(settings, meter, orders, store, pool, histograms, breakers)
     pacer = Pacer(settings.workers, settings.max_receiving)

@@ -1,7 +1,8 @@
 """Throw damaged images at real warm children, many, and see that no child is lost and no answer is wrong.
 
-Every input goes the way of an upload: `app.pool` hands it to `python -m workers`, a fork of that confines
-itself and does the work. Inputs that ended a process, took too long or were answered wrongly are saved.
+Every input goes the way of an upload: `app.engine.worker_pool` hands it to `python -m workers`, a fork of
+which confines itself and does the work. Inputs that ended a process, took too long or were answered wrongly
+are saved.
 """
 
 import argparse
@@ -13,9 +14,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.breaker import Breaker
-from app.children import ChildFailed
-from app.pool import Pool, Worker
+from app.backpressure.circuit_breaker import Breaker
+from app.engine.worker_pool import Pool, Worker
+from app.engine.worker_process import ChildFailed
 from app.settings import usable_cpus
 from bench.fuzzing.cases import Case, damaged, intact
 from bench.fuzzing.judge import faults, is_death, outcome

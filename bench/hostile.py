@@ -28,7 +28,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from app.heap import PERIOD
+from app.runtime.memory import PERIOD
 from bench.rig import cpu_s
 from tests import samples
 from tests.hostile.test_bombs import bombs

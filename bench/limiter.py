@@ -18,8 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 
-from app.bucket import Clock, RateLimited, TokenBucket, token_meter
-from app.limiter import Limiter
+from app.backpressure.rate_limiter import Limiter
+from app.backpressure.token_bucket import Clock, RateLimited, TokenBucket, token_meter
 from app.settings import Settings
 from bench.rig import Report, median, options, resident
 

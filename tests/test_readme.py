@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import _shown
-from app.problems import KINDS
+from app.server.problems import KINDS
 from app.settings import Settings
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable
 
-from app.turns import Admit, Park, Turns
+from app.backpressure.reservations import Admit, Park, Turns
 from bench.simulation.crowds import Client
 from bench.simulation.world import Policy, World
 

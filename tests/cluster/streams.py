@@ -8,7 +8,7 @@ from typing import Any
 import nats
 from nats.js import JetStreamContext
 
-from app.jetstream import DEAD, JOBS, STATUS, WORKERS
+from app.cluster.jetstream import DEAD, JOBS, STATUS, WORKERS
 from app.job import Job
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from app.problems import REDUCED_CAPACITY
+from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import TIGHT, Cluster, Work
 from tests.cluster.servers import Hand
 from tests.cluster.streams import given_up, lose_patience, queued, told

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.problems import REDUCED_CAPACITY
+from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import Cluster, Work
 from tests.cluster.streams import queued
 from tests.http.expect import problem

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from app.breaker import CLOSED, OPEN
-from app.bucket import RateLimited, token_meter
-from app.bulletin import Bulletin
-from app.chronicle import Chronicle
-from app.directory import DirectoryStore
-from app.fleet import engine_breaker
-from app.jetstream import grow, job_subject, prepare
+from app.backpressure.circuit_breaker import CLOSED, OPEN
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.rate_limiter import Limiter
+from app.backpressure.token_bucket import RateLimited, token_meter
+from app.cluster.connection import EngineDown, Full, Link
+from app.cluster.factory import engine_breaker
+from app.cluster.jetstream import grow, job_subject, prepare
+from app.cluster.job_registry import Chronicle
+from app.cluster.job_status import Bulletin
+from app.cluster.leases import Leases
+from app.cluster.outbox import Mender, Outbox
+from app.cluster.rate_limiter import SharedLimiter
+from app.cluster.upload_queue import SharedBacklog
 from app.job import new_id
-from app.leases import Leases
-from app.limiter import Limiter
-from app.link import EngineDown, Full, Link
-from app.metrics import Histograms
-from app.outbox import Mender, Outbox
-from app.pacer import Pacer
-from app.ratekv import SharedLimiter
-from app.replica import SharedBacklog
+from app.runtime.metrics import Histograms
+from app.storage.local.store import DirectoryStore
 from tests.cluster.servers import NatsServer
 from tests.objects.jobs import DAY, accepted, finished
 from tests.parts.clocks import HandClock

@@ -44,21 +44,21 @@ def clock(file: str) -> None:
 
 def patience(seconds: str) -> None:
     """As ever, but tests cannot wait for it."""
-    from app import outflow
+    from app.server import slow_readers
 
-    outflow.PATIENCE = float(seconds)
+    slow_readers.PATIENCE = float(seconds)
 
 
 def blunder(times: str) -> None:
     """A bug in what takes over the files of a worker."""
-    from app.directory import DirectoryStore
+    from app.storage.local.store import DirectoryStore
 
     _break(DirectoryStore, "adopt", int(times))
 
 
 def confusion(times: str) -> None:
     """A bug in what writes down that a job has ended."""
-    from app.directory import DirectoryStore
+    from app.storage.local.store import DirectoryStore
 
     _break(DirectoryStore, "save", int(times))
 
@@ -78,7 +78,7 @@ def _break(kind: type, name: str, times: int) -> None:
 
 def panic(_: str) -> None:
     """A bug in what answers a request."""
-    from app.status import Status
+    from app.api.status import Status
 
     def broken(_: Status) -> None:
         raise LookupError(f"a fault in {Path(__file__).parent}")

@@ -143,10 +143,11 @@ def main() -> None:
     """Load the service, and let it live whenever told to."""
     import uvloop
 
-    from app import local, logs
+    from app.engine import local
+    from app.engine.preview_worker import Previews
     from app.main import create_app
-    from app.previews import Previews
-    from app.server import Server, listen
+    from app.runtime import logs
+    from app.server.uvicorn_server import Server, listen
     from app.settings import load_settings
 
     async def nobody(*_: object) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from app.problems import REDUCED_CAPACITY
+from app.server.problems import REDUCED_CAPACITY
 from tests.faults.conftest import Faulty, Mounted
 from tests.http.expect import problem
 from tests.service import SMALL, children, until

@@ -1,4 +1,4 @@
-"""Clients that do not read the large answer that they asked for: app/outflow.py."""
+"""Clients that do not read the large answer that they asked for: app/server/slow_readers.py."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.outflow import MOST_WATCHED
+from app.server.slow_readers import MOST_WATCHED
 from tests.faults.conftest import FAULT, serving
 from tests.service import PATIENCE, Connection, Service, fresh_address, until
 

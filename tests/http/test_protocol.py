@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from app.protocol import IDLE_TIMEOUT
+from app.server.connection import IDLE_TIMEOUT
 from tests.http.expect import problem
 from tests.service import SMALL, Service, until
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from app.directory import DirectoryStore
-from app.objects import ObjectStore
+from app.storage.local.store import DirectoryStore
+from app.storage.s3.store import ObjectStore
 from tests.objects.jobs import DAY
 from tests.objects.servers import Ceph, Moto, S3Server, missing_for_ceph
 from tests.parts.clocks import HandClock

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from app.job import DONE, Job, new_id
-from app.store import Blob, Store
+from app.storage.interface import Blob, Store
 from tests import samples
 from workers.messages import Made
 

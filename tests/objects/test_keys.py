@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.job import is_id
-from app.store import JobExists
+from app.storage.interface import JobExists
 from tests.objects.conftest import Open
 from tests.objects.jobs import DAY, PHOTO, accepted, fetched, finished, job_of, pending, spooled, used
 from tests.parts.clocks import HandClock

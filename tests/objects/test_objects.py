@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from app.job import DONE, FAILED, Job
-from app.objects import ObjectStore
-from app.store import JobGone, StoreError
+from app.storage.interface import JobGone, StoreError
+from app.storage.s3.store import ObjectStore
 from tests.objects.conftest import Open
 from tests.objects.jobs import (
     DAY,

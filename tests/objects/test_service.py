@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.problems import REDUCED_CAPACITY
+from app.server.problems import REDUCED_CAPACITY
 from tests import samples
 from tests.http.expect import problem
 from tests.objects.servers import Ceph, S3Server

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.job import CANCELLED, DONE, FAILED, QUEUED, new_id
-from app.store import JobGone, StoreFull, VariantRejected
+from app.storage.interface import JobGone, StoreFull, VariantRejected
 from tests import samples
 from tests.objects.conftest import Open
 from tests.objects.jobs import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from app.turns import Admit, Park, Refuse, Turns
+from app.backpressure.reservations import Admit, Park, Refuse, Turns
 from tests.parts.clocks import HandClock
 
 WORKERS, RATE, PLACES = 2, 10.0, 20

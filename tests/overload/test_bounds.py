@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.turns import Admit, Refuse, Turns
+from app.backpressure.reservations import Admit, Refuse, Turns
 from tests.overload.hall import PLACES, RATE, START, WORKERS, Hall, is_empty, knock
 from tests.parts.clocks import HandClock
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen, Pass
+from app.backpressure.circuit_breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen, Pass
 from tests.parts.clocks import HandClock
 from tests.parts.examples import examples
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.brownout import Brownout, Lane
+from app.backpressure.brownout import Brownout, Lane
 from tests.parts.examples import examples
 
 PLACES = 100

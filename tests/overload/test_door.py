@@ -1,6 +1,6 @@
 """The door, where those wait who are due at a full queue; and those who were promised and stay away."""
 
-from app.turns import Admit, Park, Refuse
+from app.backpressure.reservations import Admit, Park, Refuse
 from tests.overload.hall import PLACES, RATE, Hall, is_empty, knock
 
 # --- the door ----------------------------------------------------------------------------------------------

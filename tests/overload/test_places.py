@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from app.backlog import Backlog, Slot
-from app.door import Door, QueueFull
-from app.pacer import Pacer
-from app.turns import Turns, Visitor
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.reservations import Turns, Visitor
+from app.backpressure.upload_queue import Backlog, Slot
+from app.backpressure.waiting_room import Door, QueueFull
 from tests.parts.clocks import HandClock, LeapingLoop, settle
 
 RATE, PLACES = 2.0, 4

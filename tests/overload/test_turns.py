@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.turns import Admit, Refuse
+from app.backpressure.reservations import Admit, Refuse
 from tests.overload.hall import PLACES, RATE, START, WORKERS, Hall, is_empty
 from tests.parts.examples import examples
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.pages import CONTENT_SECURITY_POLICY, pages_router
-from app.problems import KINDS
+from app.server.problems import KINDS
 from app.settings import Settings
+from app.web.pages import CONTENT_SECURITY_POLICY, pages_router
 
 ELSEWHERE = ("/v1/", "/metrics", "/openapi.json")
 PAGES = ("/", "/docs", "/problems", *(f"/problems/{slug}" for slug in sorted(KINDS)))

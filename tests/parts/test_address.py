@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.address import ClientKey, net_of
+from app.uploads.client_key import ClientKey, net_of
 from tests.parts.examples import examples
 
 PROXY = "10.0.0.1"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backlog import Backlog, ShareExceeded, Slot
-from app.pacer import Pacer
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.upload_queue import Backlog, ShareExceeded, Slot
 from tests.parts.clocks import HandClock, settle
 from tests.parts.examples import examples
 

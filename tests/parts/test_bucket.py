@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.bucket import NANOSECONDS, LeakyBucket, Quota, TokenBucket
+from app.backpressure.token_bucket import NANOSECONDS, LeakyBucket, Quota, TokenBucket
 from tests.parts.clocks import HandClock
 from tests.parts.examples import examples
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from app.directory import DirectoryStore
 from app.job import DONE, FAILED, Job, new_id
-from app.store import StoreError, StoreFull
+from app.storage.interface import StoreError, StoreFull
+from app.storage.local.store import DirectoryStore
 from tests.objects.jobs import DAY, PHOTO, accepted, finished, job_of, made, pending, spooled, used
 from tests.parts.clocks import HandClock
 

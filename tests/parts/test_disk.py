@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.directory import DirectoryStore
+from app.storage.local.store import DirectoryStore
 from tests.objects.jobs import DAY, PHOTO, accepted, finished, job_of, spooled, used
 
 pytestmark = pytest.mark.anyio

@@ -8,11 +8,11 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
-from app.bucket import Quota
-from app.fallback import Fallback
-from app.fields import ConcurrencyPolicy
-from app.previews import Previews
-from app.problems import KINDS, Problem
+from app.backpressure.token_bucket import Quota
+from app.engine.preview_worker import Previews
+from app.server.headers import ConcurrencyPolicy
+from app.server.problems import KINDS, Problem
+from app.uploads.degraded import Fallback
 from tests.parts.clocks import HandClock
 
 QUOTA = Quota(10, 5, 3, 0)

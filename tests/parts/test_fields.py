@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bucket import Quota
-from app.fields import (
+from app.backpressure.token_bucket import Quota
+from app.server.headers import (
     ConcurrencyPolicy,
     Prefer,
     RangeNotSatisfiable,

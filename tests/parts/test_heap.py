@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app import heap, tasks
+from app.runtime import memory, tasks
 from tests.parts.clocks import settle
 
 pytestmark = pytest.mark.anyio
@@ -30,12 +30,12 @@ async def test_cycles_are_looked_for_time_and_again() -> None:
     """Even if nothing happens that would have Python do so."""
     gc.disable()
     try:
-        keeping = asyncio.create_task(heap.keep_small())
+        keeping = asyncio.create_task(memory.keep_small())
         await settle()
         for _ in range(2):
             knot = weakref.ref(Knot())
             assert knot() is not None
-            await asyncio.sleep(heap.PERIOD)
+            await asyncio.sleep(memory.PERIOD)
             await settle()
             assert knot() is None
         await tasks.end([keeping])
@@ -52,8 +52,8 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
     kept = blocks[::1000]
     before = resident()
     del blocks
-    keeping = asyncio.create_task(heap.keep_small())
-    await asyncio.sleep(heap.PERIOD)
+    keeping = asyncio.create_task(memory.keep_small())
+    await asyncio.sleep(memory.PERIOD)
     await settle()
     assert resident() < before - 10_000
     assert len(kept) == 50
@@ -64,7 +64,7 @@ async def test_what_is_there_at_the_start_is_not_looked_through_again() -> None:
     """Modules and routes are no garbage."""
     before = gc.get_freeze_count()
     try:
-        heap.settle()
+        memory.settle()
         assert gc.get_freeze_count() > before + 10_000
     finally:
         gc.unfreeze()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from app.inflow import TASTE, Inflow
+from app.server.read_buffer import TASTE, Inflow
 
 HEAD, PIECE = 4096, 256 * 1024
 

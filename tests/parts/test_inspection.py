@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.inspection import plain_file
-from app.store import VariantRejected
+from app.storage.interface import VariantRejected
+from app.storage.verify import plain_file
 from tests import samples
 from workers.messages import Made
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.backlog import Backlog
-from app.form import MalformedForm
-from app.gate import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
-from app.intake import Intake, NoFile, Received, UploadTooSlow
-from app.pacer import Pacer
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.upload_queue import Backlog
+from app.uploads.admission import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
+from app.uploads.body import Intake, NoFile, Received, UploadTooSlow
+from app.uploads.multipart import MalformedForm
 from tests import samples
 from tests.parts.examples import examples
 

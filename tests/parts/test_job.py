@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.documents import JobDocument
+from app.api.schemas import JobDocument
 from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job, MadeVariant, is_id, new_id
 from tests.parts.examples import examples
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.layers import HeadAsGet, SecurityHeaders
+from app.server.middleware import HeadAsGet, SecurityHeaders
 
 pytestmark = pytest.mark.anyio
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.backlog import Backlog
-from app.bucket import Meter, RateLimited, leaky_meter, token_meter
-from app.levers import BACK_S, BadLever, Levers
-from app.limiter import Limiter
-from app.live import Live
-from app.minute import LENGTH, Minute
-from app.pacer import Pacer
+from app.api.history import LENGTH, Minute
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.rate_limiter import Limiter
+from app.backpressure.token_bucket import Meter, RateLimited, leaky_meter, token_meter
+from app.backpressure.upload_queue import Backlog
+from app.engine.job_handle import Live
 from app.settings import Settings
+from app.web.demo_settings import BACK_S, BadLever, Levers
 from tests.parts.clocks import HandClock, settle
 from tests.parts.test_supply import fresh, supply_of
 

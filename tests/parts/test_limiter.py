@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bucket import NANOSECONDS, Quota, RateLimited, TokenBucket, leaky_meter, token_meter
-from app.limiter import Grant, Limiter
+from app.backpressure.rate_limiter import Grant, Limiter
+from app.backpressure.token_bucket import (
+    NANOSECONDS,
+    Quota,
+    RateLimited,
+    TokenBucket,
+    leaky_meter,
+    token_meter,
+)
 from tests.parts.clocks import HandClock
 from tests.parts.examples import examples
 

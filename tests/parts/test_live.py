@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from app.engine.job_handle import Live
 from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job, MadeVariant, new_id
-from app.live import Live
 from tests.parts.clocks import settle
 
 pytestmark = pytest.mark.anyio

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from app.brownout import Brownout, Lane
+from app.backpressure.brownout import Brownout, Lane
+from app.engine.job_plan import Orders, Part
 from app.job import DONE, Job, new_id
-from app.orders import Orders, Part
 from workers.variants import parse_variants
 
 VARIANTS = parse_variants("large=1600,thumb=96,small=320@webp:70")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.pacer import Pacer
+from app.backpressure.drain_rate import Pacer
 from tests.parts.examples import examples
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rota import Rota
+from app.backpressure.fair_queue import Rota
 from tests.parts.examples import examples
 
 

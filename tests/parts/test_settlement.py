@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.directory import DirectoryStore
+from app.engine.job_plan import Orders, Part
+from app.engine.outcomes import Settlement
 from app.job import DONE, FAILED, PROCESSING, QUEUED, Job, new_id
-from app.orders import Orders, Part
-from app.settlement import Settlement
+from app.storage.local.store import DirectoryStore
 from tests import samples
 from tests.parts.clocks import HandClock
 from workers.messages import Done, Failed, Made, Source

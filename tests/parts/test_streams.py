@@ -10,7 +10,7 @@ import pytest
 from anyio import CapacityLimiter
 from starlette.types import Message
 
-from app.streams import HEARTBEAT, EventStream, Feed, HeldStream, Streams, StreamsFull, event
+from app.server.streaming import HEARTBEAT, EventStream, Feed, HeldStream, Streams, StreamsFull, event
 from tests.parts.clocks import LeapingLoop, settle
 
 pytestmark = pytest.mark.anyio

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from app.backlog import Backlog
-from app.brownout import Brownout, Lane
+from app.backpressure.brownout import Brownout, Lane
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.upload_queue import Backlog
+from app.engine.job_handle import Live
+from app.engine.job_plan import Part
+from app.engine.work_queue import Supply
 from app.job import DONE, Job, new_id
-from app.live import Live
-from app.orders import Part
-from app.pacer import Pacer
-from app.supply import Supply
 from tests.parts.clocks import settle
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app import tasks
+from app.runtime import tasks
 
 pytestmark = pytest.mark.anyio
 

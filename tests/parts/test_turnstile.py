@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from app.bucket import Quota, RateLimited
-from app.door import QueueFull
-from app.gate import Refusal
-from app.problems import render
-from app.refusals import problem_of
-from app.turnstile import Template, Turnstile, Wire
+from app.api.errors import problem_of
+from app.backpressure.token_bucket import Quota, RateLimited
+from app.backpressure.waiting_room import QueueFull
+from app.server.fast_reject import Template, Turnstile, Wire
+from app.server.problems import render
+from app.uploads.admission import Refusal
 from tests.parts.examples import examples
 
 EMPTY = Quota(limit=10, window_s=5, remaining=0, next_token_ms=440)

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from fastapi import Request
 
-from app.gate import TooLarge
-from app.inflow import TASTE
-from app.intake import Intake
-from app.unloading import HANDS, PATIENCE
+from app.server.read_buffer import TASTE
+from app.uploads.admission import TooLarge
+from app.uploads.body import Intake
+from app.uploads.read_permit import HANDS, PATIENCE
 from tests.parts.test_intake import Uplink, dock
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import math
 
 import httpx
 
-from app.problems import REDUCED_CAPACITY
+from app.server.problems import REDUCED_CAPACITY
 from tests.conftest import Start
 from tests.http.expect import problem
 from tests.service import fresh_address, until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.calibration import calibrate
+from app.engine.calibration import calibrate
 from tests.conftest import Start
 from tests.service import until
 

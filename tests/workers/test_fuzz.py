@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from app.breaker import Breaker
-from app.pool import Pool
+from app.backpressure.circuit_breaker import Breaker
+from app.engine.worker_pool import Pool
 from bench.fuzzing.cases import Case, damaged, intact
 from bench.fuzzing.judge import faults, is_death, outcome
 from bench.fuzzing.mutations import MUTATIONS

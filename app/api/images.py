@@ -1,0 +1,478 @@
+"""The image endpoints: upload, document, events, bytes and removal."""
+
+import hmac
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api import schemas
+from app.api.schemas import DegradedDocument, JobDocument, UploadDocument
+from app.backpressure.circuit_breaker import Breaker, BreakerOpen
+from app.engine.interface import Engine
+from app.engine.job_handle import Live
+from app.job import DONE, FAILED, QUEUED, Job, is_id, new_id
+from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
+from app.server.problems import KINDS, Problem, render
+from app.server.streaming import COMMENT, HEARTBEAT, EventStream, HeldStream, Streams, StreamsFull, event
+from app.storage.interface import Blob, Spool, Store
+from app.uploads.admission import Arrival, Gate
+from app.uploads.body import Intake, Received
+from app.uploads.idempotency import KEY_PATTERN, Fingerprint, Repeats, check_same
+from workers.formats import EXTENSIONS, MEDIA_TYPES
+from workers.variants import Variant, parse_variants
+
+log = structlog.get_logger(__name__)
+
+_CHUNK = 256 * 1024
+_REFRESH = 1.0
+"""Seconds between looks at a queued job's place."""
+
+
+class NotFound(Exception):  # noqa: N818 - named as HTTP names it
+    """Raised when there is no such image, or no longer."""
+
+
+class NotReady(Exception):  # noqa: N818 - says what is the matter
+    """Raised when a variant will be made but has not been yet."""
+
+    def __init__(self, variant: str, retry_after: float) -> None:
+        super().__init__(f"The variant {variant} has not been made yet.")
+        self.retry_after = retry_after
+
+
+class Unauthorized(Exception):  # noqa: N818 - named as HTTP names it
+    """Raised when a request to delete bears no token."""
+
+
+class Forbidden(Exception):  # noqa: N818 - named as HTTP names it
+    """Raised when a request to delete bears another image's token."""
+
+
+class UnknownVariant(Exception):  # noqa: N818 - says what is the matter
+    """Raised when an upload asks for a variant that is not made here."""
+
+
+def _choose(asked: str | None, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The variants of `?variants=a,b`, in the order of the settings; all without it."""
+    if asked is None:
+        return tuple(variants)
+    names = {name.strip() for name in asked.split(",")}
+    known = [variant.name for variant in variants]
+    unknown = sorted(names.difference(known))
+    if unknown:
+        raise UnknownVariant(f"Unknown variant {unknown[0][:40]!r}; this service makes {', '.join(known)}.")
+    return tuple(variant for variant in variants if variant.name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the endpoints work with."""
+
+    gate: Gate
+    intake: Intake
+    repeats: Repeats
+    engine: Engine
+    store: Store
+    store_breaker: Breaker
+    streams: Streams
+    variants: tuple[Variant, ...]
+    max_hold: float
+
+    # --- upload ----------------------------------------------------------------------------------------
+
+    async def take(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Job, Received]:
+        """Read an admitted upload's body, make it durable and hand its job to the queue."""
+        assert arrival.place is not None  # noqa: S101 - the queue's guard gave one
+        wanted = _choose(asked, self.variants)
+        job_id = new_id() if arrival.keyed is None else arrival.keyed.id
+        with self.repeats.arriving(arrival.keyed):
+            spool = await self.store.spool(job_id)
+            fingerprint = None if arrival.keyed is None else self._fingerprint(wanted, spool)
+            try:
+                received = await self.intake.receive(request, fingerprint or spool, arrival.place)
+                job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
+                job.fingerprint = None if fingerprint is None else fingerprint.digest()
+                with self.store_breaker.guard(OSError):
+                    await self.store.accept(spool, job)
+            except OSError as error:
+                log.error("store failed an upload", reason=str(error))
+                raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
+            finally:
+                await spool.discard()
+            return self.engine.offer(arrival.place, job).job, received
+
+    async def repeat(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Job, Received]:
+        """Read a repeat's body, which is kept nowhere; the job that it stands for."""
+        assert arrival.keyed is not None  # noqa: S101 - or it would be no repeat
+        fingerprint = self._fingerprint(_choose(asked, self.variants))
+        with self.repeats.reading():
+            received = await self.intake.receive(request, fingerprint, None)
+        job, _ = await self.find(arrival.keyed.id)
+        check_same(job, fingerprint)
+        return job, received
+
+    def _fingerprint(self, wanted: Sequence[Variant], spool: Spool | None = None) -> Fingerprint:
+        """Of an upload for which these are wanted; all of them are the same whatever the settings add."""
+        names = () if len(wanted) == len(self.variants) else sorted(variant.name for variant in wanted)
+        return Fingerprint(names, spool)
+
+    async def answer(self, request: Request, job: Job, arrival: Arrival, received: Received) -> Response:
+        """The answer to an upload: 202, or what became of it when the client prefers to wait."""
+        live = self.engine.live(job.id)
+        prefer = parse_prefer(request.headers.getlist("prefer"))
+        fields = dict(ratelimit_fields(arrival.quota))
+        if prefer.wait is not None:
+            seconds = min(prefer.wait, self.max_hold)
+            with suppress(StreamsFull):  # then the job is answered for at once: it is accepted all the same
+                if live is not None:
+                    await self._wait(request, live, arrival, seconds)
+                fields["Preference-Applied"] = f"wait={seconds:.0f}"
+        job = job if live is None else live.job
+        document = self.document(job, live)
+        document["delete_token"] = self.store.delete_token(job.id)
+        if received.ignored_files:
+            document["ignored_files"] = received.ignored_files
+        fields["Location"] = document["links"]["self"]
+        if job.status == FAILED and job.problem is not None:
+            slug, detail = job.problem
+            members = {"job": document}
+            return render(Problem(KINDS[slug], detail, headers=tuple(fields.items()), members=members))
+        return JSONResponse(
+            document, 201 if job.status == DONE else 202, fields | {"Cache-Control": "no-store"}
+        )
+
+    async def _wait(self, request: Request, live: Live, arrival: Arrival, seconds: float) -> None:
+        with self.streams.hold(arrival.client):
+            await self.streams.wait(live.decided, seconds, request.receive)
+        # Whoever left before the answer was promised nothing, unless it can ask again by its key.
+        live.abandoned = arrival.keyed is None and await request.is_disconnected()
+
+    # --- documents and events --------------------------------------------------------------------------
+
+    async def find(self, job_id: str) -> tuple[Job, Live | None]:
+        """A job, under way or finished. Raises NotFound."""
+        live = self.engine.live(job_id)
+        if live is not None:
+            return live.job, live
+        job = await self.store.load(job_id) if is_id(job_id) else None
+        if job is None:
+            raise NotFound("There is no such image, or no longer.")
+        live = None if job.is_final else self.engine.meet(job)
+        return (job, None) if live is None else (live.job, live)
+
+    def document(self, job: Job, live: Live | None) -> dict[str, Any]:
+        """The job document as of now."""
+        if live is None:
+            return job.document()
+        if live.job.status != QUEUED:
+            return live.job.document()
+        return live.job.document(*self.engine.position(live))
+
+    async def follow(self, live: Live) -> AsyncGenerator[bytes]:
+        """Events until nothing more will change; while queued, its place whenever that has moved."""
+        told = self.document(live.job, live)
+        silent = 0.0
+        async for happened in live.events(_REFRESH):
+            if self.streams.closing.is_set():
+                return
+            document = self.document(live.job, live)
+            if happened is not None:
+                yield event(happened[0], document, happened[1])
+            elif document != told and live.job.status == QUEUED:
+                yield event(QUEUED, document, live.job.state_id)
+            else:
+                silent += _REFRESH
+                if silent < HEARTBEAT:
+                    continue
+                yield COMMENT
+            silent = 0.0
+            told = document
+
+    # --- bytes -----------------------------------------------------------------------------------------
+
+    async def serve(self, request: Request, job_id: str, name: str) -> Response:
+        """A variant's bytes, whole or in part."""
+        job, live = await self.find(job_id)
+        made = job.made.get(name)
+        if made is None:
+            wanted = parse_variants(",".join(job.wanted)) if job.wanted else self.variants
+            if live is not None and any(variant.name == name for variant in wanted):
+                _, wait = self.engine.position(live)
+                raise NotReady(name, max(1.0, wait or 0.0))
+            raise NotFound("There is no such variant of this image.")
+        expires_at = self.store.expires_at(job)
+        left = self.store.retention if expires_at is None else max(0, expires_at - time.time())
+        etag = f'"{made.digest}"'
+        headers = {
+            "ETag": etag,
+            "Cache-Control": f"public, max-age={int(left)}, immutable",
+            "Accept-Ranges": "bytes",
+            "Content-Disposition": f'inline; filename="{name}.{EXTENSIONS[made.format]}"',
+        }
+        if etag_matches(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers=headers)
+        span = None
+        if request.headers.get("if-range", etag) == etag:
+            span = parse_range(request.headers.get("range"), made.size)
+        first, last = span or (0, made.size - 1)
+        blob = await self.store.blob(job, name, (first, last))
+        if blob is None:
+            raise NotFound("The file of this variant is gone.")
+        headers["Content-Length"] = str(last - first + 1)
+        if span is not None:
+            headers["Content-Range"] = f"bytes {first}-{last}/{made.size}"
+        return HeldStream(
+            _pieces(blob, first, last),
+            blob.close,
+            status_code=206 if span is not None else 200,
+            headers=headers,
+            media_type=MEDIA_TYPES[made.format],
+        )
+
+    # --- removal ---------------------------------------------------------------------------------------
+
+    async def remove(self, job_id: str, token: str | None) -> None:
+        """Cancel what is under way and remove every file.
+
+        Raises:
+            NotFound, Unauthorized, Forbidden: and then nothing was removed.
+        """
+        await self.find(job_id)
+        if token is None:
+            raise Unauthorized("This image's delete token is needed.")
+        if not hmac.compare_digest(token.encode(), self.store.delete_token(job_id).encode()):
+            raise Forbidden("This is not the delete token of this image.")
+        await self.engine.cancel(job_id)
+        await self.store.delete(job_id)
+        log.info("image removed", job=job_id)
+
+
+async def _pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:
+    while first <= last:
+        piece = await blob.read(first, min(_CHUNK, last - first + 1))
+        if not piece:
+            raise OSError("the file is shorter than it was")
+        first += len(piece)
+        yield piece
+        del piece  # see HeldStream
+
+
+_UPLOAD_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "minLength": 1,
+                        "description": "the image",
+                    },
+                },
+            },
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+    },
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "`wait=N`: answer when the job has ended, or after N seconds (RFC 7240).",
+}
+_PREFER_UPLOAD = {
+    **_PREFER,
+    "description": "`wait=N`: answer when the job has ended, or after N seconds. `handling=lenient`: a "
+    "preview instead of an error when the queue is full; `strict`: the error (RFC 7240).",
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+    "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
+    "job (draft-ietf-httpapi-idempotency-key-header).",
+    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+}
+_LINKS = {
+    "document": {"operationId": "image", "parameters": {"id": "$response.body#/id"}},
+    "events": {"operationId": "events", "parameters": {"id": "$response.body#/id"}},
+    "remove": {
+        "operationId": "remove",
+        "parameters": {"id": "$response.body#/id"},
+        "description": "with the delete_token as bearer",
+    },
+}
+_GUARDS = ("rate", "share", "draining", "breaker", "queue", "disk")
+_BODIES = ("malformed-multipart", "no-file", "unknown-variant", "bad-request", "upload-too-slow", "too-large")
+_REPEATS = ("repeat-too-soon", "repeat-differs", "repeats")
+_OUTCOMES = ("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died")
+
+
+def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
+    """The description of `?variants=a,b`."""
+    return {
+        "name": "variants",
+        "in": "query",
+        "required": False,
+        "description": "some of the variants, comma separated",
+        "style": "form",
+        "explode": False,
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": [variant.name for variant in variants]},
+        },
+    }
+
+
+def images_router(images: Images) -> APIRouter:
+    """The routes under /v1/images."""
+    router = APIRouter(prefix="/v1/images", tags=["images"])
+    admitted = images.gate.doorman()
+
+    @router.post(
+        "",
+        status_code=202,
+        response_class=JSONResponse,
+        operation_id="upload",
+        openapi_extra={
+            "requestBody": _UPLOAD_BODY,
+            "parameters": [_variants_parameter(images.variants), _PREFER_UPLOAD, _IDEMPOTENCY_KEY],
+        },
+        responses={
+            200: {
+                "model": DegradedDocument,
+                "description": "The queue is full and `handling=lenient` is preferred, or the default: "
+                "nothing was kept, and here is a preview until this upload's turn comes.",
+                "headers": schemas.headers(
+                    "Retry-After", "Preference-Applied", "RateLimit-Policy", "RateLimit"
+                ),
+            },
+            202: {
+                "model": UploadDocument,
+                "description": "Accepted: this job will be done, whatever happens.",
+                "headers": schemas.headers("Location", "RateLimit-Policy", "RateLimit"),
+                "links": _LINKS,
+            },
+            201: {
+                "model": UploadDocument,
+                "description": "Done within the wait that was asked for.",
+                "headers": schemas.headers("Location", "RateLimit-Policy", "RateLimit"),
+                "links": _LINKS,
+            },
+            **schemas.refusals(
+                *_GUARDS, *_BODIES, "unsupported-media-type", *_REPEATS, *_OUTCOMES, "internal"
+            ),
+        },
+    )
+    async def upload(
+        request: Request,
+        arrival: Annotated[Arrival, Depends(admitted)],
+    ) -> Response:
+        """Upload one image, as a form with a file part or as the raw body."""
+        asked = request.query_params.get("variants")
+        if arrival.is_repeat:
+            job, received = await images.repeat(request, arrival, asked)
+        else:
+            job, received = await images.take(request, arrival, asked)
+            if arrival.space is not None:
+                arrival.space.release()  # it is on disk now, and counts there
+        return await images.answer(request, job, arrival, received)
+
+    @router.get(
+        "/{id}",
+        operation_id="image",
+        response_class=JSONResponse,
+        openapi_extra={"parameters": [_PREFER]},
+        responses={
+            200: {"model": JobDocument, "description": "The job, whatever its status."},
+            **schemas.refusals("not-found", "streams", "breaker"),
+        },
+    )
+    async def document(request: Request, id: str) -> Response:  # noqa: A002 - the contract's word
+        """A job; `Prefer: wait=N` waits until it has ended."""
+        job, live = await images.find(id)
+        headers = {"Cache-Control": "no-store"}
+        wait = parse_prefer(request.headers.getlist("prefer")).wait
+        if wait is not None:
+            seconds = min(wait, images.max_hold)
+            headers["Preference-Applied"] = f"wait={seconds:.0f}"
+            if live is not None:
+                with images.streams.hold(images.gate.client(request.scope)):
+                    await images.streams.wait(live.decided, seconds, request.receive)
+        return JSONResponse(images.document(job, live), headers=headers)
+
+    @router.get(
+        "/{id}/events",
+        operation_id="events",
+        status_code=200,  # FastAPI describes it from the class's own __init__, which takes none
+        response_class=EventStream,
+        responses={
+            200: schemas.EVENT_STREAM,
+            204: {"description": "Nothing more will happen: do not reconnect."},
+            **schemas.refusals("not-found", "streams", "breaker"),
+        },
+    )
+    async def events(request: Request, id: str) -> Response:  # noqa: A002
+        """What happens to a job, as it happens."""
+        job, live = await images.find(id)
+        if live is None:
+            if request.headers.get("last-event-id") == job.state_id:
+                return Response(status_code=204)
+
+            async def ended() -> AsyncGenerator[bytes]:
+                yield event(job.status, job.document(), job.state_id)
+
+            return EventStream(ended())
+        release = images.streams.take(images.gate.client(request.scope))
+        return EventStream(images.follow(live), release)
+
+    @router.get(
+        "/{id}/{variant}",
+        operation_id="variant",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The variant's bytes.",
+                "content": {
+                    kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()
+                },
+                "headers": schemas.headers("ETag"),
+            },
+            206: {"description": "A part of them.", "headers": schemas.headers("ETag", "Content-Range")},
+            304: {"description": "Not modified.", "headers": schemas.headers("ETag")},
+            **schemas.refusals("not-found", "not-ready", "range-not-satisfiable", "breaker"),
+        },
+    )
+    async def variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
+        """The bytes of one variant."""
+        return await images.serve(request, id, variant)
+
+    @router.delete(
+        "/{id}",
+        operation_id="remove",
+        status_code=204,
+        openapi_extra={"security": [{"delete_token": []}]},
+        responses={
+            204: {"description": "Every file is gone."},
+            **schemas.refusals("unauthorized", "forbidden", "not-found", "breaker"),
+        },
+    )
+    async def remove(request: Request, id: str) -> Response:  # noqa: A002
+        """Delete an image, or cancel its job."""
+        await images.remove(id, bearer_token(request.headers.get("authorization")))
+        return Response(status_code=204)
+
+    return router

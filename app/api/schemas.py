@@ -1,0 +1,189 @@
+"""The documents of the wire contract as models: what /openapi.json says, and the tests hold us to."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.server.problems import KINDS
+
+
+class ProblemDocument(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    guard: str | None = Field(None, description="which guard refused")
+    retry_after_ms: int | None = Field(None, description="milliseconds until it is worth asking again")
+
+
+class SourceDocument(BaseModel):
+    """What was uploaded; pixels as shown upright."""
+
+    format: str
+    width: int
+    height: int
+    bytes: int
+
+
+class VariantDocument(BaseModel):
+    """One output."""
+
+    url: str = Field(description="from the root")
+    width: int
+    height: int
+    bytes: int
+    format: Literal["jpeg", "webp", "avif", "png"]
+
+
+class LinksDocument(BaseModel):
+    """Where to go from here."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    self_: str = Field(alias="self")
+    events: str
+
+
+class JobDocument(BaseModel):
+    """A job and what has become of it."""
+
+    id: str
+    status: Literal["queued", "processing", "done", "failed", "cancelled"]
+    position: int | None = Field(None, description="place in the queue, 1 the next; while queued")
+    estimated_wait_ms: int | None = Field(None, description="while queued")
+    created_at: str = Field(description="RFC 3339")
+    finished_at: str | None = Field(
+        None, description="RFC 3339; of the latest variant, where some came later"
+    )
+    source: SourceDocument | None = Field(None, description="once known")
+    variants: dict[str, VariantDocument]
+    blurhash: str | None = Field(None, description="where BLURHASH is on and the image is made")
+    deferred: list[str] = Field(description="variants promised for later")
+    problem: ProblemDocument | None = Field(
+        None, description="when failed, or done without the variants that were put off"
+    )
+    links: LinksDocument
+
+
+class UploadDocument(JobDocument):
+    """The answer to an upload: the job, and the one time that its delete token is told."""
+
+    delete_token: str
+    ignored_files: int | None = Field(None, description="further file parts of the form, not taken")
+
+
+class PreviewDocument(BaseModel):
+    """A small picture."""
+
+    url: str = Field(description="a `data:` URL")
+    width: int
+    height: int
+    kind: Literal["exif", "placeholder"] = Field(description="the photo's own thumbnail, or a stand-in")
+
+
+class DegradedDocument(BaseModel):
+    """The answer to an upload that found the queue full and prefers little to an error."""
+
+    status: Literal["degraded"]
+    detail: str
+    retry_after_ms: int = Field(description="milliseconds until this upload's turn")
+    preview: PreviewDocument
+
+
+class QuotaDocument(BaseModel):
+    """The caller's own bucket."""
+
+    policy: Literal["ip"]
+    limit: int = Field(description="size of the bucket")
+    window_s: int = Field(description="seconds in which an empty bucket fills")
+    remaining: int = Field(description="whole tokens left")
+    next_token_ms: int = Field(description="milliseconds to the next token; 0 when full")
+
+
+class StatsDocument(BaseModel):
+    """The whole state in one snapshot."""
+
+    model_config = ConfigDict(extra="allow")
+
+    uptime_s: float
+    jobs: dict[str, int]
+    refusals: dict[str, int]
+    limiter: dict[str, Any]
+    backlog: dict[str, Any]
+    workers: list[dict[str, Any]]
+    previews: dict[str, Any] = Field(description="the preview worker, and the bodies read for it now")
+    repeats: dict[str, Any] = Field(description="uploads with an Idempotency-Key that are being read")
+    brownout: dict[str, Any]
+    breakers: dict[str, str]
+    memory_bytes: int
+    store_bytes: int
+    minute: dict[str, list[int]] = Field(description="the last minute, a value for each second, oldest first")
+
+
+EVENT_STREAM: dict[str, Any] = {
+    "description": "Server-sent events; each is described here.",
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"type": "string"},
+                    "data": {"type": "string", "description": "a JSON document"},
+                    "id": {"type": "string", "description": "for Last-Event-ID"},
+                },
+            }
+        }
+    },
+}
+
+
+_HEADERS: dict[str, dict[str, Any]] = {
+    "Retry-After": {
+        "description": "Whole seconds, never before the true time.",
+        "schema": {"type": "integer"},
+    },
+    "RateLimit-Policy": {"description": "The policies in force.", "schema": {"type": "string"}},
+    "RateLimit": {"description": "What is left of them.", "schema": {"type": "string"}},
+    "Accept": {"description": "What an upload may be.", "schema": {"type": "string"}},
+    "Upload-Limit": {"description": "max-size in bytes.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}},
+    "Location": {"description": "The job.", "schema": {"type": "string"}},
+    "Content-Range": {"description": "The bytes sent, or the size.", "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "handling=lenient.", "schema": {"type": "string"}},
+    "ETag": {"description": "Digest of the bytes.", "schema": {"type": "string"}},
+}
+
+
+def headers(*names: str) -> dict[str, Any]:
+    """The description of response headers."""
+    return {name: _HEADERS[name] for name in names}
+
+
+def refusals(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """The description of every problem an endpoint answers, gathered by status."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for kind in (KINDS[slug] for slug in slugs):
+        entry = found.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {
+                    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+                },
+                "headers": {},
+            },
+        )
+        named = f"`{kind.slug}`: {kind.meaning}"
+        entry["description"] = f"{entry['description']}\n\n{named}".strip()
+        if kind.status in (429, 503):
+            entry["headers"] |= headers("Retry-After", "RateLimit-Policy", "RateLimit")
+        extra = {413: "Upload-Limit", 415: "Accept", 401: "WWW-Authenticate", 416: "Content-Range"}
+        if kind.status in extra:
+            entry["headers"] |= headers(extra[kind.status])
+    return found

@@ -1,0 +1,65 @@
+"""The front of an engine: what the gate asks of this very process, whichever engine is behind it."""
+
+import math
+import time
+from typing import Generic, TypeVar
+
+from app.backpressure.circuit_breaker import BreakerOpen, Breakers
+from app.backpressure.reservations import Visitor
+from app.backpressure.upload_queue import Backlog
+from app.backpressure.waiting_room import Door
+from app.engine.interface import Draining
+from app.engine.job_handle import Live
+
+B = TypeVar("B", bound=Backlog[Live])
+
+_LAST_ANSWERS = 1.0
+"""Seconds before the end of a drain in which uploads that are not whole yet are told so."""
+
+
+class Front(Generic[B]):
+    """The backlog, the door to it, and whether it is open: not in a drain, nor while a breaker is."""
+
+    def __init__(self, backlog: B, door: Door[Live], breakers: Breakers, drain_timeout: float) -> None:
+        """`drain_timeout`, in seconds, is what those who come during a drain are told to wait at least."""
+        self.backlog = backlog
+        self._door = door
+        self._breakers = breakers
+        self._drain_timeout = drain_timeout
+        self._state = "starting"
+        self._receives_until = math.inf
+
+    def is_due(self, key: str) -> bool:
+        return self._door.is_due(key)
+
+    def excuse(self, key: str) -> bool:
+        return self._door.excuse(key)
+
+    def check_share(self, client: str) -> None:
+        self.backlog.check_share(client)
+
+    def check_open(self, visitor: Visitor, not_before: float) -> None:
+        if self._state == "draining":
+            raise Draining(self._door.refuse(visitor, self._drain_timeout, not_before))
+        for breaker in self._breakers:
+            if (remaining := breaker.remaining()) > 0:
+                raise BreakerOpen(breaker.name, self._door.refuse(visitor, remaining, not_before))
+
+    def _reopens_in(self) -> float:
+        if self._state == "draining":
+            return self._drain_timeout
+        return max(breaker.remaining() for breaker in self._breakers)
+
+    def check_receiving(self) -> None:
+        if time.monotonic() >= self._receives_until:
+            raise Draining(self._drain_timeout)
+
+    @property
+    def dock_full(self) -> bool:
+        return self.backlog.dock_full
+
+    def _close(self, timeout: float) -> None:
+        """A drain begins, of so many seconds."""
+        self._state = "draining"
+        self._receives_until = time.monotonic() + timeout - min(_LAST_ANSWERS, timeout / 2)
+        self._door.dismiss()

@@ -1,0 +1,148 @@
+"""The engine: limiter, backlog and job status. A protocol, so that one machine and many look alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.backpressure.brownout import BrownoutSnapshot
+from app.backpressure.circuit_breaker import BreakerSnapshot
+from app.backpressure.rate_limiter import Grant, LimiterSnapshot
+from app.backpressure.reservations import TurnsSnapshot, Visitor
+from app.backpressure.token_bucket import Quota
+from app.backpressure.upload_queue import BacklogSnapshot
+from app.backpressure.waiting_room import Watch
+from app.engine.job_handle import Live
+from app.engine.worker_pool import WorkerSnapshot
+from app.job import Job
+
+
+class Draining(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the service is shutting down and takes nothing new."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the service is shutting down")
+        self.retry_after = retry_after
+
+
+class EngineUnusable(Exception):  # noqa: N818 - says what is the matter
+    """Raised when the engine cannot be used from the start; its message is one clear line."""
+
+
+@dataclass(slots=True)
+class JobCounters:
+    """What became of the uploads since the start."""
+
+    accepted: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    deferred: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSnapshot:
+    """The whole engine at one moment."""
+
+    jobs: JobCounters
+    limiter: LimiterSnapshot
+    backlog: BacklogSnapshot
+    turns: TurnsSnapshot
+    workers: list[WorkerSnapshot]
+    sandbox: dict[str, str]
+    brownout: BrownoutSnapshot
+    breakers: list[BreakerSnapshot]
+    state: str
+    full_for_s: float
+
+
+class Place(Protocol):
+    """A place in the dock that an upload holds until its job is offered."""
+
+    def progress(self, share: float) -> None:
+        """Tell how much of the upload has come, from 0 to 1."""
+
+    def release(self) -> None:
+        """Give it back; harmless after the job was offered and when called again."""
+
+
+class Engine(Protocol):
+    """What the web layer asks of an engine."""
+
+    async def start(self) -> None:
+        """Start the workers and feed them what an earlier run left undone."""
+
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new; return when running jobs and uploads are finished, or after `timeout` seconds."""
+
+    async def stop(self) -> None:
+        """Stop at once; what is unfinished stays in the store."""
+
+    async def spend(self, client: str) -> Grant:
+        """Take a token. Raises RateLimited."""
+
+    def quota(self, client: str) -> Quota:
+        """What the client has left, as far as this process knows, without spending."""
+
+    async def left(self, client: str) -> Quota:
+        """What the client has left, wherever it spent, without spending."""
+
+    def is_due(self, key: str) -> bool:
+        """Whether this upload was refused, returns as it was told and so owes no token."""
+
+    def excuse(self, key: str) -> bool:
+        """The same, once for each time that it was told."""
+
+    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
+        """Refuse, at once, an upload whose client has a token and for which there is certainly no place.
+
+        Returns, with nothing spent, when there may be one or that cannot be told without waiting. `check` is
+        called with what the client has left, and may raise the refusals of the guards before the queue's.
+
+        Raises:
+            QueueFull: with the upload's turn.
+        """
+
+    def check_share(self, client: str) -> None:
+        """Raises ShareExceeded."""
+
+    def check_open(self, visitor: Visitor, not_before: float) -> None:
+        """Raises Draining, or BreakerOpen when the workers do not start or the store fails.
+
+        Both tell the upload's turn after the opening, `not_before` seconds from now or later.
+        """
+
+    async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
+        """A place in the dock, after a moment at the door if need be.
+
+        Raises:
+            QueueFull: with the upload's turn, `not_before` seconds from now or later.
+            ClientDisconnect: `watch` told that the client went away from the door.
+        """
+
+    def offer(self, place: Place, job: Job) -> Live:
+        """Hand over a job that the store has accepted. Never waits and never refuses."""
+
+    def live(self, job_id: str) -> Live | None:
+        """The job if it is under way."""
+
+    def meet(self, job: Job) -> Live | None:
+        """The live job of a record that is not final, if some other process may be at work on it."""
+
+    async def cancel(self, job_id: str) -> None:
+        """Take a job out of the queue or stop it; returns when nothing works on it any more."""
+
+    def position(self, live: Live) -> tuple[int | None, float | None]:
+        """The place in the queue, 1 the next, and the estimated wait in seconds; None when not waiting.
+
+        A job with variants put off has no place, but a wait for these.
+        """
+
+    def check_receiving(self) -> None:
+        """Raises Draining when an upload that is not whole by now is given up."""
+
+    @property
+    def dock_full(self) -> bool:
+        """Whether slow uploads are in the way of others."""
+
+    def snapshot(self) -> EngineSnapshot:
+        """The state now."""

@@ -1,0 +1,232 @@
+"""The gate: decides whether an upload may come in, in one ordered list of guards.
+
+    1  rate      a token of the client's bucket                     429
+    2  declared  a length or type that can never be taken            413, 415
+    3  share     one client's part of the dock and the queue         429
+    4  open      not draining, no breaker open                       503
+    5  queue     a place in the dock, its turn having come            503
+    6  disk      bytes in the store                                  507
+
+All act before a byte of the body is read. A refused request holds nothing but the token that it spent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from app.backpressure.circuit_breaker import BreakerOpen
+from app.backpressure.rate_limiter import Grant
+from app.backpressure.reservations import Visitor
+from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
+from app.backpressure.upload_queue import ShareExceeded
+from app.backpressure.waiting_room import QueueFull
+from app.engine.interface import Draining, Engine, Place
+from app.server.headers import media_type
+from app.storage.interface import Space, Store
+from app.uploads.client_key import ClientKey, net_of
+from app.uploads.idempotency import Keyed, Repeats
+
+MULTIPART = "multipart/form-data"
+MULTIPART_ALLOWANCE = 64 * 1024
+"""Bytes that the form may add to the file."""
+_MOST_HELD = 1000
+_MOST_MARK = 128
+
+
+class TooLarge(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when a file has, or a request declares, more bytes than are taken."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"at most {max_bytes} bytes are taken")
+        self.max_bytes = max_bytes
+
+
+class UnsupportedType(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the declared type, or the first bytes, are not those of an accepted image."""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """An upload at the gate, its body unread; what the guards gave it so far."""
+
+    visitor: Visitor
+    quota: Quota
+    type: str
+    declared: int | None
+    keyed: Keyed | None = None
+    place: Place | None = None
+    space: Space | None = None
+
+    @property
+    def client(self) -> str:
+        """The key of the client."""
+        return self.visitor.client
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether there is the job already that this upload's Idempotency-Key stands for."""
+        return self.keyed is not None and self.keyed.is_known
+
+    def release(self) -> None:
+        """Give back what is still held."""
+        if self.place is not None:
+            self.place.release()
+        if self.space is not None:
+            self.space.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an upload may not come in, and what its client has left."""
+
+    error: Exception
+    quota: Quota
+
+
+class Gate:
+    """Passes or refuses uploads; its two dependencies are what the upload endpoint depends on."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        client_key: ClientKey,
+        repeats: Repeats,
+        is_lenient: Callable[[Scope], bool],
+        max_bytes: int,
+    ) -> None:
+        """`is_lenient`: who gets a softer answer than a full queue's; `max_bytes`: the most of one file."""
+        self._engine = engine
+        self._store = store
+        self._client_key = client_key
+        self._repeats = repeats
+        self._is_lenient = is_lenient
+        self._max_bytes = max_bytes
+        self._held = 0
+
+    def client(self, scope: Scope) -> str:
+        """The key of the client behind a request."""
+        peer = scope["client"]
+        return self._client_key(peer[0] if peer else None, scope["headers"])
+
+    def turn_away(self, scope: Scope) -> Refusal | None:
+        """The refusal of an upload that is certain to get one, by its head alone; None: the bouncer decides.
+
+        A token is spent as there, if there is one.
+        """
+        client = self.client(scope)
+        key = _upload_key(client, scope)
+        quota = self._engine.quota(client)
+        if self._engine.is_due(key):
+            return None
+        if quota.remaining == 0:
+            return Refusal(RateLimited(quota), quota)
+        if self._is_lenient(scope) or self._repeats.is_familiar(client, _keys(scope)):
+            return None
+        arrival = _arrival(scope, Visitor(key, client, net_of(client)), quota)
+
+        def check(left: Quota) -> None:
+            arrival.quota = left
+            self._check_declared(arrival)
+            self._check_share_and_open(arrival)
+
+        try:
+            self._engine.turn_away(arrival.visitor, check)
+        except (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull) as error:
+            return Refusal(error, arrival.quota)
+        return None
+
+    async def bouncer(self, request: Request) -> Arrival:
+        """Guard 1, a FastAPI dependency: spends a token. Asking is what costs, but for who returns as told.
+
+        Raises:
+            RateLimited: the client's bucket is empty.
+        """
+        client = self.client(request.scope)
+        visitor = Visitor(_upload_key(client, request.scope), client, net_of(client))
+        if self._engine.excuse(visitor.key):
+            grant = Grant(self._engine.quota(client), 0)
+        else:
+            grant = await self._engine.spend(client)
+        request.state.quota = grant.quota
+        if grant.delay_ns:
+            await self._hold(grant.delay_ns, grant.quota)
+        return _arrival(request.scope, visitor, grant.quota)
+
+    async def _hold(self, delay_ns: int, quota: Quota) -> None:
+        """The leaky bucket's wait, for a bounded number of requests at once."""
+        if self._held >= _MOST_HELD:
+            raise RateLimited(quota)
+        self._held += 1
+        try:
+            await asyncio.sleep(delay_ns / NANOSECONDS)
+        finally:
+            self._held -= 1
+
+    def doorman(self) -> Callable[..., AsyncIterator[Arrival]]:
+        """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on.
+
+        A repeat takes nothing but its client's token, so only guards 2 and 4 are its own.
+        """
+
+        async def admitted(
+            request: Request, arrival: Annotated[Arrival, Depends(self.bouncer)]
+        ) -> AsyncIterator[Arrival]:
+            try:
+                self._check_declared(arrival)
+                arrival.keyed = await self._repeats.recognise(arrival.client, _keys(request.scope))
+                self._check_share_and_open(arrival)
+                if not arrival.is_repeat:
+                    arrival.place = await self._engine.reserve(
+                        arrival.visitor, arrival.quota.not_before, request.state.watch
+                    )
+                    arrival.space = self._reserve_space(arrival)
+                yield arrival
+            finally:
+                arrival.release()
+
+        return admitted
+
+    def _check_share_and_open(self, arrival: Arrival) -> None:
+        """Guards 3 and 4; a repeat takes no part of anything, so its client may have all of its share."""
+        if not arrival.is_repeat:
+            self._engine.check_share(arrival.client)
+        self._engine.check_open(arrival.visitor, arrival.quota.not_before)
+
+    def _check_declared(self, arrival: Arrival) -> None:
+        form = arrival.type == MULTIPART
+        if not (form or arrival.type.startswith("image/") or arrival.type == "application/octet-stream"):
+            shown = arrival.type[:60] or "none"
+            raise UnsupportedType(
+                f"Content-Type is {shown}: not a form, an image or application/octet-stream."
+            )
+        most = self._max_bytes + MULTIPART_ALLOWANCE if form else self._max_bytes
+        if arrival.declared is not None and arrival.declared > most:
+            raise TooLarge(self._max_bytes)
+
+    def _reserve_space(self, arrival: Arrival) -> Space:
+        most = self._max_bytes if arrival.declared is None else arrival.declared
+        return self._store.reserve(min(most, self._max_bytes))
+
+
+def _arrival(scope: Scope, visitor: Visitor, quota: Quota) -> Arrival:
+    headers = Headers(scope=scope)
+    length = headers.get("content-length")
+    declared = int(length) if length is not None and length.isdecimal() else None
+    return Arrival(visitor, quota, media_type(headers.get("content-type")), declared)
+
+
+def _keys(scope: Scope) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
+
+
+def _upload_key(client: str, scope: Scope) -> str:
+    """What an upload is known by when it returns: its client, and its Idempotency-Key or else its length."""
+    fields = dict(scope["headers"])
+    mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
+    return f"{client}/{mark[:_MOST_MARK].decode('latin-1')}"

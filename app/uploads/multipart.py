@@ -1,0 +1,89 @@
+"""Forms: the file in a body of multipart/form-data (RFC 7578), as it comes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.uploads.admission import MULTIPART
+
+
+class MalformedForm(Exception):  # noqa: N818 - a refusal, not an error
+    """Raised when the body is not well-formed multipart/form-data."""
+
+
+@dataclass(slots=True)
+class Form:
+    """Finds the first file part in a multipart body; python-multipart does the parsing."""
+
+    boundary: bytes
+    files: int = 0
+    ended: bool = False
+    _in_file: bool = False
+    _name: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+    _disposition: bytes = b""
+    _found: list[bytes] = field(default_factory=list)
+    _parser: Any = None
+
+    def __post_init__(self) -> None:
+        self._parser = MultipartParser(
+            self.boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_end": self._on_end,
+            },
+        )
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes of the first file that this piece of the body holds."""
+        if not self.ended:  # what follows the closing boundary is an epilogue, to be ignored
+            self._parser.write(data)
+        found, self._found = self._found, []
+        return b"".join(found)
+
+    def _on_part_begin(self) -> None:
+        self._disposition = b""
+
+    def _on_header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        is_file = b"filename" in options or b"filename*" in self._disposition.lower()
+        self.files += is_file
+        self._in_file = is_file and self.files == 1
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file:
+            self._found.append(data[start:end])
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+def form_in(content_type: str | None) -> Form | None:
+    """A reader of the form that a Content-Type announces; None where the body is the file itself.
+
+    Raises:
+        MalformedForm: it names no boundary, or an impossible one.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != MULTIPART.encode():
+        return None
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise MalformedForm("Content-Type names no boundary.")
+    try:
+        return Form(boundary)
+    except FormParserError as error:
+        raise MalformedForm(str(error)) from None
