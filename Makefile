@@ -35,7 +35,7 @@ bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 	@exec $(BIN)/python -m bench $(ARGS)
 
 screenshots: environment-dev ## the pictures of the page in docs, with the Chromium of this machine
-	@exec $(BIN)/python -m tests.pages.screenshots $(ARGS)
+	@exec $(BIN)/python -m tests.web.screenshots $(ARGS)
 
 fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says; then the API's description
 	@$(BIN)/python -m bench.fuzz $(ARGS)

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.http.test_spec import SETTINGS, explore
 from tests.service import serving
+from tests.system.http.test_spec import SETTINGS, explore
 
 _LONGEST_S = 3600.0
 

@@ -31,8 +31,8 @@ from PIL import Image
 from app.runtime.memory import PERIOD
 from bench.rig import cpu_s
 from tests import samples
-from tests.hostile.test_bombs import bombs
 from tests.service import Service
+from tests.system.hostile.test_bombs import bombs
 
 PROXY = "127.200.0.1"
 IDLE = 10_000

@@ -25,8 +25,8 @@ from typing import Any
 import httpx
 
 from tests import samples
-from tests.faults.lives import Witness, live, lives, steps
 from tests.service import Service, children
+from tests.system.faults.lives import Witness, live, lives, steps
 
 _SENDERS = 4
 _PAUSE_S = 0.05

@@ -1,15 +1,18 @@
-"""Services for the tests: each ends with the test, or the module, that asked for it."""
+"""What all tests share: a loop that never waits, a bare environment, services that end with their test."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.clocks import LeapingLoop
 from tests.service import Service, serving
 
 Start = Callable[..., Service]
-_LONG = ("pages", "process", "faults")
+_LONG = ("web", "process", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,3 +25,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """A function that starts a service with the given settings, in one folder for all of the test."""
     with ExitStack() as stack:
         yield lambda *arguments, **settings: stack.enter_context(serving(tmp_path, *arguments, **settings))
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The loop of every async test here that does not say otherwise."""
+    return "asyncio", {"loop_factory": LeapingLoop}
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """No setting from outside: neither variables nor a `.env` in the current folder."""
+    for name in list(os.environ):
+        if name.upper().startswith("SPILLWAY_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch

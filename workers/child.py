@@ -20,7 +20,7 @@ from workers.messages import (
     Started,
 )
 from workers.parser import parse
-from workers.verdict import failed, impossible, silent, spoken
+from workers.result_check import failed, impossible, silent, spoken
 
 _CHUNK = 65_536
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache
 
-from workers.chunks import chunks
+from workers.png_chunks import chunks
 
 Codes = tuple[int, int]
 """Code points of the primaries and of the transfer characteristics."""

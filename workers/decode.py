@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
-from workers.chunks import essential
 from workers.cicp import box_codes, png_codes, profile
 from workers.failures import JobError
 from workers.formats import PILLOW_NAMES, SNIFF_BYTES, claimed_size, jpeg_depth, sniff
 from workers.memory import predicted_bytes
+from workers.png_chunks import essential
 from workers.variants import fitted
 
 _ORIENTATION = 0x0112

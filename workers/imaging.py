@@ -5,12 +5,12 @@ from pathlib import Path
 from PIL import Image, ImageFile
 
 from workers.animation import make_animated
+from workers.blurhash import blurhash
 from workers.colour import eight_bit, is_srgb, to_srgb
 from workers.decode import Bounds, Opened, decode, opened, upright
 from workers.encode import encode, file_name, largest_side
 from workers.failures import decoding_failure, encoding_failure
 from workers.messages import Done, Job, Made, Source
-from workers.placeholder import blurhash
 from workers.scaling import scaled
 from workers.variants import Variant, fitted, parse_variants
 

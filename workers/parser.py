@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from workers.fields import Fields
 from workers.formats import EXTENSIONS, PILLOW_NAMES
 from workers.frames import MAX_FRAME, ProtocolError
+from workers.json_fields import Fields
 from workers.messages import KIND, REASONS, Cancel, Done, Failed, Job, Made, Message, Ready, Source, Started
 from workers.variants import MAX_SIDE, MAX_VARIANTS, parse_variants
 

@@ -42,7 +42,7 @@ async def calibrate(variants: Sequence[str], tell: Callable[[float], None]) -> N
 async def _measure(variants: Sequence[str]) -> float:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "workers.specimen", *variants),
+        *("-m", "workers.trial_photo", *variants),
         stdout=PIPE,
         env=environment(),
         start_new_session=True,  # Ctrl+C in a terminal is the server's to handle

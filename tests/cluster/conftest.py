@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.servers import Hand, NatsServer
-from tests.objects.servers import Moto
 from tests.service import Service, serving
+from tests.storage.servers import Moto
 
 Work = Callable[[], Hand]
 Engine = Callable[..., NatsServer]

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.objects.servers import free_port
 from tests.service import COMMAND, children, environment, gone, is_running, until
+from tests.storage.servers import free_port
 
 
 class NatsServer:

@@ -11,8 +11,8 @@ from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import TIGHT, Cluster, Work
 from tests.cluster.servers import Hand
 from tests.cluster.streams import given_up, lose_patience, queued, told
-from tests.http.expect import problem
 from tests.service import Service, fresh_address, until
+from tests.system.http.expect import problem
 
 
 def at_once(services: list[Service], count: int) -> list[httpx.Response]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import Cluster, Work
 from tests.cluster.streams import queued
-from tests.http.expect import problem
 from tests.service import Service, fresh_address, run, until
+from tests.system.http.expect import problem
 
 
 def outage(cluster: Cluster, work: Work, begin: Callable[[], None], end: Callable[[], None]) -> None:

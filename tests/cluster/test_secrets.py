@@ -7,8 +7,8 @@ import pytest
 from app.settings import SettingsError, load_settings
 from tests.cluster.conftest import Engine
 from tests.cluster.servers import Hand, NatsServer
-from tests.objects.servers import Moto
 from tests.service import run, serving, until
+from tests.storage.servers import Moto
 
 PASSWORD = "tell-nobody"  # noqa: S105 - of a server on loopback that lives for some tests
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests import samples
 from tests.workers.corners import distance, pixel
-from workers.chunks import chunks
 from workers.cicp import box_codes, png_codes, profile
+from workers.png_chunks import chunks
 
 Seen = Callable[..., Image.Image]
 

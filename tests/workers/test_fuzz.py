@@ -13,10 +13,10 @@ import pytest
 
 from app.backpressure.circuit_breaker import Breaker
 from app.engine.worker_pool import Pool
-from bench.fuzzing.cases import Case, damaged, intact
-from bench.fuzzing.judge import faults, is_death, outcome
-from bench.fuzzing.mutations import MUTATIONS
-from bench.fuzzing.seeds import seeds
+from bench.fuzz.cases import Case, damaged, intact
+from bench.fuzz.judge import faults, is_death, outcome
+from bench.fuzz.mutations import MUTATIONS
+from bench.fuzz.seeds import seeds
 from workers.formats import PILLOW_NAMES
 from workers.messages import Done, Failed
 

@@ -1,0 +1,57 @@
+"""A cluster on this machine: killed under load, or measured.
+
+    python -m bench.cluster kills [--kills 60] [--nodes 3] [--seed 0]
+    python -m bench.cluster scale [--jobs 200]
+
+`kills`: two replicas, three workers, one NATS server or three, and an S3 server (Ceph where it is installed,
+else moto). Clients send each photo under an Idempotency-Key to whichever replica answers until it is
+acknowledged; workers, replicas and NATS servers die by SIGKILL in turn at random moments and come back within
+a second. At the end every acknowledged upload must be there, done once, with every variant; and nothing else.
+
+`scale`: the figures of docs/scale.md. CPU time is the processes' own, from /proc/PID/stat; S3 is not counted,
+for it is the same with one machine.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.cluster import kills, scale
+from bench.cluster.machines import Machines
+from bench.soak import SETTINGS
+
+
+def main() -> int:
+    """Run what is asked for; 1 when something was lost or doubled."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m bench.cluster",
+    )
+    parser.add_argument("what", choices=["kills", "scale"])
+    parser.add_argument("--kills", type=int, default=60, help="SIGKILLs under load (%(default)s)")
+    parser.add_argument("--nodes", type=int, choices=[1, 3], default=3, help="NATS servers (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=200, help="of each row of scale (%(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spillway-cluster-") as name:
+        if options.what == "scale":
+            scale.run(Path(name), options.jobs)
+            return 0
+        own = {name: value for name, value in SETTINGS.items() if name != "workers"}
+        with Machines(Path(name) / "machines", options.nodes, **own) as machines:
+            for _ in range(2):
+                machines.serve()
+            for _ in range(3):
+                machines.work()
+            told = kills.run(machines, options.kills, options.seed)
+        print(f"\n{kills.summary(told, options.kills)}")
+        print(f"answers to uploads: {dict(sorted(told.answers.items()))}")
+        for fault in told.wrong:
+            print(fault)
+    return bool(told.wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Workers, replicas and engine servers are killed in turn under load; then everything is looked for."""
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import httpx
+
+from bench.cluster.machines import Machines
+from bench.soak import DOUBLED, Sender, Told, faults
+from tests.cluster.streams import queued
+
+_SENDERS = 6
+_PROGRESS = 12
+_SETTLE_S = 240.0
+"""Seconds for all to end: a silent worker's job is another's after 15, a lost one is found after 60."""
+_TRY_S = 0.25
+_TRIES = 30
+
+
+class _Replicas(httpx.BaseTransport):
+    """Whichever replica answers, as a proxy would choose."""
+
+    def __init__(self, urls: Sequence[str], address: str) -> None:
+        self._ports = [int(url.rpartition(":")[2]) for url in urls]
+        self._transport = httpx.HTTPTransport(local_address=address)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(port=random.choice(self._ports))  # noqa: S311 - it spreads load
+        return self._transport.handle_request(request)
+
+
+class _Patient(_Replicas):
+    """The same, asked again when a part of the service is away: what is looked for is whether it is there."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        for _ in range(_TRIES):
+            if response.status_code != 503:
+                break
+            response.close()
+            time.sleep(int(response.headers["retry-after"]))
+            response = super().handle_request(request)
+        return response
+
+
+class Roamer(Sender):
+    """A client that asks one replica after the other."""
+
+    def __init__(self, number: int, urls: Sequence[str], told: Told, over: threading.Event) -> None:
+        super().__init__(number, urls[0], told, over)
+        transport = _Replicas(urls, f"127.0.1.{number + 1}")
+        self._client = httpx.Client(base_url=urls[0], transport=transport, timeout=10)
+
+
+def run(machines: Machines, kills: int, seed: int) -> Told:
+    """Kill so many times under load, wait for all to end, then look at everything."""
+    chance = random.Random(seed)  # noqa: S311 - it chooses moments
+    told, over = Told(), threading.Event()
+    urls = [replica.url for replica in machines.replicas]
+    senders = [Roamer(number, urls, told, over) for number in range(_SENDERS)]
+    for sender in senders:
+        sender.start()
+    began = time.monotonic()
+    try:
+        for count in range(kills):
+            time.sleep(chance.uniform(0, 1.5))
+            kill, those = (
+                (machines.kill_worker, len(machines.workers)),
+                (machines.kill_replica, len(machines.replicas)),
+                (machines.kill_engine, len(machines.engines)),
+            )[count % 3]
+            kill(chance.randrange(those), chance.uniform(0, 1.0))
+            if (count + 1) % _PROGRESS == 0:
+                seconds = time.monotonic() - began
+                print(f"{count + 1} kills in {seconds:.0f} s, {told.acknowledged} acknowledged", flush=True)
+    finally:
+        over.set()
+    for sender in senders:
+        sender.join()
+    _settle(machines, told)
+    _look(machines, told)
+    return told
+
+
+def _settle(machines: Machines, told: Told) -> None:
+    """Wait until every acknowledged job has ended, or there is no hope."""
+    began = time.monotonic()
+    with httpx.Client(
+        transport=_Replicas([r.url for r in machines.replicas], "127.0.1.99"), timeout=30
+    ) as client:
+        for job_id in list(told.kept):
+            while time.monotonic() - began < _SETTLE_S:
+                with suppress(httpx.TransportError, ValueError):
+                    answer = client.get(
+                        f"{machines.replicas[0].url}/v1/images/{job_id}", headers={"prefer": "wait=5"}
+                    )
+                    if answer.status_code == 404 or answer.json().get("status") in ("done", "failed"):
+                        break
+                time.sleep(_TRY_S)
+    while time.monotonic() - began < _SETTLE_S and queued(machines.engines[0].url):
+        time.sleep(_TRY_S)
+    print(f"all ended {time.monotonic() - began:.0f} s after the last upload", file=sys.stderr)
+
+
+def _look(machines: Machines, told: Told) -> None:
+    urls = [replica.url for replica in machines.replicas]
+    with httpx.Client(base_url=urls[0], transport=_Patient(urls, "127.0.1.98"), timeout=30) as client:
+        for job_id in told.kept:
+            told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
+        for job_id in told.deleted:
+            answer = client.get(f"/v1/images/{job_id}")
+            if answer.status_code != 404:
+                told.wrong.append(f"{job_id} was deleted and is there: {answer.text}")
+    if left := queued(machines.engines[0].url):
+        told.wrong.append(f"{left} jobs are left in the queue")
+    names = machines.names("photos/records/")
+    there = {name.removesuffix(".json") for name in names}
+    for job_id in there - told.kept.keys() - told.unsure:
+        told.wrong.append(f"{job_id} is there, and nobody was told of it")
+    told.wrong += [
+        f"source {name} is left" for name in machines.names("photos/sources/") if name in told.kept
+    ]
+
+
+def summary(told: Told, kills: int) -> str:
+    """What a run came to, in one line."""
+    lost = sum("lost" in fault for fault in told.wrong)
+    doubled = sum(any(word in fault for word in DOUBLED) for fault in told.wrong)
+    return (
+        f"{kills} kills: {told.acknowledged} acknowledged, {len(told.unsure)} of them to be deleted; "
+        f"of the other {len(told.kept)} kept {len(told.kept) - lost}; doubled {doubled}"
+    )

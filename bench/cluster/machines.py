@@ -1,0 +1,134 @@
+"""A cluster on loopback: NATS, an S3 server, replicas and workers, which may be killed and come back."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from tests.cluster.servers import Hand, NatsServer
+from tests.cluster.streams import ask
+from tests.service import Service, until
+from tests.storage.servers import Ceph, Moto, S3Server, free_port, missing_for_ceph
+
+T = TypeVar("T")
+
+_STARTS = 20
+"""Tries to start a process whose engine is not there just now; an orchestrator would go on for ever."""
+
+
+class Machines:
+    """All of them, for the length of a block. Keeps everything below `folder`."""
+
+    def __init__(self, folder: Path, nodes: int, **settings: object) -> None:
+        """`nodes` NATS servers, one or three; `settings` (lower case) go to every replica and worker."""
+        self.engines = _nats(folder, nodes)
+        self.store: S3Server = Moto(_new(folder / "s3")) if missing_for_ceph() else Ceph(_new(folder / "s3"))
+        self.replicas: list[Service] = []
+        self.workers: list[Hand] = []
+        self._folder = folder
+        self._settings = settings
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for engine in self.engines:
+                stack.callback(engine.stop)
+                engine.start(wait=False)
+            for engine in self.engines:
+                until(lambda engine=engine: _answers(engine.url), "the engine")
+            stack.callback(self.store.stop)
+            self.store.start()
+            os.environ.update(self.store.environment)
+            self.bucket = self.store.new_bucket()
+            self._shared: dict[str, Any] = {
+                "engine_url": ",".join(engine.url for engine in self.engines),
+                "store_url": f"s3://{self.bucket}/photos",
+                **self._settings,
+            }
+            stack.callback(self._end)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
+        for process in (*self.workers, *self.replicas):
+            process.kill()
+
+    def serve(self, **settings: object) -> Service:
+        """One more replica, without workers of its own."""
+        folder = _new(self._folder / f"replica{len(self.replicas)}")
+        given = {"workers": 0, "port": free_port(), **self._shared, **settings}
+        self.replicas.append(Service(folder, **given))
+        return self.replicas[-1]
+
+    def work(self, **settings: object) -> Hand:
+        """One more worker."""
+        self.workers.append(Hand(self._folder, **{**self._shared, **settings}))
+        return self.workers[-1]
+
+    def names(self, folder: str) -> list[str]:
+        """What there is in a folder of the bucket."""
+        pages = (
+            self.store.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=folder)
+        )
+        return [item["Key"].removeprefix(folder) for page in pages for item in page.get("Contents", ())]
+
+    # --- faults ----------------------------------------------------------------------------------------
+
+    def kill_engine(self, number: int, pause_s: float) -> None:
+        """Kill one server, and have it back after so many seconds."""
+        self.engines[number].die()
+        time.sleep(pause_s)
+        self.engines[number].start()
+
+    def kill_replica(self, number: int, pause_s: float) -> None:
+        """Kill one replica, and have it back at the same address."""
+        self.replicas[number].kill()
+        time.sleep(pause_s)
+        _patiently(self.replicas[number].start)
+
+    def kill_worker(self, number: int, pause_s: float) -> None:
+        """Kill one worker, and have another in its place."""
+        self.workers[number].kill()
+        time.sleep(pause_s)
+        self.workers[number] = _patiently(lambda: Hand(self._folder, **self._shared))
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _nats(folder: Path, nodes: int) -> list[NatsServer]:
+    if nodes == 1:
+        return [NatsServer(_new(folder / "nats0"))]
+    ports = [free_port() for _ in range(nodes)]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    return [
+        NatsServer(
+            _new(folder / f"nats{number}"),
+            *("-n", f"nats{number}", "--cluster_name", "bench", "--routes", routes),
+            *("--cluster", f"nats://127.0.0.1:{port}"),
+        )
+        for number, port in enumerate(ports)
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(ask(url, lambda js: js.account_info()))
+    except Exception:  # it is not there, or the servers have not found one another
+        return False
+
+
+def _patiently(start: Callable[[], T]) -> T:
+    for _ in range(_STARTS):
+        try:
+            return start()
+        except AssertionError:  # its engine is not there
+            time.sleep(0.5)
+    return start()

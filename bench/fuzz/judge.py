@@ -1,0 +1,113 @@
+"""What may come of a damaged image: judged from what the child answered and what it left in the folder."""
+
+import re
+import struct
+from pathlib import Path
+
+from PIL import Image
+
+from bench.fuzz.cases import Case
+from tests.samples import SECRET
+from workers.encode import file_name, largest_side
+from workers.formats import PILLOW_NAMES, claimed_size, has_magic, sniff
+from workers.messages import Done, Failed, Made
+from workers.variants import Variant, fitted, parse_variants
+
+_OF_THE_IMAGE = ("undecodable", "too-many-pixels", "too-much-memory", "too-slow")
+_SIGNAL = re.compile(r"ended by SIG[A-Z]+\.")
+_CLAIM = re.compile(r"has (\d+) x (\d+)(?: x (\d+) frames)? pixels, and only (\d+) ")
+
+
+def outcome(answer: Done | Failed) -> str:
+    """The word for an answer in the log: done, the reason, or the signal that ended the fork."""
+    if isinstance(answer, Done):
+        return "done"
+    ended = _SIGNAL.search(answer.detail)
+    return ended.group().split()[-1].rstrip(".") if ended else answer.reason
+
+
+def is_death(answer: Done | Failed) -> bool:
+    """Whether the job's process was killed by a signal: a crash in a codec, and no other job's matter."""
+    return (
+        isinstance(answer, Failed) and answer.reason == "worker-died" and bool(_SIGNAL.search(answer.detail))
+    )
+
+
+def faults(case: Case, answer: Done | Failed, folder: Path) -> list[str]:
+    """All that is wrong with an answer, each in a few words; none for a right one."""
+    if answer.id != case.name:
+        return ["it is the answer to another job"]
+    if isinstance(answer, Failed):
+        return _faults_of_failure(case, answer)
+    return _faults_of_success(case, answer, folder)
+
+
+def _faults_of_failure(case: Case, failed: Failed) -> list[str]:
+    if case.way == "none":
+        return [f"a whole image failed: {failed.reason}"]
+    if is_death(failed):
+        return []
+    if failed.reason not in _OF_THE_IMAGE:
+        return [f"failed for {failed.reason}: {failed.detail}"]
+    if failed.reason == "too-much-memory" and _is_roomy(case):
+        return ["blamed on memory, of which there is plenty for all pixels that are allowed"]
+    claim = _CLAIM.search(failed.detail)
+    if claim is not None:
+        width, height, frames, most = (int(each or 1) for each in claim.groups())
+        if width * height * frames <= most or most != case.limits["max_pixels"]:
+            return [f"refused within its bounds: {failed.detail}"]
+    return (
+        [] if failed.detail.isprintable() and "/" not in failed.detail else ["its detail is not for people"]
+    )
+
+
+def _is_roomy(case: Case) -> bool:
+    return int(case.limits["memory_bytes"]) >= 256 * int(case.limits["max_pixels"])
+
+
+def _faults_of_success(case: Case, done: Done, folder: Path) -> list[str]:
+    found, variants = [], parse_variants(",".join(case.variants))
+    source = done.source
+    if source.format != sniff(case.data[:512]):
+        found.append(f"called {source.format}")
+    if source.width * source.height > case.limits["max_pixels"]:
+        found.append("more pixels than allowed")
+    claimed = _claimed(source.format, case.data)
+    if claimed is not None and sorted(claimed) != sorted((source.width, source.height)):
+        found.append(f"claimed to be {claimed}, made as {source.width} x {source.height}")
+    if bool(done.blurhash) != case.limits["blurhash"] and not any(each.animated for each in variants):
+        found.append("a BlurHash where none was asked for, or none where one was")
+    if sorted(made.file for made in done.made) != sorted(path.name for path in folder.iterdir()):
+        found.append("other files than it says")
+    if [made.name for made in done.made] != [variant.name for variant in variants]:
+        return [*found, "not all variants"]
+    for variant, made in zip(variants, done.made, strict=True):
+        found += _faults_of_variant(variant, made, (source.width, source.height), folder / file_name(variant))
+    return found
+
+
+def _faults_of_variant(variant: Variant, made: Made, size: tuple[int, int], path: Path) -> list[str]:
+    data, name = path.read_bytes(), variant.name
+    found = [] if has_magic(variant.format, data[:512]) else [f"{name} is no {variant.format}"]
+    if (made.width, made.height) != fitted(*size, largest_side(variant)):
+        found.append(f"{name} is said to be {made.width} x {made.height}")
+    if SECRET in data:
+        found.append(f"{name} has the metadata of its source")
+    # A file of our own encoder: the damaged one is opened by nobody but the confined process.
+    with Image.open(path, formats=[PILLOW_NAMES[variant.format]]) as image:
+        image.load()
+        if image.size != (made.width, made.height):
+            found.append(f"{name} is {image.size}")
+        if getattr(image, "n_frames", 1) > 1 and not variant.animated:
+            found.append(f"{name} moves")
+        if image.getexif() or image.info.get("icc_profile"):
+            found.append(f"{name} has metadata")
+    return found
+
+
+def _claimed(format_: str, data: bytes) -> tuple[int, int] | None:
+    """What the header says, read here once more, where it is simple enough to be told."""
+    if format_ == "png" and data.count(b"IHDR") == 1:
+        width, height = struct.unpack_from(">II", data, 16)
+        return width, height
+    return claimed_size(format_, data[:512]) if format_ == "webp" else None

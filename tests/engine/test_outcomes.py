@@ -1,0 +1,142 @@
+"""What a worker's outcome makes of a job: done, done in part, to be tried again, or failed."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.engine.job_plan import Orders, Part
+from app.engine.outcomes import Settlement
+from app.job import DONE, FAILED, PROCESSING, QUEUED, Job, new_id
+from app.storage.local.store import DirectoryStore
+from tests import samples
+from tests.clocks import HandClock
+from workers.messages import Done, Failed, Made, Source
+from workers.variants import parse_variants
+
+pytestmark = pytest.mark.anyio
+
+VARIANTS = parse_variants("large=16,small=8")
+ORDERS = Orders(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=False)
+PHOTO = samples.jpeg(16, 12)
+DIED = Failed("x", "worker-died", "It died.")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Real time: files are written in threads."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DirectoryStore]:
+    """An open store."""
+    store = DirectoryStore(tmp_path, 2**30, 3600, HandClock(5000.0))
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def settlement(store: DirectoryStore) -> Settlement:
+    """Dates every record 5000 s after the epoch."""
+    return Settlement(store, ORDERS, HandClock(5000.0))
+
+
+async def begun(store: DirectoryStore) -> Job:
+    """An accepted job that a worker has in hand."""
+    job = Job(new_id(), 1000.0, len(PHOTO), wanted=())
+    spool = await store.spool(job.id)
+    await spool.write(PHOTO)
+    await store.accept(spool, job)
+    return replace(job, status=PROCESSING)
+
+
+async def done(store: DirectoryStore, job: Job, *names: str) -> tuple[Done, Path]:
+    """What a worker says, and its folder, when it has made these variants."""
+    folder = await store.workspace(job.id)
+    for name in names:
+        (folder / f"{name}.jpg").write_bytes(PHOTO)
+    made = tuple(Made(name, f"{name}.jpg", "jpeg", 16, 12) for name in names)
+    return Done(job.id, Source("jpeg", 16, 12), made), folder
+
+
+async def half_made(store: DirectoryStore, settlement: Settlement) -> Job:
+    """A job that is done with its small variant; the large one is put off."""
+    job = await begun(store)
+    outcome, folder = await done(store, job, "small")
+    return await settlement.settle(job, Part(VARIANTS[1:], ("large",)), outcome, folder)
+
+
+async def test_a_job_that_is_made_whole_is_final(store: DirectoryStore, settlement: Settlement) -> None:
+    """Its record is there before anybody is told, and its source is gone."""
+    job = await begun(store)
+    settled = await settlement.settle(job, Part(VARIANTS), *await done(store, job, "small", "large"))
+    assert (settled.status, settled.finished_at, list(settled.made)) == (DONE, 5000.0, ["large", "small"])
+    assert settled.is_final
+    assert await store.load(job.id) == settled
+    assert not store.source(job.id).exists()
+
+
+async def test_the_first_part_makes_it_done_and_the_second_final(
+    store: DirectoryStore, settlement: Settlement
+) -> None:
+    """What is put off is on record, and the source kept for it."""
+    job = await half_made(store, settlement)
+    assert (job.status, list(job.made), job.deferred) == (DONE, ["small"], ("large",))
+    assert not job.is_final
+    assert store.source(job.id).exists()
+    assert await store.load(job.id) == job
+    settled = await settlement.settle(job, Part(VARIANTS[:1]), *await done(store, job, "large"))
+    assert (list(settled.made), settled.deferred, settled.is_final) == (["large", "small"], (), True)
+    assert not store.source(job.id).exists()
+
+
+async def test_a_death_is_on_record_and_a_second_is_the_end(
+    store: DirectoryStore, settlement: Settlement
+) -> None:
+    """Tried once more, even after a restart, and not for ever."""
+    job = await settlement.settle(await begun(store), Part(VARIANTS), DIED, None)
+    assert (job.status, job.deaths) == (QUEUED, 1)
+    known = await store.load(job.id)
+    assert known == job
+    settled = await settlement.settle(known, Part(VARIANTS), DIED, None)
+    assert (settled.status, settled.problem) == (FAILED, ("worker-died", "It died."))
+    assert settled.is_final
+
+
+async def test_a_second_part_that_dies_twice_is_given_up(
+    store: DirectoryStore, settlement: Settlement
+) -> None:
+    """The job stays done with what was made of it; nothing is promised any more, and it says why."""
+    job = await half_made(store, settlement)
+    again = await settlement.settle(job, Part(VARIANTS[:1]), DIED, None)
+    assert again == replace(job, deaths=1)
+    settled = await settlement.settle(again, Part(VARIANTS[:1]), DIED, None)
+    assert (settled.status, list(settled.made), settled.deferred) == (DONE, ["small"], ())
+    assert settled.problem == ("worker-died", "It died.")
+    assert settled.is_final
+
+
+@pytest.mark.parametrize("reason", ["undecodable", "too-slow", "too-much-memory", "too-many-pixels"])
+async def test_what_would_only_happen_again_is_not_tried_again(
+    store: DirectoryStore, settlement: Settlement, reason: str
+) -> None:
+    """A first part fails the job, a second one only itself."""
+    failure = Failed("x", reason, "No.")
+    assert (await settlement.settle(await begun(store), Part(VARIANTS), failure, None)).status == FAILED
+    settled = await settlement.settle(await half_made(store, settlement), Part(VARIANTS[:1]), failure, None)
+    assert (settled.status, settled.problem, settled.is_final) == (DONE, (reason, "No."), True)
+
+
+async def test_another_answer_than_was_asked_for_is_not_believed(
+    store: DirectoryStore, settlement: Settlement
+) -> None:
+    """All variants where one was asked for, or none of the right name: the worker is not trusted again."""
+    for part, names in ((Part(VARIANTS[1:], ("large",)), ["small", "large"]), (Part(VARIANTS), ["small"])):
+        job = await begun(store)
+        settled = await settlement.settle(job, part, *await done(store, job, *names))
+        assert (settled.status, settled.made) == (FAILED, {})
+        assert settled.problem is not None
+        assert settled.problem[0] == "worker-died"

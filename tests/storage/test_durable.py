@@ -1,0 +1,118 @@
+"""What a disk that fails to make something durable leaves: what was there before."""
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.storage.local.store import DirectoryStore
+from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, spooled, used
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """A store works in threads, so its loop has to wait for them."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DirectoryStore]:
+    """An open store, empty."""
+    opened = DirectoryStore(tmp_path / "data", 10**9, DAY)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def failing(after: int) -> Iterator[list[int]]:
+    """Every fsync after so many fails as those of a dying disk do; gives those that failed."""
+    fsync, failed, done = os.fsync, [], [0]
+
+    def fails(descriptor: Any) -> None:
+        done[0] += 1
+        if done[0] > after:
+            failed.append(descriptor)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    os.fsync = fails
+    try:
+        yield failed
+    finally:
+        os.fsync = fsync
+
+
+@pytest.mark.parametrize("after", range(5))
+async def test_an_upload_is_not_accepted_by_half(store: DirectoryStore, after: int) -> None:
+    """Of its source, record, folder, shard and name, whichever is not durable: it is not there at all."""
+    job = job_of(PHOTO)
+    spool = await spooled(store, job, PHOTO)
+    with failing(after) as failed, pytest.raises(OSError, match="Input/output"):
+        await store.accept(spool, job)
+    await spool.discard()
+    assert len(failed) == 1
+    assert await store.load(job.id) is None
+    assert not [path for path in store._root.rglob("*") if path.name in ("source", "job.json")]
+    assert used(store) == 0
+    await accepted(store, job=job)
+    assert await store.load(job.id) == job
+
+
+async def test_an_upload_needs_five_of_them_at_first(store: DirectoryStore) -> None:
+    """And no more; the next in the same shard only four, for the shard is durable by then."""
+    job = job_of(PHOTO)
+    with failing(5):
+        await accepted(store, job=job)
+    other = job_of(PHOTO)
+    other.id = job.id[:2] + other.id[2:]
+    with failing(4):
+        await accepted(store, job=other)
+
+
+async def test_a_job_is_not_deleted_by_half(store: DirectoryStore) -> None:
+    """It is there as before, and can be deleted later."""
+    job = await finished(store)
+    before = used(store)
+    with failing(0), pytest.raises(OSError, match="Input/output"):
+        await store.delete(job.id)
+    assert await store.load(job.id) == job
+    assert used(store) == before
+    await store.delete(job.id)
+    assert (await store.load(job.id), used(store)) == (None, 0)
+
+
+async def test_an_outcome_that_is_not_durable_is_no_outcome(store: DirectoryStore) -> None:
+    """Its source stays, so the job can be done again."""
+    job = await accepted(store)
+    job.status, job.finished_at = "failed", time.time()
+    for after in (0, 1):
+        with failing(after), pytest.raises(OSError, match="Input/output"):
+            await store.save(job)
+        assert store.source(job.id).exists()
+    await store.save(job)
+    assert not store.source(job.id).exists()
+
+
+async def test_bytes_are_counted_though_many_come_and_go_at_once(store: DirectoryStore) -> None:
+    """Twenty accepted while twenty are finished, twenty deleted and the store is counted anew."""
+    done = [await finished(store) for _ in range(20)]
+    waiting = [await accepted(store) for _ in range(20)]
+    for job in waiting:
+        job.status, job.finished_at = "failed", time.time()
+    store._ledger.doubted = True
+    await asyncio.gather(
+        *(accepted(store) for _ in range(20)),
+        *(store.save(job) for job in waiting),
+        *(store.delete(job.id) for job in done),
+    )
+    await store.sweep()
+    assert used(store) == 20 * len(PHOTO)

@@ -1,0 +1,83 @@
+"""The ids of keys: what keeps two jobs of one id apart, in every store."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.job import is_id
+from app.storage.interface import JobExists
+from tests.clocks import HandClock
+from tests.storage.conftest import Open
+from tests.storage.jobs import DAY, PHOTO, accepted, fetched, finished, job_of, pending, spooled, used
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_id_of_a_key_is_its_client_s_and_the_store_s(open_store: Open) -> None:
+    """The same after a restart, another for each client and key, and told apart wherever they are cut."""
+    store = await open_store()
+    ids = {
+        store.id_of_key(client, key) for client, key in (("a", "bc"), ("ab", "c"), ("b", "bc"), ("a", "b"))
+    }
+    assert len(ids) == 4
+    assert all(map(is_id, ids))
+    await store.close()
+    assert (await open_store()).id_of_key("a", "bc") in ids
+
+
+async def test_a_fingerprint_is_kept_with_the_record(open_store: Open) -> None:
+    """It outlives a restart; the records of jobs without a key have none."""
+    store = await open_store()
+    keyed = job_of(PHOTO)
+    keyed.fingerprint = "f" * 64
+    await accepted(store, job=keyed)
+    plain = await accepted(store)
+    await store.close()
+    after = await open_store()
+    assert {job.id: job.fingerprint for job in await pending(after)} == {keyed.id: "f" * 64, plain.id: None}
+
+
+async def test_a_second_job_of_an_id_is_not_accepted(store: Any) -> None:
+    """Whether the first waits or is done; it stays what it was, and nothing is counted twice."""
+    for first in (await accepted(store), await finished(store)):
+        before = used(store)
+        job = job_of(PHOTO, created_at=2000.0)
+        job.id = first.id
+        spool = await spooled(store, job, PHOTO)
+        with pytest.raises(JobExists):
+            await store.accept(spool, job)
+        await spool.discard()
+        assert await store.load(first.id) == first
+        assert used(store) == before
+
+
+async def test_of_two_at_once_one_is_accepted(store: Any) -> None:
+    """Never both and never neither, and its upload is there."""
+    jobs = [job_of(PHOTO, created_at=1000.0 + n) for n in range(2)]
+    jobs[1].id = jobs[0].id
+    spools = [await spooled(store, job, PHOTO) for job in jobs]
+    spools[1].folder = spools[1].folder.with_name("second")
+    accepting = (store.accept(spool, job) for spool, job in zip(spools, jobs, strict=True))
+    results = await asyncio.gather(*accepting, return_exceptions=True)
+    for spool in spools:
+        await spool.discard()
+    assert [type(result) for result in results if result is not None] == [JobExists]
+    assert await store.load(jobs[0].id) == jobs[[type(each) for each in results].index(type(None))]
+    assert await fetched(store, jobs[0]) == PHOTO
+    assert used(store) == len(PHOTO)
+
+
+@pytest.mark.parametrize("open_store", ["directory"], indirect=True)
+async def test_a_job_that_is_over_makes_way(open_store: Open, clock: HandClock) -> None:
+    """Though it has not been swept; and the sweep does not take the new one for it."""
+    store = await open_store()
+    old = await finished(store)
+    clock.advance(DAY + 1)
+    assert await store.load(old.id) is None
+    new = job_of(PHOTO)
+    new.id = old.id
+    await accepted(store, job=new)
+    assert await store.writing(store._remove_if_over, new.id) == 0
+    assert await store.load(new.id) == new
+    assert used(store) == len(PHOTO)

@@ -1,0 +1,75 @@
+"""The process may open no further file."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from tests.service import Connection, Service, until
+from tests.system.faults.conftest import Faulty
+
+PLENTY = 300
+
+
+def is_there(service: Service) -> bool:
+    """Whether a new client is answered."""
+    try:
+        return service.get("/healthz").status == 200
+    except (OSError, AssertionError):  # reset, or closed
+        return False
+
+
+@contextmanager
+def streams(service: Service) -> Iterator[list[Connection]]:
+    """As many connections as it takes, each with an answer that does not end; none of them is idle."""
+    with ExitStack() as stack:
+        held: list[Connection] = []
+
+        def hold() -> bool:
+            try:
+                connection = stack.enter_context(service.connect(f"127.0.99.{1 + len(held) // 16}"))
+                connection.head("GET /v1/stats/stream")
+                assert connection.socket.recv(100)
+            except (OSError, AssertionError):
+                return False
+            held.append(connection)
+            return True
+
+        while hold():
+            assert len(held) < PLENTY
+        yield held
+
+
+def test_idle_connections_make_room(limited: Faulty) -> None:
+    """Of the address that has most of them; the others, who ask now and then, keep theirs."""
+    service = limited("--nofile=100")
+    with ExitStack() as stack, service.client() as patient:
+        assert patient.get("/healthz").status_code == 200
+        crowd = [stack.enter_context(service.connect("127.0.99.99")) for _ in range(PLENTY)]
+        assert patient.get("/healthz").status_code == 200
+        begin = time.monotonic()
+        assert service.upload(prefer="wait=20").status_code == 201
+        assert time.monotonic() - begin < 5
+        crowd[-1].head("GET /healthz")
+        assert crowd[-1].answer().status == 200
+
+
+def test_everything_taken(limited: Faulty) -> None:
+    """Newcomers are closed while no file is left, and served when there is; no accepted job is lost."""
+    service = limited("--nofile=64", rate=1000, burst=1000)
+    with service.paused() as (running,):
+        waiting = [service.upload() for _ in range(2)]
+        with streams(service) as held:
+            assert len(held) > 10
+            assert not is_there(service)
+            # What a job's end needs is not there either: it is settled later.
+            (worker,) = service.workers()
+            os.kill(worker, signal.SIGCONT)
+            until(lambda: "Too many open files" in service.errors(), "a job to miss its file")
+            assert service.process.poll() is None
+    until(lambda: is_there(service), "room")
+    for answer in (running, *waiting):
+        assert service.ended(answer.json()["id"])["status"] == "done"
+    assert service.taken(prefer="wait=20").status_code == 201
+    assert len(service.descriptors()) < 40

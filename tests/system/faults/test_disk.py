@@ -1,0 +1,128 @@
+"""The disk is full, read-only or slow: uploads are told, images served, accepted jobs done in the end."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from app.server.problems import REDUCED_CAPACITY
+from tests.service import SMALL, children, until
+from tests.system.faults.conftest import Faulty, Mounted
+from tests.system.http.expect import problem
+
+LARGE = SMALL + bytes(600_000)
+"""A small photo with much behind it."""
+
+
+def fill(service: Mounted) -> None:
+    """Leave not a byte on the disk of the store."""
+    try:
+        with (service.store / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError:
+        pass
+
+
+def refusals(service: Mounted) -> list[httpx.Response] | None:
+    """What uploads are answered while not a byte is left; what is given back late makes room."""
+    fill(service)
+    answers = [service.upload(body) for body in (SMALL, LARGE)]
+    return answers if all(answer.status_code == 507 for answer in answers) else None
+
+
+class TestFull:
+    """No space left on the device, though STORE_MAX_BYTES says that there should be."""
+
+    def test_uploads_are_refused(self, mounted: Mounted) -> None:
+        """507 for those that do not fit; images are served, and can be deleted, which makes room."""
+        made = mounted.upload(LARGE, prefer="wait=20").json()
+        mounted.settled()  # what the job had on disk beside its variants is gone, and nobody has it open
+        until(lambda: not any(map(children, mounted.workers())), "the job's process to end")
+        for answer in until(lambda: refusals(mounted), "the disk to be full"):
+            problem(answer, 507, "disk", guard="disk")
+        assert mounted.get(made["variants"]["thumb"]["url"]).status == 200
+        assert mounted.get("/healthz").status == 200
+        with mounted.client() as client:
+            token = {"authorization": f"Bearer {made['delete_token']}"}
+            assert client.delete(made["links"]["self"], headers=token).status_code == 204
+        assert mounted.get(made["links"]["self"]).status == 404
+        (mounted.store / "ballast").unlink()
+        assert mounted.taken(prefer="wait=20").status_code == 201
+        mounted.settled()
+        assert not [name for name in mounted.stored() if not name.startswith("images/")]
+
+    def test_accepted_jobs_are_done_when_there_is_room(self, mounted: Mounted) -> None:
+        """They wait, and do not fail: what they lack is not theirs to answer for."""
+        with mounted.paused() as (running,):
+            waiting = [mounted.upload() for _ in range(3)]
+            fill(mounted)
+        until(lambda: "store failed while a job was settled" in mounted.errors(), "a job to miss its room")
+        assert mounted.status_of(running.json()["id"]) in ("queued", "processing")
+        (mounted.store / "ballast").unlink()
+        for answer in (running, *waiting):
+            assert mounted.ended(answer.json()["id"])["status"] == "done"
+        assert mounted.stats()["jobs"]["failed"] == 0
+
+
+class TestReadOnly:
+    """The store became read-only, as file systems do after an error of their disk."""
+
+    def test_what_is_there_is_served(self, mounted: Mounted) -> None:
+        """Uploads and deletions get 503, images are served; when it can be written again, all goes on."""
+        made = mounted.upload(prefer="wait=20").json()
+        with mounted.paused() as (running,):
+            mounted.become_read_only()
+        for _ in range(6):
+            problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")
+        assert mounted.get(made["variants"]["large"]["url"]).status == 200
+        with mounted.client() as client:
+            token = {"authorization": f"Bearer {made['delete_token']}"}
+            problem(
+                client.delete(made["links"]["self"], headers=token), 503, REDUCED_CAPACITY, guard="breaker"
+            )
+            assert client.get(made["links"]["self"]).json()["status"] == "done"
+        assert mounted.get("/readyz").status == 503
+        assert mounted.status_of(running.json()["id"]) in ("queued", "processing")
+        mounted.become_writable()
+        mounted.taken(prefer="wait=20")
+        assert mounted.ended(running.json()["id"])["status"] == "done"
+        until(lambda: mounted.get("/readyz").status == 200, "the breaker to close")
+
+
+class TestSlow:
+    """Each write takes half a second, and each fsync."""
+
+    def test_holds_up_uploads_and_nobody_else(self, faulty: Faulty) -> None:
+        """While five uploads wait for the disk, the loop and the images do not."""
+        service = faulty("slow=0.5", rate=1000, burst=1000)
+        made = service.upload(prefer="wait=30").json()
+        with ThreadPoolExecutor(5) as threads, service.client() as reader:
+            uploads = [threads.submit(service.upload, SMALL) for _ in range(5)]
+            until(lambda: service.stats()["backlog"]["receiving"] >= 4, "the uploads to be on their way")
+            took = []
+            while not all(upload.done() for upload in uploads):
+                for path in ("/healthz", made["variants"]["large"]["url"]):
+                    begin = time.monotonic()
+                    assert reader.get(path).status_code == 200
+                    took.append(time.monotonic() - begin)
+            assert [upload.result().status_code for upload in uploads] == [202] * 5
+        assert len(took) > 20
+        assert sorted(took)[len(took) // 2] < 0.1
+        assert max(took) < 0.45, "something waited for the disk that must not"
+
+
+class TestGone:
+    """The disk is no longer mounted, and its mount point looks like an empty store."""
+
+    def test_is_not_made_up_for(self, mounted: Mounted) -> None:
+        """Nothing is written in its place, whoever asks; a start that finds the disk finds its images."""
+        made = mounted.upload(prefer="wait=20").json()
+        mounted.vanish()
+        problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")
+        until(lambda: "sweep failed" in mounted.errors(), "a sweep")
+        for _ in range(3):
+            problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")
+        assert not list(mounted.store.iterdir())
+        assert mounted.get("/healthz").status == 200
+        assert mounted.get(made["links"]["self"]).status in (200, 404)

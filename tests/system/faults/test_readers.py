@@ -1,0 +1,137 @@
+"""Clients that do not read the large answer that they asked for: app/server/slow_readers.py."""
+
+import io
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.server.slow_readers import MOST_WATCHED
+from tests.service import PATIENCE, Connection, Service, fresh_address, until
+from tests.system.faults.conftest import FAULT, serving
+
+SECONDS = 0.5
+"""The service's patience, shortened."""
+
+
+class Hurried(Service):
+    """A service with little patience, and one large picture."""
+
+    command = (sys.executable, FAULT, f"patience={SECONDS}", "--")
+    path = ""
+    size = 0
+
+    def open_files(self) -> list[str]:
+        """The files of images that it has open."""
+        return [name for name in self.descriptors() if "/data/images/" in name]
+
+    def show(self, picture: bytes) -> None:
+        """Have a picture made to ask for."""
+        made = self.upload(picture, prefer="wait=60").json()["variants"]["big"]
+        assert made["bytes"] > 4_500_000
+        self.path, self.size = made["url"], made["bytes"]
+
+    def ask(self, address: str | None = None) -> Connection:
+        """A client with a small window that has asked for the picture."""
+        connection = Connection.__new__(Connection)
+        connection._buffer = b""
+        connection.socket = socket.socket()
+        connection.socket.settimeout(PATIENCE)
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.socket.bind((address or fresh_address(), 0))
+        connection.socket.connect((self.host, self.port))
+        connection.head(f"GET {self.path}")
+        return connection
+
+
+def noise() -> bytes:
+    """A photo that no encoder makes small."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (2400, 1800), os.urandom(2400 * 1800 * 3)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hurried]:
+    """Has a picture of some 5 MB, which is more than the kernel takes for a connection."""
+    with serving(Hurried, tmp_path_factory.mktemp("hurried"), variants="big=2400:97") as service:
+        assert isinstance(service, Hurried)
+        service.show(noise())
+        yield service
+
+
+def test_who_reads_nothing_is_cut_off(hurried: Hurried) -> None:
+    """And the file that was open for it is closed; meanwhile others are served."""
+    with hurried.ask() as connection:
+        until(hurried.open_files, "the file to be opened")
+        began = time.monotonic()
+        assert hurried.get("/healthz").status == 200
+        until(lambda: not hurried.open_files(), "the file to be closed")
+        assert SECONDS * 0.9 < time.monotonic() - began < 10
+        with pytest.raises(ConnectionResetError):  # so the kernel keeps nothing for it either
+            connection.ends()
+
+
+def test_who_reads_a_byte_now_and_then_is_cut_off(hurried: Hurried) -> None:
+    """Less than a kilobyte a second is no reading."""
+    with hurried.ask() as connection:
+        until(hurried.open_files, "the file to be opened")
+
+        def is_cut() -> bool:
+            assert connection.socket.recv(1)
+            return not hurried.open_files()
+
+        until(is_cut, "the file to be closed")
+
+
+def test_who_reads_slowly_gets_all(hurried: Hurried) -> None:
+    """A small window, a piece at a time: it takes as long as it takes."""
+    with hurried.ask() as connection:
+        came, began = 0, time.monotonic()
+        while came < hurried.size:
+            hurried.get("/healthz")  # takes its time
+            piece = connection.socket.recv(4096)
+            assert piece, f"cut off after {came} bytes"
+            came += len(piece)
+        assert time.monotonic() - began > SECONDS
+
+
+def test_who_leaves_takes_nothing_along(hurried: Hurried) -> None:
+    """A reader that hangs up in the middle leaves no file open."""
+    connections = [hurried.ask() for _ in range(5)]
+    until(lambda: len(hurried.open_files()) == 5, "the files to be opened")
+    for connection in connections:
+        connection.close()
+    until(lambda: not hurried.open_files(), "the files to be closed")
+
+
+class Unhurried(Hurried):
+    """The same with all of its patience."""
+
+    command = Service.command
+
+
+def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
+    """Of six hundred from one address that do not read most are reset at once; another address is served."""
+    with serving(Unhurried, tmp_path, variants="big=2400:97", job_timeout=60) as service:
+        assert isinstance(service, Unhurried)
+        service.show(noise())
+        with ExitStack() as stack:
+            slow = stack.enter_context(service.ask())
+            until(service.open_files, "the file to be opened")
+            for _ in range(600):
+                stack.enter_context(service.ask("127.0.99.1"))
+            until(lambda: len(service.open_files()) > 100, "the files to be opened")
+            assert service.get("/healthz").status == 200
+            until(lambda: len(service.open_files()) <= MOST_WATCHED, "most of them to be reset")
+            came = 0
+            while came < service.size:
+                piece = slow.socket.recv(65_536)
+                assert piece, f"cut off after {came} bytes"
+                came += len(piece)

@@ -1,0 +1,190 @@
+"""Workers hang, crash, are deaf, or killed for their memory: no job is lost, and nobody else waits for it."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests import samples
+from tests.conftest import Start
+from tests.service import Service, children, gone, is_running, serving, until
+from tests.system.http.expect import problem
+
+HEAVY = samples.png(6000, 4000, compress_level=1)
+"""A photo that keeps a worker busy for a moment that can be caught, and takes 72 MB as pixels."""
+GROUPS = Path("/sys/fs/cgroup/memory")
+
+
+def fork_of(service: Service) -> int:
+    """The process that works on the one job of the one worker."""
+
+    def found() -> int | None:
+        if any(worker["state"] != "busy" for worker in service.stats()["workers"]):
+            return None
+        forks = [fork for worker in service.workers() for fork in children(worker)]
+        return forks[0] if forks else None
+
+    return int(until(found, "a job's process"))
+
+
+def worker_of(service: Service) -> int:
+    """The one worker, once whatever else is started with the service is there or gone."""
+    service.previewer()
+    return int(until(lambda: len(pids := service.workers()) == 1 and pids[0], "the worker alone"))
+
+
+@pytest.fixture(scope="module")
+def hardy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service, of one worker, for whatever it survives."""
+    with serving(tmp_path_factory.mktemp("hardy")) as service:
+        worker_of(service)
+        yield service
+
+
+class TestHang:
+    """A process stops, as one does that waits for what never comes."""
+
+    def test_a_worker(self, start: Start) -> None:
+        """It is killed soon after its job's deadline, and replaced; the job is done, others meanwhile."""
+        service = start(workers=2, job_timeout=0.5, variants="thumb=96")
+        service.previewer()
+        stopped = until(lambda: len(pids := service.workers()) == 2 and pids, "the workers alone")[0]
+        os.kill(stopped, signal.SIGSTOP)
+        began = time.monotonic()
+        jobs: list[str] = []
+        while sum(worker["state"] == "busy" for worker in service.stats()["workers"]) < 1 or len(jobs) < 4:
+            jobs.append(service.upload().json()["id"])
+            assert len(jobs) < 100
+        hung = [job for job in jobs if service.status_of(job) == "processing"]
+        assert service.upload(prefer="wait=5").status_code == 201
+        assert is_running(stopped)
+        for job in jobs:
+            assert service.ended(job)["status"] == "done"
+        assert hung
+        assert time.monotonic() - began < 15
+        assert not is_running(stopped)
+        assert sum(worker["restarts"] for worker in service.settled()["workers"]) == 1
+
+    def test_a_job_s_own_process(self, start: Start) -> None:
+        """It is killed at the deadline by its worker, which goes on."""
+        service = start(job_timeout=1.5)
+        document = service.upload(HEAVY).json()
+        fork = fork_of(service)
+        os.kill(fork, signal.SIGSTOP)
+        worker = worker_of(service)
+        assert service.ended(document["id"])["problem"]["type"] == "/problems/too-slow"
+        assert not is_running(fork)
+        assert service.upload(prefer="wait=5").status_code == 201
+        assert service.workers() == [worker]
+
+
+class TestDeaf:
+    """A worker does not end when it is asked to."""
+
+    def test_to_sigterm(self, hardy: Service) -> None:
+        """It works on: its server's word alone ends it."""
+        worker = worker_of(hardy)
+        document = hardy.upload(HEAVY).json()
+        fork_of(hardy)
+        os.kill(worker, signal.SIGTERM)
+        assert hardy.ended(document["id"])["status"] == "done"
+        assert hardy.workers() == [worker]
+
+    def test_to_everything(self, start: Start) -> None:
+        """The end of the service does not wait for it; its job is done after a restart."""
+        service = start(drain_timeout=0.5)
+        worker = worker_of(service)
+        os.kill(worker, signal.SIGSTOP)
+        document = service.upload().json()
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 5
+        gone(worker)
+        service.start()
+        assert service.ended(document["id"])["status"] == "done"
+
+
+class TestCrash:
+    """A job's own process dies as native code makes it."""
+
+    @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+    def test_once(self, hardy: Service, number: signal.Signals) -> None:
+        """The job is tried again, and done, by the same worker."""
+        worker = worker_of(hardy)
+        document = hardy.upload(HEAVY).json()
+        os.kill(fork_of(hardy), number)
+        assert hardy.ended(document["id"])["status"] == "done"
+        assert hardy.workers() == [worker]
+
+    def test_twice(self, hardy: Service) -> None:
+        """It fails, with its reason, and no file of it is left but its record."""
+        document = hardy.upload(HEAVY).json()
+        first = fork_of(hardy)
+        os.kill(first, signal.SIGSEGV)
+        gone(first)
+        os.kill(fork_of(hardy), signal.SIGSEGV)
+        assert hardy.ended(document["id"])["problem"]["type"] == "/problems/worker-died"
+        hardy.settled()
+        left = [name for name in hardy.stored() if document["id"] in name]
+        assert left == [f"images/{document['id'][:2]}/{document['id']}/job.json"]
+        assert hardy.get("/readyz").status == 200, "no image may close the service"
+
+    def test_the_worker_itself(self, hardy: Service) -> None:
+        """As a job's process, and another worker is there."""
+        before = hardy.settled()["workers"][0]["restarts"]
+        document = hardy.upload(HEAVY).json()
+        fork_of(hardy)
+        os.kill(worker_of(hardy), signal.SIGSEGV)
+        assert hardy.ended(document["id"])["status"] == "done"
+        assert hardy.settled()["workers"][0]["restarts"] == before + 1
+
+
+@contextmanager
+def memory_group(limit: int) -> Iterator[Path]:
+    """A control group (version 1) whose processes have so many bytes together."""
+    group = GROUPS / f"spillway-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+    except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"no control group of memory can be made here: {error}")
+    try:
+        yield group
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            (GROUPS / "cgroup.procs").write_text(pid)
+        until(lambda: not (group / "cgroup.procs").read_text(), "the group to be empty")
+        group.rmdir()
+
+
+class TestMemory:
+    """An image needs more memory than there is."""
+
+    def test_past_the_limit(self, start: Start) -> None:
+        """`too-much-memory`, which is the image's own; the next is served."""
+        service = start(worker_memory="64MiB")
+        problem(service.upload(HEAVY, prefer="wait=20"), 422, "too-much-memory")
+        assert service.upload(prefer="wait=20").status_code == 201
+        assert service.stats()["workers"][0]["restarts"] == 0
+
+    def test_the_kernel_s_killer(self, start: Start) -> None:
+        """Whom it kills is tried again, and fails the second time; the next image is served."""
+        service = start()
+        with memory_group(24 * 2**20) as group:
+            worker = worker_of(service)
+            (group / "cgroup.procs").write_text(str(worker))
+            answer = service.upload(HEAVY, prefer="wait=20")
+            killed = answer.status_code == 500
+            # A worker that was killed itself is replaced outside the group, and its job is done there.
+            assert killed or answer.status_code == 201
+            if killed:
+                problem(answer, 500, "worker-died")
+            assert service.upload(prefer="wait=20").status_code == 201
+            kills = (group / "memory.oom_control").read_text()
+            assert "oom_kill 0" not in kills, kills

@@ -1,0 +1,238 @@
+"""Brownout, by a real service: a small queue, one worker, photos that keep it busy for a moment."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import samples
+from tests.conftest import Start
+from tests.service import Service, children, until
+from tests.system.http.expect import problem
+from tests.system.http.test_streams import open_stream
+
+PHOTO = samples.jpeg(640, 480)
+SLOW = samples.png(1800, 1350, compress_level=1)
+"""A photo whose every part takes a moment, for a PNG is decoded whole."""
+NAMES = ["large", "medium", "small", "thumb"]
+QUEUE = {"queue_size": 8, "brownout_high": 0.75, "brownout_low": 0.25}
+
+
+@contextmanager
+def stopped(service: Service) -> Iterator[None]:
+    """The worker does nothing for the length of a block, if the service lives as long."""
+    pids = service.workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            if service.process.poll() is None:
+                os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def browned_out(service: Service, photo: bytes = PHOTO) -> Iterator[tuple[httpx.Response, list[Any]]]:
+    """A photo that is done but for what was put off, its worker stopped before it gets to that.
+
+    Gives the answer to its upload, which preferred to wait, and the documents of those queued behind it.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        with service.paused():
+            waiting = thread.submit(service.upload, photo, prefer="wait=25")
+            until(lambda: service.stats()["backlog"]["waiting"] == 1, "the photo to be queued")
+            behind = [service.upload(SLOW).json() for _ in range(5)]
+            assert service.stats()["brownout"]["active"]
+        answer = waiting.result()
+    with stopped(service):
+        yield answer, behind
+
+
+def rest_begun(service: Service) -> int:
+    """The process that works on the first of the rests, once nothing else is left to do."""
+
+    def found() -> int | None:
+        jobs = service.stats()["jobs"]
+        forks = children(service.workers()[0])
+        return forks[0] if forks and jobs["done"] == jobs["accepted"] else None
+
+    return int(until(found, "what was put off to be begun"))
+
+
+def delete(service: Service, document: Any) -> int:
+    """Delete an image; the status of the answer."""
+    fields = {"authorization": f"Bearer {document['delete_token']}"}
+    with service.client() as client:
+        return client.delete(document["links"]["self"], headers=fields).status_code
+
+
+def whole(service: Service, document: Any) -> Any:
+    """The document of a job, once every variant is made; all are served."""
+
+    def made() -> Any:
+        now = service.get(document["links"]["self"]).json()
+        return now if now["status"] == "done" and not now["deferred"] else None
+
+    final = until(made, "every variant to be made")
+    assert list(final["variants"]) == NAMES
+    for variant in final["variants"].values():
+        answer = service.get(variant["url"])
+        assert (answer.status, len(answer.body)) == (200, variant["bytes"])
+    return final
+
+
+def test_begins_at_the_high_mark_and_ends_at_the_low_one(start: Start) -> None:
+    """Six of eight waiting begin it; it lasts until two wait; and all that was put off is made in the end."""
+    service = start(**QUEUE)
+    with service.paused():
+        queued = [service.upload(PHOTO).json() for _ in range(5)]
+        assert service.stats()["brownout"] == {"active": False, "begun": 0, "deferred": 0, "capacity": 1000}
+        queued += [service.upload(PHOTO).json() for _ in range(2)]
+        assert service.stats()["brownout"] == {"active": True, "begun": 1, "deferred": 0, "capacity": 1000}
+    for document in queued:
+        whole(service, document)
+    stats = service.settled()
+    assert stats["brownout"] == {"active": False, "begun": 1, "deferred": 0, "capacity": 1000}
+    # Taken while 7, 6, 5, 4 and 3 waited; with two left it was over.
+    assert stats["jobs"]["deferred"] == 5
+    assert stats["jobs"]["done"] == stats["jobs"]["accepted"] == 8
+    metrics = service.get("/metrics").body.decode()
+    assert 'spillway_jobs_total{outcome="deferred"} 5.0' in metrics
+    assert "spillway_brownouts_total 1.0" in metrics
+    assert "spillway_brownout_active 0.0" in metrics
+    assert "spillway_deferred_jobs 0.0" in metrics
+    assert not [name for name in service.stored() if "source" in name]
+
+
+def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
+    """The smallest is served at once, the others are promised, come one by one, and then all is over."""
+    service = start(**QUEUE)
+    with browned_out(service) as (answer, _), service.client() as client:
+        assert answer.status_code == 201
+        document = answer.json()
+        assert (document["status"], list(document["variants"])) == ("done", ["thumb"])
+        assert document["deferred"] == ["large", "medium", "small"]
+        assert document["source"]["width"] == 640
+        thumb = client.get(document["variants"]["thumb"]["url"])
+        assert (thumb.status_code, len(thumb.content)) == (200, document["variants"]["thumb"]["bytes"])
+        assert thumb.headers["cache-control"] == "public, max-age=86400, immutable"
+        later = client.get(f"{document['links']['self']}/large")
+        problem(later, 404, "not-ready")
+        assert int(later.headers["retry-after"]) >= 1
+        problem(client.get(f"{document['links']['self']}/huge"), 404, "not-found")
+        long_poll = client.get(document["links"]["self"], headers={"prefer": "wait=20"})
+        assert long_poll.json()["deferred"] == document["deferred"]
+        connection = service.connect()
+        events = open_stream(connection, document["links"]["events"])
+        now = next(events)
+        assert (now.name, now.data["deferred"]) == ("done", document["deferred"])
+    with connection:
+        rest = list(events)
+    assert [event.name for event in rest] == ["variant"] * 3
+    assert rest[-1].data["deferred"] == []
+    assert rest[-1].data == whole(service, document)
+    with service.client() as client:
+        fields = {"last-event-id": rest[-1].id or ""}
+        assert client.get(document["links"]["events"], headers=fields).status_code == 204
+        fields = {"last-event-id": now.id or ""}
+        assert client.get(document["links"]["events"], headers=fields).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["kill -9", "drain"])
+def test_what_was_put_off_outlives_the_service(start: Start, how: str) -> None:
+    """After kill -9 of everything, or a drain that could not wait, the next start makes all of it."""
+    service = start(**QUEUE, drain_timeout=0.5)
+    with browned_out(service) as (answer, behind):
+        assert answer.json()["deferred"]
+        if how == "kill -9":
+            service.kill()
+        else:
+            assert service.stop() == 0
+    service.start()
+    for document in (answer.json(), *behind):
+        whole(service, document)
+    stats = service.settled()
+    assert stats["jobs"]["failed"] == 0
+    assert not [name for name in service.stored() if "source" in name or not name.startswith("images/")]
+
+
+def test_deleted_while_it_waits_in_the_lane(start: Start) -> None:
+    """Every file goes, who watches is told, and nothing is made of it any more."""
+    service = start(**QUEUE)
+    with browned_out(service) as (answer, _), service.client() as client:
+        document = answer.json()
+        before = service.stats()
+        with service.connect() as connection:
+            events = open_stream(connection, document["links"]["events"])
+            assert next(events).name == "done"
+            assert delete(service, document) == 204
+            (last,) = events
+            assert (last.name, last.data["status"]) == ("cancelled", "cancelled")
+        for path in (document["links"]["self"], document["variants"]["thumb"]["url"]):
+            assert client.get(path).status_code == 404
+        after = service.stats()
+        assert after["brownout"]["deferred"] == before["brownout"]["deferred"] - 1
+        assert not [name for name in service.stored() if document["id"] in name]
+    stats = service.settled()
+    assert stats["jobs"]["done"] == stats["jobs"]["accepted"]
+
+
+def test_deleted_while_its_rest_is_made(start: Start) -> None:
+    """The work is stopped, and every file goes."""
+    service = start(**QUEUE)
+    with browned_out(service, SLOW) as (answer, _):
+        document = answer.json()
+    rest_begun(service)
+    assert delete(service, document) == 204
+    assert service.get(document["links"]["self"]).status == 404
+    stats = service.settled()
+    assert stats["brownout"]["deferred"] == 0
+    assert not [name for name in service.stored() if document["id"] in name]
+
+
+def test_a_rest_whose_process_dies_is_tried_once_more(start: Start) -> None:
+    """A second part has two tries like any job, and then every variant is there."""
+    service = start(**QUEUE)
+    with browned_out(service, samples.png(4000, 3000, compress_level=1)) as (answer, _):
+        pass
+    os.kill(rest_begun(service), signal.SIGKILL)
+    assert "problem" not in whole(service, answer.json())
+
+
+def test_with_a_full_lane_jobs_are_made_whole(start: Start) -> None:
+    """DEFERRED_SIZE jobs have variants put off, and no more."""
+    service = start(**QUEUE, deferred_size=2)
+    with service.paused():
+        queued = [service.upload(PHOTO).json() for _ in range(8)]
+    for document in queued:
+        whole(service, document)
+    stats = service.settled()
+    assert stats["jobs"]["deferred"] == 2
+    assert stats["brownout"]["capacity"] == 2
+
+
+def test_what_was_put_off_may_fail(start: Start) -> None:
+    """Done is done: what was made stays, nothing is promised any more, and the document says why."""
+    service = start(**QUEUE, worker_memory="24MiB", variants="full=4000,thumb=96")
+    photo = samples.jpeg(4000, 3000)
+    with service.paused():
+        queued = [service.upload(photo).json() for _ in range(6)]
+        connection = service.connect()
+        events = open_stream(connection, queued[0]["links"]["events"])
+    with connection:
+        last = list(events)[-1]
+    assert (last.name, last.data["status"], last.data["deferred"]) == ("done", "done", [])
+    assert list(last.data["variants"]) == ["thumb"]
+    assert last.data["problem"]["type"] == "/problems/too-much-memory"
+    with service.client() as client:
+        assert client.get(last.data["variants"]["thumb"]["url"]).status_code == 200
+        problem(client.get(f"{last.data['links']['self']}/full"), 404, "not-found")
+    stats = service.settled()
+    assert stats["jobs"]["done"] == stats["jobs"]["deferred"] + 1
+    assert stats["jobs"]["failed"] == 2  # those that were made whole

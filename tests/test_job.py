@@ -1,0 +1,125 @@
+"""A job's record on disk and its document on the wire."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.schemas import JobDocument
+from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job, MadeVariant, is_id, new_id
+from tests.examples import examples
+
+names = st.sampled_from(["large", "medium", "thumb", "a-b_c", "0", "x" * 32])
+made = st.builds(
+    MadeVariant,
+    file=names,
+    width=st.integers(1, 16_384),
+    height=st.integers(1, 16_384),
+    size=st.integers(0, 2**40),
+    format=st.sampled_from(["jpeg", "webp", "avif", "png"]),
+    digest=st.sampled_from(["0" * 64, "0123456789abcdef" * 4]),
+)
+moments = st.floats(0, 4e9)
+jobs = st.builds(
+    Job,
+    id=st.sampled_from(["0" * 32, "0123456789abcdef" * 2]),
+    created_at=moments,
+    size=st.integers(0, 2**40),
+    wanted=st.lists(names, max_size=4).map(tuple),
+    status=st.sampled_from([QUEUED, PROCESSING, DONE, FAILED, CANCELLED]),
+    finished_at=st.none() | moments,
+    source=st.none() | st.just({"format": "jpeg", "width": 4000, "height": 3000}),
+    made=st.dictionaries(names, made, max_size=3),
+    deferred=st.lists(names, max_size=3).map(tuple),
+    problem=st.none() | st.tuples(st.sampled_from(["undecodable", "too-slow", "no-such-kind"]), st.text()),
+    deaths=st.integers(0, 2),
+)
+
+
+@examples
+@given(jobs)
+def test_a_record_is_read_back_as_it_was(job: Job) -> None:
+    """Every state of every job survives a restart."""
+    assert Job.from_record(job.to_record()) == job
+
+
+@examples
+@given(jobs, st.data())
+def test_a_damaged_record_is_an_error_of_one_kind(job: Job, data: st.DataObject) -> None:
+    """Cut anywhere, a record is refused with a ValueError and nothing else."""
+    record = job.to_record()
+    with pytest.raises(ValueError, match=r"."):
+        Job.from_record(record[: data.draw(st.integers(0, len(record) - 1))])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"id": "../../../etc/passwd"},
+        {"id": 7},
+        {"made": {"thumb": {"file": "thumb.jpg"}}},
+        {"made": [1]},
+        {"problem": ["undecodable"]},
+        {"size": None},
+        {"created_at": "yesterday"},
+        {"wanted": 5},
+    ],
+)
+def test_a_record_of_the_wrong_shape_is_refused(change: dict[str, Any]) -> None:
+    """Another version, another id, or a field that is not what it should be."""
+    record = json.loads(Job(new_id(), 1000.0, 10, ()).to_record()) | change
+    with pytest.raises(ValueError, match=r"."):
+        Job.from_record(json.dumps(record).encode())
+
+
+@examples
+@given(jobs, st.none() | st.integers(1, 100), st.none() | st.floats(0, 1000))
+def test_every_document_is_what_the_api_page_says(job: Job, position: int | None, wait: float | None) -> None:
+    """Its model in the OpenAPI document accepts every state of every job."""
+    document = job.document(position, wait)
+    JobDocument.model_validate(document)
+    assert ("position" in document) == (job.status == QUEUED)
+    assert ("problem" in document) == (job.problem is not None)
+    assert all(each["url"] == f"/v1/images/{job.id}/{name}" for name, each in document["variants"].items())
+    assert document["links"] == {"self": f"/v1/images/{job.id}", "events": f"/v1/images/{job.id}/events"}
+    assert "delete_token" not in document
+
+
+def test_ids_are_unguessable_and_nothing_else_is_one() -> None:
+    """128 bits in lower-case hexadecimal."""
+    ids = {new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(map(is_id, ids))
+    some = ids.pop()
+    for text in (
+        "",
+        some[:-1],
+        some + "0",
+        some.upper() + "A",
+        "g" * 32,
+        "٣" * 32,
+        "../" + some[3:],
+        some + "\n",
+    ):
+        assert not is_id(text)
+
+
+def test_a_job_is_final_when_nothing_is_promised() -> None:
+    """Done with variants deferred is not the end; its source is still on the disk."""
+    job = Job(new_id(), 1000.0, 10, (), made={"thumb": MadeVariant("thumb.jpg", 1, 1, 7, "jpeg", "")})
+    for status, final in (
+        (QUEUED, False),
+        (PROCESSING, False),
+        (DONE, True),
+        (FAILED, True),
+        (CANCELLED, True),
+    ):
+        job.status = status
+        assert job.is_final is final
+        assert job.stored_bytes() == (7 if final else 17)
+    job.deferred = ("large",)
+    assert not job.is_final
+    assert job.stored_bytes() == 17

@@ -1,0 +1,317 @@
+"""The page in a real Chromium: uploads, refusals, live figures, reloads, pressure, keyboard, readers."""
+
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests import samples
+from tests.service import Service, serving, until
+from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, drop
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
+expect.set_options(timeout=PATIENCE_MS)
+
+PHOTO = samples.jpeg(800, 600)
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests here; it must have ended before tests with a loop of their own begin."""
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A demonstration with room for all these tests."""
+    folder = tmp_path_factory.mktemp("pages")
+    with serving(folder, demo=True, rate=50, burst=100, queue_size=40) as service:
+        yield service
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """A function that opens the page of a service; in the end nothing must have gone wrong in it.
+
+    What a page says when a connection breaks or an upload is refused is the browser's own and no fault.
+    """
+    faults: list[str] = []
+    with ExitStack() as stack:
+
+        def visit(service: Service, path: str = "/", **look: Any) -> Page:
+            # Without a graphics card, what moves on the page would cost more than the tests.
+            context = browser.new_context(**{"reduced_motion": "reduce", **look})
+            stack.callback(context.close)
+            context.set_default_timeout(PATIENCE_MS)
+            page = context.new_page()
+            page.on("filechooser", lambda _: None)  # asked for late, one that opens at once would be missed
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on(
+                "console",
+                lambda said: (
+                    faults.append(said.text)
+                    if said.type == "error" and "Failed to load resource" not in said.text
+                    else None
+                ),
+            )
+            page.on(
+                "request",
+                lambda request: (
+                    None
+                    if request.url.startswith((service.url, "data:", "blob:"))
+                    else faults.append(request.url)
+                ),
+            )
+            page.goto(service.url + path)
+            return page
+
+        yield visit
+    assert faults == []
+
+
+def free_port() -> int:
+    """A port that is free now, for a service that is to come back at the same address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def arrived(page: Page, count: int = 1) -> None:
+    """Wait until so many photos have become pictures."""
+    expect(page.locator(".photo.done")).to_have_count(count)
+
+
+def is_readable(page: Page, scheme: Literal["light", "dark"], but_for: Sequence[str] = ()) -> None:
+    """Fails with all that axe finds in light or dark, but for some of its rules."""
+    page.emulate_media(color_scheme=scheme)
+    found = Axe().run(page, options={"rules": {rule: {"enabled": False} for rule in but_for}})
+    assert found.violations_count == 0, found.generate_report()
+
+
+def figure(page: Page, name: str) -> Any:
+    """The element that shows one figure of the server's."""
+    return page.locator(f'[data-figure="{name}"]')
+
+
+# --- upload ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bring", [choose, drop])
+def test_photos_come_back_in_every_size(service: Service, visit: Open, bring: Any) -> None:
+    """By the chooser or dropped: pictures with their sizes, to open, copy and delete."""
+    page = visit(service)
+    bring(page, {"one.jpg": PHOTO, "two.jpg": samples.jpeg(64, 48)})
+    arrived(page, 2)
+    first = page.locator(".photo", has_text="one.jpg")
+    expect(first.locator(".cascade li b")).to_have_text(["large", "medium", "small", "thumb"])
+    expect(first.locator(".cascade img").last).to_have_js_property("naturalWidth", 96)
+    address = first.locator(".cascade a").first.get_attribute("href")
+    assert address is not None
+    assert service.get(address).status == 200
+    first.get_by_role("button", name="Remove").click()
+    expect(page.locator(".photo")).to_have_count(1)
+    until(lambda: service.get(address).status == 404, "the photo to be gone")
+
+
+def test_a_file_that_is_no_photo_says_why(service: Service, visit: Open) -> None:
+    """Refused for good: named, explained, not sent again."""
+    page = visit(service)
+    choose(page, {"letter.jpg": b"Dear Sir or Madam"})
+    expect(page.locator(".photo.failed .state a")).to_have_attribute("href", re.compile("^/problems/"))
+
+
+# --- refusal and recovery -------------------------------------------------------------------------------
+
+
+def test_thirty_photos_at_once_all_arrive(start: Any, visit: Open) -> None:
+    """Though the bucket holds five: the page says who refused, counts down, and goes on by itself."""
+    service = start(rate=3, burst=5)
+    page = visit(service)
+    page.evaluate(
+        """() => {
+          window.said = new Set();
+          new MutationObserver(() => {
+            for (const line of document.querySelectorAll(".state")) window.said.add(line.textContent);
+          }).observe(document.body, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    choose(page, {f"{number}.jpg": samples.jpeg(64 + number, 48) for number in range(30)})
+    arrived(page, 30)
+    said = page.evaluate("() => [...window.said]")
+    assert any(
+        line.startswith("Refused by the bouncer: your bucket is empty (429). Back in") for line in said
+    )
+    jobs = service.stats()["jobs"]
+    assert (jobs["accepted"], jobs["done"]) == (30, 30)
+
+
+def test_a_full_queue_is_named_and_waited_for(start: Any, visit: Open) -> None:
+    """503 from the queue, with the way to what it means; in by itself when there is room."""
+    service = start(queue_size=2, brownout="off")
+    page = visit(service)
+    with service.paused():
+        waiting = [service.upload() for _ in range(2)]
+        assert {answer.status_code for answer in waiting} == {202}
+        choose(page, {"late.jpg": PHOTO})
+        line = page.locator(".photo.refused .state")
+        expect(line).to_contain_text(re.compile(r"Refused by the queue: it is full \(503\)\. Back in \d"))
+        expect(line.locator("a")).to_have_attribute("href", "/problems/queue")
+        expect(page.locator("#mood p")).to_have_text("Pressure")
+    arrived(page)
+
+
+# --- live -----------------------------------------------------------------------------------------------
+
+
+def test_what_others_do_is_seen_at_once(service: Service, visit: Open) -> None:
+    """Figures and charts follow the server, and rest while nobody looks."""
+    page = visit(service)
+    expect(page.locator("#live")).to_have_text("live")
+    expect(page.locator('[data-column="memory_bytes"] path')).to_have_attribute("d", re.compile("^M"))
+    accepted = service.stats()["jobs"]["accepted"]
+    expect(figure(page, "jobs.accepted")).to_have_text(str(accepted))
+    service.upload()
+    expect(figure(page, "jobs.accepted")).to_have_text(str(accepted + 1))
+    expect(page.locator('[data-column="accepted"] path')).to_have_attribute("d", re.compile("^M"))
+    page.evaluate(
+        """() => {
+          Object.defineProperty(document, "hidden", { value: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    expect(page.locator("#live")).to_have_text("paused")
+
+
+def test_a_newcomer_sees_the_whole_last_minute(service: Service, visit: Open) -> None:
+    """The charts are full from the first message on."""
+    until(lambda: len(service.stats()["minute"]["done"]) >= 3, "three seconds")
+    page = visit(service)
+    expect(page.locator('[data-column="memory_bytes"] path')).to_have_attribute(
+        "d", re.compile(r"^M[0-9]+ 20(V[0-9.]+h1){3,}")
+    )
+
+
+def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
+    """What was uploaded is listed again, and the page finds the server when it is back."""
+    service = start(rate=50, burst=50, port=free_port())
+    page = visit(service)
+    choose(page, {"kept.jpg": PHOTO})
+    arrived(page)
+    page.reload()
+    arrived(page)
+    expect(page.locator(".photo .name")).to_have_text("kept.jpg")
+    service.kill()
+    expect(page.locator("#live")).to_have_text("reconnecting")
+    expect(page.locator("#mood p")).to_have_text("No contact")
+    choose(page, {"meanwhile.jpg": PHOTO})
+    expect(page.locator(".photo.refused .state")).to_contain_text("No answer. Trying again in")
+    service.start()
+    expect(page.locator("#live")).to_have_text("live")
+    arrived(page, 2)
+
+
+# --- make pressure --------------------------------------------------------------------------------------
+
+
+def test_an_act_is_played_and_stopped(service: Service, visit: Open) -> None:
+    """One at a time; what came of it is told, and the server is as before."""
+    page = visit(service)
+    page.get_by_role("button", name="bully").click()
+    expect(page.get_by_role("button", name="bully")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="crowd")).to_be_disabled()
+    expect(figure(page, "refusals.rate")).to_have_text(re.compile("^[1-9]"))
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#told")).to_contain_text(re.compile(r"bully: \d+ uploads sent, answered .*429"))
+    expect(page.get_by_role("button", name="crowd")).to_be_enabled()
+
+
+def test_levers_act_at_once_and_go_back(service: Service, visit: Open) -> None:
+    """Seen by every viewer, for they are the server's."""
+    page, other = visit(service), visit(service)
+    expect(page.locator("#live")).to_have_text("live")
+    page.get_by_label("burst").fill("7")
+    expect(page.locator("#limit")).to_have_text("7")
+    page.get_by_label("queue").fill("5")
+    expect(figure(other, "backlog.capacity")).to_have_text("5")
+    expect(other.locator("#back-in")).to_contain_text(re.compile(r"Back to the settings in [45]:\d\d"))
+    other.get_by_role("button", name="Back now").click()
+    expect(figure(page, "backlog.capacity")).to_have_text("40")
+    assert service.stats()["demo"]["levers"] == {"rate": 50, "burst": 100, "queue": 40, "workers": 1}
+
+
+# --- for everyone ---------------------------------------------------------------------------------------
+
+
+def test_everything_works_by_keyboard(service: Service, visit: Open) -> None:
+    """The skip link first; then the chooser; a photo is removed without a mouse, and the focus stays near."""
+    page = visit(service)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#file")).to_be_focused()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    photo: Any = {"name": "keys.jpg", "mimeType": "image/jpeg", "buffer": PHOTO}
+    chooser.value.set_files([photo])
+    arrived(page)
+    remove = page.get_by_role("button", name="Remove keys.jpg")
+    for _ in range(40):
+        if remove.evaluate("(button) => button === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".photo")).to_have_count(0)
+    expect(page.locator("#main")).to_be_focused()
+
+
+def test_the_page_is_for_every_reader(service: Service, visit: Open) -> None:
+    """Phone and desk, light and dark: axe finds nothing, and nothing hangs over the edge."""
+    page = visit(service)
+    choose(page, {"one.jpg": PHOTO, "not one.jpg": b"Dear Sir or Madam"})
+    arrived(page)
+    expect(page.locator(".photo.failed")).to_have_count(1)
+    expect(page.locator("#live")).to_have_text("live")
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for scheme in SCHEMES:
+            is_readable(page, scheme)
+
+
+@pytest.mark.parametrize("path", ["/problems", "/problems/queue", "/docs"])
+def test_the_other_pages_are_too(service: Service, visit: Open, path: str) -> None:
+    """The problem pages and the description of the API, but for two habits of Swagger UI's own markup."""
+    page = visit(service, path, viewport={"width": 390, "height": 900})
+    if path == "/docs":
+        expect(page.locator(".opblock").first).to_be_visible()
+    habits = ("nested-interactive", "heading-order") if path == "/docs" else ()
+    for scheme in SCHEMES:
+        is_readable(page, scheme, habits)
+
+
+def test_the_description_takes_a_file(service: Service, visit: Open) -> None:
+    """The upload form works from the page."""
+    page = visit(service, "/docs")
+    page.locator(".opblock-post .opblock-summary-control").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    photo: Any = {"name": "one.jpg", "mimeType": "image/jpeg", "buffer": PHOTO}
+    page.locator("input[type=file]").set_input_files([photo])
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table .response .response-col_status")).to_contain_text("202")
+
+
+def test_nothing_moves_for_those_who_asked_for_that(service: Service, visit: Open) -> None:
+    """With reduced motion no animation runs; otherwise some do."""
+    for motion, moves in (("reduce", False), ("no-preference", True)):
+        page = visit(service, reduced_motion=motion)
+        expect(page.locator("#live")).to_have_text("live")
+        assert bool(page.evaluate("document.getAnimations().length")) is moves

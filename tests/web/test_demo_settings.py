@@ -1,0 +1,220 @@
+"""What a demonstration may turn while the service runs: exact, bounded, and put back by itself."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.api.history import LENGTH, Minute
+from app.backpressure.drain_rate import Pacer
+from app.backpressure.rate_limiter import Limiter
+from app.backpressure.token_bucket import Meter, RateLimited, leaky_meter, token_meter
+from app.backpressure.upload_queue import Backlog
+from app.engine.job_handle import Live
+from app.settings import Settings
+from app.web.demo_settings import BACK_S, BadLever, Levers
+from tests.clocks import HandClock, settle
+from tests.engine.test_work_queue import fresh, supply_of
+
+SECOND = 1_000_000_000
+
+
+def exhaust(limiter: Limiter, client: str) -> int:
+    """Spend all that a client has; how many tokens that was."""
+    spent = 0
+    while True:
+        try:
+            limiter.spend(client)
+        except RateLimited:
+            return spent
+        spent += 1
+
+
+# --- the buckets ----------------------------------------------------------------------------------------
+
+
+def test_what_was_spent_stays_spent_under_another_law() -> None:
+    """Neither a larger burst nor another rate gives a token back, and unknown clients have full buckets."""
+    clock = HandClock(SECOND)
+    limiter = Limiter(token_meter(2, 10), 100, clock=clock)
+    for _ in range(4):
+        limiter.spend("a")
+    limiter.retune(token_meter(7, 25))
+    assert limiter.quota("a").remaining == 21
+    assert limiter.quota("b").remaining == 25
+    clock.advance(2 * SECOND)
+    assert exhaust(limiter, "a") == 25
+
+
+def test_a_smaller_bucket_is_empty_at_worst() -> None:
+    """Who owes more than it holds waits one token of the new law, not for the old debt."""
+    clock = HandClock(SECOND)
+    limiter = Limiter(token_meter(2, 10), 100, clock=clock)
+    assert exhaust(limiter, "a") == 10
+    limiter.retune(token_meter(4, 3))
+    left = limiter.quota("a")
+    assert (left.limit, left.remaining, left.next_token_ms) == (3, 0, 250)
+
+
+def test_turning_back_and_forth_gives_nothing_away() -> None:
+    """Rounding is against the client: a hundred turns are no source of tokens."""
+    clock = HandClock(123_456_789)
+    limiter = Limiter(token_meter(3, 7), 100, clock=clock)
+    assert exhaust(limiter, "a") == 7
+    for number in range(100):
+        limiter.retune(token_meter(0.1 + number / 7, 7))
+    assert limiter.quota("a").remaining == 0
+    with pytest.raises(RateLimited):
+        limiter.spend("a")
+
+
+# --- the queue ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_smaller_queue_keeps_whoever_waits() -> None:
+    """Nobody is thrown out; there is no place until enough have left, and never more than it was made for."""
+    backlog: Backlog[Live] = Backlog(4, 9, 9, Pacer(1, 9))
+    for _ in range(4):
+        backlog.restore(fresh())
+    backlog.resize(2)
+    assert (backlog.waiting, backlog.free, backlog.snapshot().capacity) == (4, -2, 2)
+    for _ in range(3):
+        await backlog.take()
+    assert (backlog.waiting, backlog.free) == (1, 1)
+    for count in (0, 5):
+        with pytest.raises(ValueError, match="made for 4"):
+            backlog.resize(count)
+
+
+@pytest.mark.anyio
+async def test_a_larger_queue_lets_the_entrance_in() -> None:
+    """Those who waited before a small belt move up at once, and whoever wants room is told."""
+    backlog: Backlog[Live] = Backlog(4, 9, 9, Pacer(1, 9))
+    backlog.resize(1)
+    for _ in range(3):
+        backlog.restore(fresh())
+    assert backlog.full_for >= 0
+    told: list[int] = []
+    backlog.on_room = lambda: told.append(backlog.free)
+    backlog.resize(4)
+    assert told == [1]
+    assert backlog.full_for == 0
+
+
+# --- the workers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_who_goes_off_duty_leaves_the_next_job_to_others() -> None:
+    """A wait for work ends without a job, and no job is lost."""
+    supply, duty = supply_of(), asyncio.Event()
+    duty.set()
+    resting = asyncio.create_task(supply.take(duty.is_set))
+    await settle()
+    duty.clear()
+    supply.rouse()
+    await settle()
+    assert resting.result() is None
+    job = fresh()
+    supply.put(job)
+    assert await supply.take() is job
+
+
+# --- the levers -----------------------------------------------------------------------------------------
+
+
+class Turned:
+    """Remembers what it was turned to."""
+
+    def __init__(self) -> None:
+        self.last: tuple[Meter, int, int] | None = None
+
+    def __call__(self, meter: Meter, places: int, workers: int) -> None:
+        self.last = (meter, places, workers)
+
+    @property
+    def figures(self) -> tuple[int, int, int]:
+        assert self.last is not None
+        meter, places, workers = self.last
+        return meter.size, places, workers
+
+
+def settings(**given: Any) -> Settings:
+    return Settings(_env_file=None, **{"queue_size": 40, "workers": 2, **given})
+
+
+@pytest.mark.anyio
+async def test_levers_act_at_once_and_go_back_after_five_minutes() -> None:
+    """Counted from the last turn of any of them."""
+    turned = Turned()
+    levers = Levers(settings(), turned)
+    assert levers.snapshot() == {
+        "levers": {"rate": 2, "burst": 10, "queue": 40, "workers": 2},
+        "back_in_s": None,
+    }
+    levers.set({"burst": 3, "workers": 1})
+    assert turned.figures == (3, 40, 1)
+    await asyncio.sleep(BACK_S - 1)
+    levers.set({"queue": 7})
+    assert turned.figures == (3, 7, 1)
+    await asyncio.sleep(BACK_S - 1)
+    assert levers.snapshot()["back_in_s"] == 1
+    await asyncio.sleep(2)
+    assert turned.figures == (10, 40, 2)
+    assert levers.snapshot()["back_in_s"] is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wanted", [{"queue": 41}, {"workers": 0}, {"workers": 3}, {"rate": float("nan")}, {"drain": 1}]
+)
+async def test_a_lever_goes_no_further_than_its_bounds(wanted: dict[str, float]) -> None:
+    """And of several none is turned when one cannot be."""
+    turned = Turned()
+    levers = Levers(settings(), turned)
+    with pytest.raises(BadLever):
+        levers.set({"burst": 5, **wanted})
+    assert turned.last is None
+    assert levers.snapshot()["levers"]["burst"] == 10
+
+
+@pytest.mark.anyio
+async def test_the_leaky_bucket_has_no_burst_to_turn() -> None:
+    """Its depth follows from rate and delay."""
+    turned = Turned()
+    levers = Levers(settings(limiter="leaky_bucket", max_delay=2), turned)
+    assert "burst" not in levers.levers
+    levers.set({"rate": 5})
+    assert turned.figures[0] == leaky_meter(5, 2).size == 11
+    levers.reset()
+
+
+# --- the last minute ------------------------------------------------------------------------------------
+
+
+def stats(second: int) -> dict[str, Any]:
+    """A snapshot in which each second one more upload is accepted than in the one before."""
+    guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams", "repeats")
+    refusals = dict.fromkeys(guards, second)
+    return {
+        "jobs": {"accepted": second * (second + 1) // 2, "done": 0, "degraded": 3 * second},
+        "refusals": refusals,
+        "backlog": {"estimated_wait_ms": 10 * second},
+        "memory_bytes": second,
+    }
+
+
+def test_the_minute_counts_what_happened_in_each_second() -> None:
+    """The first second only sets the mark; statuses are the sums of their guards; a minute is kept."""
+    minute = Minute()
+    minute.enter(stats(100))
+    assert minute.snapshot()["accepted"] == [0]
+    for second in range(101, 200):
+        minute.enter(stats(second))
+    kept = minute.snapshot()
+    assert {len(column) for column in kept.values()} == {LENGTH}
+    assert kept["accepted"] == list(range(140, 200))
+    assert kept["degraded"] == [3] * 60
+    assert (kept["429"][-1], kept["503"][-1]) == (2, 5)
+    assert (kept["wait_ms"][-1], kept["memory_bytes"][-1]) == (1990, 199)
