@@ -29,10 +29,10 @@ def _settings_help() -> str:
 
 def _shown(name: str, value: Any) -> str:
     """A setting's value as it would be written in the environment, but for passwords."""
-    from app.settings import discreet
+    from app.settings import redact
 
     if name == "engine_url":
-        return discreet(value)
+        return redact(value)
     if name == "variants":
         return ",".join(variant.spec for variant in value)
     if name == "max_receiving" and not value:
@@ -69,14 +69,14 @@ def serve(host: Host = None, port: Port = None) -> None:
     from app.main import create_app
     from app.runtime import logs
     from app.server.uvicorn_server import AddressTaken, Server, listen
-    from app.settings import SettingsError, load_settings, misfits
+    from app.settings import SettingsError, load_settings, warnings_for
     from app.storage.interface import StoreError
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         settings = load_settings(**given)
         logs.configure(settings.log_format)
-        for misfit in misfits(settings):
+        for misfit in warnings_for(settings):
             print(f"spillway: warning: {misfit}", file=sys.stderr)
         listener = listen(settings.host, settings.port)
         server = Server(create_app(settings), settings, listener)
@@ -91,9 +91,9 @@ def worker() -> None:
     import uvloop
 
     from app.engine.worker_pool import PoolNotStarted
-    from app.main import make_orders, make_store
+    from app.main import make_job_defaults, make_store
     from app.runtime import logs
-    from app.settings import SettingsError, load_settings, misfits
+    from app.settings import SettingsError, load_settings, warnings_for
     from app.storage.interface import StoreError
 
     try:
@@ -101,7 +101,7 @@ def worker() -> None:
         logs.configure(settings.log_format)
         if settings.engine_url == "local:" or not settings.workers:
             _fail("a worker needs SPILLWAY_ENGINE_URL=nats://HOST:PORT and at least one of SPILLWAY_WORKERS")
-        for misfit in misfits(settings):
+        for misfit in warnings_for(settings):
             print(f"spillway: warning: {misfit}", file=sys.stderr)
     except SettingsError as error:
         _fail(error)
@@ -111,7 +111,7 @@ def worker() -> None:
     from app.engine.interface import EngineUnusable
 
     try:
-        uvloop.run(work(settings, make_orders(settings), make_store(settings)))
+        uvloop.run(work(settings, make_job_defaults(settings), make_store(settings)))
     except (StoreError, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
 
@@ -119,7 +119,7 @@ def worker() -> None:
 @cli.command()
 def check() -> None:
     """Show the settings that would be used, and what does not fit this machine."""
-    from app.settings import Settings, SettingsError, load_settings, misfits
+    from app.settings import Settings, SettingsError, load_settings, warnings_for
 
     try:
         settings = load_settings()
@@ -128,7 +128,7 @@ def check() -> None:
         return
     for name in Settings.model_fields:
         print(f"SPILLWAY_{name.upper()}={_shown(name, getattr(settings, name))}")
-    found = misfits(settings)
+    found = warnings_for(settings)
     for misfit in found:
         print(f"does not fit: {misfit}", file=sys.stderr)
     if found:
@@ -159,7 +159,7 @@ def stampede(
     Only loopback and private addresses. Exits with 0 when nothing was lost, 1 when something was.
     """
     from app.stampede.acts import ACTS, Pressure
-    from app.stampede.show import run
+    from app.stampede.runner import run
     from app.stampede.target import BadTarget
 
     names = act or []

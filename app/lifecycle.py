@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from app.engine.interface import Engine
-from app.engine.preview_worker import Previews
-from app.server.streaming import Streams
+from app.engine.preview_worker import PreviewWorker
+from app.server.streaming import OpenRequests
 from app.settings import Settings
 from app.storage.interface import Store
 
@@ -23,8 +23,8 @@ class Service:
     settings: Settings
     store: Store
     engine: Engine
-    previews: Previews
-    streams: Streams
+    previews: PreviewWorker
+    open_requests: OpenRequests
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -38,7 +38,7 @@ class Service:
             stack.push_async_callback(self.previews.stop)
             sweeper = asyncio.create_task(self._sweep(), name="sweeper")
             stack.callback(sweeper.cancel)
-            stack.callback(self.streams.close)
+            stack.callback(self.open_requests.close)
             log.info("started", workers=self.settings.workers, sandbox=self.engine.snapshot().sandbox)
             yield
 
@@ -46,7 +46,7 @@ class Service:
         """Take nothing new, finish what runs, end the streams."""
         log.info("draining", timeout_s=self.settings.drain_timeout)
         await self.engine.drain(self.settings.drain_timeout)
-        self.streams.close()
+        self.open_requests.close()
 
     async def _sweep(self) -> None:
         """Remove what has expired, often enough that little of it is kept too long."""

@@ -10,43 +10,43 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api.errors import Refusals, install, problem_of
-from app.api.images import Images, images_router
+from app.api.images import ImageService, images_router
 from app.api.schemas import ProblemDocument
 from app.api.status import Status, status_router
-from app.backpressure.brownout import Brownout, Lane
-from app.backpressure.circuit_breaker import Breaker, Breakers
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.rate_limiter import Limiter
-from app.backpressure.reservations import Turns
-from app.backpressure.token_bucket import leaky_meter, token_meter
-from app.backpressure.upload_queue import Backlog
-from app.backpressure.waiting_room import Door
-from app.engine.dispatcher import Foreman
+from app.backpressure.brownout import Brownout, DeferredQueue
+from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.reservations import Reservations
+from app.backpressure.token_bucket import leaky_bucket_gcra, token_bucket_gcra
+from app.backpressure.upload_queue import UploadQueue
+from app.backpressure.waiting_room import WaitingRoom
+from app.engine.dispatcher import Dispatcher
 from app.engine.interface import Engine
-from app.engine.job_handle import Live
-from app.engine.job_plan import Orders
+from app.engine.job_handle import JobHandle
+from app.engine.job_plan import JobDefaults
 from app.engine.local import LocalEngine
-from app.engine.preview_worker import Previews
-from app.engine.work_queue import Supply
-from app.engine.worker_pool import Pool
+from app.engine.preview_worker import PreviewWorker
+from app.engine.work_queue import WorkQueue
+from app.engine.worker_pool import WorkerPool
 from app.lifecycle import Service
 from app.runtime.metrics import Histograms, Metrics
-from app.server.fast_reject import Turnstile
+from app.server.fast_reject import FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.problems import render
-from app.server.streaming import Feed, Streams
+from app.server.streaming import OpenRequests, StatsFeed
 from app.settings import Settings
 from app.storage.interface import Store
-from app.storage.local.store import DirectoryStore
-from app.storage.s3.store import ObjectStore
-from app.uploads.admission import Gate
-from app.uploads.body import Intake
+from app.storage.local.store import LocalStore
+from app.storage.s3.store import S3Store
+from app.uploads.admission import Admission
+from app.uploads.body import BodyReader
 from app.uploads.client_key import ClientKey
-from app.uploads.degraded import Fallback
-from app.uploads.idempotency import Repeats
+from app.uploads.degraded import DegradedResponse
+from app.uploads.idempotency import IdempotencyKeys
 from app.web.demo import Demo, demo_router
-from app.web.demo_runner import Performance
-from app.web.demo_settings import Levers
+from app.web.demo_runner import DemoRunner
+from app.web.demo_settings import DemoSettings
 from app.web.pages import pages_router
 
 _EXPOSED = [
@@ -64,15 +64,15 @@ def make_store(settings: Settings) -> Store:
     """The store that STORE_URL names."""
     if settings.store_url.startswith("s3://"):
         bucket, _, prefix = settings.store_url.removeprefix("s3://").partition("/")
-        return ObjectStore(bucket, prefix.strip("/"), settings.store_max_bytes, settings.retention)
+        return S3Store(bucket, prefix.strip("/"), settings.store_max_bytes, settings.retention)
     path = settings.store_url.removeprefix("file:")
     root = Path(path.removeprefix("//") if path.startswith("///") else path)
-    return DirectoryStore(root, settings.store_max_bytes, settings.retention)
+    return LocalStore(root, settings.store_max_bytes, settings.retention)
 
 
-def make_orders(settings: Settings) -> Orders:
+def make_job_defaults(settings: Settings) -> JobDefaults:
     """What every job is to become."""
-    return Orders(
+    return JobDefaults(
         settings.variants,
         settings.max_pixels,
         settings.job_timeout,
@@ -82,45 +82,47 @@ def make_orders(settings: Settings) -> Orders:
     )
 
 
-def make_breakers(settings: Settings) -> Breakers:
+def make_breakers(settings: Settings) -> CircuitBreakers:
     """One around each part that can fail by itself."""
     if settings.engine_url == "local:":
-        return Breakers(Breaker("workers"), Breaker("store"))
+        return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"))
     from app.cluster.factory import engine_breaker
 
-    return Breakers(Breaker("workers"), Breaker("store"), engine_breaker())
+    return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
 
 
 def make_engine(
-    settings: Settings, store: Store, pool: Pool, histograms: Histograms, breakers: Breakers
+    settings: Settings, store: Store, pool: WorkerPool, histograms: Histograms, breakers: CircuitBreakers
 ) -> Engine:
     """The engine that ENGINE_URL names."""
-    orders = make_orders(settings)
+    job_defaults = make_job_defaults(settings)
     smooth = settings.limiter == "leaky_bucket"
     if smooth:
-        meter = leaky_meter(settings.rate, settings.max_delay)
+        meter = leaky_bucket_gcra(settings.rate, settings.max_delay)
     else:
-        meter = token_meter(settings.rate, settings.burst)
+        meter = token_bucket_gcra(settings.rate, settings.burst)
     if settings.engine_url != "local:":
         from app.cluster.factory import make_replica  # with all that only a cluster needs
 
-        return make_replica(settings, meter, orders, store, pool, histograms, breakers)
-    pacer = Pacer(settings.workers, settings.max_receiving)
-    backlog: Backlog[Live] = Backlog(
+        return make_replica(settings, meter, job_defaults, store, pool, histograms, breakers)
+    drain_rate = DrainRate(settings.workers, settings.max_receiving)
+    upload_queue: UploadQueue[JobHandle] = UploadQueue(
         settings.queue_size,
         settings.max_receiving,
         settings.client_share,
-        pacer,
+        drain_rate,
         max_wait=settings.max_wait,
     )
-    turns = Turns(settings.workers, settings.queue_size, lambda: pacer.pace, settings.max_clients)
-    lane = Lane(settings.deferred_size if settings.brownout == "on" else 0)
-    brownout = Brownout(settings.brownout_high, settings.brownout_low, lane)
+    reservations = Reservations(
+        settings.workers, settings.queue_size, lambda: drain_rate.uploads_per_s, settings.max_clients
+    )
+    deferred_queue = DeferredQueue(settings.deferred_size if settings.brownout == "on" else 0)
+    brownout = Brownout(settings.brownout_high, settings.brownout_low, deferred_queue)
     return LocalEngine(
-        Limiter(meter, settings.max_clients, smooth=smooth),
-        backlog,
-        Door(backlog, turns),
-        Foreman(Supply(backlog, brownout), pool, store, histograms, breakers, orders),
+        RateLimiter(meter, settings.max_clients, smooth=smooth),
+        upload_queue,
+        WaitingRoom(upload_queue, reservations),
+        Dispatcher(WorkQueue(upload_queue, brownout), pool, store, histograms, breakers, job_defaults),
         breakers,
         store,
         drain_timeout=settings.drain_timeout,
@@ -133,41 +135,51 @@ def create_app(settings: Settings) -> FastAPI:
     histograms = Histograms()
     refusals = Refusals()
     breakers = make_breakers(settings)
-    pool = Pool(settings.workers, breakers.workers)
+    pool = WorkerPool(settings.workers, breakers.workers)
     store = make_store(settings)
     engine = make_engine(settings, store, pool, histograms, breakers)
-    streams = Streams(settings.max_streams)
-    previews = Previews()
-    fallback = Fallback(previews, always=settings.on_full == "degrade")
-    service = Service(settings, store, engine, previews, streams)
-    repeats = Repeats(store, engine.live)
-    gate = Gate(
+    open_requests = OpenRequests(settings.max_streams)
+    previews = PreviewWorker()
+    degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")
+    service = Service(settings, store, engine, previews, open_requests)
+    idempotency_keys = IdempotencyKeys(store, engine.find)
+    admission = Admission(
         engine,
         store,
         ClientKey(settings.ipv6_prefix, settings.trusted_proxies),
-        repeats,
-        fallback.suits,
+        idempotency_keys,
+        degraded_response.wanted_by,
         settings.max_upload_bytes,
     )
-    intake = Intake(engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate)
-    images = Images(
-        gate, intake, repeats, engine, store, breakers.store, streams, settings.variants, settings.max_hold
+    body_reader = BodyReader(
+        engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate
+    )
+    images = ImageService(
+        admission,
+        body_reader,
+        idempotency_keys,
+        engine,
+        store,
+        breakers.store,
+        open_requests,
+        settings.variants,
+        settings.max_hold,
     )
     status = Status(
         engine,
         store,
         refusals.snapshot,
-        fallback.snapshot,
-        repeats.snapshot,
+        degraded_response.snapshot,
+        idempotency_keys.snapshot,
         lambda: [*pool.pids(), *previews.pids()],
     )
 
-    feed = Feed(status.beat, streams)
-    performance = Performance()
+    feed = StatsFeed(status.beat, open_requests)
+    runner = DemoRunner()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running(), refusals.telling(), feed.running(), performance.ended():
+        async with service.running(), refusals.telling(), feed.running(), runner.ended():
             yield
 
     app = FastAPI(
@@ -186,13 +198,15 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     app.include_router(images_router(images))
-    app.include_router(status_router(status, gate, feed, Metrics(histograms, status.stats)))
+    app.include_router(status_router(status, admission, feed, Metrics(histograms, status.stats)))
     if settings.demo and isinstance(engine, LocalEngine):
-        demo = Demo(Levers(settings, engine.tune), performance)
+        demo = Demo(DemoSettings(settings, engine.reconfigure), runner)
         status.demo = demo.snapshot
         app.include_router(demo_router(demo, settings.host))
     app.include_router(pages_router(settings))
-    install(app, refusals, fallback, lambda request: engine.quota(gate.client(request.scope)))
+    install(
+        app, refusals, degraded_response, lambda request: engine.local_quota(admission.client(request.scope))
+    )
     _complete_openapi(app)
     cors = _cors(settings.cors_origins) if settings.cors_origins else {}
     if cors:
@@ -200,9 +214,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=histograms)
-    app.state.turnstile = Turnstile(
+    app.state.fast_reject = FastReject(
         "/v1/images",
-        gate.turn_away,
+        admission.reject_early,
         lambda refusal: refusals.answer(refusal.error, refusal.quota, "POST"),
         lambda error: render(problem_of(error)),
         lambda: refusals.count("rate"),

@@ -201,12 +201,12 @@ def _one_line(error: Any) -> str:
     return f"{name}={given!r}: {reason}" if isinstance(given, str | int | float) else f"{name}: {reason}"
 
 
-def discreet(url: str) -> str:
+def redact(url: str) -> str:
     """An engine's URL as it may be shown: without the user and password, or token, of each server."""
     return re.sub(r"[^@/,\s]+@", "***@", url)
 
 
-def misfits(settings: Settings) -> list[str]:
+def warnings_for(settings: Settings) -> list[str]:
     """What does not fit this machine, a line each; empty when all does."""
     found = []
     limit = memory_limit()

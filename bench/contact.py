@@ -15,7 +15,7 @@ from workers.cicp import profile
 from workers.codecs import load_codecs
 from workers.colour import SRGB, eight_bit
 from workers.imaging import make
-from workers.messages import Job
+from workers.messages import Task
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SIZE = (120, 90)
@@ -148,7 +148,7 @@ def variants(data: bytes, *specs: str) -> list[Image.Image]:
         source, folder = Path(name, "upload"), Path(name, "made")
         folder.mkdir()
         source.write_bytes(data)
-        done = make(Job("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30))
+        done = make(Task("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30))
         return [Image.open(BytesIO((folder / made.file).read_bytes())) for made in done.made]
 
 

@@ -18,8 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 
-from app.backpressure.rate_limiter import Limiter
-from app.backpressure.token_bucket import Clock, RateLimited, TokenBucket, token_meter
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.token_bucket import Clock, RateLimited, TokenBucket, token_bucket_gcra
 from app.settings import Settings
 from bench.rig import Report, median, options, resident
 
@@ -47,8 +47,8 @@ class Dial:
         return int(self._now)
 
 
-def _limiter(max_clients: int, clock: Clock, rate: float = _RATE, burst: int = _BURST) -> Limiter:
-    return Limiter(token_meter(rate, burst), max_clients, clock=clock)
+def _limiter(max_clients: int, clock: Clock, rate: float = _RATE, burst: int = _BURST) -> RateLimiter:
+    return RateLimiter(token_bucket_gcra(rate, burst), max_clients, clock=clock)
 
 
 # --- time -----------------------------------------------------------------------------------------------
@@ -77,8 +77,8 @@ def decisions(clients: Sequence[str]) -> dict[str, tuple[float, int | None]]:
     hot = ["192.0.2.7"] * _HOT
     found: dict[str, tuple[float, int | None]] = {}
 
-    def measure(kind: str, limiter: Limiter, asking: Sequence[str]) -> None:
-        each = _ns_each(limiter.spend, asking) - loop
+    def measure(kind: str, limiter: RateLimiter, asking: Sequence[str]) -> None:
+        each = _ns_each(limiter.acquire, asking) - loop
         found[kind] = each, limiter.snapshot().clients
 
     whole = _limiter(len(clients), Dial())
@@ -93,9 +93,9 @@ def decisions(clients: Sequence[str]) -> dict[str, tuple[float, int | None]]:
     generous = _limiter(_BOUND, time.monotonic_ns, 100_000, 1_000_000)
     measure("one hot client, granted", generous, hot)
     strict = _limiter(_BOUND, time.monotonic_ns, 0.001, 1)
-    strict.spend(hot[0])
+    strict.acquire(hot[0])
     measure("one hot client, refused", strict, hot)
-    found["its quota read, nothing spent"] = _ns_each(strict.quota, hot) - loop, None
+    found["its quota read, nothing spent"] = _ns_each(strict.peek, hot) - loop, None
     bucket = TokenBucket(100_000, 1_000_000)
     idle = _plain_ns_each(lambda: None, _HOT)
     found["the law alone, TokenBucket.allow"] = _plain_ns_each(lambda: bucket.allow(), _HOT) - idle, None
@@ -105,11 +105,11 @@ def decisions(clients: Sequence[str]) -> dict[str, tuple[float, int | None]]:
 # --- memory ---------------------------------------------------------------------------------------------
 
 
-def _asked_by(count: int, max_clients: int) -> Limiter:
+def _asked_by(count: int, max_clients: int) -> RateLimiter:
     limiter = _limiter(max_clients, Dial())
     for client in addresses(count):
         with suppress(RateLimited):
-            limiter.spend(client)
+            limiter.acquire(client)
     return limiter
 
 

@@ -20,7 +20,7 @@ from bench.rig import resident
 from workers.codecs import load_codecs
 from workers.encode import encode, file_name
 from workers.imaging import make
-from workers.messages import Job
+from workers.messages import Task
 from workers.variants import Variant, fitted
 
 Maker = Callable[[Path, Path, Sequence[Variant]], None]
@@ -30,7 +30,7 @@ Maker = Callable[[Path, Path, Sequence[Variant]], None]
 def spillway(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """The pipeline of Spillway's workers, in this process."""
     specs = tuple(variant.spec for variant in variants)
-    make(Job("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31))
+    make(Task("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31))
 
 
 def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> None:

@@ -25,7 +25,7 @@ from bench.photos import photo_file
 from bench.rig import HOST, Report, Serving, cpu_s, median, options, spillway
 from workers.codecs import load_codecs
 from workers.imaging import make
-from workers.messages import Job
+from workers.messages import Task
 
 _CLIENTS_PER_WORKER = 3
 _WARM_S = 1.5
@@ -104,7 +104,7 @@ def _bare(
     load_codecs()
     own = folder / str(number)
     own.mkdir(exist_ok=True)
-    job = Job("bench", str(source), str(own), tuple(variants), 10**8, 30.0, 2**30)
+    job = Task("bench", str(source), str(own), tuple(variants), 10**8, 30.0, 2**30)
     make(job)
     photos, began, used = 0, time.monotonic(), time.process_time()
     while not photos or time.monotonic() < end:

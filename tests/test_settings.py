@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app import settings as settings_module
-from app.settings import Settings, SettingsError, load_settings, misfits, usable_cpus
+from app.settings import Settings, SettingsError, load_settings, usable_cpus, warnings_for
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -284,15 +284,15 @@ def test_what_this_version_cannot_do_is_refused_clearly(values: dict[str, object
 def test_the_defaults_fit(environment: pytest.MonkeyPatch) -> None:
     """A machine with memory for its workers has nothing to complain of."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
-    assert misfits(load_settings()) == []
+    assert warnings_for(load_settings()) == []
 
 
 def test_workers_beyond_the_container_s_memory_do_not_fit(environment: pytest.MonkeyPatch) -> None:
     """All workers at their limit must fit, else the kernel picks a victim of its own."""
     environment.setattr(settings_module, "memory_limit", lambda: 4 * GIB)
     environment.setattr(settings_module, "usable_cpus", lambda: 8)
-    assert misfits(load_settings(workers=4, worker_memory="1GiB")) == []
-    (line,) = misfits(load_settings(workers=5, worker_memory="1GiB"))
+    assert warnings_for(load_settings(workers=4, worker_memory="1GiB")) == []
+    (line,) = warnings_for(load_settings(workers=5, worker_memory="1GiB"))
     assert "WORKERS x WORKER_MEMORY = 5 x 1073741824" in line
     assert str(4 * GIB) in line
 
@@ -300,16 +300,16 @@ def test_workers_beyond_the_container_s_memory_do_not_fit(environment: pytest.Mo
 def test_more_workers_than_processors_do_not_fit(environment: pytest.MonkeyPatch) -> None:
     """They would only take turns."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
-    (line,) = misfits(load_settings(workers=usable_cpus() + 1))
+    (line,) = warnings_for(load_settings(workers=usable_cpus() + 1))
     assert "more than the" in line
 
 
 def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyPatch) -> None:
     """Nor does a share that can never bind."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
-    (line,) = misfits(load_settings(max_upload_bytes="2GiB", store_max_bytes="1GiB"))
+    (line,) = warnings_for(load_settings(max_upload_bytes="2GiB", store_max_bytes="1GiB"))
     assert "MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES" in line
-    (line,) = misfits(load_settings(queue_size=2, max_receiving=2, client_share=5))
+    (line,) = warnings_for(load_settings(queue_size=2, max_receiving=2, client_share=5))
     assert "CLIENT_SHARE" in line
 
 
@@ -317,9 +317,9 @@ def test_a_shared_engine_with_a_store_of_its_own_does_not_fit(environment: pytes
     """One process can use a directory; replicas and workers need a bucket."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
     servers = "nats://user:secret@10.0.0.5:4222,nats://[fd00::5]:4222,last.example:4222"
-    (line,) = misfits(load_settings(engine_url=servers, workers=0))
+    (line,) = warnings_for(load_settings(engine_url=servers, workers=0))
     assert "STORE_URL=file:" in line
-    assert misfits(load_settings(engine_url=servers, workers=0, store_url="s3://photos")) == []
+    assert warnings_for(load_settings(engine_url=servers, workers=0, store_url="s3://photos")) == []
 
 
 def test_there_is_a_processor_to_use() -> None:

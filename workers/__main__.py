@@ -14,7 +14,7 @@ from workers.canary import CanaryError, sing
 from workers.child import Child, Orphaned
 from workers.codecs import load_codecs
 from workers.fork import rehearse, starter
-from workers.messages import Failed, Job, ProtocolError, Ready
+from workers.messages import Failed, ProtocolError, Ready, Task
 from workers.sandbox import Sandbox
 
 _REHEARSAL_S = 30.0
@@ -48,7 +48,7 @@ def main() -> int:
 def _rehearsed(sandbox: Sandbox) -> dict[str, str]:
     """Have a fork confine itself and try every codec: what it reports is what really is in force."""
     here = Path(__file__).resolve()
-    job = Job("rehearsal", str(here), str(here.parent), ("it=1",), 10**6, _REHEARSAL_S, _REHEARSAL_BYTES)
+    job = Task("rehearsal", str(here), str(here.parent), ("it=1",), 10**6, _REHEARSAL_S, _REHEARSAL_BYTES)
     message = rehearse(job, sandbox).message()
     if isinstance(message, Ready):
         return message.sandbox

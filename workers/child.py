@@ -14,10 +14,10 @@ from workers.messages import (
     Done,
     Failed,
     FrameBuffer,
-    Job,
     Message,
     ProtocolError,
     Started,
+    Task,
 )
 from workers.parser import parse
 from workers.result_check import failed, impossible, silent, spoken
@@ -40,7 +40,7 @@ class Child:
         self,
         orders: int,
         answers: int,
-        start: Callable[[Job], Fork],
+        start: Callable[[Task], Fork],
         check: Callable[[], None] = sing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,7 +63,7 @@ class Child:
                 while not self._pending:
                     self._take()
                 message = self._pending.popleft()
-                if isinstance(message, Job):
+                if isinstance(message, Task):
                     self._do(message)
                 # A Cancel between jobs came too late for its job, which has been answered.
         except Orphaned:
@@ -76,7 +76,7 @@ class Child:
         except BrokenPipeError:
             raise Orphaned from None
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Task) -> None:
         fork = self._start(job)
         try:
             self.send(Started(job.id, fork.pid))
@@ -88,7 +88,7 @@ class Child:
         if isinstance(verdict, Failed) and verdict.reason == "worker-died":
             self._check()
 
-    def _watch(self, job: Job, fork: Fork) -> Done | Failed:
+    def _watch(self, job: Task, fork: Fork) -> Done | Failed:
         """Wait for the fork's word, the parent's, or the deadline, whichever comes first; reap the fork."""
         deadline = self._clock() + job.timeout_s
         poll = select.poll()
@@ -110,7 +110,7 @@ class Child:
             if self._orders in ready:
                 self._take()
 
-    def _is_cancelled(self, job: Job) -> bool:
+    def _is_cancelled(self, job: Task) -> bool:
         while self._pending:
             message = self._pending.popleft()
             if not isinstance(message, Cancel):
@@ -125,12 +125,12 @@ class Child:
             raise Orphaned
         for payload in self._buffer.feed(data):
             message = parse(payload)
-            if not isinstance(message, Job | Cancel):
+            if not isinstance(message, Task | Cancel):
                 raise ProtocolError("a parent sends jobs and cancels, nothing else")
             self._pending.append(message)
 
 
-def _heard(job: Job, fork: Fork) -> Done | Failed | None:
+def _heard(job: Task, fork: Fork) -> Done | Failed | None:
     """What the fork's words so far come to: a verdict, or nothing yet."""
     try:
         finished, message = fork.read()

@@ -10,7 +10,7 @@ from typing import NoReturn
 from workers import canary, frames, process
 from workers.failures import DETAILS, JobError
 from workers.imaging import make
-from workers.messages import Failed, FrameBuffer, Job, Message, Ready
+from workers.messages import Failed, FrameBuffer, Message, Ready, Task
 from workers.parser import parse
 from workers.sandbox import Sandbox
 
@@ -73,10 +73,10 @@ class Fork:
         return self._death
 
 
-def starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Job], Fork]:
+def starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Task], Fork]:
     """A function that forks a process for a job, confined by the very `layers` of the rehearsal."""
 
-    def start(job: Job) -> Fork:
+    def start(job: Task) -> Fork:
         def work() -> Message:
             if sandbox.confine(job) != layers:
                 raise JobError("worker-died", "The process for the image could not be confined.")
@@ -87,7 +87,7 @@ def starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Job], Fork]:
     return start
 
 
-def rehearse(job: Job, sandbox: Sandbox) -> Fork:
+def rehearse(job: Task, sandbox: Sandbox) -> Fork:
     """Fork a process that confines itself as for `job` and tries its codecs; it answers Ready."""
 
     def work() -> Message:

@@ -10,12 +10,12 @@ from workers.colour import eight_bit, is_srgb, to_srgb
 from workers.decode import Bounds, Opened, decode, opened, upright
 from workers.encode import encode, file_name, largest_side
 from workers.failures import decoding_failure, encoding_failure
-from workers.messages import Done, Job, Made, Source
+from workers.messages import Done, Made, Source, Task
 from workers.scaling import scaled
 from workers.variants import Variant, fitted, parse_variants
 
 
-def make(job: Job) -> Done:
+def make(job: Task) -> Done:
     """Make every variant of `job`, in its folder, in this process; raises JobError."""
     variants = parse_variants(",".join(job.variants))
     ImageFile.LOAD_TRUNCATED_IMAGES = job.truncated

@@ -18,13 +18,13 @@ __all__ = (
     "Done",
     "Failed",
     "FrameBuffer",
-    "Job",
     "Made",
     "Message",
     "ProtocolError",
     "Ready",
     "Source",
     "Started",
+    "Task",
     "payload_length",
 )
 
@@ -44,7 +44,7 @@ KIND = "type"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Task:
     """Make the variants (entries of the variants grammar) of the file `source` in the directory `folder`.
 
     `timeout_s` is the time after which the job is killed, in seconds; `memory_bytes` is what it may
@@ -151,7 +151,7 @@ class Failed:
         return _frame("failed", self)
 
 
-Message = Job | Cancel | Ready | Started | Done | Failed
+Message = Task | Cancel | Ready | Started | Done | Failed
 
 
 def _frame(kind: str, message: Any) -> bytes:

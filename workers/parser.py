@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from workers.formats import EXTENSIONS, PILLOW_NAMES
 from workers.frames import MAX_FRAME, ProtocolError
 from workers.json_fields import Fields
-from workers.messages import KIND, REASONS, Cancel, Done, Failed, Job, Made, Message, Ready, Source, Started
+from workers.messages import KIND, REASONS, Cancel, Done, Failed, Made, Message, Ready, Source, Started, Task
 from workers.variants import MAX_SIDE, MAX_VARIANTS, parse_variants
 
 _BLURHASH = re.compile(r"([0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166})?", re.ASCII)
@@ -35,7 +35,7 @@ def parse(payload: bytes) -> Message:
     return message
 
 
-def _read_job(fields: Fields) -> Job:
+def _read_job(fields: Fields) -> Task:
     specs: list[str] = []
     for item in fields.items("variants", 1, MAX_VARIANTS):
         if not isinstance(item, str):
@@ -47,7 +47,7 @@ def _read_job(fields: Fields) -> Job:
     except ValueError:
         fields.fail("variants")
     timeout_s = fields.seconds("timeout_s", 86_400)
-    return Job(
+    return Task(
         id=fields.matching("id", _ID),
         source=fields.path("source"),
         folder=fields.path("folder"),

@@ -10,18 +10,18 @@ from workers.encode import file_name, largest_side
 from workers.failures import DETAILS
 from workers.fork import Death
 from workers.formats import SNIFF_BYTES, has_magic
-from workers.messages import Done, Failed, Job, Message
+from workers.messages import Done, Failed, Message, Task
 from workers.variants import Variant, parse_variants
 
 _FORK_MAY_SAY = ("undecodable", "too-many-pixels", "too-much-memory", "worker-died", "no-space")
 
 
-def failed(job: Job, reason: str, detail: str | None = None) -> Failed:
+def failed(job: Task, reason: str, detail: str | None = None) -> Failed:
     """`job` failed for `reason`, with the usual sentence for it unless `detail` says more."""
     return Failed(job.id, reason, detail or DETAILS[reason])
 
 
-def spoken(job: Job, message: Message, death: Death) -> Done | Failed:
+def spoken(job: Task, message: Message, death: Death) -> Done | Failed:
     """The verdict on a fork's message, which may be a lie: it is passed on only if it could be true."""
     if isinstance(message, Failed) and message.id == job.id and message.reason in _FORK_MAY_SAY:
         return message
@@ -30,12 +30,12 @@ def spoken(job: Job, message: Message, death: Death) -> Done | Failed:
     return impossible(job)
 
 
-def impossible(job: Job) -> Failed:
+def impossible(job: Task) -> Failed:
     """The verdict on an answer that no honest fork gives."""
     return failed(job, "worker-died", "The process that worked on the image gave an impossible answer.")
 
 
-def silent(job: Job, death: Death) -> Failed:
+def silent(job: Task, death: Death) -> Failed:
     """The verdict on a fork that ended without a message."""
     if death.signal == signal.SIGXCPU:
         return failed(job, "too-slow")
@@ -45,7 +45,7 @@ def silent(job: Job, death: Death) -> Failed:
     return failed(job, "worker-died")
 
 
-def _is_possible(job: Job, done: Done) -> bool:
+def _is_possible(job: Task, done: Done) -> bool:
     variants = parse_variants(",".join(job.variants))
     if done.id != job.id or len(done.made) != len(variants):
         return False

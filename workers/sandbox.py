@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import landlock, process, syscalls
-from workers.messages import Job
+from workers.messages import Task
 
 _OPEN_FILES = 32
 _FILE_OVERHEAD = 1024 * 1024
@@ -29,7 +29,7 @@ class Sandbox:
         except (ImportError, OSError) as error:
             return cls(b"", _off(error))
 
-    def confine(self, job: Job) -> dict[str, str]:
+    def confine(self, job: Task) -> dict[str, str]:
         """Take from this process all that `job` does not need, as `seal` does."""
         # No variant is larger than the source, so none takes more than its pixels uncompressed.
         largest_file = 4 * job.max_pixels + _FILE_OVERHEAD

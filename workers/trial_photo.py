@@ -17,7 +17,7 @@ from workers.codecs import load_codecs
 from workers.failures import JobError
 from workers.fork import forked
 from workers.imaging import make
-from workers.messages import Done, Job
+from workers.messages import Done, Task
 
 SIZE = (4032, 3024)
 """Twelve megapixels."""
@@ -36,7 +36,7 @@ def main() -> int:
         folder = Path(name)
         source = folder / "source"
         photo().save(source, "JPEG", quality=_QUALITY)
-        job = Job("specimen", str(source), name, tuple(sys.argv[1:]), SIZE[0] * SIZE[1], _TIMEOUT_S, _MEMORY)
+        job = Task("specimen", str(source), name, tuple(sys.argv[1:]), SIZE[0] * SIZE[1], _TIMEOUT_S, _MEMORY)
         try:
             seconds = cost(job)
         except JobError as error:
@@ -58,7 +58,7 @@ def photo() -> Image.Image:
     return picture
 
 
-def cost(job: Job) -> float:
+def cost(job: Task) -> float:
     """Seconds of CPU of the process of `job`, from its birth to its end; raises JobError."""
     fork = forked(lambda: make(job), job.id)
     message = fork.message()

@@ -24,15 +24,15 @@ from app.engine.interface import Draining
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.middleware import Faults
 from app.server.problems import KINDS, Problem, render, whole_seconds
-from app.server.streaming import StreamsFull
+from app.server.streaming import TooManyStreams
 from app.storage.interface import StoreFull
 from app.uploads.admission import TooLarge, UnsupportedType
 from app.uploads.body import NoFile, UploadTooSlow
-from app.uploads.degraded import Fallback
-from app.uploads.idempotency import BadKey, OnItsWay, OtherUpload, RepeatsFull
+from app.uploads.degraded import DegradedResponse
+from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
 from app.web.demo_runner import ActRunning
-from app.web.demo_settings import BadLever
+from app.web.demo_settings import InvalidDemoSetting
 from app.web.origin import ForeignOrigin
 
 log = structlog.get_logger(__name__)
@@ -110,16 +110,16 @@ ROWS: dict[type[Exception], Row] = {
     Draining: _paused("draining"),
     BreakerOpen: _paused("breaker"),
     NotServing: _not_serving,
-    StreamsFull: _paused("streams"),
+    TooManyStreams: _paused("streams"),
     StoreFull: lambda _, __: Problem(KINDS["disk"], "The store has no room for this upload."),
     TooLarge: _too_large,
     UnsupportedType: _plain("unsupported-media-type", ("Accept", ACCEPT)),
     MalformedForm: _plain("malformed-multipart"),
     NoFile: _plain("no-file"),
-    BadKey: _plain("bad-request"),
-    OnItsWay: _plain("repeat-too-soon"),
-    OtherUpload: _plain("repeat-differs"),
-    RepeatsFull: _paused("repeats"),
+    MalformedKey: _plain("bad-request"),
+    KeyInUse: _plain("repeat-too-soon"),
+    KeyMismatch: _plain("repeat-differs"),
+    TooManyReplays: _paused("repeats"),
     UploadTooSlow: _plain("upload-too-slow"),
     UnknownVariant: _plain("unknown-variant"),
     Unauthorized: _plain("unauthorized", ("WWW-Authenticate", "Bearer")),
@@ -129,7 +129,7 @@ ROWS: dict[type[Exception], Row] = {
     RangeNotSatisfiable: _range,
     ForeignOrigin: lambda error, _: Problem(KINDS["foreign-origin"], f"{error}.".capitalize()),
     ActRunning: lambda error, _: Problem(KINDS["act-running"], f"{error}.".capitalize(), error.retry_after),
-    BadLever: lambda error, _: Problem(KINDS["bad-request"], f"{error}.".capitalize()),
+    InvalidDemoSetting: lambda error, _: Problem(KINDS["bad-request"], f"{error}.".capitalize()),
     HTTPException: _http,
     RequestValidationError: _invalid,
     OSError: _unreadable,
@@ -200,7 +200,10 @@ class Refusals:
 
 
 def install(
-    app: FastAPI, refusals: Refusals, fallback: Fallback, quota_of: Callable[[Request], Quota]
+    app: FastAPI,
+    refusals: Refusals,
+    degraded_response: DegradedResponse,
+    quota_of: Callable[[Request], Quota],
 ) -> None:
     """Have the application answer each exception of `ROWS` with its problem.
 
@@ -209,7 +212,7 @@ def install(
 
     async def answer(request: Request, error: Exception) -> Response:
         quota = getattr(request.state, "quota", None)
-        if quota is None and isinstance(error, StreamsFull | NotServing | OSError):
+        if quota is None and isinstance(error, TooManyStreams | NotServing | OSError):
             quota = quota_of(request)
         if isinstance(error, OSError):
             log.error("store failed a request", method=request.method, reason=str(error))
@@ -225,8 +228,8 @@ def install(
         return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))
 
     async def full(request: Request, error: QueueFull) -> Response:
-        if fallback.suits(request.scope):
-            return await fallback.answer(request, _queue(error, request.state.quota))
+        if degraded_response.wanted_by(request.scope):
+            return await degraded_response.answer(request, _queue(error, request.state.quota))
         return await answer(request, error)
 
     for kind in ROWS:

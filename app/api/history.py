@@ -26,7 +26,7 @@ def _totals(stats: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-class Minute:
+class History:
     """One column for each figure, oldest first: counts of that second, or what was so at its end."""
 
     def __init__(self) -> None:

@@ -13,17 +13,25 @@ from fastapi.responses import JSONResponse
 
 from app.api import schemas
 from app.api.schemas import DegradedDocument, JobDocument, UploadDocument
-from app.backpressure.circuit_breaker import Breaker, BreakerOpen
+from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.engine.interface import Engine
-from app.engine.job_handle import Live
+from app.engine.job_handle import JobHandle
 from app.job import DONE, FAILED, QUEUED, Job, is_id, new_id
 from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
 from app.server.problems import KINDS, Problem, render
-from app.server.streaming import COMMENT, HEARTBEAT, EventStream, HeldStream, Streams, StreamsFull, event
+from app.server.streaming import (
+    COMMENT,
+    HEARTBEAT,
+    EventStream,
+    HeldResponse,
+    OpenRequests,
+    TooManyStreams,
+    event,
+)
 from app.storage.interface import Blob, Spool, Store
-from app.uploads.admission import Arrival, Gate
-from app.uploads.body import Intake, Received
-from app.uploads.idempotency import KEY_PATTERN, Fingerprint, Repeats, check_same
+from app.uploads.admission import Admission, UploadRequest
+from app.uploads.body import BodyReader, Received
+from app.uploads.idempotency import KEY_PATTERN, Fingerprint, IdempotencyKeys, check_same
 from workers.formats import EXTENSIONS, MEDIA_TYPES
 from workers.variants import Variant, parse_variants
 
@@ -71,31 +79,31 @@ def _choose(asked: str | None, variants: Sequence[Variant]) -> tuple[Variant, ..
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageService:
     """What the endpoints work with."""
 
-    gate: Gate
-    intake: Intake
-    repeats: Repeats
+    admission: Admission
+    body_reader: BodyReader
+    idempotency_keys: IdempotencyKeys
     engine: Engine
     store: Store
-    store_breaker: Breaker
-    streams: Streams
+    store_breaker: CircuitBreaker
+    open_requests: OpenRequests
     variants: tuple[Variant, ...]
     max_hold: float
 
     # --- upload ----------------------------------------------------------------------------------------
 
-    async def take(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Job, Received]:
+    async def take(self, request: Request, upload: UploadRequest, asked: str | None) -> tuple[Job, Received]:
         """Read an admitted upload's body, make it durable and hand its job to the queue."""
-        assert arrival.place is not None  # noqa: S101 - the queue's guard gave one
+        assert upload.place is not None  # noqa: S101 - the queue's guard gave one
         wanted = _choose(asked, self.variants)
-        job_id = new_id() if arrival.keyed is None else arrival.keyed.id
-        with self.repeats.arriving(arrival.keyed):
+        job_id = new_id() if upload.keyed is None else upload.keyed.id
+        with self.idempotency_keys.first_upload(upload.keyed):
             spool = await self.store.spool(job_id)
-            fingerprint = None if arrival.keyed is None else self._fingerprint(wanted, spool)
+            fingerprint = None if upload.keyed is None else self._fingerprint(wanted, spool)
             try:
-                received = await self.intake.receive(request, fingerprint or spool, arrival.place)
+                received = await self.body_reader.receive(request, fingerprint or spool, upload.place)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.fingerprint = None if fingerprint is None else fingerprint.digest()
                 with self.store_breaker.guard(OSError):
@@ -105,15 +113,17 @@ class Images:
                 raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
             finally:
                 await spool.discard()
-            return self.engine.offer(arrival.place, job).job, received
+            return self.engine.enqueue(upload.place, job).job, received
 
-    async def repeat(self, request: Request, arrival: Arrival, asked: str | None) -> tuple[Job, Received]:
+    async def repeat(
+        self, request: Request, upload: UploadRequest, asked: str | None
+    ) -> tuple[Job, Received]:
         """Read a repeat's body, which is kept nowhere; the job that it stands for."""
-        assert arrival.keyed is not None  # noqa: S101 - or it would be no repeat
+        assert upload.keyed is not None  # noqa: S101 - or it would be no repeat
         fingerprint = self._fingerprint(_choose(asked, self.variants))
-        with self.repeats.reading():
-            received = await self.intake.receive(request, fingerprint, None)
-        job, _ = await self.find(arrival.keyed.id)
+        with self.idempotency_keys.replay():
+            received = await self.body_reader.receive(request, fingerprint, None)
+        job, _ = await self.find(upload.keyed.id)
         check_same(job, fingerprint)
         return job, received
 
@@ -122,19 +132,21 @@ class Images:
         names = () if len(wanted) == len(self.variants) else sorted(variant.name for variant in wanted)
         return Fingerprint(names, spool)
 
-    async def answer(self, request: Request, job: Job, arrival: Arrival, received: Received) -> Response:
+    async def answer(self, request: Request, job: Job, upload: UploadRequest, received: Received) -> Response:
         """The answer to an upload: 202, or what became of it when the client prefers to wait."""
-        live = self.engine.live(job.id)
+        handle = self.engine.find(job.id)
         prefer = parse_prefer(request.headers.getlist("prefer"))
-        fields = dict(ratelimit_fields(arrival.quota))
+        fields = dict(ratelimit_fields(upload.quota))
         if prefer.wait is not None:
             seconds = min(prefer.wait, self.max_hold)
-            with suppress(StreamsFull):  # then the job is answered for at once: it is accepted all the same
-                if live is not None:
-                    await self._wait(request, live, arrival, seconds)
+            with suppress(
+                TooManyStreams
+            ):  # then the job is answered for at once: it is accepted all the same
+                if handle is not None:
+                    await self._wait(request, handle, upload, seconds)
                 fields["Preference-Applied"] = f"wait={seconds:.0f}"
-        job = job if live is None else live.job
-        document = self.document(job, live)
+        job = job if handle is None else handle.job
+        document = self.document(job, handle)
         document["delete_token"] = self.store.delete_token(job.id)
         if received.ignored_files:
             document["ignored_files"] = received.ignored_files
@@ -147,45 +159,45 @@ class Images:
             document, 201 if job.status == DONE else 202, fields | {"Cache-Control": "no-store"}
         )
 
-    async def _wait(self, request: Request, live: Live, arrival: Arrival, seconds: float) -> None:
-        with self.streams.hold(arrival.client):
-            await self.streams.wait(live.decided, seconds, request.receive)
+    async def _wait(self, request: Request, handle: JobHandle, upload: UploadRequest, seconds: float) -> None:
+        with self.open_requests.hold(upload.client):
+            await self.open_requests.wait(handle.decided, seconds, request.receive)
         # Whoever left before the answer was promised nothing, unless it can ask again by its key.
-        live.abandoned = arrival.keyed is None and await request.is_disconnected()
+        handle.client_left = upload.keyed is None and await request.is_disconnected()
 
     # --- documents and events --------------------------------------------------------------------------
 
-    async def find(self, job_id: str) -> tuple[Job, Live | None]:
+    async def find(self, job_id: str) -> tuple[Job, JobHandle | None]:
         """A job, under way or finished. Raises NotFound."""
-        live = self.engine.live(job_id)
-        if live is not None:
-            return live.job, live
+        handle = self.engine.find(job_id)
+        if handle is not None:
+            return handle.job, handle
         job = await self.store.load(job_id) if is_id(job_id) else None
         if job is None:
             raise NotFound("There is no such image, or no longer.")
-        live = None if job.is_final else self.engine.meet(job)
-        return (job, None) if live is None else (live.job, live)
+        handle = None if job.is_final else self.engine.adopt(job)
+        return (job, None) if handle is None else (handle.job, handle)
 
-    def document(self, job: Job, live: Live | None) -> dict[str, Any]:
+    def document(self, job: Job, handle: JobHandle | None) -> dict[str, Any]:
         """The job document as of now."""
-        if live is None:
+        if handle is None:
             return job.document()
-        if live.job.status != QUEUED:
-            return live.job.document()
-        return live.job.document(*self.engine.position(live))
+        if handle.job.status != QUEUED:
+            return handle.job.document()
+        return handle.job.document(*self.engine.position(handle))
 
-    async def follow(self, live: Live) -> AsyncGenerator[bytes]:
+    async def follow(self, handle: JobHandle) -> AsyncGenerator[bytes]:
         """Events until nothing more will change; while queued, its place whenever that has moved."""
-        told = self.document(live.job, live)
+        told = self.document(handle.job, handle)
         silent = 0.0
-        async for happened in live.events(_REFRESH):
-            if self.streams.closing.is_set():
+        async for happened in handle.events(_REFRESH):
+            if self.open_requests.closing.is_set():
                 return
-            document = self.document(live.job, live)
+            document = self.document(handle.job, handle)
             if happened is not None:
                 yield event(happened[0], document, happened[1])
-            elif document != told and live.job.status == QUEUED:
-                yield event(QUEUED, document, live.job.state_id)
+            elif document != told and handle.job.status == QUEUED:
+                yield event(QUEUED, document, handle.job.state_id)
             else:
                 silent += _REFRESH
                 if silent < HEARTBEAT:
@@ -198,12 +210,12 @@ class Images:
 
     async def serve(self, request: Request, job_id: str, name: str) -> Response:
         """A variant's bytes, whole or in part."""
-        job, live = await self.find(job_id)
+        job, handle = await self.find(job_id)
         made = job.made.get(name)
         if made is None:
             wanted = parse_variants(",".join(job.wanted)) if job.wanted else self.variants
-            if live is not None and any(variant.name == name for variant in wanted):
-                _, wait = self.engine.position(live)
+            if handle is not None and any(variant.name == name for variant in wanted):
+                _, wait = self.engine.position(handle)
                 raise NotReady(name, max(1.0, wait or 0.0))
             raise NotFound("There is no such variant of this image.")
         expires_at = self.store.expires_at(job)
@@ -227,7 +239,7 @@ class Images:
         headers["Content-Length"] = str(last - first + 1)
         if span is not None:
             headers["Content-Range"] = f"bytes {first}-{last}/{made.size}"
-        return HeldStream(
+        return HeldResponse(
             _pieces(blob, first, last),
             blob.close,
             status_code=206 if span is not None else 200,
@@ -337,10 +349,10 @@ def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
     }
 
 
-def images_router(images: Images) -> APIRouter:
+def images_router(images: ImageService) -> APIRouter:
     """The routes under /v1/images."""
     router = APIRouter(prefix="/v1/images", tags=["images"])
-    admitted = images.gate.doorman()
+    admitted = images.admission.admit()
 
     @router.post(
         "",
@@ -379,17 +391,17 @@ def images_router(images: Images) -> APIRouter:
     )
     async def upload(
         request: Request,
-        arrival: Annotated[Arrival, Depends(admitted)],
+        upload: Annotated[UploadRequest, Depends(admitted)],
     ) -> Response:
         """Upload one image, as a form with a file part or as the raw body."""
         asked = request.query_params.get("variants")
-        if arrival.is_repeat:
-            job, received = await images.repeat(request, arrival, asked)
+        if upload.is_repeat:
+            job, received = await images.repeat(request, upload, asked)
         else:
-            job, received = await images.take(request, arrival, asked)
-            if arrival.space is not None:
-                arrival.space.release()  # it is on disk now, and counts there
-        return await images.answer(request, job, arrival, received)
+            job, received = await images.take(request, upload, asked)
+            if upload.space is not None:
+                upload.space.release()  # it is on disk now, and counts there
+        return await images.answer(request, job, upload, received)
 
     @router.get(
         "/{id}",
@@ -403,16 +415,16 @@ def images_router(images: Images) -> APIRouter:
     )
     async def document(request: Request, id: str) -> Response:  # noqa: A002 - the contract's word
         """A job; `Prefer: wait=N` waits until it has ended."""
-        job, live = await images.find(id)
+        job, handle = await images.find(id)
         headers = {"Cache-Control": "no-store"}
         wait = parse_prefer(request.headers.getlist("prefer")).wait
         if wait is not None:
             seconds = min(wait, images.max_hold)
             headers["Preference-Applied"] = f"wait={seconds:.0f}"
-            if live is not None:
-                with images.streams.hold(images.gate.client(request.scope)):
-                    await images.streams.wait(live.decided, seconds, request.receive)
-        return JSONResponse(images.document(job, live), headers=headers)
+            if handle is not None:
+                with images.open_requests.hold(images.admission.client(request.scope)):
+                    await images.open_requests.wait(handle.decided, seconds, request.receive)
+        return JSONResponse(images.document(job, handle), headers=headers)
 
     @router.get(
         "/{id}/events",
@@ -427,8 +439,8 @@ def images_router(images: Images) -> APIRouter:
     )
     async def events(request: Request, id: str) -> Response:  # noqa: A002
         """What happens to a job, as it happens."""
-        job, live = await images.find(id)
-        if live is None:
+        job, handle = await images.find(id)
+        if handle is None:
             if request.headers.get("last-event-id") == job.state_id:
                 return Response(status_code=204)
 
@@ -436,8 +448,8 @@ def images_router(images: Images) -> APIRouter:
                 yield event(job.status, job.document(), job.state_id)
 
             return EventStream(ended())
-        release = images.streams.take(images.gate.client(request.scope))
-        return EventStream(images.follow(live), release)
+        release = images.open_requests.take(images.admission.client(request.scope))
+        return EventStream(images.follow(handle), release)
 
     @router.get(
         "/{id}/{variant}",

@@ -11,16 +11,16 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api import schemas
-from app.api.history import Minute
+from app.api.history import History
 from app.api.schemas import QuotaDocument, StatsDocument
 from app.engine.interface import Engine
 from app.runtime.metrics import CONTENT_TYPE, Metrics
 from app.server.headers import ratelimit_fields
-from app.server.streaming import Feed
+from app.server.streaming import StatsFeed
 from app.storage.interface import Store
-from app.uploads.admission import Gate
-from app.uploads.degraded import FallbackSnapshot
-from app.uploads.idempotency import RepeatsSnapshot
+from app.uploads.admission import Admission
+from app.uploads.degraded import DegradedSnapshot
+from app.uploads.idempotency import IdempotencySnapshot
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FULL_TOO_LONG = 30.0
@@ -54,12 +54,12 @@ class Status:
     engine: Engine
     store: Store
     refusals: Callable[[], dict[str, int]]
-    fallback: Callable[[], FallbackSnapshot]
-    repeats: Callable[[], RepeatsSnapshot]
+    degraded_response: Callable[[], DegradedSnapshot]
+    idempotency_keys: Callable[[], IdempotencySnapshot]
     worker_pids: Callable[[], list[int]]
     demo: Callable[[], dict[str, Any]] | None = None
     started_at: float = field(default_factory=time.monotonic)
-    minute: Minute = field(default_factory=Minute)
+    minute: History = field(default_factory=History)
 
     def beat(self) -> dict[str, Any]:
         """The whole state, to be called once a second: it is what the last minute is made of."""
@@ -73,23 +73,23 @@ class Status:
 
     def _state(self) -> dict[str, Any]:
         engine = self.engine.snapshot()
-        fallback = self.fallback()
+        degraded_response = self.degraded_response()
         return {
             "uptime_s": round(time.monotonic() - self.started_at, 1),
             "state": engine.state,
-            "jobs": {**asdict(engine.jobs), "degraded": fallback.degraded},
+            "jobs": {**asdict(engine.jobs), "degraded": degraded_response.degraded},
             "refusals": self.refusals(),
             "limiter": asdict(engine.limiter),
-            "backlog": asdict(engine.backlog)
+            "backlog": asdict(engine.upload_queue)
             | {
-                "outstanding": engine.turns.outstanding,
-                "awaited": engine.turns.awaited,
-                "parked": engine.turns.parked,
-                "returning": engine.turns.returning,
+                "outstanding": engine.reservations.outstanding,
+                "awaited": engine.reservations.awaited,
+                "parked": engine.reservations.parked,
+                "returning": engine.reservations.returning,
             },
             "workers": [asdict(worker) for worker in engine.workers],
-            "previews": {**asdict(fallback.previews), "reading": fallback.reading},
-            "repeats": asdict(self.repeats()),
+            "previews": {**asdict(degraded_response.previews), "reading": degraded_response.reading},
+            "repeats": asdict(self.idempotency_keys()),
             "brownout": asdict(engine.brownout),
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),
@@ -107,14 +107,14 @@ class Status:
         return reasons, engine.sandbox
 
 
-def status_router(status: Status, gate: Gate, feed: Feed, metrics: Metrics) -> APIRouter:
+def status_router(status: Status, admission: Admission, feed: StatsFeed, metrics: Metrics) -> APIRouter:
     """The routes that read and never spend."""
     router = APIRouter(tags=["status"])
 
     @router.get("/v1/quota", responses={200: {"model": QuotaDocument}})
     async def quota(request: Request) -> Response:
         """The caller's own bucket, read without spending."""
-        left = await status.engine.left(gate.client(request.scope))
+        left = await status.engine.remaining_quota(admission.client(request.scope))
         document = {"policy": "ip", **asdict(left)}
         return JSONResponse(document, headers={"Cache-Control": "no-store", **dict(ratelimit_fields(left))})
 
@@ -132,7 +132,7 @@ def status_router(status: Status, gate: Gate, feed: Feed, metrics: Metrics) -> A
     )
     async def stream(request: Request) -> Response:
         """The snapshot once a second, as server-sent events named `stats`."""
-        return feed.stream(gate.client(request.scope))
+        return feed.stream(admission.client(request.scope))
 
     @router.get("/healthz", responses={200: {"description": "Alive, whatever the load."}})
     async def healthz() -> Response:

@@ -18,7 +18,7 @@ class BrownoutSnapshot:
     capacity: int
 
 
-class Lane:
+class DeferredQueue:
     """Jobs with something left to make, oldest first, at most `capacity` of them.
 
     A job *holds* a place from the moment that it is decided to put a part off, and is *ready* once the first
@@ -27,39 +27,39 @@ class Lane:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._held: set[str] = set()
+        self._reserved: set[str] = set()
         self._ready: dict[str, None] = {}
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._ready)
+        return len(self._reserved) + len(self._ready)
 
     @property
     def ready(self) -> int:
         """How many could be taken now."""
         return len(self._ready)
 
-    def hold(self, key: str) -> bool:
+    def reserve(self, key: str) -> bool:
         """Keep a place for the rest of a job; False when there is none: the job is to be made whole."""
         if len(self) >= self.capacity:
             return False
-        self._held.add(key)
+        self._reserved.add(key)
         return True
 
-    def put(self, key: str) -> None:
+    def push(self, key: str) -> None:
         """The rest of this job can be made. Never refused: a restart brings promised ones back too."""
-        self._held.discard(key)
+        self._reserved.discard(key)
         self._ready[key] = None
 
-    def take(self) -> str | None:
+    def pop(self) -> str | None:
         """The one that has been ready longest, now the caller's to make."""
         for key in self._ready:
             del self._ready[key]
             return key
         return None
 
-    def drop(self, key: str) -> bool:
+    def remove(self, key: str) -> bool:
         """The job failed, or was deleted; whether its rest was ready."""
-        self._held.discard(key)
+        self._reserved.discard(key)
         if key not in self._ready:
             return False
         del self._ready[key]
@@ -74,10 +74,10 @@ class Brownout:
     With a lane of no places it never begins.
     """
 
-    def __init__(self, high: float, low: float, lane: Lane, *, every: int = 10) -> None:
+    def __init__(self, high: float, low: float, deferred_queue: DeferredQueue, *, every: int = 10) -> None:
         if not 0 <= low < high <= 1 or every < 2:
             raise ValueError("a brownout ends below where it begins, and leaves turns to fresh jobs")
-        self.lane = lane
+        self.deferred_queue = deferred_queue
         self._high = high
         self._low = low
         self._every = every
@@ -97,7 +97,7 @@ class Brownout:
 
     def observe(self, waiting: int, places: int) -> None:
         """How many jobs wait now, for so many places; to be told at every change."""
-        if not self._active and self.lane.capacity and waiting >= self._high * places:
+        if not self._active and self.deferred_queue.capacity and waiting >= self._high * places:
             self._active = True
             self._begun += 1
         elif self._active and waiting <= self._low * places:
@@ -107,13 +107,13 @@ class Brownout:
         """Which variants of a job to make now and which later; later ones hold a place in the lane."""
         every = list(variants)
         later = [name for name in every if name != needed]
-        if self._active and later and needed in every and self.lane.hold(key):
+        if self._active and later and needed in every and self.deferred_queue.reserve(key):
             return [needed], later
         return every, []
 
-    def lane_is_next(self, waiting: int) -> bool:
+    def deferred_is_next(self, waiting: int) -> bool:
         """Whether a free worker is to take from the lane; asked once for each job that is taken."""
-        if not self.lane.ready:
+        if not self.deferred_queue.ready:
             return False
         if waiting:
             self._turns += 1
@@ -124,4 +124,6 @@ class Brownout:
 
     def snapshot(self) -> BrownoutSnapshot:
         """The state now."""
-        return BrownoutSnapshot(self._active, self._begun, len(self.lane), self.lane.capacity)
+        return BrownoutSnapshot(
+            self._active, self._begun, len(self.deferred_queue), self.deferred_queue.capacity
+        )

@@ -19,7 +19,7 @@ class BreakerOpen(Exception):  # noqa: N818 - a refusal, not an error
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class Permit:
     """Leave for one call, to be handed back with its outcome; worth nothing in a later generation."""
 
     generation: int
@@ -36,7 +36,7 @@ class BreakerSnapshot:
     remaining_s: float
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed, it lets every call through; after some failures in a row it is open, and lets none.
 
     When its time is over it is half open: exactly `probes` calls pass. If all succeed it closes; one failure,
@@ -97,7 +97,7 @@ class Breaker:
         if remaining > 0:
             raise BreakerOpen(self.name, remaining)
 
-    def enter(self) -> Pass:
+    def acquire(self) -> Permit:
         """Leave for one call, which must end in one of the three outcomes.
 
         Raises:
@@ -107,9 +107,9 @@ class Breaker:
         if self._state == HALF_OPEN:
             self._passed += 1
             self._until = self._clock() + self._call_s
-        return Pass(self._generation)
+        return Permit(self._generation)
 
-    def succeed(self, leave: Pass) -> None:
+    def record_success(self, leave: Permit) -> None:
         """The call did what it should."""
         if not self._counts(leave):
             return
@@ -118,9 +118,9 @@ class Breaker:
             self._succeeded += 1
             if self._succeeded == self._probes:
                 self._in_row = 0
-                self._become(CLOSED, 0.0)
+                self._set_state(CLOSED, 0.0)
 
-    def fail(self, leave: Pass) -> None:
+    def record_failure(self, leave: Permit) -> None:
         """The call failed, and the part is to blame."""
         if not self._counts(leave):
             return
@@ -128,7 +128,7 @@ class Breaker:
         if self._state == HALF_OPEN or self._failures >= self._most_failures:
             self._trip(self._clock())
 
-    def exclude(self, leave: Pass) -> None:
+    def ignore(self, leave: Permit) -> None:
         """The call ended in a way that says nothing of the part."""
         if self._counts(leave) and self._state == HALF_OPEN:
             self._passed -= 1
@@ -140,23 +140,23 @@ class Breaker:
         Raises:
             BreakerOpen: no call passes now.
         """
-        leave = self.enter()
+        leave = self.acquire()
         try:
             yield
         except BaseException as error:
             if isinstance(error, failures):
-                self.fail(leave)
+                self.record_failure(leave)
             else:
-                self.exclude(leave)
+                self.ignore(leave)
             raise
-        self.succeed(leave)
+        self.record_success(leave)
 
     def snapshot(self) -> BreakerSnapshot:
         """The state now."""
         remaining = self.remaining()
         return BreakerSnapshot(self.name, self._state, self._failures, self._opened, round(remaining, 3))
 
-    def _counts(self, leave: Pass) -> bool:
+    def _counts(self, leave: Permit) -> bool:
         self._now()
         return leave.generation == self._generation
 
@@ -166,16 +166,16 @@ class Breaker:
         if self._state == HALF_OPEN and self._passed and now >= self._until:
             self._trip(self._until)
         if self._state == OPEN and now >= self._until:
-            self._become(HALF_OPEN, math.inf)
+            self._set_state(HALF_OPEN, math.inf)
         return now
 
     def _trip(self, now: float) -> None:
         pause = min(self._longest_s, self._open_s * 2.0 ** min(self._in_row, 60))
         self._in_row += 1
         self._opened += 1
-        self._become(OPEN, now + pause)
+        self._set_state(OPEN, now + pause)
 
-    def _become(self, state: str, until: float) -> None:
+    def _set_state(self, state: str, until: float) -> None:
         self._generation += 1
         self._state = state
         self._until = until
@@ -183,15 +183,15 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Breakers:
+class CircuitBreakers:
     """The breakers of the service: around the start of workers, around what is written to the store, and
     around what is asked of an engine that is not this very process."""
 
-    workers: Breaker
-    store: Breaker
-    engine: Breaker | None = None
+    workers: CircuitBreaker
+    store: CircuitBreaker
+    engine: CircuitBreaker | None = None
 
-    def __iter__(self) -> Iterator[Breaker]:
+    def __iter__(self) -> Iterator[CircuitBreaker]:
         there = (self.workers, self.store, self.engine)
         return (breaker for breaker in there if breaker is not None)
 

@@ -32,7 +32,7 @@ class _Mean:
         self.value += (value - self.value) * weight / self.weight
 
 
-class Pacer:
+class DrainRate:
     """Measures the seconds that a worker is busy with one job, and those that an upload keeps its place.
 
     Both are means of what was seen, not of departures: an idle hour teaches nothing. Jobs made in brief, as
@@ -42,7 +42,7 @@ class Pacer:
     def __init__(self, workers: int, dock: int, *, job_s: float = 0.25) -> None:
         """`job_s` is believed until something has been measured; `dock` uploads come in at once."""
         self.workers = workers
-        self._dock = dock
+        self._max_receiving = dock
         self._job = _Mean(job_s, 0)
         self._brief_job = _Mean(0.0, 0)
         self._brief_share = _Mean(0.0, 0, _LATEST)
@@ -50,20 +50,20 @@ class Pacer:
         self._seen = False
 
     @property
-    def is_blank(self) -> bool:
+    def is_unmeasured(self) -> bool:
         """Whether all that it tells is a guess."""
         return not (self._job.weight or self._brief_job.weight)
 
     @property
-    def rate(self) -> float:
+    def jobs_per_s(self) -> float:
         """Jobs per second that leave the queue when all workers are busy."""
         share = self._brief_share.value
         return self.workers / (share * self._brief_job.value + (1 - share) * self._job.value)
 
     @property
-    def pace(self) -> float:
+    def uploads_per_s(self) -> float:
         """Uploads per second that can be let in: as many as drain, or fewer where uplinks are slow."""
-        return self._dock / max(self._upload.value, self._dock / self.rate)
+        return self._max_receiving / max(self._upload.value, self._max_receiving / self.jobs_per_s)
 
     def calibrate(self, job_s: float) -> None:
         """Reckon with the length of a job that was tried, before there were real ones or among the first."""
@@ -81,7 +81,7 @@ class Pacer:
 
     def wait(self, jobs: int, whole: int = 0) -> float:
         """Seconds until so many jobs have left the queue, the last of them made `whole` for certain."""
-        return (jobs - whole) / self.rate + whole * self._job.value / self.workers
+        return (jobs - whole) / self.jobs_per_s + whole * self._job.value / self.workers
 
     def export(self) -> dict[str, float]:
         """What was measured, for the next process; nothing before the first job, for a trial is soon made."""

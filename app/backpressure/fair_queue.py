@@ -13,7 +13,7 @@ class Queued(Protocol):
 E = TypeVar("E", bound=Queued)
 
 
-class Rota(Generic[E]):
+class FairQueue(Generic[E]):
     """A line for each client, and the clients in turn: one of theirs, then one of the next client's.
 
     So a client with many jobs delays another by one of them at most. `append` and `popleft` are O(1), so that
@@ -22,7 +22,7 @@ class Rota(Generic[E]):
 
     def __init__(self) -> None:
         # Not a dict: finding the first entry of one walks over all that were taken from its front.
-        self._lines: OrderedDict[str, deque[E]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[E]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -30,27 +30,27 @@ class Rota(Generic[E]):
 
     def append(self, entry: E) -> None:
         """Put an entry at the end of its client's line; a client that had none comes after all others."""
-        self._lines.setdefault(entry.client, deque()).append(entry)
+        self._queues.setdefault(entry.client, deque()).append(entry)
         self._count += 1
 
     def popleft(self) -> E:
         """Take the next entry; its client comes after all others then. Raises StopIteration when empty."""
-        client = next(iter(self._lines))
-        entry = self._lines[client].popleft()
-        self._lines.move_to_end(client)
-        self._settle(client)
+        client = next(iter(self._queues))
+        entry = self._queues[client].popleft()
+        self._queues.move_to_end(client)
+        self._removed(client)
         return entry
 
     def remove(self, entry: E) -> None:
         """Take an entry out. Raises ValueError when it is not there."""
-        self._lines.get(entry.client, deque[E]()).remove(entry)
-        self._settle(entry.client)
+        self._queues.get(entry.client, deque[E]()).remove(entry)
+        self._removed(entry.client)
 
     def index(self, entry: E) -> int:
         """How many leave before this entry. Raises ValueError when it is not there."""
-        own = self._lines.get(entry.client, deque[E]()).index(entry)
+        own = self._queues.get(entry.client, deque[E]()).index(entry)
         ahead, rounds = own, own + 1
-        for client, line in self._lines.items():
+        for client, line in self._queues.items():
             if client == entry.client:
                 rounds = own  # those who come after it have one go less before this entry's
             else:
@@ -59,10 +59,10 @@ class Rota(Generic[E]):
 
     def first_of(self, client: str) -> int | None:
         """How many leave before the client's first; None when it has none here."""
-        line = self._lines.get(client)
+        line = self._queues.get(client)
         return None if line is None else self.index(line[0])
 
-    def _settle(self, client: str) -> None:
+    def _removed(self, client: str) -> None:
         self._count -= 1
-        if not self._lines[client]:
-            del self._lines[client]
+        if not self._queues[client]:
+            del self._queues[client]

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from app.backpressure.token_bucket import Clock, Meter, Quota, RateLimited
+from app.backpressure.token_bucket import GCRA, Clock, Quota, RateLimited
 
 _CLEARED = 2
 """Places cleared for each newcomer, who takes one of them: the table shrinks even while it is used."""
@@ -29,7 +29,7 @@ class Grant:
     delay_ns: int
 
 
-class Limiter:
+class RateLimiter:
     """One bucket per client, each a single integer, at most `max_clients` of them.
 
     The table is ordered by last spend, so the oldest entry is the likeliest to be full, and each newcomer
@@ -40,7 +40,7 @@ class Limiter:
     """
 
     def __init__(
-        self, meter: Meter, max_clients: int, *, smooth: bool = False, clock: Clock = time.monotonic_ns
+        self, meter: GCRA, max_clients: int, *, smooth: bool = False, clock: Clock = time.monotonic_ns
     ) -> None:
         """`smooth` makes it a leaky bucket: a grant carries the delay after which the request may pass."""
         self.meter = meter
@@ -59,7 +59,7 @@ class Limiter:
             self._latest = now
         return self._latest
 
-    def spend(self, client: str) -> Grant:
+    def acquire(self, client: str) -> Grant:
         """Take one of the client's tokens. Asking is what costs: an empty bucket stays empty.
 
         Raises:
@@ -82,10 +82,10 @@ class Limiter:
             if not newcomer:
                 del table[client]  # put back at the end: the table stays in order of last spend
             table[client] = after
-        delay = -(-self.meter.owed(before, now) // self.meter.per_ns) if self.is_smooth else 0
+        delay = -(-self.meter.debt(before, now) // self.meter.per_ns) if self.is_smooth else 0
         return Grant(self.meter.quota(after, now), delay)
 
-    def quota(self, client: str) -> Quota:
+    def peek(self, client: str) -> Quota:
         """What the client has left, without spending."""
         now = self._now()
         full_at = self._full_at.get(client)
@@ -97,17 +97,17 @@ class Limiter:
         """The client's bucket as far as it is known here; 0 when it is not."""
         return self._full_at.get(client, 0)
 
-    def learn(self, client: str, full_at: int) -> None:
+    def put(self, client: str, full_at: int) -> None:
         """Take over a bucket that is kept elsewhere, where there is room for it."""
         if self._full_at.pop(client, None) is not None or self._has_room(self._now()):
             self._full_at[client] = full_at
 
-    def retune(self, meter: Meter) -> None:
+    def reconfigure(self, meter: GCRA) -> None:
         """Go on under another law, for all clients at once: what they have spent stays spent."""
         now = self._now()
         for client, full_at in self._full_at.items():
-            self._full_at[client] = self.meter.carry(full_at, now, meter)
-        self._shared = self.meter.carry(self._shared, now, meter)
+            self._full_at[client] = self.meter.convert(full_at, now, meter)
+        self._shared = self.meter.convert(self._shared, now, meter)
         self.meter = meter
 
     def _has_room(self, now: int) -> bool:

@@ -19,7 +19,7 @@ _SPARE = 64
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
+class Reservation:
     """A place kept for one upload from the moment `due` on."""
 
     key: str
@@ -28,11 +28,11 @@ class Turn:
     due: float
     awaited: bool = False
     missed: bool = False
-    excused: bool = False
+    token_waived: bool = False
     """Whether its client has come back and paid no token for it."""
 
 
-class Promises:
+class ReservationTable:
     """A table of turns by key, at most `capacity`, and few of one client or net. Times are the caller's.
 
     Each change is O(log n). A turn is *awaited* from the moment on when a place must be free for it. One that
@@ -46,85 +46,85 @@ class Promises:
         self.missed = 0
         self.returning = 1.0
         self._returns = _DOUBT
-        self._turns: dict[str, Turn] = {}
+        self._reservations: dict[str, Reservation] = {}
         self._by_client: Counter[str] = Counter()
         self._by_net: Counter[str] = Counter()
-        self._expiry: list[tuple[float, int, Turn]] = []
+        self._expiry: list[tuple[float, int, Reservation]] = []
         self._watched = 0
 
     def __len__(self) -> int:
-        return len(self._turns)
+        return len(self._reservations)
 
-    def __iter__(self) -> Iterator[Turn]:
-        return iter(self._turns.values())
+    def __iter__(self) -> Iterator[Reservation]:
+        return iter(self._reservations.values())
 
-    def get(self, key: str) -> Turn | None:
+    def get(self, key: str) -> Reservation | None:
         """The turn that this upload holds."""
-        return self._turns.get(key)
+        return self._reservations.get(key)
 
     @property
     def expected(self) -> float:
         """How many of those who hold a turn will come."""
-        return self.returning * (len(self._turns) - self.missed)
+        return self.returning * (len(self._reservations) - self.missed)
 
     @property
-    def close(self) -> float:
+    def expected_due(self) -> float:
         """How many of those will come who are awaited."""
         return self.returning * self.awaited
 
-    def hold(self, client: str) -> bool:
+    def has_client(self, client: str) -> bool:
         """Whether any upload of this client holds a turn."""
         return client in self._by_client
 
-    def have_room(self, client: str, net: str) -> bool:
+    def has_room(self, client: str, net: str) -> bool:
         """Whether one more turn may be kept for this client."""
         return (
-            len(self._turns) < self.capacity
+            len(self._reservations) < self.capacity
             and self._by_client[client] < _PER_CLIENT
             and self._by_net[net] < _PER_NET
         )
 
-    def keep(self, turn: Turn, awaited_in: float, now: float) -> None:
+    def add(self, reservation: Reservation, awaited_in: float, now: float) -> None:
         """Remember a turn, to be awaited some seconds from `now`; the caller has asked for room."""
-        self._turns[turn.key] = turn
-        self._by_client[turn.client] += 1
-        self._by_net[turn.net] += 1
+        self._reservations[reservation.key] = reservation
+        self._by_client[reservation.client] += 1
+        self._by_net[reservation.net] += 1
         if awaited_in > 0:
-            self._watch(turn, now + awaited_in)
+            self._schedule(reservation, now + awaited_in)
         else:
-            self._await(turn)
+            self._await(reservation)
 
-    def excuse(self, key: str) -> None:
+    def waive_token(self, key: str) -> None:
         """The upload that holds a turn pays no token, this once."""
-        self._turns[key].excused = True
+        self._reservations[key].token_waived = True
 
-    def drop(self, turn: Turn) -> None:
+    def cancel(self, reservation: Reservation) -> None:
         """A turn is over before it came up."""
-        self._forget(turn)
+        self._remove(reservation)
 
-    def use(self, turn: Turn) -> None:
+    def redeem(self, reservation: Reservation) -> None:
         """Its client came back: the turn is over."""
-        self._forget(turn)
+        self._remove(reservation)
         self._learn(1)
 
     def sweep(self, now: float) -> None:
         """Let time pass: turns that nobody used become missed, then forgotten."""
         while self._expiry and self._expiry[0][0] <= now:
-            turn = heappop(self._expiry)[2]
-            if self._turns.get(turn.key) is not turn:
+            reservation = heappop(self._expiry)[2]
+            if self._reservations.get(reservation.key) is not reservation:
                 continue
-            if turn.missed:
-                self._forget(turn)
-            elif not turn.awaited:
-                self._await(turn)
+            if reservation.missed:
+                self._remove(reservation)
+            elif not reservation.awaited:
+                self._await(reservation)
             else:
-                turn.awaited, turn.missed = False, True
+                reservation.awaited, reservation.missed = False, True
                 self.awaited -= 1
                 self.missed += 1
                 self._learn(0)
-                self._watch(turn, turn.due + _HONOURED)
+                self._schedule(reservation, reservation.due + _HONOURED)
 
-    def believe(self, returning: float) -> None:
+    def seed(self, returning: float) -> None:
         """Start from a share of returns that was measured before."""
         self.returning = min(1.0, max(_FEWEST, returning))
         self._returns = _MEMORY
@@ -133,24 +133,26 @@ class Promises:
         self._returns = min(_MEMORY, self._returns + 1)
         self.returning = max(_FEWEST, self.returning + (came - self.returning) / self._returns)
 
-    def _await(self, turn: Turn) -> None:
-        turn.awaited = True
+    def _await(self, reservation: Reservation) -> None:
+        reservation.awaited = True
         self.awaited += 1
-        self._watch(turn, turn.due + _MISSED)
+        self._schedule(reservation, reservation.due + _MISSED)
 
-    def _forget(self, turn: Turn) -> None:
-        del self._turns[turn.key]
-        self.awaited -= turn.awaited
-        self.missed -= turn.missed
-        for count, name in ((self._by_client, turn.client), (self._by_net, turn.net)):
+    def _remove(self, reservation: Reservation) -> None:
+        del self._reservations[reservation.key]
+        self.awaited -= reservation.awaited
+        self.missed -= reservation.missed
+        for count, name in ((self._by_client, reservation.client), (self._by_net, reservation.net)):
             count[name] -= 1
             if not count[name]:
                 del count[name]
 
-    def _watch(self, turn: Turn, at: float) -> None:
+    def _schedule(self, reservation: Reservation, at: float) -> None:
         """Look at the turn again then. Used ones stay in the heap, but are never most of it."""
-        if len(self._expiry) > 2 * len(self._turns) + _SPARE:
-            self._expiry = [entry for entry in self._expiry if self._turns.get(entry[2].key) is entry[2]]
+        if len(self._expiry) > 2 * len(self._reservations) + _SPARE:
+            self._expiry = [
+                entry for entry in self._expiry if self._reservations.get(entry[2].key) is entry[2]
+            ]
             heapify(self._expiry)
         self._watched += 1
-        heappush(self._expiry, (at, self._watched, turn))
+        heappush(self._expiry, (at, self._watched, reservation))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from app.backpressure.reservation_table import Promises, Turn
+from app.backpressure.reservation_table import Reservation, ReservationTable
 
 _FURTHEST = 3600.0
 """Seconds ahead that a turn may lie."""
@@ -32,7 +32,7 @@ _MARGIN = 1.02
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Requester:
     """Who wants to bring which upload: `key` is that upload's, `net` the wider network of its `client`."""
 
     key: str
@@ -54,7 +54,7 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Park:
+class Wait:
     """The upload waits at the door, at most until `until`. Also the ticket by which it is called."""
 
     key: str
@@ -64,7 +64,7 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnsSnapshot:
+class ReservationsSnapshot:
     """Turns that are out, of `capacity`; those of them that a place is kept free for, and those missed;
     requests at the door; the share that returns."""
 
@@ -76,7 +76,7 @@ class TurnsSnapshot:
     returning: float
 
 
-class Turns:
+class Reservations:
     """Lets uploads in or tells them when, with at most `max_clients` turns out at once.
 
     Invariant: of those who return, no more are due by any time than the places free now and those that drain
@@ -101,8 +101,8 @@ class Turns:
         self._places = places
         self._rate = rate
         self._clock = clock
-        self._promises = Promises(max_clients)
-        self._door: dict[Park, None] = {}
+        self._table = ReservationTable(max_clients)
+        self._waiting: dict[Wait, None] = {}
         self._tail = self._far = -math.inf
 
     def resize(self, workers: int, places: int) -> None:
@@ -111,23 +111,23 @@ class Turns:
 
     def _now(self) -> float:
         now = self._clock()
-        self._promises.sweep(now)
+        self._table.sweep(now)
         return now
 
     def is_due(self, key: str) -> bool:
         """Whether this upload returns as it was told, so that it owes no second token."""
         now = self._now()
-        turn = self._promises.get(key)
-        return turn is not None and turn.due <= now and not turn.excused
+        reservation = self._table.get(key)
+        return reservation is not None and reservation.due <= now and not reservation.token_waived
 
-    def excuse(self, key: str) -> bool:
+    def waive_token(self, key: str) -> bool:
         """Whether this upload is due, once for each turn: whoever asks again pays as others do."""
         due = self.is_due(key)
         if due:
-            self._promises.excuse(key)
+            self._table.waive_token(key)
         return due
 
-    def ask(
+    def request(
         self,
         key: str,
         client: str,
@@ -138,91 +138,93 @@ class Turns:
         room: int,
         reopen: float = 0,
         not_before: float = 0,
-    ) -> Admit | Park | Refuse:
+    ) -> Admit | Wait | Refuse:
         """May this upload come in?
 
         Nobody may for `reopen` seconds; this one is not to come for `not_before` seconds.
         """
         now = self._now()
-        turn = self._promises.get(key)
-        if turn is not None and now < turn.due:
-            return self._again(turn, now, not_before)
+        reservation = self._table.get(key)
+        if reservation is not None and now < reservation.due:
+            return self._repeat(reservation, now, not_before)
         open_ = reopen <= 0
-        if turn is not None:
-            self._promises.use(turn)
-            if open_ and free > len(self._door):
+        if reservation is not None:
+            self._table.redeem(reservation)
+            if open_ and free > len(self._waiting):
                 return Admit()
-            if open_ and len(self._door) < _DOOR:
-                park = Park(key, client, net, now + _PATIENCE)
-                self._door[park] = None
-                return park
+            if open_ and len(self._waiting) < _DOOR:
+                wait = Wait(key, client, net, now + _PATIENCE)
+                self._waiting[wait] = None
+                return wait
         elif open_ and self._admits_newcomer(client, used, free, room):
             return Admit()
-        free -= len(self._door)
+        free -= len(self._waiting)
         return self._refuse(now, key, client, net, free, reopen, not_before)
 
-    def is_shut(self, key: str, client: str, *, used: int, free: int, room: int) -> bool:
+    def would_refuse(self, key: str, client: str, *, used: int, free: int, room: int) -> bool:
         """Whether `ask()` would refuse this upload, were it to ask now; for one that is due, False."""
         now = self._now()
-        turn = self._promises.get(key)
-        if turn is not None:
-            return now < turn.due
+        reservation = self._table.get(key)
+        if reservation is not None:
+            return now < reservation.due
         return not self._admits_newcomer(client, used, free, room)
 
     def _admits_newcomer(self, client: str, used: int, free: int, room: int) -> bool:
-        parked, promises = len(self._door), self._promises
-        if not parked and not promises.awaited and room > 0:
+        parked, table = len(self._waiting), self._table
+        if not parked and not table.awaited and room > 0:
             return True
-        if free - parked > max(0, promises.close):
+        if free - parked > max(0, table.expected_due):
             return True
         enough = self._workers + _ENOUGH_S * self._rate()
-        return free > parked and used + parked < enough and not promises.hold(client)
+        return free > parked and used + parked < enough and not table.has_client(client)
 
-    def call(self, free: int) -> Park | None:
+    def next_waiter(self, free: int) -> Wait | None:
         """Whoever has waited longest at the door, if a place is free: that place is theirs."""
-        if free <= 0 or not self._door:
+        if free <= 0 or not self._waiting:
             return None
-        oldest = next(iter(self._door))
-        del self._door[oldest]
+        oldest = next(iter(self._waiting))
+        del self._waiting[oldest]
         return oldest
 
-    def leave(self, park: Park) -> None:
+    def cancel_wait(self, wait: Wait) -> None:
         """The client at the door has gone. Harmless when it was called before."""
-        self._door.pop(park, None)
+        self._waiting.pop(wait, None)
 
-    def give_up(self, park: Park, *, free: int, reopen: float = 0) -> Refuse:
+    def expire_wait(self, wait: Wait, *, free: int, reopen: float = 0) -> Refuse:
         """End a wait at the door that was in vain, or that a closing ends: there is a new turn for it."""
-        self.leave(park)
+        self.cancel_wait(wait)
         now = self._now()
-        return self._refuse(now, park.key, park.client, park.net, free - len(self._door), reopen, 0)
+        return self._refuse(now, wait.key, wait.client, wait.net, free - len(self._waiting), reopen, 0)
 
-    def _again(self, turn: Turn, now: float, not_before: float) -> Refuse:
+    def _repeat(self, reservation: Reservation, now: float, not_before: float) -> Refuse:
         """Who comes early is told the same moment, or a later one if that visit took its last token."""
-        seconds = _whole(max(turn.due - now, not_before))
-        if not_before > turn.due - now:
-            self._promises.drop(turn)
-            self._keep(Turn(turn.key, turn.client, turn.net, now + seconds), now)
+        seconds = _whole_seconds(max(reservation.due - now, not_before))
+        if not_before > reservation.due - now:
+            self._table.cancel(reservation)
+            self._reserve(
+                Reservation(reservation.key, reservation.client, reservation.net, now + seconds), now
+            )
         return Refuse(seconds)
 
-    def _keep(self, turn: Turn, now: float) -> None:
+    def _reserve(self, reservation: Reservation, now: float) -> None:
         """Remember a turn; no place need be free for it until what may wait by then has to leave first."""
-        self._promises.keep(turn, turn.due - now - self._places / self._rate() - _SLACK, now)
+        self._table.add(reservation, reservation.due - now - self._places / self._rate() - _SLACK, now)
 
     def _refuse(
         self, now: float, key: str, client: str, net: str, free: int, reopen: float, not_before: float
     ) -> Refuse:
-        rate, promises = self._rate(), self._promises
-        step = _MARGIN * promises.returning / rate
-        ahead = (promises.expected - free) / rate - 1  # a second less, for turns are rounded up to whole ones
+        rate, table = self._rate(), self._table
+        step = _MARGIN * table.returning / rate
+        ahead = (table.expected - free) / rate - 1  # a second less, for turns are rounded up to whole ones
         moment = max(now + max(0.0, reopen) + max(0.0, ahead), self._tail + step)
-        kept = promises.have_room(client, net) and moment <= now + _FURTHEST
+        kept = table.has_room(client, net) and moment <= now + _FURTHEST
         if kept:
             self._tail = moment
         else:
             self._far = moment = min(max(moment, self._far + step), now + _FURTHEST)
-        seconds = max(1, _whole(moment - now), _whole(not_before))
+        seconds = max(1, _whole_seconds(moment - now), _whole_seconds(not_before))
         if kept:
-            self._keep(Turn(key, client, net, now + seconds), now)
+            self._reserve(Reservation(key, client, net, now + seconds), now)
         return Refuse(seconds, kept)
 
     def export(self, wall: float) -> dict[str, Any]:
@@ -231,8 +233,11 @@ class Turns:
         return {
             "at": wall,
             "tail_s": max(0.0, self._tail - now),
-            "returning": self._promises.returning,
-            "turns": [[turn.key, turn.client, turn.net, turn.due - now] for turn in self._promises],
+            "returning": self._table.returning,
+            "turns": [
+                [reservation.key, reservation.client, reservation.net, reservation.due - now]
+                for reservation in self._table
+            ],
         }
 
     def restore(self, state: dict[str, Any], wall: float) -> None:
@@ -242,33 +247,33 @@ class Turns:
             KeyError, TypeError, ValueError: this is not what `export()` gave.
         """
         now = self._now()
-        promises = self._promises
+        table = self._table
         past = max(0.0, wall - state["at"])
-        turns = [
-            Turn(str(key), str(client), str(net), now + min(_FURTHEST, max(0.0, due_s - past)))
-            for key, client, net, due_s in islice(state["turns"], promises.capacity - len(promises))
+        reservations = [
+            Reservation(str(key), str(client), str(net), now + min(_FURTHEST, max(0.0, due_s - past)))
+            for key, client, net, due_s in islice(state["turns"], table.capacity - len(table))
         ]
         tail = now + min(_FURTHEST, state["tail_s"] - past)
-        promises.believe(state["returning"])
+        table.seed(state["returning"])
         self._tail = max(self._tail, tail)
-        for turn in turns:
-            if promises.get(turn.key) is None:
-                self._keep(turn, now)
+        for reservation in reservations:
+            if table.get(reservation.key) is None:
+                self._reserve(reservation, now)
 
-    def snapshot(self) -> TurnsSnapshot:
+    def snapshot(self) -> ReservationsSnapshot:
         """What is promised now."""
         self._now()
-        promises = self._promises
-        return TurnsSnapshot(
-            len(promises),
-            promises.awaited,
-            promises.missed,
-            promises.capacity,
-            len(self._door),
-            round(promises.returning, 3),
+        table = self._table
+        return ReservationsSnapshot(
+            len(table),
+            table.awaited,
+            table.missed,
+            table.capacity,
+            len(self._waiting),
+            round(table.returning, 3),
         )
 
 
-def _whole(seconds: float) -> int:
+def _whole_seconds(seconds: float) -> int:
     """Rounded up, but not for the dust that sums of floats leave."""
     return math.ceil(round(seconds, 6))

@@ -41,7 +41,7 @@ class Quota:
         return 0.0 if self.remaining else self.next_token_ms / 1000
 
 
-class Meter:
+class GCRA:
     """The law of a bucket: `rate` tokens per second, of which `depth` tokens may be owed.
 
     It holds no state; a bucket's whole state is the integer `full_at` that its methods take and give.
@@ -61,7 +61,7 @@ class Meter:
         self.size = int(depth)
         self.window_s = -int(-self.size // exact)
 
-    def owed(self, full_at: int, now_ns: int) -> int:
+    def debt(self, full_at: int, now_ns: int) -> int:
         """Ticks until the bucket is full."""
         return max(0, full_at - now_ns * self.per_ns)
 
@@ -80,34 +80,34 @@ class Meter:
         room = self.depth - n * self.per_token
         if room < 0:
             raise ValueError(f"{n} tokens never fit a bucket of {self.size}")
-        return -(-max(0, self.owed(full_at, now_ns) - room) // self.per_ns)
+        return -(-max(0, self.debt(full_at, now_ns) - room) // self.per_ns)
 
-    def carry(self, full_at: int, now_ns: int, law: "Meter") -> int:
+    def convert(self, full_at: int, now_ns: int, law: "GCRA") -> int:
         """This bucket under another law: it owes as many tokens, but no more than the new one can."""
-        owed = -(-self.owed(full_at, now_ns) * law.per_token // self.per_token)
+        owed = -(-self.debt(full_at, now_ns) * law.per_token // self.per_token)
         return now_ns * law.per_ns + min(owed, law.depth)
 
     def quota(self, full_at: int, now_ns: int) -> Quota:
         """What is left, in whole tokens, and the time to one more."""
-        remaining = (self.depth - self.owed(full_at, now_ns)) // self.per_token
+        remaining = (self.depth - self.debt(full_at, now_ns)) // self.per_token
         wait = self.wait_ns(full_at, now_ns, remaining + 1) if remaining < self.size else 0
         return Quota(self.size, self.window_s, remaining, -(-wait // 1_000_000))
 
 
-def token_meter(rate: float, burst: int) -> Meter:
+def token_bucket_gcra(rate: float, burst: int) -> GCRA:
     """The law of a token bucket: up to `burst` tokens saved, `rate` more each second."""
-    return Meter(rate, Fraction(burst))
+    return GCRA(rate, Fraction(burst))
 
 
-def leaky_meter(rate: float, max_delay: float) -> Meter:
+def leaky_bucket_gcra(rate: float, max_delay: float) -> GCRA:
     """The law of a leaky bucket: one token each 1/rate seconds, taken up to `max_delay` seconds early."""
-    return Meter(rate, Fraction(str(rate)) * Fraction(str(max_delay)) + 1)
+    return GCRA(rate, Fraction(str(rate)) * Fraction(str(max_delay)) + 1)
 
 
 class _Bucket:
     """One bucket: a meter, its state, and a clock that is not let run backwards."""
 
-    def __init__(self, meter: Meter, clock: Clock) -> None:
+    def __init__(self, meter: GCRA, clock: Clock) -> None:
         self.meter = meter
         self._clock = clock
         self._latest = clock()
@@ -146,7 +146,7 @@ class TokenBucket(_Bucket):
     """
 
     def __init__(self, rate: float, burst: int, clock: Clock = time.monotonic_ns) -> None:
-        super().__init__(token_meter(rate, burst), clock)
+        super().__init__(token_bucket_gcra(rate, burst), clock)
 
     def allow(self, n: int = 1) -> bool:
         """Take n tokens now, or none of them."""
@@ -160,15 +160,15 @@ class LeakyBucket(_Bucket):
     """
 
     def __init__(self, rate: float, max_delay: float, clock: Clock = time.monotonic_ns) -> None:
-        super().__init__(leaky_meter(rate, max_delay), clock)
+        super().__init__(leaky_bucket_gcra(rate, max_delay), clock)
 
     def delay_ns(self, n: int = 1) -> int | None:
         """Nanoseconds to hold this request of n tokens, or None when the wait would be too long."""
         now = self._now()
-        delay = -(-self.meter.owed(self._full_at, now) // self.meter.per_ns)
+        delay = -(-self.meter.debt(self._full_at, now) // self.meter.per_ns)
         return delay if self._spend(n, now) else None
 
     def allow(self, n: int = 1) -> bool:
         """Take n tokens if they are due without any wait."""
         now = self._now()
-        return self.meter.owed(self._full_at, now) == 0 and self._spend(n, now)
+        return self.meter.debt(self._full_at, now) == 0 and self._spend(n, now)

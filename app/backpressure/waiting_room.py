@@ -13,8 +13,8 @@ from typing import Any, Generic
 from starlette.requests import ClientDisconnect
 
 from app.backpressure.fair_queue import E
-from app.backpressure.reservations import Admit, Park, Refuse, Turns, TurnsSnapshot, Visitor
-from app.backpressure.upload_queue import Backlog, Slot
+from app.backpressure.reservations import Admit, Refuse, Requester, Reservations, ReservationsSnapshot, Wait
+from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
 
 Watch = Callable[[Callable[[], Any] | None], None]
 """Has something called once when the client goes away; nothing any more when given None."""
@@ -29,52 +29,59 @@ class QueueFull(Exception):  # noqa: N818 - a refusal, not an error
         self.capacity = capacity
 
 
-class Door(Generic[E]):
+class WaitingRoom(Generic[E]):
     """Lets uploads into the backlog by turns."""
 
     def __init__(
-        self, backlog: Backlog[E], turns: Turns, clock: Callable[[], float] = time.monotonic
+        self,
+        upload_queue: UploadQueue[E],
+        reservations: Reservations,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` is that of the turns, in seconds."""
-        self._backlog = backlog
-        self._turns = turns
+        self._upload_queue = upload_queue
+        self._reservations = reservations
         self._clock = clock
-        self._waiting: dict[Park, asyncio.Future[Slot[E] | None]] = {}
-        backlog.on_room = self._call_in
+        self._waiting: dict[Wait, asyncio.Future[ReceivingSlot[E] | None]] = {}
+        upload_queue.on_free_slot = self._admit_waiting
 
     def resize(self, workers: int, places: int) -> None:
         """Promise by so many workers and places from now on."""
-        self._backlog.pacer.workers = workers
-        self._turns.resize(workers, places)
-        self._backlog.resize(places)
+        self._upload_queue.drain_rate.workers = workers
+        self._reservations.resize(workers, places)
+        self._upload_queue.resize(places)
 
     def is_due(self, key: str) -> bool:
         """Whether this upload returns as it was told and owes no token."""
-        return self._turns.is_due(key)
+        return self._reservations.is_due(key)
 
-    def excuse(self, key: str) -> bool:
+    def waive_token(self, key: str) -> bool:
         """The same, once for each turn."""
-        return self._turns.excuse(key)
+        return self._reservations.waive_token(key)
 
-    def is_shut(self, visitor: Visitor) -> bool:
+    def would_refuse(self, requester: Requester) -> bool:
         """Whether this upload would be refused at once; for one that is due, False."""
-        backlog = self._backlog
-        return self._turns.is_shut(
-            visitor.key, visitor.client, used=backlog.used, free=backlog.free, room=backlog.room
+        upload_queue = self._upload_queue
+        return self._reservations.would_refuse(
+            requester.key,
+            requester.client,
+            used=upload_queue.load,
+            free=upload_queue.free_slots,
+            room=upload_queue.unreserved_slots,
         )
 
-    def refuse(self, visitor: Visitor, reopen: float, not_before: float) -> int:
+    def refuse(self, requester: Requester, reopen: float, not_before: float) -> int:
         """Whole seconds until the turn of an upload to which the door is shut, or is for `reopen` seconds."""
-        answer = self._ask(visitor, reopen, not_before)
+        answer = self._request(requester, reopen, not_before)
         if isinstance(answer, Admit):  # it opened since it was found shut: a promise lapsed, say
-            answer = Park(visitor.key, visitor.client, visitor.net, self._clock())
-        if isinstance(answer, Park):
-            answer = self._turns.give_up(answer, free=self._backlog.free)
+            answer = Wait(requester.key, requester.client, requester.net, self._clock())
+        if isinstance(answer, Wait):
+            answer = self._reservations.expire_wait(answer, free=self._upload_queue.free_slots)
         return answer.retry_after
 
     async def admit(
-        self, visitor: Visitor, not_before: float, watch: Watch, reopens_in: Callable[[], float]
-    ) -> Slot[E]:
+        self, requester: Requester, not_before: float, watch: Watch, reopens_in: Callable[[], float]
+    ) -> ReceivingSlot[E]:
         """A place in the dock, after a moment at the door if need be.
 
         `not_before` is the earliest time to tell, in seconds from now. `reopens_in` is asked at the end of
@@ -84,68 +91,70 @@ class Door(Generic[E]):
             QueueFull: with the seconds to this upload's turn.
             ClientDisconnect: the client went away from the door.
         """
-        answer = self._ask(visitor, 0, not_before)
+        answer = self._request(requester, 0, not_before)
         if isinstance(answer, Refuse):
-            raise QueueFull(answer.retry_after, self._backlog.capacity)
-        self._backlog.hold(visitor.client)
+            raise QueueFull(answer.retry_after, self._upload_queue.capacity)
+        self._upload_queue.count_client(requester.client)
         if isinstance(answer, Admit):
-            return self._backlog.reserve(visitor.client)
+            return self._upload_queue.reserve(requester.client)
         return await self._wait(answer, watch, reopens_in)
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """Send away all who wait, as the service closes."""
         for place in self._waiting.values():
             if not place.done():
                 place.set_result(None)
 
-    def _ask(self, visitor: Visitor, reopen: float, not_before: float) -> Admit | Park | Refuse:
-        backlog = self._backlog
-        return self._turns.ask(
-            visitor.key,
-            visitor.client,
-            visitor.net,
-            used=backlog.used,
-            free=backlog.free,
-            room=backlog.room,
+    def _request(self, requester: Requester, reopen: float, not_before: float) -> Admit | Wait | Refuse:
+        upload_queue = self._upload_queue
+        return self._reservations.request(
+            requester.key,
+            requester.client,
+            requester.net,
+            used=upload_queue.load,
+            free=upload_queue.free_slots,
+            room=upload_queue.unreserved_slots,
             reopen=reopen,
             not_before=not_before,
         )
 
-    async def _wait(self, park: Park, watch: Watch, reopens_in: Callable[[], float]) -> Slot[E]:
-        place: asyncio.Future[Slot[E] | None] = asyncio.get_running_loop().create_future()
-        self._waiting[park] = place
+    async def _wait(self, wait: Wait, watch: Watch, reopens_in: Callable[[], float]) -> ReceivingSlot[E]:
+        place: asyncio.Future[ReceivingSlot[E] | None] = asyncio.get_running_loop().create_future()
+        self._waiting[wait] = place
         slot = None
         try:
             watch(place.cancel)
-            await asyncio.wait([place], timeout=max(0.0, park.until - self._clock()))
+            await asyncio.wait([place], timeout=max(0.0, wait.until - self._clock()))
             if place.cancelled():
                 raise ClientDisconnect
             slot = place.result() if place.done() else None
             if slot is not None:
                 return slot
-            refusal = self._turns.give_up(park, free=self._backlog.free, reopen=reopens_in())
-            raise QueueFull(refusal.retry_after, self._backlog.capacity)
+            refusal = self._reservations.expire_wait(
+                wait, free=self._upload_queue.free_slots, reopen=reopens_in()
+            )
+            raise QueueFull(refusal.retry_after, self._upload_queue.capacity)
         finally:
             watch(None)
-            if self._waiting.pop(park, None) is not None:
-                self._turns.leave(park)
-                self._backlog.drop_hold(park.client)
+            if self._waiting.pop(wait, None) is not None:
+                self._reservations.cancel_wait(wait)
+                self._upload_queue.uncount_client(wait.client)
             elif slot is None:  # called in, and cancelled before it could take its place
                 reserved = place.result()
                 assert reserved is not None  # noqa: S101 - that is what being called means
                 reserved.release()
 
-    def _call_in(self) -> None:
+    def _admit_waiting(self) -> None:
         """Give free places to those who have waited longest."""
-        while park := self._turns.call(self._backlog.free):
-            place = self._waiting.get(park)
+        while wait := self._reservations.next_waiter(self._upload_queue.free_slots):
+            place = self._waiting.get(wait)
             if place is not None and not place.done():
-                del self._waiting[park]
-                place.set_result(self._backlog.reserve(park.client))
+                del self._waiting[wait]
+                place.set_result(self._upload_queue.reserve(wait.client))
 
     def export(self, wall: float) -> bytes:
         """What is promised and what was measured, for the next process; `wall` is the time of day."""
-        state = {"turns": self._turns.export(wall), "pacer": self._backlog.pacer.export()}
+        state = {"turns": self._reservations.export(wall), "pacer": self._upload_queue.drain_rate.export()}
         return json.dumps(state, separators=(",", ":")).encode()
 
     def restore(self, data: bytes, wall: float) -> None:
@@ -156,14 +165,14 @@ class Door(Generic[E]):
         """
         try:
             state = json.loads(data, parse_constant=_reject)
-            self._backlog.pacer.restore(state["pacer"])
-            self._turns.restore(state["turns"], wall)
+            self._upload_queue.drain_rate.restore(state["pacer"])
+            self._reservations.restore(state["turns"], wall)
         except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
             raise ValueError(f"not a record of promises: {error!r}") from None
 
-    def snapshot(self) -> TurnsSnapshot:
+    def snapshot(self) -> ReservationsSnapshot:
         """What is promised now."""
-        return self._turns.snapshot()
+        return self._reservations.snapshot()
 
 
 def _reject(constant: str) -> None:

@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, KeyValueError
 
-from app.backpressure.circuit_breaker import Breaker, BreakerOpen, Pass
+from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker, Permit
 from app.engine.interface import EngineUnusable
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class EngineDown(Exception):  # noqa: N818 - says what is the matter
     """Raised when the engine does not answer, or cannot do its part."""
 
 
-class Full(Exception):  # noqa: N818 - says what is the matter
+class StreamFull(Exception):  # noqa: N818 - says what is the matter
     """Raised when the engine itself refuses one more; `subject`: because there is that very one already."""
 
     def __init__(self, *, subject: bool) -> None:
@@ -40,13 +40,13 @@ class Full(Exception):  # noqa: N818 - says what is the matter
         self.subject = subject
 
 
-class Link:
+class NatsConnection:
     """The connection. It comes back by itself; `breaker` tells meanwhile that nobody is there."""
 
-    def __init__(self, servers: Sequence[str], breaker: Breaker) -> None:
+    def __init__(self, servers: Sequence[str], breaker: CircuitBreaker) -> None:
         self.breaker = breaker
         self.name = ",".join(server.rpartition("@")[2].removeprefix("nats://") for server in servers)
-        self.stale = False
+        self.needs_setup = False
         """Whether the connection is new, or the engine was away: what hangs on either is to be made anew."""
         self._failed_at = 0.0
         self._servers = list(servers)
@@ -59,7 +59,7 @@ class Link:
         """Connect. Raises EngineUnusable when nobody answers within seconds."""
 
         async def reconnected() -> None:
-            self.stale = True
+            self.needs_setup = True
 
         told = ""
 
@@ -93,11 +93,11 @@ class Link:
         self._js = self._client.jetstream(timeout=_MAKING_S)
 
     @contextmanager
-    def starting(self) -> Iterator[None]:
+    def startup(self) -> Iterator[None]:
         """Around what a start asks. Raises EngineUnusable when the engine does not do its part."""
         try:
             yield
-        except AWAY as error:
+        except UNAVAILABLE as error:
             raise EngineUnusable(f"the engine at {self.name} cannot be used: {error}") from None
 
     async def close(self) -> None:
@@ -114,7 +114,7 @@ class Link:
         return self._client
 
     @asynccontextmanager
-    async def asking(self, patience: float = _PATIENCE) -> AsyncIterator[JetStreamContext]:
+    async def request(self, patience: float = _PATIENCE) -> AsyncIterator[JetStreamContext]:
         """Around one question, and counted by the breaker.
 
         Raises:
@@ -124,23 +124,23 @@ class Link:
             KeyValueError: a key is not there, or not as it was.
         """
         assert self._js is not None  # noqa: S101 - `open` comes first
-        leave, asked = self.breaker.enter(), time.monotonic()
+        leave, asked = self.breaker.acquire(), time.monotonic()
         try:
             async with asyncio.timeout(patience):
                 yield self._js
-            self.breaker.succeed(leave)
+            self.breaker.record_success(leave)
         except KeyValueError:
             raise
         except (NatsError, OSError, TimeoutError) as error:
             if isinstance(error, APIError) and error.err_code == _FULL:
-                raise Full(subject="per subject" in (error.description or "")) from None
-            self.stale = True
+                raise StreamFull(subject="per subject" in (error.description or "")) from None
+            self.needs_setup = True
             self._fail(leave, asked, patience)
             raise EngineDown(str(error) or "no answer") from None
         finally:
-            self.breaker.exclude(leave)  # of no account after an outcome
+            self.breaker.ignore(leave)  # of no account after an outcome
 
-    def _fail(self, leave: Pass, asked: float, patience: float) -> None:
+    def _fail(self, leave: Permit, asked: float, patience: float) -> None:
         """Count a failure, unless it says no more than the last one did, or was this process's own.
 
         Questions that waited side by side are one in vain; and where the time to wait was passed by as much
@@ -148,17 +148,17 @@ class Link:
         """
         now = time.monotonic()
         if asked >= self._failed_at and now - asked < 2 * patience:
-            self.breaker.fail(leave)
+            self.breaker.record_failure(leave)
         self._failed_at = now
 
-    async def reach(self) -> None:
+    async def ping(self) -> None:
         """Find out whether anybody is there at all, which says nothing of whether they can do their part.
 
         Raises:
             BreakerOpen, EngineDown: as `asking` does.
         """
         assert self._js is not None  # noqa: S101 - `open` comes first
-        leave, asked = self.breaker.enter(), time.monotonic()
+        leave, asked = self.breaker.acquire(), time.monotonic()
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._js.account_info()
@@ -166,8 +166,8 @@ class Link:
             self._fail(leave, asked, _PATIENCE)
             raise EngineDown(str(error) or "no answer") from None
         finally:
-            self.breaker.exclude(leave)
+            self.breaker.ignore(leave)
 
 
-AWAY = (EngineDown, BreakerOpen)
+UNAVAILABLE = (EngineDown, BreakerOpen)
 """What is raised while the engine is not there."""

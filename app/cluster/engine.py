@@ -16,23 +16,23 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from app.backpressure.brownout import BrownoutSnapshot
-from app.backpressure.circuit_breaker import BreakerOpen, Breakers
+from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
 from app.backpressure.rate_limiter import Grant
-from app.backpressure.reservations import Visitor
+from app.backpressure.reservations import Requester
 from app.backpressure.token_bucket import Quota
-from app.backpressure.waiting_room import Door, QueueFull, Watch
+from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
 from app.cluster import jetstream
-from app.cluster.connection import AWAY, Full, Link
-from app.cluster.job_consumer import Crew, cancel_subject
-from app.cluster.job_registry import Chronicle
-from app.cluster.job_status import Beat, Bulletin
-from app.cluster.leases import Berth, Leases
-from app.cluster.outbox import Mender, Outbox
-from app.cluster.rate_limiter import SharedLimiter
-from app.cluster.upload_queue import SharedBacklog
-from app.engine.base import Front
-from app.engine.interface import EngineSnapshot, Place
-from app.engine.job_handle import Live
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
+from app.cluster.job_consumer import JobConsumer, cancel_subject
+from app.cluster.job_registry import JobRegistry
+from app.cluster.job_status import Heartbeat, JobStatusStore
+from app.cluster.leases import LeasedSlot, Leases
+from app.cluster.outbox import Outbox, Reconciler
+from app.cluster.rate_limiter import SharedRateLimiter
+from app.cluster.upload_queue import SharedUploadQueue
+from app.engine.base import BaseEngine
+from app.engine.interface import EngineSnapshot, UploadSlot
+from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.runtime import tasks
 from app.storage.interface import Store
@@ -45,53 +45,53 @@ _SOON = 0.02
 _BEAT = 1.0
 
 
-class ClusterEngine(Front[SharedBacklog]):
+class ClusterEngine(BaseEngine[SharedUploadQueue]):
     """One replica's part of it."""
 
     def __init__(
         self,
-        link: Link,
-        limiter: SharedLimiter,
-        backlog: SharedBacklog,
-        door: Door[Live],
-        chronicle: Chronicle,
-        bulletin: Bulletin,
-        crew: Crew | None,
-        breakers: Breakers,
+        connection: NatsConnection,
+        limiter: SharedRateLimiter,
+        upload_queue: SharedUploadQueue,
+        waiting_room: WaitingRoom[JobHandle],
+        registry: JobRegistry,
+        job_status: JobStatusStore,
+        consumer: JobConsumer | None,
+        breakers: CircuitBreakers,
         store: Store,
         *,
         lease_s: float,
         drain_timeout: float,
     ) -> None:
         """`lease_s`: the longest that an upload takes. Times are in seconds."""
-        super().__init__(backlog, door, breakers, drain_timeout)
-        self._link = link
+        super().__init__(upload_queue, waiting_room, breakers, drain_timeout)
+        self._connection = connection
         self._limiter = limiter
-        self._chronicle = chronicle
-        self._bulletin = bulletin
-        self._crew = crew
+        self._registry = registry
+        self._job_status = job_status
+        self._consumer = consumer
         self._lease_s = lease_s
-        self._leases = Leases(link)
-        backlog.receiving_elsewhere = lambda: self._leases.elsewhere
-        self._outbox = Outbox(link, bulletin)
-        self._mender = Mender(chronicle, store, self._outbox)
+        self._leases = Leases(connection)
+        upload_queue.receiving_elsewhere = lambda: self._leases.elsewhere
+        self._outbox = Outbox(connection, job_status)
+        self._reconciler = Reconciler(registry, store, self._outbox)
         self._tasks: list[asyncio.Task[None]] = []
-        self._beats: list[Beat] = []
+        self._beats: list[Heartbeat] = []
         self._hands = 0
 
     # --- life ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        await self._link.open()
-        with self._link.starting():
+        await self._connection.open()
+        with self._connection.startup():
             await self._prepare()
-        await self._bulletin.listen()
-        if self._crew is not None:
-            await self._crew.start()
+        await self._job_status.listen()
+        if self._consumer is not None:
+            await self._consumer.start()
         await self._greet()
         loops: list[Coroutine[Any, Any, None]] = [
             self._outbox.run(),
-            self._mender.run(),
+            self._reconciler.run(),
             self._look(),
             self._greet_all(),
         ]
@@ -100,49 +100,49 @@ class ClusterEngine(Front[SharedBacklog]):
 
     async def drain(self, timeout: float) -> None:
         end = time.monotonic() + timeout
-        self._close(timeout)
+        self._begin_drain(timeout)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.backlog.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110
+                while self.upload_queue.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
-        if self._crew is not None:
-            await self._crew.drain(max(0.0, end - time.monotonic()))
+        if self._consumer is not None:
+            await self._consumer.drain(max(0.0, end - time.monotonic()))
         self._receives_until = 0.0
 
     async def stop(self) -> None:
         self._state = "draining"
-        self._door.dismiss()
-        await tasks.end(self._tasks)
-        if self._crew is not None:
-            await self._crew.stop()
-        await self._bulletin.close()
-        await self._link.close()
+        self._waiting_room.close()
+        await tasks.cancel_and_wait(self._tasks)
+        if self._consumer is not None:
+            await self._consumer.stop()
+        await self._job_status.close()
+        await self._connection.close()
 
     async def _prepare(self) -> None:
         """Have everything there that is kept in the engine, and hear of every job. Raises as `asking`."""
-        self._link.stale = False
-        await jetstream.prepare(self._link, self._bound, self.backlog.dock, self._lease_s)
+        self._connection.needs_setup = False
+        await jetstream.prepare(self._connection, self._bound, self.upload_queue.max_receiving, self._lease_s)
         await self._limiter.prepare()
-        await self._bulletin.prepare()
-        await self._bulletin.watch(self._chronicle.hear)
+        await self._job_status.prepare()
+        await self._job_status.watch(self._registry.update)
 
     @property
     def _bound(self) -> int:
         """Messages in the queue: jobs that wait, and one in each hand."""
-        return self.backlog.capacity + self._hands
+        return self.upload_queue.capacity + self._hands
 
     async def _look(self) -> None:
         """Find out within a second that the engine is away, and that it is back."""
         while True:
             try:
-                if self._link.stale:
-                    await self._link.reach()
+                if self._connection.needs_setup:
+                    await self._connection.ping()
                     await self._prepare()
                     log.info("engine is there again")
                 await self._leases.count()
-                self.backlog.observe()
-            except (*AWAY, Full):
-                await asyncio.sleep(min(_LOOK, max(_SOON, self._link.breaker.remaining())))
+                self.upload_queue.observe()
+            except (*UNAVAILABLE, StreamFull):
+                await asyncio.sleep(min(_LOOK, max(_SOON, self._connection.breaker.remaining())))
             except Exception:  # without this loop nobody would find out that the engine is away
                 log.exception("the look at the engine went wrong")
                 await asyncio.sleep(_BEAT)
@@ -156,44 +156,44 @@ class ClusterEngine(Front[SharedBacklog]):
 
     async def _greet(self) -> None:
         """Tell of this process, and reckon with those that were heard of."""
-        own = Beat(True, 0, (), {}) if self._crew is None else self._crew.beat(serves=True)
-        await self._bulletin.beat(own)
-        self._beats = self._bulletin.beats() or [own]
-        self.backlog.replicas = max(1, sum(beat.serves for beat in self._beats))
+        own = Heartbeat(True, 0, (), {}) if self._consumer is None else self._consumer.beat(serves=True)
+        await self._job_status.beat(own)
+        self._beats = self._job_status.beats() or [own]
+        self.upload_queue.replicas = max(1, sum(beat.serves for beat in self._beats))
         hands = sum(beat.hands for beat in self._beats)
         if hands != self._hands:
             self._hands = hands
-            self._door.resize(max(1, hands), self.backlog.capacity)
-            with suppress(*AWAY, Full):
-                await jetstream.grow(self._link, self._bound)
+            self._waiting_room.resize(max(1, hands), self.upload_queue.capacity)
+            with suppress(*UNAVAILABLE, StreamFull):
+                await jetstream.grow(self._connection, self._bound)
 
     # --- what the gate asks ----------------------------------------------------------------------------
 
-    async def spend(self, client: str) -> Grant:
-        return await self._limiter.spend(client)
+    async def acquire_token(self, client: str) -> Grant:
+        return await self._limiter.acquire(client)
 
-    def quota(self, client: str) -> Quota:
-        return self._limiter.local.quota(client)
+    def local_quota(self, client: str) -> Quota:
+        return self._limiter.local.peek(client)
 
-    async def left(self, client: str) -> Quota:
-        return await self._limiter.left(client)
+    async def remaining_quota(self, client: str) -> Quota:
+        return await self._limiter.peek(client)
 
-    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
+    def turn_away(self, requester: Requester, check: Callable[[Quota], None]) -> None:
         """Only while the engine is away is a token spent without waiting."""
-        if self._limiter.local.is_smooth or not self._link.breaker.remaining():
+        if self._limiter.local.is_smooth or not self._connection.breaker.remaining():
             return
-        left = self._limiter.local.spend(visitor.client).quota
+        left = self._limiter.local.acquire(requester.client).quota
         check(left)
 
-    async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
-        slot = await self._door.admit(visitor, not_before, watch, self._reopens_in)
+    async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
+        slot = await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)
         try:
             lease = await self._lease()
-        except AWAY:
+        except UNAVAILABLE:
             slot.release()
-            remaining = max(1.0, self._link.breaker.remaining())
+            remaining = max(1.0, self._connection.breaker.remaining())
             raise BreakerOpen(
-                self._link.breaker.name, self._door.refuse(visitor, remaining, not_before)
+                self._connection.breaker.name, self._waiting_room.refuse(requester, remaining, not_before)
             ) from None
         except BaseException:
             slot.release()
@@ -201,9 +201,10 @@ class ClusterEngine(Front[SharedBacklog]):
         if lease is None:
             slot.release()
             raise QueueFull(
-                self._door.refuse(visitor, 1 / self.backlog.pace, not_before), self.backlog.capacity
+                self._waiting_room.refuse(requester, 1 / self.upload_queue.uploads_per_s, not_before),
+                self.upload_queue.capacity,
             )
-        return Berth(slot, self._leases, lease)
+        return LeasedSlot(slot, self._leases, lease)
 
     async def _lease(self) -> int | None:
         """A lease that the queue has room for, or None. Raises EngineDown, BreakerOpen.
@@ -212,7 +213,7 @@ class ClusterEngine(Front[SharedBacklog]):
         used up, the engine is asked what came before: the order of the leases decides.
         """
         lease = await self._leases.take()
-        if lease is None or self.backlog.used * self.backlog.replicas <= self.backlog.capacity:
+        if lease is None or self.upload_queue.load * self.upload_queue.replicas <= self.upload_queue.capacity:
             return lease
         try:
             fits = await self._leases.fits(lease, self._bound)
@@ -225,51 +226,51 @@ class ClusterEngine(Front[SharedBacklog]):
 
     # --- jobs ------------------------------------------------------------------------------------------
 
-    def offer(self, place: Place, job: Job) -> Live:
-        assert isinstance(place, Berth)  # noqa: S101 - an engine is given its own places only
-        live = self._chronicle.begin(job, place.client)
-        place.offer(live)
-        self._outbox.put(live, place)
-        return live
+    def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:
+        assert isinstance(place, LeasedSlot)  # noqa: S101 - an engine is given its own places only
+        handle = self._registry.accept(job, place.client)
+        place.enqueue(handle)
+        self._outbox.put(handle, place)
+        return handle
 
-    def live(self, job_id: str) -> Live | None:
-        return self._chronicle.live(job_id)
+    def find(self, job_id: str) -> JobHandle | None:
+        return self._registry.find(job_id)
 
-    def meet(self, job: Job) -> Live | None:
+    def adopt(self, job: Job) -> JobHandle | None:
         """Accepted by a replica that could not tell of it yet, or has died."""
-        self._chronicle.hear(job)
-        return self._chronicle.live(job.id)
+        self._registry.update(job)
+        return self._registry.find(job.id)
 
-    def position(self, live: Live) -> tuple[int | None, float | None]:
-        place = self._chronicle.place(live)
-        return place, None if place is None else self.backlog.pacer.wait(place)
+    def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
+        place = self._registry.position(handle)
+        return place, None if place is None else self.upload_queue.drain_rate.wait(place)
 
     async def cancel(self, job_id: str) -> None:
-        live = self._chronicle.live(job_id)
-        if live is None:
+        handle = self._registry.find(job_id)
+        if handle is None:
             return
-        live.cancelled = True
+        handle.cancelled = True
         try:
             await self._outbox.withdraw(job_id)
             with suppress(NoRespondersError):
-                await self._link.client.request(cancel_subject(job_id), timeout=5)
-            await self._bulletin.post(self._chronicle.end_cancelled(live))
-        except (*AWAY, Full, NatsError, OSError) as error:
+                await self._connection.client.request(cancel_subject(job_id), timeout=5)
+            await self._job_status.put(self._registry.end_cancelled(handle))
+        except (*UNAVAILABLE, StreamFull, NatsError, OSError) as error:
             # Its record goes all the same, and a worker that has it finds that out.
             log.warning("the queue could not be told of a removal", job=job_id, reason=str(error))
-            self._chronicle.end_cancelled(live)
+            self._registry.end_cancelled(handle)
 
     def snapshot(self) -> EngineSnapshot:
         """The replica's own counters; the limiter's table is what it knows; the workers are everybody's."""
         return EngineSnapshot(
-            self._chronicle.counters,
+            self._registry.counters,
             self._limiter.local.snapshot(),
-            self.backlog.snapshot(),
-            self._door.snapshot(),
+            self.upload_queue.snapshot(),
+            self._waiting_room.snapshot(),
             [worker for beat in self._beats for worker in beat.workers],
             next((beat.sandbox for beat in self._beats if beat.sandbox), {}),
             BrownoutSnapshot(active=False, begun=0, deferred=0, capacity=0),
             self._breakers.snapshot(),
             self._state,
-            self.backlog.full_for,
+            self.upload_queue.full_for,
         )

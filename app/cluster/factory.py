@@ -7,27 +7,27 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from app.backpressure.brownout import Brownout, Lane
-from app.backpressure.circuit_breaker import Breaker, Breakers
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.rate_limiter import Limiter
-from app.backpressure.reservations import Turns
-from app.backpressure.token_bucket import Meter
-from app.backpressure.upload_queue import Backlog
-from app.backpressure.waiting_room import Door
+from app.backpressure.brownout import Brownout, DeferredQueue
+from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.reservations import Reservations
+from app.backpressure.token_bucket import GCRA
+from app.backpressure.upload_queue import UploadQueue
+from app.backpressure.waiting_room import WaitingRoom
 from app.cluster import jetstream
-from app.cluster.connection import AWAY, Full, Link
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.engine import ClusterEngine
-from app.cluster.job_consumer import Crew
-from app.cluster.job_registry import Chronicle
-from app.cluster.job_status import Bulletin
-from app.cluster.rate_limiter import SharedLimiter
-from app.cluster.upload_queue import SharedBacklog
-from app.engine.dispatcher import Foreman
-from app.engine.job_handle import Live
-from app.engine.job_plan import Orders
-from app.engine.work_queue import Supply
-from app.engine.worker_pool import Pool
+from app.cluster.job_consumer import JobConsumer
+from app.cluster.job_registry import JobRegistry
+from app.cluster.job_status import JobStatusStore
+from app.cluster.rate_limiter import SharedRateLimiter
+from app.cluster.upload_queue import SharedUploadQueue
+from app.engine.dispatcher import Dispatcher
+from app.engine.job_handle import JobHandle
+from app.engine.job_plan import JobDefaults
+from app.engine.work_queue import WorkQueue
+from app.engine.worker_pool import WorkerPool
 from app.runtime import memory
 from app.runtime.metrics import Histograms
 from app.settings import Settings
@@ -40,72 +40,78 @@ _SETTLING_S = 60.0
 _BEAT = 1.0
 
 
-def engine_breaker() -> Breaker:
+def engine_breaker() -> CircuitBreaker:
     """Opens after two questions in vain, and looks often whether the engine is back."""
-    return Breaker("engine", failures=2, open_s=0.5, longest_s=2.0, call_s=2.0)
+    return CircuitBreaker("engine", failures=2, open_s=0.5, longest_s=2.0, call_s=2.0)
 
 
-def _link(settings: Settings, breaker: Breaker) -> Link:
+def _connection(settings: Settings, breaker: CircuitBreaker) -> NatsConnection:
     servers = settings.engine_url.removeprefix("nats://").split(",")
-    return Link([f"nats://{server.removeprefix('nats://')}" for server in servers], breaker)
+    return NatsConnection([f"nats://{server.removeprefix('nats://')}" for server in servers], breaker)
 
 
 def _lease_s(settings: Settings) -> float:
     return settings.upload_timeout + _SETTLING_S
 
 
-def _crew(
+def _consumer(
     settings: Settings,
-    link: Link,
-    bulletin: Bulletin,
+    connection: NatsConnection,
+    job_status: JobStatusStore,
     store: Store,
-    pool: Pool,
+    pool: WorkerPool,
     histograms: Histograms,
-    breakers: Breakers,
-    orders: Orders,
-) -> Crew:
+    breakers: CircuitBreakers,
+    job_defaults: JobDefaults,
+) -> JobConsumer:
     """Workers in the service of the queue. What they hold is in hand, so nothing is put off here."""
     workers = settings.workers
-    hand: Backlog[Live] = Backlog(4 * workers, workers, 4 * workers, Pacer(workers, workers))
-    supply = Supply(hand, Brownout(settings.brownout_high, settings.brownout_low, Lane(0)))
-    return Crew(link, bulletin, Foreman(supply, pool, store, histograms, breakers, orders), store)
+    hand: UploadQueue[JobHandle] = UploadQueue(4 * workers, workers, 4 * workers, DrainRate(workers, workers))
+    work_queue = WorkQueue(hand, Brownout(settings.brownout_high, settings.brownout_low, DeferredQueue(0)))
+    return JobConsumer(
+        connection, job_status, Dispatcher(work_queue, pool, store, histograms, breakers, job_defaults), store
+    )
 
 
 def make_replica(
     settings: Settings,
-    meter: Meter,
-    orders: Orders,
+    meter: GCRA,
+    job_defaults: JobDefaults,
     store: Store,
-    pool: Pool,
+    pool: WorkerPool,
     histograms: Histograms,
-    breakers: Breakers,
+    breakers: CircuitBreakers,
 ) -> ClusterEngine:
     """The engine of one replica."""
     assert breakers.engine is not None  # noqa: S101 - an engine elsewhere has one
-    link = _link(settings, breakers.engine)
+    connection = _connection(settings, breakers.engine)
     smooth = settings.limiter == "leaky_bucket"
-    local = Limiter(meter, settings.max_clients, smooth=smooth, clock=time.time_ns)
+    local = RateLimiter(meter, settings.max_clients, smooth=smooth, clock=time.time_ns)
     workers = max(1, settings.workers)
-    backlog = SharedBacklog(
+    upload_queue = SharedUploadQueue(
         settings.queue_size,
         settings.max_receiving,
         settings.client_share,
-        Pacer(workers, settings.max_receiving),
+        DrainRate(workers, settings.max_receiving),
         max_wait=settings.max_wait,
     )
-    turns = Turns(workers, settings.queue_size, lambda: backlog.pace, settings.max_clients)
-    bulletin = Bulletin(link)
-    crew = None
+    reservations = Reservations(
+        workers, settings.queue_size, lambda: upload_queue.uploads_per_s, settings.max_clients
+    )
+    job_status = JobStatusStore(connection)
+    consumer = None
     if settings.workers:
-        crew = _crew(settings, link, bulletin, store, pool, histograms, breakers, orders)
+        consumer = _consumer(
+            settings, connection, job_status, store, pool, histograms, breakers, job_defaults
+        )
     return ClusterEngine(
-        link,
-        SharedLimiter(link, local),
-        backlog,
-        Door(backlog, turns),
-        Chronicle(backlog, histograms),
-        bulletin,
-        crew,
+        connection,
+        SharedRateLimiter(connection, local),
+        upload_queue,
+        WaitingRoom(upload_queue, reservations),
+        JobRegistry(upload_queue, histograms),
+        job_status,
+        consumer,
         breakers,
         store,
         lease_s=_lease_s(settings),
@@ -113,7 +119,7 @@ def make_replica(
     )
 
 
-async def work(settings: Settings, orders: Orders, store: Store) -> None:
+async def work(settings: Settings, job_defaults: JobDefaults, store: Store) -> None:
     """Do jobs of the queue until SIGTERM or SIGINT, then finish those in hand.
 
     Raises:
@@ -124,30 +130,30 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: (hurried if ended.is_set() else ended).set())
     breaker = engine_breaker()
-    breakers = Breakers(Breaker("workers"), Breaker("store"), breaker)
-    pool = Pool(settings.workers, breakers.workers)
-    link = _link(settings, breaker)
-    bulletin = Bulletin(link)
-    crew = _crew(settings, link, bulletin, store, pool, Histograms(), breakers, orders)
+    breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), breaker)
+    pool = WorkerPool(settings.workers, breakers.workers)
+    connection = _connection(settings, breaker)
+    job_status = JobStatusStore(connection)
+    consumer = _consumer(settings, connection, job_status, store, pool, Histograms(), breakers, job_defaults)
     async with AsyncExitStack() as stack:
         await store.open()
         stack.push_async_callback(store.close)
-        await link.open()
-        stack.push_async_callback(link.close)
-        with link.starting():
+        await connection.open()
+        stack.push_async_callback(connection.close)
+        with connection.startup():
             places = settings.queue_size + settings.workers
-            await jetstream.prepare(link, places, settings.max_receiving, _lease_s(settings))
-            await bulletin.prepare()
-        stack.push_async_callback(crew.stop)
-        await crew.start()
-        beating = asyncio.create_task(_beat(link, bulletin, crew), name="beat")
+            await jetstream.prepare(connection, places, settings.max_receiving, _lease_s(settings))
+            await job_status.prepare()
+        stack.push_async_callback(consumer.stop)
+        await consumer.start()
+        beating = asyncio.create_task(_beat(connection, job_status, consumer), name="beat")
         stack.callback(beating.cancel)
-        await stack.enter_async_context(memory.kept_small())
-        print(f"Spillway worker is ready: {settings.workers} at {link.name}", flush=True)
+        await stack.enter_async_context(memory.kept_trimmed())
+        print(f"Spillway worker is ready: {settings.workers} at {connection.name}", flush=True)
         await ended.wait()
         log.info("draining", timeout_s=settings.drain_timeout)
         ends = [
-            asyncio.ensure_future(crew.drain(settings.drain_timeout)),
+            asyncio.ensure_future(consumer.drain(settings.drain_timeout)),
             asyncio.create_task(hurried.wait()),
         ]
         _, open_ends = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -155,13 +161,13 @@ async def work(settings: Settings, orders: Orders, store: Store) -> None:
             end.cancel()
 
 
-async def _beat(link: Link, bulletin: Bulletin, crew: Crew) -> None:
+async def _beat(connection: NatsConnection, job_status: JobStatusStore, consumer: JobConsumer) -> None:
     """Tell of this process, and ask the engine whether it is there: that closes its breaker."""
     while True:
-        await bulletin.beat(crew.beat(serves=False))
+        await job_status.beat(consumer.beat(serves=False))
         try:
-            async with link.asking() as js:
+            async with connection.request() as js:
                 await js.account_info()
-        except (*AWAY, Full):
+        except (*UNAVAILABLE, StreamFull):
             pass
         await asyncio.sleep(_BEAT)

@@ -23,8 +23,8 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 from nats.js.kv import KeyValue
 
-from app.backpressure.token_bucket import Meter
-from app.cluster.connection import Link
+from app.backpressure.token_bucket import GCRA
+from app.cluster.connection import NatsConnection
 
 JOBS, DEAD, LEASES, STATUS = "spillway-jobs", "spillway-dead", "spillway-leases", "spillway-status"
 WORKERS = "workers"
@@ -39,10 +39,10 @@ _STATUS_S = 300.0
 _DEAD_S = 7 * 86_400.0
 
 
-async def prepare(link: Link, places: int, dock: int, lease_s: float) -> None:
+async def prepare(connection: NatsConnection, places: int, dock: int, lease_s: float) -> None:
     """Have the streams there. The queue only ever grows: a server drops what is beyond a new bound."""
-    async with link.asking(_OPENING_S) as js:
-        await _fit(js, places, link.copies)
+    async with connection.request(_OPENING_S) as js:
+        await _fit(js, places, connection.copies)
         await js.add_consumer(
             JOBS,
             ConsumerConfig(
@@ -62,7 +62,7 @@ async def prepare(link: Link, places: int, dock: int, lease_s: float) -> None:
                 storage=StorageType.FILE,
                 max_msgs=10_000,
                 max_age=_DEAD_S,
-                num_replicas=link.copies,
+                num_replicas=connection.copies,
             ),
         )
         await _keep(
@@ -74,15 +74,15 @@ async def prepare(link: Link, places: int, dock: int, lease_s: float) -> None:
                 max_msgs=dock,
                 discard=DiscardPolicy.NEW,
                 max_age=lease_s,
-                num_replicas=link.copies,
+                num_replicas=connection.copies,
             ),
         )
 
 
-async def grow(link: Link, places: int) -> None:
+async def grow(connection: NatsConnection, places: int) -> None:
     """Let so many jobs wait and run, if it is not that many already. Raises as `asking` does."""
-    async with link.asking(_OPENING_S) as js:
-        await _fit(js, places, link.copies)
+    async with connection.request(_OPENING_S) as js:
+        await _fit(js, places, connection.copies)
 
 
 async def _fit(js: JetStreamContext, places: int, copies: int) -> None:
@@ -114,14 +114,17 @@ async def _keep(js: JetStreamContext, config: StreamConfig) -> None:
         await js.update_stream(config)
 
 
-async def statuses(link: Link) -> KeyValue:
+async def statuses(connection: NatsConnection) -> KeyValue:
     """The bucket of the jobs' last known records."""
     return await _bucket(
-        link, KeyValueConfig(STATUS, history=1, ttl=_STATUS_S, storage=StorageType.FILE, replicas=link.copies)
+        connection,
+        KeyValueConfig(
+            STATUS, history=1, ttl=_STATUS_S, storage=StorageType.FILE, replicas=connection.copies
+        ),
     )
 
 
-async def buckets(link: Link, law: Meter, max_clients: int) -> KeyValue:
+async def buckets(connection: NatsConnection, law: GCRA, max_clients: int) -> KeyValue:
     """The bucket of the clients' buckets under one law."""
     config = KeyValueConfig(
         f"spillway-rate-{law.per_ns}-{law.per_token}-{law.depth}",
@@ -129,13 +132,13 @@ async def buckets(link: Link, law: Meter, max_clients: int) -> KeyValue:
         ttl=max(60.0, 2.0 * law.window_s),
         max_bytes=max_clients * _BYTES_PER_CLIENT,
         storage=StorageType.MEMORY,
-        replicas=link.copies,
+        replicas=connection.copies,
     )
-    return await _bucket(link, config)
+    return await _bucket(connection, config)
 
 
-async def _bucket(link: Link, config: KeyValueConfig) -> KeyValue:
-    async with link.asking(_OPENING_S) as js:
+async def _bucket(connection: NatsConnection, config: KeyValueConfig) -> KeyValue:
+    async with connection.request(_OPENING_S) as js:
         try:
             return await js.create_key_value(config)
         except APIError:  # it is there, made by another version: what it is will do

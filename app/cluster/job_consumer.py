@@ -16,11 +16,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from app.backpressure.circuit_breaker import CLOSED, BreakerOpen
-from app.cluster.connection import AWAY, EngineDown, Full, Link
+from app.cluster.connection import UNAVAILABLE, EngineDown, NatsConnection, StreamFull
 from app.cluster.jetstream import ACK_WAIT, DEAD, JOBS, WORKERS, job_subject
-from app.cluster.job_status import Beat, Bulletin
-from app.engine.dispatcher import Foreman
-from app.engine.job_handle import Live
+from app.cluster.job_status import Heartbeat, JobStatusStore
+from app.engine.dispatcher import Dispatcher
+from app.engine.job_handle import JobHandle
 from app.job import CANCELLED, DEADLY, FAILED, MOST_DEATHS, PROCESSING, Job
 from app.runtime import tasks
 from app.storage.interface import JobGone, Store
@@ -38,42 +38,42 @@ def cancel_subject(job_id: str) -> str:
     return f"spillway.cancel.{job_id}"
 
 
-class Crew:
+class JobConsumer:
     """One process's workers in the service of the engine's queue."""
 
     def __init__(
         self,
-        link: Link,
-        bulletin: Bulletin,
-        foreman: Foreman,
+        connection: NatsConnection,
+        job_status: JobStatusStore,
+        dispatcher: Dispatcher,
         store: Store,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`clock` dates the records, in seconds since the epoch."""
-        self._link = link
-        self._bulletin = bulletin
-        self._foreman = foreman
+        self._connection = connection
+        self._job_status = job_status
+        self._dispatcher = dispatcher
         self._store = store
         self._clock = clock
-        self._hands = len(foreman.pool.workers)
+        self._hands = len(dispatcher.pool.workers)
         self._busy: set[str] = set()
         self._free = asyncio.Event()
         self._free.set()
         self._jobs: dict[asyncio.Task[None], str] = {}
         self._puller: asyncio.Task[None] | None = None
         self._subscription: JetStreamContext.PullSubscription | None = None
-        foreman.on_free = self._release
+        dispatcher.on_worker_free = self._release
 
-    def beat(self, *, serves: bool) -> Beat:
+    def beat(self, *, serves: bool) -> Heartbeat:
         """What there is to tell of this process."""
-        pool = self._foreman.pool
-        return Beat(serves, self._hands, tuple(pool.snapshot()), pool.sandbox)
+        pool = self._dispatcher.pool
+        return Heartbeat(serves, self._hands, tuple(pool.snapshot()), pool.sandbox)
 
     # --- life ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Start the workers, and take jobs for them."""
-        await self._foreman.start()
+        await self._dispatcher.start()
         self._puller = asyncio.create_task(self._pull(), name="crew")
 
     async def drain(self, timeout: float) -> None:
@@ -85,12 +85,12 @@ class Crew:
     async def stop(self) -> None:
         """End the workers at once. What is unfinished goes to another crew when this one is silent."""
         await self._let_go()
-        await tasks.end(self._jobs)
-        await self._foreman.stop()
+        await tasks.cancel_and_wait(self._jobs)
+        await self._dispatcher.stop()
 
     async def _let_go(self) -> None:
         if self._puller is not None:
-            await tasks.end([self._puller])
+            await tasks.cancel_and_wait([self._puller])
 
     # --- taking ----------------------------------------------------------------------------------------
 
@@ -109,24 +109,24 @@ class Crew:
 
     async def _next(self) -> Msg | None:
         try:
-            if self._link.breaker.snapshot().state != CLOSED:  # or it may get more questions than one
-                async with self._link.asking() as js:
+            if self._connection.breaker.snapshot().state != CLOSED:  # or it may get more questions than one
+                async with self._connection.request() as js:
                     await js.account_info()
             if self._subscription is None:
-                async with self._link.asking() as js:
+                async with self._connection.request() as js:
                     self._subscription = await js.pull_subscribe_bind(durable=WORKERS, stream=JOBS)
             messages = await self._subscription.fetch(1, timeout=_ASK_S)
             return messages[0] if messages else None
         except TimeoutError:  # there was none
             return None
-        except (NatsError, OSError, *AWAY) as error:
+        except (NatsError, OSError, *UNAVAILABLE) as error:
             log.debug("no job from the queue", reason=str(error))
             await asyncio.sleep(_PAUSE)
             return None
 
-    def _release(self, live: Live) -> None:
+    def _release(self, handle: JobHandle) -> None:
         """A worker is free again: its job is settled beside the next one."""
-        self._busy.discard(live.job.id)
+        self._busy.discard(handle.job.id)
         self._look()
 
     def _look(self) -> None:
@@ -150,11 +150,11 @@ class Crew:
             return
         if not job.is_final and message.metadata.num_delivered > 1:
             job = await self._suspect(message, job)
-        if job.is_final or self._foreman.live(job_id) is not None:
+        if job.is_final or self._dispatcher.find(job_id) is not None:
             await self._acknowledge(message, job)
             return
         told = job.state_id if message.metadata.num_delivered == 1 else ""
-        await self._see_through(message, self._foreman.take_up(job), told)
+        await self._see_through(message, self._dispatcher.resume(job), told)
 
     async def _load(self, message: Msg, job_id: str) -> Job | None:
         """The job as the store knows it, however long the store is away."""
@@ -172,8 +172,8 @@ class Crew:
         Counted in what was posted of it, not by the engine: that counts what it sent, begun or not. Nor in
         the store, where whoever may be at work on it still must not be written over.
         """
-        with suppress(*AWAY, Full):
-            posted = await self._bulletin.read(job.id)
+        with suppress(*UNAVAILABLE, StreamFull):
+            posted = await self._job_status.read(job.id)
             if posted is not None and posted.created_at == job.created_at:
                 job = replace(job, deaths=posted.deaths + (posted.status == PROCESSING))
         return await self._give_up(message, job) if job.deaths >= MOST_DEATHS else job
@@ -193,34 +193,38 @@ class Crew:
                 log.warning("store takes no record", job=job.id, reason=str(error))
                 await self._keep_hold(message)
                 await asyncio.sleep(_PAUSE)
-        with suppress(Full, *AWAY):
-            async with self._link.asking(2.0) as js:
+        with suppress(StreamFull, *UNAVAILABLE):
+            async with self._connection.request(2.0) as js:
                 await js.publish(job_subject(job.id, DEAD), failed.to_record())
         return failed
 
-    async def _see_through(self, message: Msg, live: Live, told: str) -> None:
+    async def _see_through(self, message: Msg, handle: JobHandle, told: str) -> None:
         """Tell of every change from what was `told`, keep hold of the job, and let go when it has ended."""
 
         async def cancelled(request: Msg) -> None:
-            await self._foreman.cancel(live)
+            await self._dispatcher.cancel(handle)
             await request.respond(b"")
 
         subscription = None
         with suppress(NatsError, OSError):
-            subscription = await self._link.client.subscribe(cancel_subject(live.job.id), cb=cancelled)
+            subscription = await self._connection.client.subscribe(
+                cancel_subject(handle.job.id), cb=cancelled
+            )
         try:
-            async for _ in live.events(ACK_WAIT / 3):
-                if live.ended.is_set():
+            async for _ in handle.events(ACK_WAIT / 3):
+                if handle.finished.is_set():
                     break
-                state = live.job.state_id  # before it is told: the job goes on meanwhile
+                state = handle.job.state_id  # before it is told: the job goes on meanwhile
                 if state == told:
                     await self._keep_hold(message)
                     continue
-                with suppress(*AWAY, Full):
-                    await self._bulletin.post(live.job)
+                with suppress(*UNAVAILABLE, StreamFull):
+                    await self._job_status.put(handle.job)
                     told = state
-            job = live.job
-            if job.status == CANCELLED and not live.cancelled:  # its source is gone: others may have made it
+            job = handle.job
+            if (
+                job.status == CANCELLED and not handle.cancelled
+            ):  # its source is gone: others may have made it
                 job = await self._load(message, job.id) or job
             await self._acknowledge(message, job)
         finally:
@@ -242,13 +246,13 @@ class Crew:
         while tries < _ACK_TRIES:
             try:
                 if job is not None and not told:
-                    await self._bulletin.post(job)
+                    await self._job_status.put(job)
                     told = True
-                async with self._link.asking(2.0):
+                async with self._connection.request(2.0):
                     await message.ack_sync()
             except BreakerOpen:
                 await asyncio.sleep(_PAUSE)
-            except (EngineDown, Full):
+            except (EngineDown, StreamFull):
                 tries += told
                 await asyncio.sleep(_PAUSE)
             else:

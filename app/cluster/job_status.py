@@ -19,7 +19,7 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from app.cluster import jetstream
-from app.cluster.connection import AWAY, Link
+from app.cluster.connection import UNAVAILABLE, NatsConnection
 from app.engine.worker_pool import WorkerSnapshot
 from app.job import Job
 
@@ -31,7 +31,7 @@ _FORGOTTEN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """What a process tells of itself: whether it serves, how many jobs it takes at once, its workers."""
 
     serves: bool
@@ -40,33 +40,33 @@ class Beat:
     sandbox: dict[str, str]
 
 
-class Bulletin:
+class JobStatusStore:
     """Posts, and listens to what others post."""
 
-    def __init__(self, link: Link, clock: Callable[[], float] = time.monotonic) -> None:
-        self._link = link
+    def __init__(self, connection: NatsConnection, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connection = connection
         self._clock = clock
         self._name = secrets.token_hex(8)
         self._table: KeyValue | None = None
         self._watcher: KeyValue.KeyWatcher | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._heard: dict[str, tuple[float, Beat]] = {}
+        self._heard: dict[str, tuple[float, Heartbeat]] = {}
 
     async def prepare(self) -> None:
         """Have the bucket there. Raises EngineDown, BreakerOpen."""
-        self._table = await jetstream.statuses(self._link)
+        self._table = await jetstream.statuses(self._connection)
 
-    async def post(self, job: Job) -> None:
+    async def put(self, job: Job) -> None:
         """Tell what a job is now. Raises EngineDown, BreakerOpen."""
         assert self._table is not None  # noqa: S101 - `prepare` comes first
-        async with self._link.asking(2.0):
+        async with self._connection.request(2.0):
             await self._table.put(job.id, job.to_record())
 
     async def read(self, job_id: str) -> Job | None:
         """What was told last of a job. Raises EngineDown, BreakerOpen."""
         assert self._table is not None  # noqa: S101 - `prepare` comes first
         try:
-            async with self._link.asking(2.0):
+            async with self._connection.request(2.0):
                 entry = await self._table.get(job_id)
             return Job.from_record(entry.value or b"")
         except (KeyNotFoundError, ValueError):
@@ -76,7 +76,7 @@ class Bulletin:
         """Have `hear` called with the last record of each job and every later one, until watched anew."""
         assert self._table is not None  # noqa: S101 - `prepare` comes first
         await self.close()
-        async with self._link.asking(5.0):
+        async with self._connection.request(5.0):
             self._watcher = await self._table.watchall()
         self._reader = asyncio.create_task(self._read(self._watcher, hear), name="bulletin")
 
@@ -105,13 +105,13 @@ class Bulletin:
 
     async def listen(self) -> None:
         """Hear the beats of all, this process's own among them."""
-        await self._link.client.subscribe(_BEATS, cb=self._note)
+        await self._connection.client.subscribe(_BEATS, cb=self._note)
 
-    async def beat(self, beat: Beat) -> None:
+    async def beat(self, beat: Heartbeat) -> None:
         """Tell of this process; in vain while the engine is away."""
-        with suppress(NatsError, OSError, *AWAY):
+        with suppress(NatsError, OSError, *UNAVAILABLE):
             data = json.dumps({"name": self._name, **asdict(beat)}).encode()
-            await self._link.client.publish(_BEATS, data)
+            await self._connection.client.publish(_BEATS, data)
 
     async def _note(self, message: Msg) -> None:
         try:
@@ -121,12 +121,12 @@ class Bulletin:
                 for w in data["workers"]
             )
             sandbox = {str(name): str(state) for name, state in data["sandbox"].items()}
-            beat = Beat(bool(data["serves"]), int(data["hands"]), workers, sandbox)
+            beat = Heartbeat(bool(data["serves"]), int(data["hands"]), workers, sandbox)
             self._heard[str(data["name"])] = (self._clock(), beat)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             log.warning("a beat that cannot be understood", reason=repr(error))
 
-    def beats(self) -> list[Beat]:
+    def beats(self) -> list[Heartbeat]:
         """Of every process that was heard of lately."""
         now = self._clock()
         self._heard = {name: (at, beat) for name, (at, beat) in self._heard.items() if now - at < _FORGOTTEN}

@@ -6,17 +6,17 @@ of a replica that died come back when their leases run out.
 
 import asyncio
 
-from app.backpressure.upload_queue import Slot
-from app.cluster.connection import AWAY, Full, Link
+from app.backpressure.upload_queue import ReceivingSlot
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.jetstream import JOBS, LEASE_SUBJECT, LEASES
-from app.engine.job_handle import Live
+from app.engine.job_handle import JobHandle
 
 
 class Leases:
     """Takes and gives back; knows how many are out."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
         self._own: set[int] = set()
         self._returning: set[asyncio.Task[None]] = set()
         self.elsewhere = 0
@@ -25,9 +25,9 @@ class Leases:
     async def take(self) -> int | None:
         """A lease, or None when all are out. Raises EngineDown, BreakerOpen."""
         try:
-            async with self._link.asking() as js:
+            async with self._connection.request() as js:
                 lease = (await js.publish(LEASE_SUBJECT)).seq
-        except Full:
+        except StreamFull:
             return None
         self._own.add(lease)
         return lease
@@ -41,29 +41,29 @@ class Leases:
 
     async def _return(self, lease: int) -> None:
         try:
-            async with self._link.asking() as js:
+            async with self._connection.request() as js:
                 await js.delete_msg(LEASES, lease)
-        except AWAY:
+        except UNAVAILABLE:
             pass
 
     async def fits(self, lease: int, bound: int) -> bool:
         """Whether a queue of `bound` messages has room for all leases up to this. Raises as `take` does."""
-        async with self._link.asking() as js:
+        async with self._connection.request() as js:
             dock = (await js.stream_info(LEASES)).state
             queue = (await js.stream_info(JOBS)).state
         return dock.messages - max(0, dock.last_seq - lease) + queue.messages <= bound
 
     async def count(self) -> None:
         """Look how many are out. Raises EngineDown, BreakerOpen."""
-        async with self._link.asking() as js:
+        async with self._connection.request() as js:
             out = (await js.stream_info(LEASES)).state.messages
         self.elsewhere = max(0, out - len(self._own) - len(self._returning))
 
 
-class Berth:
+class LeasedSlot:
     """A place in the dock: one of this replica's, and a lease of it that counts for all."""
 
-    def __init__(self, slot: Slot[Live], leases: Leases, lease: int) -> None:
+    def __init__(self, slot: ReceivingSlot[JobHandle], leases: Leases, lease: int) -> None:
         self.client = slot.client
         self._slot = slot
         self._offered = False
@@ -78,10 +78,10 @@ class Berth:
             self._slot.release()
             self.end_lease()
 
-    def offer(self, live: Live) -> None:
+    def enqueue(self, handle: JobHandle) -> None:
         """Its upload has become a job; the lease lasts until that is in the queue."""
         self._offered = True
-        self._slot.offer(live)
+        self._slot.enqueue(handle)
 
     def end_lease(self) -> None:
         """Let other replicas have the place."""

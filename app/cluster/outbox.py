@@ -8,12 +8,12 @@ from contextlib import suppress
 import structlog
 from nats.js.errors import NotFoundError
 
-from app.cluster.connection import AWAY, Full, Link
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.jetstream import JOBS, WORKERS, job_subject
-from app.cluster.job_registry import Chronicle
-from app.cluster.job_status import Bulletin
-from app.cluster.leases import Berth
-from app.engine.job_handle import Live
+from app.cluster.job_registry import JobRegistry
+from app.cluster.job_status import JobStatusStore
+from app.cluster.leases import LeasedSlot
+from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.storage.interface import Store, StoreError
 
@@ -28,40 +28,40 @@ _LOST = 30.0
 class Outbox:
     """Accepted jobs on their way into the queue, in order. What a crash leaves here, the store knows."""
 
-    def __init__(self, link: Link, bulletin: Bulletin) -> None:
+    def __init__(self, connection: NatsConnection, job_status: JobStatusStore) -> None:
         self.overtaken = 0
         """Uploads whose place in the queue was gone when they had come, so that they waited here."""
-        self._link = link
-        self._bulletin = bulletin
-        self._waiting: asyncio.Queue[tuple[Live, Berth]] = asyncio.Queue()
+        self._connection = connection
+        self._job_status = job_status
+        self._waiting: asyncio.Queue[tuple[JobHandle, LeasedSlot]] = asyncio.Queue()
 
     def __len__(self) -> int:
         return self._waiting.qsize()
 
-    def put(self, live: Live, berth: Berth) -> None:
+    def put(self, handle: JobHandle, berth: LeasedSlot) -> None:
         """A job, and the place in the dock that others may have once it is in the queue."""
-        self._waiting.put_nowait((live, berth))
+        self._waiting.put_nowait((handle, berth))
 
     async def run(self) -> None:
         """Send one after the other, for ever."""
         while True:
-            live, berth = await self._waiting.get()
+            handle, berth = await self._waiting.get()
             try:
-                await self._send(live)
+                await self._send(handle)
             except Exception:  # the mender finds it
-                log.exception("job could not be sent", job=live.job.id)
+                log.exception("job could not be sent", job=handle.job.id)
             berth.end_lease()
 
-    async def _send(self, live: Live) -> None:
+    async def _send(self, handle: JobHandle) -> None:
         posted, waited = False, False
-        job = live.job
-        while not live.cancelled:
+        job = handle.job
+        while not handle.cancelled:
             try:
                 if not posted:  # first, or it would be later than what the worker tells
-                    await self._bulletin.post(job)
+                    await self._job_status.put(job)
                     posted = True
                 await self.publish(job, f"{job.id}.{job.created_at}")
-            except Full as full:
+            except StreamFull as full:
                 if full.subject:
                     return
                 if not waited:
@@ -69,7 +69,7 @@ class Outbox:
                     log.info("the queue was full by the time an upload had come", so_far=self.overtaken)
                 waited = True
                 await asyncio.sleep(_PAUSE)
-            except AWAY:
+            except UNAVAILABLE:
                 await asyncio.sleep(_PAUSE)
             else:
                 return
@@ -77,7 +77,7 @@ class Outbox:
     async def publish(self, job: Job, mark: str | None = None) -> None:
         """Put a job into the queue; `mark` tells the same try repeated. Raises as `Link.asking` does."""
         headers = None if mark is None else {"Nats-Msg-Id": mark}
-        async with self._link.asking(2.0) as js:
+        async with self._connection.request(2.0) as js:
             await js.publish(job_subject(job.id), b"", headers=headers)
 
     async def withdraw(self, job_id: str) -> None:
@@ -85,29 +85,29 @@ class Outbox:
 
         Its message is deleted: a purge of its subject makes a server (2.9) pass over all others that wait.
         """
-        async with self._link.asking(2.0) as js:
+        async with self._connection.request(2.0) as js:
             with suppress(NotFoundError):
                 await js.delete_msg(JOBS, (await js.get_last_msg(JOBS, job_subject(job_id))).seq or 0)
 
     async def queued(self) -> list[str]:
         """The ids of all jobs in the queue. Raises as `Link.asking` does."""
-        async with self._link.asking(2.0) as js:
+        async with self._connection.request(2.0) as js:
             subjects = (await js.stream_info(JOBS, subjects_filter=">")).state.subjects
         return [subject.rpartition(".")[2] for subject in subjects or {}]
 
     async def is_passed(self, job_id: str) -> bool:
         """Whether a job is in the queue and nobody will ever get it, for the engine takes it for done."""
-        async with self._link.asking(2.0) as js:
+        async with self._connection.request(2.0) as js:
             floor = (await js.consumer_info(JOBS, WORKERS)).ack_floor
             seq = (await js.get_last_msg(JOBS, job_subject(job_id))).seq
         return floor is not None and (seq or 0) <= floor.stream_seq
 
 
-class Mender:
+class Reconciler:
     """Holds queue and store against each other, time and again."""
 
-    def __init__(self, chronicle: Chronicle, store: Store, outbox: Outbox) -> None:
-        self._chronicle = chronicle
+    def __init__(self, registry: JobRegistry, store: Store, outbox: Outbox) -> None:
+        self._registry = registry
         self._store = store
         self._outbox = outbox
 
@@ -115,7 +115,7 @@ class Mender:
         """Look again and again, for ever."""
         while True:
             await asyncio.sleep(_REPEAT * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas differ
-            with suppress(*AWAY, OSError, StoreError, Full):
+            with suppress(*UNAVAILABLE, OSError, StoreError, StreamFull):
                 await self._reconcile()
                 await self._recover()
                 await self.tidy()
@@ -129,7 +129,7 @@ class Mender:
             if job.created_at < time.time() - _LOST:
                 try:
                     await self._outbox.publish(job)
-                except Full as full:
+                except StreamFull as full:
                     if not full.subject:
                         return
                 else:
@@ -137,14 +137,14 @@ class Mender:
 
     async def _reconcile(self) -> None:
         """Look in the store what has become of jobs that nothing was heard of for a while."""
-        for known in self._chronicle:
+        for known in self._registry:
             if time.monotonic() - known.changed_at < _LOST:
                 continue
-            job = await self._store.load(known.live.job.id)
+            job = await self._store.load(known.handle.job.id)
             if job is None:
-                self._chronicle.end_cancelled(known.live)
+                self._registry.end_cancelled(known.handle)
             elif job.is_final:
-                self._chronicle.hear(job)
+                self._registry.update(job)
 
     async def tidy(self) -> None:
         """Take out of the queue what has ended: a killed server may bring back what was acknowledged.
@@ -152,8 +152,8 @@ class Mender:
         Raises OSError, and as `Link.asking` does.
         """
         for job_id in await self._outbox.queued():
-            live = self._chronicle.live(job_id)
-            job = await self._store.load(job_id) if live is None else live.job
+            handle = self._registry.find(job_id)
+            job = await self._store.load(job_id) if handle is None else handle.job
             if job is None or job.is_final:
                 await self._outbox.withdraw(job_id)
                 log.info("a job that has ended was still in the queue", job=job_id)

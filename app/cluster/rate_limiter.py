@@ -13,9 +13,9 @@ import structlog
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from app.backpressure.rate_limiter import Grant, Limiter
+from app.backpressure.rate_limiter import Grant, RateLimiter
 from app.backpressure.token_bucket import NANOSECONDS, Clock, Quota, RateLimited
-from app.cluster.connection import AWAY, Full, Link
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.jetstream import buckets
 
 log = structlog.get_logger(__name__)
@@ -24,19 +24,19 @@ _TRIES = 8
 """Each try in vain is another replica's success, so that few are needed."""
 
 
-class SharedLimiter:
+class SharedRateLimiter:
     """Spends in the shared table, and in the local one while that is out of reach.
 
     The local table hears of every token spent here, so that it goes on from where the client stood; and since
     a bucket is only ever emptied by others, what it calls empty is empty.
     """
 
-    def __init__(self, link: Link, local: Limiter, clock: Clock = time.time_ns) -> None:
+    def __init__(self, connection: NatsConnection, local: RateLimiter, clock: Clock = time.time_ns) -> None:
         """`local` runs by the same `clock`, which all replicas share."""
         self.local = local
         self.contended = 0
         """Spendings that were refused because others were faster time and again."""
-        self._link = link
+        self._connection = connection
         self._clock = clock
         self._table: KeyValue | None = None
         self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
@@ -45,18 +45,18 @@ class SharedLimiter:
     async def prepare(self) -> None:
         """Have the shared table there. Raises EngineDown, BreakerOpen."""
         self._known.clear()
-        self._table = await buckets(self._link, self.local.meter, self.local.capacity)
+        self._table = await buckets(self._connection, self.local.meter, self.local.capacity)
 
-    async def spend(self, client: str) -> Grant:
+    async def acquire(self, client: str) -> Grant:
         """Take one of the client's tokens. Raises RateLimited."""
         lock = self._locks.setdefault(client, asyncio.Lock())
         async with lock:  # replicas contend, but not the requests of one
             try:
-                return await self._spend(client)
-            except (*AWAY, Full):
-                return self.local.spend(client)
+                return await self._acquire(client)
+            except (*UNAVAILABLE, StreamFull):
+                return self.local.acquire(client)
 
-    async def _spend(self, client: str) -> Grant:
+    async def _acquire(self, client: str) -> Grant:
         meter = self.local.meter
         bucket = self._known.get(client)
         for _ in range(_TRIES):
@@ -66,30 +66,30 @@ class SharedLimiter:
             after = meter.spend(before, now)
             if after is None:
                 if bucket is None:
-                    self._learn(client, before, revision)
+                    self._remember(client, before, revision)
                 raise RateLimited(meter.quota(before, now))
             bucket = None
             try:
                 revision = await self._write(client, after, revision)
             except KeyWrongLastSequenceError:
                 continue
-            self._learn(client, after, revision)
-            delay = -(-meter.owed(before, now) // meter.per_ns) if self.local.is_smooth else 0
+            self._remember(client, after, revision)
+            delay = -(-meter.debt(before, now) // meter.per_ns) if self.local.is_smooth else 0
             return Grant(meter.quota(after, now), delay)
         self.contended += 1
         wait = -(-meter.per_token // meter.per_ns)
         raise RateLimited(Quota(meter.size, meter.window_s, 0, -(-wait * 1000 // NANOSECONDS)))
 
-    async def left(self, client: str) -> Quota:
+    async def peek(self, client: str) -> Quota:
         """What the client has left, wherever it spent. Spends nothing."""
         try:
             before, _ = await self._read(client)
-        except AWAY:
-            return self.local.quota(client)
+        except UNAVAILABLE:
+            return self.local.peek(client)
         return self.local.meter.quota(max(before, self.local.full_at(client)), self._clock())
 
-    def _learn(self, client: str, full_at: int, revision: int) -> None:
-        self.local.learn(client, full_at)
+    def _remember(self, client: str, full_at: int, revision: int) -> None:
+        self.local.put(client, full_at)
         self._known[client] = (full_at, revision)
         self._known.move_to_end(client)
         while len(self._known) > self.local.capacity:
@@ -99,7 +99,7 @@ class SharedLimiter:
         """The bucket and its revision; a full one when there is none."""
         table = self._shared()
         try:
-            async with self._link.asking():
+            async with self._connection.request():
                 entry = await table.get(_key(client))
         except KeyNotFoundError:
             return 0, 0
@@ -108,7 +108,7 @@ class SharedLimiter:
     async def _write(self, client: str, full_at: int, revision: int) -> int:
         """Change the bucket if it has that revision. Raises KeyWrongLastSequenceError."""
         table = self._shared()
-        async with self._link.asking():
+        async with self._connection.request():
             return await table.update(_key(client), b"%d" % full_at, last=revision)
 
     def _shared(self) -> KeyValue:

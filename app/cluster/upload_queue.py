@@ -2,22 +2,24 @@
 
 from collections.abc import Callable
 
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.upload_queue import Backlog
-from app.engine.job_handle import Live
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.upload_queue import UploadQueue
+from app.engine.job_handle import JobHandle
 
 
-class SharedBacklog(Backlog[Live]):
+class SharedUploadQueue(UploadQueue[JobHandle]):
     """This replica's uploads and waiting jobs, beside how many the others have.
 
     Nothing is taken from its belt: a job leaves it when it is heard that some worker has begun it.
     """
 
-    def __init__(self, capacity: int, dock: int, share: int, pacer: Pacer, *, max_wait: float) -> None:
-        super().__init__(capacity, dock, share, pacer, max_wait=max_wait)
+    def __init__(
+        self, capacity: int, dock: int, share: int, drain_rate: DrainRate, *, max_wait: float
+    ) -> None:
+        super().__init__(capacity, dock, share, drain_rate, max_wait=max_wait)
         self.replicas = 1
         """How many processes serve, each of which may promise only its part of what drains."""
-        self.elsewhere: dict[str, Live] = {}
+        self.elsewhere: dict[str, JobHandle] = {}
         """Waiting jobs that other replicas accepted."""
         self.receiving_elsewhere: Callable[[], int] = lambda: 0
         self._all_full_since: float | None = None
@@ -28,9 +30,9 @@ class SharedBacklog(Backlog[Live]):
         return super().waiting + len(self.elsewhere)
 
     @property
-    def used(self) -> int:
+    def load(self) -> int:
         """Jobs that wait, and uploads that are soon to, wherever they come in."""
-        return super().used + self.receiving_elsewhere()
+        return super().load + self.receiving_elsewhere()
 
     @property
     def full_for(self) -> float:
@@ -38,18 +40,18 @@ class SharedBacklog(Backlog[Live]):
         return 0.0 if self._all_full_since is None else self._clock() - self._all_full_since
 
     @property
-    def pace(self) -> float:
+    def uploads_per_s(self) -> float:
         """Uploads per second that this replica may promise a place to."""
-        return self.pacer.pace / self.replicas
+        return self.drain_rate.uploads_per_s / self.replicas
 
-    def enter(self, live: Live) -> None:
+    def add_elsewhere(self, handle: JobHandle) -> None:
         """Another replica's job waits."""
-        self.elsewhere[live.job.id] = live
+        self.elsewhere[handle.job.id] = handle
 
-    def leave(self, live: Live) -> None:
+    def discard(self, handle: JobHandle) -> None:
         """A job waits no more; harmless for one that did not."""
-        if self.elsewhere.pop(live.job.id, None) is None:
-            self.remove(live)
+        if self.elsewhere.pop(handle.job.id, None) is None:
+            self.remove(handle)
         else:
             self._advance()
 
@@ -59,4 +61,4 @@ class SharedBacklog(Backlog[Live]):
             self._all_full_since = None
         elif self._all_full_since is None:
             self._all_full_since = self._clock()
-        self.on_room()
+        self.on_free_slot()

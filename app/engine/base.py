@@ -4,46 +4,52 @@ import math
 import time
 from typing import Generic, TypeVar
 
-from app.backpressure.circuit_breaker import BreakerOpen, Breakers
-from app.backpressure.reservations import Visitor
-from app.backpressure.upload_queue import Backlog
-from app.backpressure.waiting_room import Door
+from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
+from app.backpressure.reservations import Requester
+from app.backpressure.upload_queue import UploadQueue
+from app.backpressure.waiting_room import WaitingRoom
 from app.engine.interface import Draining
-from app.engine.job_handle import Live
+from app.engine.job_handle import JobHandle
 
-B = TypeVar("B", bound=Backlog[Live])
+B = TypeVar("B", bound=UploadQueue[JobHandle])
 
 _LAST_ANSWERS = 1.0
 """Seconds before the end of a drain in which uploads that are not whole yet are told so."""
 
 
-class Front(Generic[B]):
+class BaseEngine(Generic[B]):
     """The backlog, the door to it, and whether it is open: not in a drain, nor while a breaker is."""
 
-    def __init__(self, backlog: B, door: Door[Live], breakers: Breakers, drain_timeout: float) -> None:
+    def __init__(
+        self,
+        upload_queue: B,
+        waiting_room: WaitingRoom[JobHandle],
+        breakers: CircuitBreakers,
+        drain_timeout: float,
+    ) -> None:
         """`drain_timeout`, in seconds, is what those who come during a drain are told to wait at least."""
-        self.backlog = backlog
-        self._door = door
+        self.upload_queue = upload_queue
+        self._waiting_room = waiting_room
         self._breakers = breakers
         self._drain_timeout = drain_timeout
         self._state = "starting"
         self._receives_until = math.inf
 
     def is_due(self, key: str) -> bool:
-        return self._door.is_due(key)
+        return self._waiting_room.is_due(key)
 
-    def excuse(self, key: str) -> bool:
-        return self._door.excuse(key)
+    def waive_token(self, key: str) -> bool:
+        return self._waiting_room.waive_token(key)
 
     def check_share(self, client: str) -> None:
-        self.backlog.check_share(client)
+        self.upload_queue.check_share(client)
 
-    def check_open(self, visitor: Visitor, not_before: float) -> None:
+    def check_open(self, requester: Requester, not_before: float) -> None:
         if self._state == "draining":
-            raise Draining(self._door.refuse(visitor, self._drain_timeout, not_before))
+            raise Draining(self._waiting_room.refuse(requester, self._drain_timeout, not_before))
         for breaker in self._breakers:
             if (remaining := breaker.remaining()) > 0:
-                raise BreakerOpen(breaker.name, self._door.refuse(visitor, remaining, not_before))
+                raise BreakerOpen(breaker.name, self._waiting_room.refuse(requester, remaining, not_before))
 
     def _reopens_in(self) -> float:
         if self._state == "draining":
@@ -55,11 +61,11 @@ class Front(Generic[B]):
             raise Draining(self._drain_timeout)
 
     @property
-    def dock_full(self) -> bool:
-        return self.backlog.dock_full
+    def receiving_full(self) -> bool:
+        return self.upload_queue.receiving_full
 
-    def _close(self, timeout: float) -> None:
+    def _begin_drain(self, timeout: float) -> None:
         """A drain begins, of so many seconds."""
         self._state = "draining"
         self._receives_until = time.monotonic() + timeout - min(_LAST_ANSWERS, timeout / 2)
-        self._door.dismiss()
+        self._waiting_room.close()

@@ -7,11 +7,11 @@ from typing import Protocol
 from app.backpressure.brownout import BrownoutSnapshot
 from app.backpressure.circuit_breaker import BreakerSnapshot
 from app.backpressure.rate_limiter import Grant, LimiterSnapshot
-from app.backpressure.reservations import TurnsSnapshot, Visitor
+from app.backpressure.reservations import Requester, ReservationsSnapshot
 from app.backpressure.token_bucket import Quota
-from app.backpressure.upload_queue import BacklogSnapshot
+from app.backpressure.upload_queue import UploadQueueSnapshot
 from app.backpressure.waiting_room import Watch
-from app.engine.job_handle import Live
+from app.engine.job_handle import JobHandle
 from app.engine.worker_pool import WorkerSnapshot
 from app.job import Job
 
@@ -45,8 +45,8 @@ class EngineSnapshot:
 
     jobs: JobCounters
     limiter: LimiterSnapshot
-    backlog: BacklogSnapshot
-    turns: TurnsSnapshot
+    upload_queue: UploadQueueSnapshot
+    reservations: ReservationsSnapshot
     workers: list[WorkerSnapshot]
     sandbox: dict[str, str]
     brownout: BrownoutSnapshot
@@ -55,7 +55,7 @@ class EngineSnapshot:
     full_for_s: float
 
 
-class Place(Protocol):
+class UploadSlot(Protocol):
     """A place in the dock that an upload holds until its job is offered."""
 
     def progress(self, share: float) -> None:
@@ -77,22 +77,22 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """Stop at once; what is unfinished stays in the store."""
 
-    async def spend(self, client: str) -> Grant:
+    async def acquire_token(self, client: str) -> Grant:
         """Take a token. Raises RateLimited."""
 
-    def quota(self, client: str) -> Quota:
+    def local_quota(self, client: str) -> Quota:
         """What the client has left, as far as this process knows, without spending."""
 
-    async def left(self, client: str) -> Quota:
+    async def remaining_quota(self, client: str) -> Quota:
         """What the client has left, wherever it spent, without spending."""
 
     def is_due(self, key: str) -> bool:
         """Whether this upload was refused, returns as it was told and so owes no token."""
 
-    def excuse(self, key: str) -> bool:
+    def waive_token(self, key: str) -> bool:
         """The same, once for each time that it was told."""
 
-    def turn_away(self, visitor: Visitor, check: Callable[[Quota], None]) -> None:
+    def turn_away(self, requester: Requester, check: Callable[[Quota], None]) -> None:
         """Refuse, at once, an upload whose client has a token and for which there is certainly no place.
 
         Returns, with nothing spent, when there may be one or that cannot be told without waiting. `check` is
@@ -105,13 +105,13 @@ class Engine(Protocol):
     def check_share(self, client: str) -> None:
         """Raises ShareExceeded."""
 
-    def check_open(self, visitor: Visitor, not_before: float) -> None:
+    def check_open(self, requester: Requester, not_before: float) -> None:
         """Raises Draining, or BreakerOpen when the workers do not start or the store fails.
 
         Both tell the upload's turn after the opening, `not_before` seconds from now or later.
         """
 
-    async def reserve(self, visitor: Visitor, not_before: float, watch: Watch) -> Place:
+    async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         """A place in the dock, after a moment at the door if need be.
 
         Raises:
@@ -119,19 +119,19 @@ class Engine(Protocol):
             ClientDisconnect: `watch` told that the client went away from the door.
         """
 
-    def offer(self, place: Place, job: Job) -> Live:
+    def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:
         """Hand over a job that the store has accepted. Never waits and never refuses."""
 
-    def live(self, job_id: str) -> Live | None:
+    def find(self, job_id: str) -> JobHandle | None:
         """The job if it is under way."""
 
-    def meet(self, job: Job) -> Live | None:
+    def adopt(self, job: Job) -> JobHandle | None:
         """The live job of a record that is not final, if some other process may be at work on it."""
 
     async def cancel(self, job_id: str) -> None:
         """Take a job out of the queue or stop it; returns when nothing works on it any more."""
 
-    def position(self, live: Live) -> tuple[int | None, float | None]:
+    def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
         """The place in the queue, 1 the next, and the estimated wait in seconds; None when not waiting.
 
         A job with variants put off has no place, but a wait for these.
@@ -141,7 +141,7 @@ class Engine(Protocol):
         """Raises Draining when an upload that is not whole by now is given up."""
 
     @property
-    def dock_full(self) -> bool:
+    def receiving_full(self) -> bool:
         """Whether slow uploads are in the way of others."""
 
     def snapshot(self) -> EngineSnapshot:

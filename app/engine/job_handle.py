@@ -9,7 +9,7 @@ from app.job import FINAL, Job
 
 
 @dataclass(slots=True, eq=False)
-class Live:
+class JobHandle:
     """A job that is not final, with the client whose share it counts against.
 
     `decided` is set once it is done, failed or cancelled, `ended` once nothing of it will change any more.
@@ -20,10 +20,10 @@ class Live:
     worker: Worker | None = None
     accepted_at: float = 0.0
     cancelled: bool = False
-    abandoned: bool = False
+    client_left: bool = False
     """Whether its client went away before anything was promised to it."""
     decided: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
     _events: list[tuple[str, str]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -31,7 +31,7 @@ class Live:
         if self.job.status in FINAL:  # taken up after a restart, with variants put off
             self.decided.set()
 
-    def announce(self, event: str, event_id: str | None = None) -> None:
+    def publish(self, event: str, event_id: str | None = None) -> None:
         """Tell every watcher; `event` is the job's status, whose id is the state's, or `variant`."""
         self._events.append((event, event_id or self.job.state_id))
         self._changed.set()
@@ -39,12 +39,12 @@ class Live:
         if self.job.status in FINAL:
             self.decided.set()
         if self.job.is_final:
-            self.ended.set()
+            self.finished.set()
 
-    def move(self, status: str) -> None:
+    def set_status(self, status: str) -> None:
         """Change the status and tell every watcher."""
         self.job.status = status
-        self.announce(status)
+        self.publish(status)
 
     async def events(self, refresh_s: float) -> AsyncIterator[tuple[str, str] | None]:
         """Every event from now on as (name, state id), beginning with the present status; then the end.
@@ -58,7 +58,7 @@ class Live:
             while seen < len(self._events):
                 seen += 1
                 yield self._events[seen - 1]
-            if self.ended.is_set():
+            if self.finished.is_set():
                 return
             try:
                 async with asyncio.timeout(refresh_s):

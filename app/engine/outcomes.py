@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from app.engine.job_plan import Orders, Part
+from app.engine.job_plan import Batch, JobDefaults
 from app.job import DONE, FAILED, MOST_DEATHS, QUEUED, Job
 from app.storage.interface import Store, VariantRejected
 from workers.messages import Done, Failed
@@ -15,16 +15,18 @@ from workers.messages import Done, Failed
 log = structlog.get_logger(__name__)
 
 
-class Settlement:
+class OutcomeRecorder:
     """Turns outcomes into records."""
 
-    def __init__(self, store: Store, orders: Orders, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, job_defaults: JobDefaults, clock: Callable[[], float] = time.time
+    ) -> None:
         """`clock` dates the records, in seconds since the epoch."""
         self._store = store
-        self._orders = orders
+        self._job_defaults = job_defaults
         self._clock = clock
 
-    async def settle(self, job: Job, part: Part, outcome: Done | Failed, folder: Path | None) -> Job:
+    async def settle(self, job: Job, batch: Batch, outcome: Done | Failed, folder: Path | None) -> Job:
         """What the job has become, durably: queued, or deferred as before, when it is to be tried again.
 
         Raises:
@@ -33,7 +35,7 @@ class Settlement:
         if isinstance(outcome, Failed):
             settled = self._failed(job, outcome)
         else:
-            settled = await self._made(job, part, outcome, folder)
+            settled = await self._made(job, batch, outcome, folder)
         await self._store.save(settled)
         return settled
 
@@ -50,13 +52,13 @@ class Settlement:
         problem = (failure.reason, failure.detail)
         return replace(job, finished_at=self._clock(), deferred=(), problem=problem)
 
-    async def _made(self, job: Job, part: Part, done: Done, folder: Path | None) -> Job:
+    async def _made(self, job: Job, batch: Batch, done: Done, folder: Path | None) -> Job:
         """The job with what the worker made; failed if that is not what was asked for."""
         try:
             # Names are unique and name their own files: `workers.parser` takes nothing else.
-            if folder is None or {item.name for item in done.made} != {each.name for each in part.now}:
+            if folder is None or {item.name for item in done.made} != {each.name for each in batch.now}:
                 raise VariantRejected("not what was asked for")
-            made = job.made | await self._store.adopt(job, folder, done.made)
+            made = job.made | await self._store.take_variants(job, folder, done.made)
         except VariantRejected as rejection:
             log.error("worker's output rejected", job=job.id, reason=str(rejection))
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
@@ -67,7 +69,7 @@ class Settlement:
             finished_at=self._clock(),
             source=asdict(done.source),
             blurhash=done.blurhash or job.blurhash,
-            made={each.name: made[each.name] for each in self._orders.wanted(job) if each.name in made},
-            deferred=part.later,
+            made={each.name: made[each.name] for each in self._job_defaults.wanted(job) if each.name in made},
+            deferred=batch.later,
             deaths=0,
         )

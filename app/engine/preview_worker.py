@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.engine.worker_process import Child, ChildFailed
+from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
 from workers.frames import framed
 from workers.thumbnail import DEADLINE, MAX_SIDE, bare_size
 
@@ -19,7 +19,7 @@ _GRACE = 1.0
 """Seconds past a preview's own deadline after which the child, who should have ended it, is killed."""
 _PAUSE = 1.0
 """Seconds before a child that ended is replaced."""
-_FAILURES = OSError, ChildFailed, TimeoutError
+_FAILURES = OSError, WorkerProcessFailed, TimeoutError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewsSnapshot:
+class PreviewWorkerSnapshot:
     """Whether the child is there, what it has made, how often it was replaced."""
 
     ready: bool
@@ -40,12 +40,12 @@ class PreviewsSnapshot:
     restarts: int
 
 
-class Previews:
+class PreviewWorker:
     """The child process (`python -m workers.preview`): kept alive, and its every word checked."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._child: Child | None = None
+        self._child: WorkerProcess | None = None
         self._turn = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._made = 0
@@ -101,7 +101,7 @@ class Previews:
 
     async def _serve(self) -> None:
         """One child, from its start to its end."""
-        child = await Child.start("workers.preview")
+        child = await WorkerProcess.start("workers.preview")
         try:
             self._child = child
             log.warning("preview worker ended", status=await child.wait())
@@ -113,6 +113,6 @@ class Previews:
         """The process id of the child, while there is one."""
         return [] if self._child is None else [self._child.pid]
 
-    def snapshot(self) -> PreviewsSnapshot:
+    def snapshot(self) -> PreviewWorkerSnapshot:
         """What there is now."""
-        return PreviewsSnapshot(self._child is not None, self._made, self._restarts)
+        return PreviewWorkerSnapshot(self._child is not None, self._made, self._restarts)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.backpressure.circuit_breaker import Breaker, BreakerOpen
-from app.engine.worker_process import Child, ChildFailed
+from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
+from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
 from workers.messages import (
     Cancel,
     Done,
     Failed,
-    Job,
     ProtocolError,
     Ready,
     Started,
+    Task,
 )
 from workers.parser import parse
 
@@ -44,7 +44,9 @@ class WorkerSnapshot:
 class Worker:
     """One warm child process (`python -m workers`) and the pipe to it; started anew whenever it dies."""
 
-    def __init__(self, number: int, breaker: Breaker, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, number: int, breaker: CircuitBreaker, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`breaker` is shared by all workers: it opens when children cannot be started."""
         self.number = number
         self._breaker = breaker
@@ -52,7 +54,7 @@ class Worker:
         self.sandbox: dict[str, str] = {}
         self.pid: int | None = None
         self._clock = clock
-        self._child: Child | None = None
+        self._process: WorkerProcess | None = None
         self._busy_s = 0.0
         self._busy_since: float | None = None
         self._jobs = 0
@@ -67,11 +69,11 @@ class Worker:
         while True:
             await asyncio.sleep(self._breaker.remaining())
             try:
-                with self._breaker.guard(OSError, ChildFailed, TimeoutError):
+                with self._breaker.guard(OSError, WorkerProcessFailed, TimeoutError):
                     await self._spawn()
             except BreakerOpen:
                 continue  # another worker is the probe
-            except (OSError, ChildFailed, TimeoutError) as error:
+            except (OSError, WorkerProcessFailed, TimeoutError) as error:
                 log.error("worker did not start", worker=self.number, reason=str(error) or "no answer")
                 await self._end()
             else:
@@ -80,11 +82,11 @@ class Worker:
 
     async def _spawn(self) -> None:
         self.state = "starting"
-        self._child = await Child.start("workers")
-        self.pid = self._child.pid
-        self.sandbox = self._child.sandbox
+        self._process = await WorkerProcess.start("workers")
+        self.pid = self._process.pid
+        self.sandbox = self._process.sandbox
 
-    async def perform(self, job: Job) -> Done | Failed:
+    async def run(self, job: Task) -> Done | Failed:
         """Have one job done. Cancelling the caller stops the job.
 
         Raises:
@@ -94,18 +96,18 @@ class Worker:
         self._busy_since = self._clock()
         try:
             async with asyncio.timeout(job.timeout_s + _GRACE):
-                assert self._child is not None  # noqa: S101 - it is started first
-                await self._child.write(job.to_frame())
+                assert self._process is not None  # noqa: S101 - it is started first
+                await self._process.write(job.to_frame())
                 while True:
-                    message = await self._answer(self._child)
+                    message = await self._answer(self._process)
                     if isinstance(message, Started):
                         continue
                     if not isinstance(message, Done | Failed) or message.id != job.id:
-                        raise ChildFailed("the child answered for another job")
+                        raise WorkerProcessFailed("the child answered for another job")
                     self.state = "idle"
                     return message
         except TimeoutError:
-            raise ChildFailed("the child did not keep the job's deadline") from None
+            raise WorkerProcessFailed("the child did not keep the job's deadline") from None
         finally:
             self._jobs += 1
             self._busy_s += self._clock() - self._busy_since
@@ -116,7 +118,7 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         """Whether it has a child that, as far as is known, still runs."""
-        return self._child is not None and self._child.is_alive
+        return self._process is not None and self._process.is_alive
 
     async def restart(self) -> None:
         """Replace a child that died."""
@@ -125,25 +127,25 @@ class Worker:
 
     def cancel(self, job_id: str) -> None:
         """Ask the child to end the job, if that is the one it has."""
-        if self._child is not None and self.state == "busy":
-            self._child.post(Cancel(job_id).to_frame())
+        if self._process is not None and self.state == "busy":
+            self._process.post(Cancel(job_id).to_frame())
 
     async def stop(self) -> None:
         """End the child."""
         self.state = "stopped"
         await self._end()
 
-    async def _answer(self, child: Child) -> Started | Done | Failed | Ready:
+    async def _answer(self, child: WorkerProcess) -> Started | Done | Failed | Ready:
         try:
             message = parse(await child.read())
         except ProtocolError as error:
-            raise ChildFailed(f"the child spoke nonsense: {error}") from None
-        if isinstance(message, Job | Cancel):
-            raise ChildFailed("the child spoke nonsense: a message that only the parent sends")
+            raise WorkerProcessFailed(f"the child spoke nonsense: {error}") from None
+        if isinstance(message, Task | Cancel):
+            raise WorkerProcessFailed("the child spoke nonsense: a message that only the parent sends")
         return message
 
     async def _end(self) -> None:
-        child, self._child = self._child, None
+        child, self._process = self._process, None
         if child is not None:
             await child.end()
 
@@ -153,10 +155,10 @@ class Worker:
         return WorkerSnapshot(self.state, round((self._busy_s + now) * 1000), self._jobs, self._restarts)
 
 
-class Pool:
+class WorkerPool:
     """All workers."""
 
-    def __init__(self, size: int, breaker: Breaker) -> None:
+    def __init__(self, size: int, breaker: CircuitBreaker) -> None:
         self.workers = [Worker(number, breaker) for number in range(size)]
 
     async def start(self) -> None:

@@ -15,7 +15,7 @@ _READY_WITHIN = 30.0
 _OURS = ("SPILLWAY_", "AWS_")
 
 
-class ChildFailed(Exception):  # noqa: N818 - says what happened
+class WorkerProcessFailed(Exception):  # noqa: N818 - says what happened
     """Raised when a child is gone, or spoke what it never should."""
 
 
@@ -24,7 +24,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
-class Child:
+class WorkerProcess:
     """One that has said that it is ready; whoever has it ends it."""
 
     def __init__(self, process: Process) -> None:
@@ -65,9 +65,9 @@ class Child:
         try:
             ready = parse(payload)
         except ProtocolError as error:
-            raise ChildFailed(f"the child spoke nonsense: {error}") from None
+            raise WorkerProcessFailed(f"the child spoke nonsense: {error}") from None
         if not isinstance(ready, Ready):
-            raise ChildFailed("the child did not begin with ready")
+            raise WorkerProcessFailed("the child did not begin with ready")
         self.sandbox = ready.sandbox
 
     @property
@@ -87,7 +87,7 @@ class Child:
             self._process.stdin.write(frame)
             await self._process.stdin.drain()
         except (OSError, RuntimeError):  # the last is uvloop's word for a closed pipe
-            raise ChildFailed("the child is gone") from None
+            raise WorkerProcessFailed("the child is gone") from None
 
     def post(self, frame: bytes) -> None:
         """The same without waiting, and in vain when it is gone."""
@@ -102,9 +102,9 @@ class Child:
             length = payload_length(await self._process.stdout.readexactly(LENGTH_BYTES))
             return await self._process.stdout.readexactly(length)
         except (EOFError, OSError):
-            raise ChildFailed("the child is gone") from None
+            raise WorkerProcessFailed("the child is gone") from None
         except ProtocolError as error:
-            raise ChildFailed(f"the child spoke nonsense: {error}") from None
+            raise WorkerProcessFailed(f"the child spoke nonsense: {error}") from None
 
     async def wait(self) -> int:
         """Its exit status, once it has ended by itself."""

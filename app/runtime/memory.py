@@ -19,23 +19,23 @@ PERIOD = 10.0
 
 
 @asynccontextmanager
-async def kept_small() -> AsyncIterator[None]:
+async def kept_trimmed() -> AsyncIterator[None]:
     """Around the life of a process that is ready: what is there stays, what comes later is looked after."""
-    settle()
-    keeping = asyncio.create_task(keep_small(), name="heap")
+    freeze_startup_heap()
+    keeping = asyncio.create_task(trim_periodically(), name="heap")
     try:
         yield
     finally:
-        await tasks.end([keeping])
+        await tasks.cancel_and_wait([keeping])
 
 
-def settle() -> None:
+def freeze_startup_heap() -> None:
     """Look through what is there once and never again: the modules, the routes, the parts."""
     gc.collect()
     gc.freeze()
 
 
-async def keep_small() -> None:
+async def trim_periodically() -> None:
     """Give back what is free, time and again, for ever."""
     trim: Callable[[int], Any] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
     while True:

@@ -8,7 +8,7 @@ _AGAIN = 0.5
 """Seconds after which a task that goes on all the same is told anew."""
 
 
-async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def cancel_and_wait(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel them and return when all have ended; how they did is of no account.
 
     Once may not be enough: before Python 3.12 `asyncio.wait_for`, with which the engine's client waits,

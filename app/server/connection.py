@@ -16,11 +16,11 @@ from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.connection_limit import make_room
-from app.server.fast_reject import Turnstile, Wire, field_line
-from app.server.lingering_close import Linger
+from app.server.fast_reject import FastReject, RawResponse, field_line
+from app.server.lingering_close import LingeringClose
 from app.server.problems import KINDS, Problem, render
-from app.server.read_buffer import TASTE, Inflow
-from app.server.slow_readers import Outflow, Outflows
+from app.server.read_buffer import SMALL_READ, ReadBuffer
+from app.server.slow_readers import SlowReaders, SlowReaderWatch
 
 HEADER_TIMEOUT = 10.0
 """Seconds for a whole request head."""
@@ -49,7 +49,7 @@ def _head_too_large() -> _HeadRefused:
 class _AnswerTransport:
     """What an answer is written to: closing it before the request's body has come lingers."""
 
-    def __init__(self, protocol: "Protocol", cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: "HttpConnection", cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
         self._cycle = cycle
 
@@ -65,12 +65,12 @@ class _AnswerTransport:
         self._protocol.close_after_answer(self._cycle)
 
 
-class Protocol(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """One connection. `linger`, `outflows` and `turnstile` are shared by all; there may be `most` at once."""
 
-    linger: Linger
-    outflows: Outflows
-    turnstile: Turnstile
+    linger: LingeringClose
+    outflows: SlowReaders
+    fast_reject: FastReject
     most: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -148,9 +148,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._inflow = Inflow(self)
-        transport.set_protocol(self._inflow)
-        self._outflow = Outflow(self.outflows, self.peer, transport, self.loop)
+        self._read_buffer = ReadBuffer(self)
+        transport.set_protocol(self._read_buffer)
+        self._outflow = SlowReaderWatch(self.outflows, self.peer, transport, self.loop)
         self._arm(HEADER_TIMEOUT, self._head_too_slow)
         if len(self.connections) > self.most:
             make_room(self.connections, self.most)  # type: ignore[arg-type]
@@ -263,16 +263,16 @@ class Protocol(HttpToolsProtocol):
             if running.response_started:
                 self._close()
                 return
-        self._write(Wire.of(render(Problem(KINDS[slug], detail))), close=True)
+        self._write(RawResponse.of(render(Problem(KINDS[slug], detail))), close=True)
         self._hand_to_linger()
 
-    def _write(self, wire: Wire, *, close: bool) -> None:
+    def _write(self, wire: RawResponse, *, close: bool) -> None:
         """Write an answer for which there is no cycle."""
         default = b"".join(map(field_line, self.server_state.default_headers))
         end = b"connection: close\r\n\r\n" if close else b"\r\n"
         self.transport.write(b"".join((wire.head, default, end, wire.body)))
 
-    def _turn_away(self, wire: Wire) -> None:
+    def _turn_away(self, wire: RawResponse) -> None:
         """Answer a request by its head, and see that the client can read it even if it writes on."""
         waits = self.expect_100_continue and self._body_left > 0
         small = self._body_left <= SMALL_BODY
@@ -342,11 +342,11 @@ class Protocol(HttpToolsProtocol):
         # Behind a request that is not answered yet, the bouncer refuses when it is this one's turn.
         unoccupied = not self.pipeline and (self._running is None or self._running.response_complete)
         if unoccupied and not self.flow.write_paused and self.parser.get_method() == b"POST":
-            refusal = self.turnstile(self.scope, self.url)  # type: ignore[arg-type]
+            refusal = self.fast_reject(self.scope, self.url)  # type: ignore[arg-type]
             if refusal is not None:
                 self._turn_away(refusal)
                 return
-        self.scope["state"] |= {"watch": self.watch, "inflow": self._inflow}
+        self.scope["state"] |= {"watch": self.watch, "read_buffer": self._read_buffer}
         super().on_headers_complete()
         self.cycle.transport = _AnswerTransport(self, self.cycle)  # type: ignore[assignment]
         if self._body_left:
@@ -397,7 +397,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._body_left -= len(body)
         super().on_body(body)
-        if len(self.cycle.body) >= TASTE and not self.cycle.response_complete:
+        if len(self.cycle.body) >= SMALL_READ and not self.cycle.response_complete:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:

@@ -28,14 +28,14 @@ _MILLISECONDS = _SECONDS * 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class RawResponse:
     """An answer as bytes: the status line and fields without the blank line that ends them, and the body."""
 
     head: bytes
     body: bytes
 
     @classmethod
-    def of(cls, response: Response) -> "Wire":
+    def of(cls, response: Response) -> "RawResponse":
         """The bytes of a response whose body is known."""
         lines = [STATUS_LINE[response.status_code], *map(field_line, response.raw_headers)]
         return cls(b"".join(lines), bytes(response.body))
@@ -51,13 +51,13 @@ class Template:
 
     def __init__(self, limit: int, window_s: int, render: Callable[[RateLimited], Response]) -> None:
         """Made from one that `render` gave, so that there is one truth about how a refusal looks."""
-        wire = Wire.of(render(RateLimited(Quota(limit, window_s, 0, _MILLISECONDS))))
+        wire = RawResponse.of(render(RateLimited(Quota(limit, window_s, 0, _MILLISECONDS))))
         instance = json.loads(wire.body)["instance"].rpartition(":")[2].encode()
         length = b"content-length: %d\r\n" % len(wire.body)
         self._head = _holes(wire.head).replace(length, b"content-length: %(length)d\r\n")
         self._body = _holes(wire.body).replace(instance, b"%(instance)s")
 
-    def fill(self, next_token_ms: int) -> Wire:
+    def fill(self, next_token_ms: int) -> RawResponse:
         """The refusal of a client whose next token comes after so many milliseconds."""
         values: dict[bytes, int | bytes] = {
             b"ms": next_token_ms,
@@ -66,7 +66,7 @@ class Template:
         }
         body = self._body % values
         values[b"length"] = len(body)
-        return Wire(self._head % values, body)
+        return RawResponse(self._head % values, body)
 
 
 def _holes(rendered: bytes) -> bytes:
@@ -87,7 +87,7 @@ def _shared(cors: CORSMiddleware, request: Sequence[tuple[bytes, bytes]]) -> byt
     return b"".join(map(field_line, answer["headers"]))
 
 
-class Turnstile:
+class FastReject:
     """Answers the heads of uploads from clients without tokens; lets everything else through."""
 
     def __init__(
@@ -113,7 +113,7 @@ class Turnstile:
         self._policy: tuple[int, int] | None = None
         self._template: Template | None = None
 
-    def __call__(self, scope: Scope, target: bytes) -> Wire | None:
+    def __call__(self, scope: Scope, target: bytes) -> RawResponse | None:
         """The refusal of a POST to `target`, or None. Of `scope`, the client and the headers are read."""
         if not self._is_watched(target):
             return None
@@ -124,10 +124,10 @@ class Turnstile:
             self._count()
             wire = self._template_of(refusal.quota).fill(refusal.quota.next_token_ms)
         else:
-            wire = Wire.of(self._answer(refusal))
+            wire = RawResponse.of(self._answer(refusal))
         if self._cors is None:
             return wire
-        return Wire(wire.head + _shared(self._cors, scope["headers"]), wire.body)
+        return RawResponse(wire.head + _shared(self._cors, scope["headers"]), wire.body)
 
     def _is_watched(self, target: bytes) -> bool:
         if target == self._path or target.startswith(self._target):

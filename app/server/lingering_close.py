@@ -42,7 +42,7 @@ class _Lingering:
         return False
 
 
-class Linger:
+class LingeringClose:
     """All lingering connections, each for a bounded time and number of bytes, a bounded number at once."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -9,13 +9,13 @@ which the parser has taken what it needs before the next piece comes.
 import asyncio
 from typing import Protocol
 
-TASTE = 32 * 1024
+SMALL_READ = 32 * 1024
 """Bytes of a body that are read before there is somebody to take them, and once more while they are taken."""
 _HEAD = 4 * 1024
 _PIECE = 256 * 1024
 
 _piece = memoryview(bytearray(_PIECE))
-_head, _taste = _piece[:_HEAD], _piece[:TASTE]
+_head, _taste = _piece[:_HEAD], _piece[:SMALL_READ]
 
 
 class Reader(Protocol):
@@ -32,7 +32,7 @@ class Reader(Protocol):
     def resume_writing(self) -> None: ...
 
 
-class Inflow(asyncio.BufferedProtocol):
+class ReadBuffer(asyncio.BufferedProtocol):
     """Stands between one connection's transport and its reader."""
 
     def __init__(self, reader: Reader) -> None:

@@ -20,13 +20,13 @@ MOST_WATCHED = 256
 """Connections that may have something waiting here at once: each holds a piece of an image, of 256 KiB."""
 
 
-class Outflows:
+class SlowReaders:
     """All connections that are watched, the longest watched first."""
 
     def __init__(self) -> None:
-        self._watched: dict[Outflow, None] = {}
+        self._watched: dict[SlowReaderWatch, None] = {}
 
-    def add(self, outflow: "Outflow") -> None:
+    def add(self, outflow: "SlowReaderWatch") -> None:
         """One more. When there are too many, a sixteenth goes, first of the address that has most of them."""
         self._watched[outflow] = None
         if len(self._watched) > MOST_WATCHED:
@@ -34,18 +34,18 @@ class Outflows:
             for each in sorted(self._watched, key=lambda each: -crowds[each.peer])[: MOST_WATCHED // 16]:
                 each.reset()
 
-    def remove(self, outflow: "Outflow") -> None:
+    def remove(self, outflow: "SlowReaderWatch") -> None:
         """It is watched no longer."""
         self._watched.pop(outflow, None)
 
 
-class Outflow:
+class SlowReaderWatch:
     """Watches one connection while more waits to be sent than the kernel takes."""
 
     __slots__ = ("_all", "_loop", "_timer", "_transport", "_unsent", "peer")
 
     def __init__(
-        self, every: Outflows, peer: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+        self, every: SlowReaders, peer: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
     ) -> None:
         """`peer` is the address at the other end."""
         self._all = every

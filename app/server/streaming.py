@@ -17,7 +17,7 @@ HEARTBEAT = 15.0
 """Seconds after which a silent stream gets a comment, so that proxies keep it open."""
 
 
-class StreamsFull(Exception):  # noqa: N818 - a refusal, not an error
+class TooManyStreams(Exception):  # noqa: N818 - a refusal, not an error
     """Raised when as many streams and waits are open as may be, in all or for one client."""
 
     def __init__(self, retry_after: float) -> None:
@@ -25,7 +25,7 @@ class StreamsFull(Exception):  # noqa: N818 - a refusal, not an error
         self.retry_after = retry_after
 
 
-class Streams:
+class OpenRequests:
     """Counts what is held open, and ends it all when the service closes."""
 
     def __init__(self, most: int, per_client: int = PER_CLIENT) -> None:
@@ -38,7 +38,7 @@ class Streams:
     def take(self, client: str) -> Callable[[], None]:
         """Count one stream or wait; what is returned ends it. Raises StreamsFull."""
         if self._count >= self._most or self._open[client] >= self._per_client:
-            raise StreamsFull(HEARTBEAT)
+            raise TooManyStreams(HEARTBEAT)
         self._count += 1
         self._open[client] += 1
 
@@ -89,7 +89,7 @@ def event(name: str, data: Any, event_id: str | None = None) -> bytes:
 COMMENT = b": still here\n\n"
 
 
-class HeldStream(StreamingResponse):
+class HeldResponse(StreamingResponse):
     """A streamed answer that holds something, and lets go of it when it ends, however that is."""
 
     def __init__(self, content: AsyncGenerator[bytes], release: Callable[[], None], **rest: Any) -> None:
@@ -106,7 +106,7 @@ class HeldStream(StreamingResponse):
             if sending.done():
                 sending.result()
         finally:
-            await tasks.end((sending, leaving))
+            await tasks.cancel_and_wait((sending, leaving))
             await self._content.aclose()
             self._release()
 
@@ -123,7 +123,7 @@ class HeldStream(StreamingResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class EventStream(HeldStream):
+class EventStream(HeldResponse):
     """A server-sent event stream that no cache and no proxy holds back."""
 
     def __init__(self, content: AsyncGenerator[bytes], release: Callable[[], None] = lambda: None) -> None:
@@ -131,13 +131,15 @@ class EventStream(HeldStream):
         super().__init__(content, release, media_type="text/event-stream", headers=headers)
 
 
-class Feed:
+class StatsFeed:
     """One snapshot a second, built once whoever watches, and handed to all who do."""
 
-    def __init__(self, beat: Callable[[], dict[str, Any]], streams: Streams, period: float = 1.0) -> None:
+    def __init__(
+        self, beat: Callable[[], dict[str, Any]], open_requests: OpenRequests, period: float = 1.0
+    ) -> None:
         """`beat` builds the snapshot; it is called each `period` seconds while this runs."""
         self._beat = beat
-        self._streams = streams
+        self._open_requests = open_requests
         self._period = period
         self._latest = b""
         self._next = asyncio.Event()
@@ -154,19 +156,19 @@ class Feed:
 
     def stream(self, client: str) -> EventStream:
         """The latest snapshot at once, then each new one. Raises StreamsFull."""
-        return EventStream(self._watch(), self._streams.take(client))
+        return EventStream(self._watch(), self._open_requests.take(client))
 
     async def _watch(self) -> AsyncGenerator[bytes]:
         """A slow reader skips the snapshots that it missed."""
         yield self._latest
-        closing = self._streams.closing
+        closing = self._open_requests.closing
         while not closing.is_set():
             await self._next.wait()
             if not closing.is_set():
                 yield self._latest
 
     async def _run(self) -> None:
-        closing = self._streams.closing
+        closing = self._open_requests.closing
         while not closing.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._period):

@@ -11,10 +11,10 @@ from fastapi import FastAPI
 
 from app.lifecycle import Service
 from app.runtime import memory
-from app.server.connection import Protocol
+from app.server.connection import HttpConnection
 from app.server.connection_limit import most_connections
-from app.server.lingering_close import Linger
-from app.server.slow_readers import Outflows
+from app.server.lingering_close import LingeringClose
+from app.server.slow_readers import SlowReaders
 from app.settings import Settings
 
 _BACKLOG = 2048
@@ -59,14 +59,14 @@ class Server(uvicorn.Server):
     """Runs the application's lifespan around the server, and drains before it closes the listener."""
 
     def __init__(self, app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-        linger = Linger(settings.max_upload_bytes)
+        linger = LingeringClose(settings.max_upload_bytes)
         shared = {
             "linger": linger,
-            "outflows": Outflows(),
-            "turnstile": app.state.turnstile,
+            "outflows": SlowReaders(),
+            "fast_reject": app.state.fast_reject,
             "most": most_connections(),
         }
-        protocol = type("Connection", (Protocol,), shared)
+        protocol = type("Connection", (HttpConnection,), shared)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        async with self._app.router.lifespan_context(self._app), memory.kept_small():
+        async with self._app.router.lifespan_context(self._app), memory.kept_trimmed():
             if not self.should_exit:
                 await super().serve([self._listener])
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.stampede.crowd import Crowd
+from app.stampede.http_client import Unseen, ask
 from app.stampede.ledger import Ledger
+from app.stampede.server_stats import NoSpillway, Watch, stats
 from app.stampede.target import Target
-from app.stampede.watch import NoSpillway, Watch, stats
-from app.stampede.wire import Unseen, ask
 
 _OVERLOAD = 5
 """How many times what the workers can do a crowd brings, unless told."""

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from app.stampede.http_client import Answer, Unseen, ask
 from app.stampede.ledger import Ledger
 from app.stampede.target import Target
-from app.stampede.wire import Answer, Unseen, ask
 
 _MOST_OPEN = 1500
 """Connections at once; later clients queue for one at home."""

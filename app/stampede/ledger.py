@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.stampede.wire import Answer
+from app.stampede.http_client import Answer
 
 
 def share(values: Sequence[float], part: float) -> float | None:

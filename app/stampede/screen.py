@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.stampede.acts import Stage
-from app.stampede.table import closing
+from app.stampede.report import closing
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _BAR = 30

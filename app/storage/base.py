@@ -7,24 +7,24 @@ from collections.abc import Callable
 
 from app.job import Job, id_of_key
 from app.storage.interface import Space, StoreSnapshot
-from app.storage.space_account import Ledger
+from app.storage.space_account import SpaceAccount
 
 
-class Keeping:
+class StoreBase:
     """A secret, a count of bytes, and how long a job is kept."""
 
     def __init__(self, max_bytes: int, retention: float, clock: Callable[[], float] = time.time) -> None:
         """Keeps about `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
         self.retention = retention
         self._clock = clock
-        self._ledger = Ledger(max_bytes)
+        self._space = SpaceAccount(max_bytes)
         self._secret = b""
 
     def reserve(self, size: int) -> Space:
-        return self._ledger.reserve(size)
+        return self._space.reserve(size)
 
     def snapshot(self) -> StoreSnapshot:
-        return self._ledger.snapshot()
+        return self._space.snapshot()
 
     def delete_token(self, job_id: str) -> str:
         return hmac.new(self._secret, job_id.encode(), hashlib.sha256).hexdigest()

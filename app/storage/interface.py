@@ -77,10 +77,10 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what is under way and let go."""
 
-    async def take_note(self) -> bytes | None:
+    async def load_state(self) -> bytes | None:
         """What an earlier process left a note of, once; not to be trusted. None when it did not."""
 
-    async def leave_note(self, data: bytes) -> None:
+    async def save_state(self, data: bytes) -> None:
         """Keep a few bytes for the next process. Raises OSError."""
 
     def delete_token(self, job_id: str) -> str:
@@ -104,7 +104,7 @@ class Store(Protocol):
     async def fetch(self, job_id: str, folder: Path) -> Path:
         """The file that a worker decodes, there as long as its workspace `folder` is. Raises JobGone."""
 
-    async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+    async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         """Take over what a worker wrote, durably, trusting nothing. Raises VariantRejected, JobGone."""
 
     async def drop_workspace(self, folder: Path) -> None:

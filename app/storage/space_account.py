@@ -6,7 +6,7 @@ from app.storage.interface import StoreFull, StoreSnapshot
 class _Space:
     """Bytes promised to one upload."""
 
-    def __init__(self, ledger: "Ledger", size: int) -> None:
+    def __init__(self, ledger: "SpaceAccount", size: int) -> None:
         self._ledger = ledger
         self._size = size
 
@@ -15,7 +15,7 @@ class _Space:
         self._size = 0
 
 
-class Ledger:
+class SpaceAccount:
     """What a store counts of itself; `used` and `reserved` are bytes."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -21,15 +21,15 @@ from starlette.types import Scope
 
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.rate_limiter import Grant
-from app.backpressure.reservations import Visitor
+from app.backpressure.reservations import Requester
 from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
-from app.engine.interface import Draining, Engine, Place
+from app.engine.interface import Draining, Engine, UploadSlot
 from app.server.headers import media_type
 from app.storage.interface import Space, Store
 from app.uploads.client_key import ClientKey, net_of
-from app.uploads.idempotency import Keyed, Repeats
+from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 
 MULTIPART = "multipart/form-data"
 MULTIPART_ALLOWANCE = 64 * 1024
@@ -51,21 +51,21 @@ class UnsupportedType(Exception):  # noqa: N818 - a refusal, not an error
 
 
 @dataclass(slots=True)
-class Arrival:
+class UploadRequest:
     """An upload at the gate, its body unread; what the guards gave it so far."""
 
-    visitor: Visitor
+    requester: Requester
     quota: Quota
     type: str
     declared: int | None
-    keyed: Keyed | None = None
-    place: Place | None = None
+    keyed: KeyedUpload | None = None
+    place: UploadSlot | None = None
     space: Space | None = None
 
     @property
     def client(self) -> str:
         """The key of the client."""
-        return self.visitor.client
+        return self.requester.client
 
     @property
     def is_repeat(self) -> bool:
@@ -88,7 +88,7 @@ class Refusal:
     quota: Quota
 
 
-class Gate:
+class Admission:
     """Passes or refuses uploads; its two dependencies are what the upload endpoint depends on."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Gate:
         engine: Engine,
         store: Store,
         client_key: ClientKey,
-        repeats: Repeats,
+        idempotency_keys: IdempotencyKeys,
         is_lenient: Callable[[Scope], bool],
         max_bytes: int,
     ) -> None:
@@ -104,7 +104,7 @@ class Gate:
         self._engine = engine
         self._store = store
         self._client_key = client_key
-        self._repeats = repeats
+        self._idempotency_keys = idempotency_keys
         self._is_lenient = is_lenient
         self._max_bytes = max_bytes
         self._held = 0
@@ -114,49 +114,49 @@ class Gate:
         peer = scope["client"]
         return self._client_key(peer[0] if peer else None, scope["headers"])
 
-    def turn_away(self, scope: Scope) -> Refusal | None:
+    def reject_early(self, scope: Scope) -> Refusal | None:
         """The refusal of an upload that is certain to get one, by its head alone; None: the bouncer decides.
 
         A token is spent as there, if there is one.
         """
         client = self.client(scope)
         key = _upload_key(client, scope)
-        quota = self._engine.quota(client)
+        quota = self._engine.local_quota(client)
         if self._engine.is_due(key):
             return None
         if quota.remaining == 0:
             return Refusal(RateLimited(quota), quota)
-        if self._is_lenient(scope) or self._repeats.is_familiar(client, _keys(scope)):
+        if self._is_lenient(scope) or self._idempotency_keys.is_familiar(client, _keys(scope)):
             return None
-        arrival = _arrival(scope, Visitor(key, client, net_of(client)), quota)
+        upload = _upload_request(scope, Requester(key, client, net_of(client)), quota)
 
         def check(left: Quota) -> None:
-            arrival.quota = left
-            self._check_declared(arrival)
-            self._check_share_and_open(arrival)
+            upload.quota = left
+            self._check_declared(upload)
+            self._check_share_and_open(upload)
 
         try:
-            self._engine.turn_away(arrival.visitor, check)
+            self._engine.turn_away(upload.requester, check)
         except (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull) as error:
-            return Refusal(error, arrival.quota)
+            return Refusal(error, upload.quota)
         return None
 
-    async def bouncer(self, request: Request) -> Arrival:
+    async def spend_token(self, request: Request) -> UploadRequest:
         """Guard 1, a FastAPI dependency: spends a token. Asking is what costs, but for who returns as told.
 
         Raises:
             RateLimited: the client's bucket is empty.
         """
         client = self.client(request.scope)
-        visitor = Visitor(_upload_key(client, request.scope), client, net_of(client))
-        if self._engine.excuse(visitor.key):
-            grant = Grant(self._engine.quota(client), 0)
+        requester = Requester(_upload_key(client, request.scope), client, net_of(client))
+        if self._engine.waive_token(requester.key):
+            grant = Grant(self._engine.local_quota(client), 0)
         else:
-            grant = await self._engine.spend(client)
+            grant = await self._engine.acquire_token(client)
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._hold(grant.delay_ns, grant.quota)
-        return _arrival(request.scope, visitor, grant.quota)
+        return _upload_request(request.scope, requester, grant.quota)
 
     async def _hold(self, delay_ns: int, quota: Quota) -> None:
         """The leaky bucket's wait, for a bounded number of requests at once."""
@@ -168,57 +168,57 @@ class Gate:
         finally:
             self._held -= 1
 
-    def doorman(self) -> Callable[..., AsyncIterator[Arrival]]:
+    def admit(self) -> Callable[..., AsyncIterator[UploadRequest]]:
         """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on.
 
         A repeat takes nothing but its client's token, so only guards 2 and 4 are its own.
         """
 
         async def admitted(
-            request: Request, arrival: Annotated[Arrival, Depends(self.bouncer)]
-        ) -> AsyncIterator[Arrival]:
+            request: Request, upload: Annotated[UploadRequest, Depends(self.spend_token)]
+        ) -> AsyncIterator[UploadRequest]:
             try:
-                self._check_declared(arrival)
-                arrival.keyed = await self._repeats.recognise(arrival.client, _keys(request.scope))
-                self._check_share_and_open(arrival)
-                if not arrival.is_repeat:
-                    arrival.place = await self._engine.reserve(
-                        arrival.visitor, arrival.quota.not_before, request.state.watch
+                self._check_declared(upload)
+                upload.keyed = await self._idempotency_keys.lookup(upload.client, _keys(request.scope))
+                self._check_share_and_open(upload)
+                if not upload.is_repeat:
+                    upload.place = await self._engine.reserve(
+                        upload.requester, upload.quota.not_before, request.state.watch
                     )
-                    arrival.space = self._reserve_space(arrival)
-                yield arrival
+                    upload.space = self._reserve_space(upload)
+                yield upload
             finally:
-                arrival.release()
+                upload.release()
 
         return admitted
 
-    def _check_share_and_open(self, arrival: Arrival) -> None:
+    def _check_share_and_open(self, upload: UploadRequest) -> None:
         """Guards 3 and 4; a repeat takes no part of anything, so its client may have all of its share."""
-        if not arrival.is_repeat:
-            self._engine.check_share(arrival.client)
-        self._engine.check_open(arrival.visitor, arrival.quota.not_before)
+        if not upload.is_repeat:
+            self._engine.check_share(upload.client)
+        self._engine.check_open(upload.requester, upload.quota.not_before)
 
-    def _check_declared(self, arrival: Arrival) -> None:
-        form = arrival.type == MULTIPART
-        if not (form or arrival.type.startswith("image/") or arrival.type == "application/octet-stream"):
-            shown = arrival.type[:60] or "none"
+    def _check_declared(self, upload: UploadRequest) -> None:
+        form = upload.type == MULTIPART
+        if not (form or upload.type.startswith("image/") or upload.type == "application/octet-stream"):
+            shown = upload.type[:60] or "none"
             raise UnsupportedType(
                 f"Content-Type is {shown}: not a form, an image or application/octet-stream."
             )
         most = self._max_bytes + MULTIPART_ALLOWANCE if form else self._max_bytes
-        if arrival.declared is not None and arrival.declared > most:
+        if upload.declared is not None and upload.declared > most:
             raise TooLarge(self._max_bytes)
 
-    def _reserve_space(self, arrival: Arrival) -> Space:
-        most = self._max_bytes if arrival.declared is None else arrival.declared
+    def _reserve_space(self, upload: UploadRequest) -> Space:
+        most = self._max_bytes if upload.declared is None else upload.declared
         return self._store.reserve(min(most, self._max_bytes))
 
 
-def _arrival(scope: Scope, visitor: Visitor, quota: Quota) -> Arrival:
+def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:
     headers = Headers(scope=scope)
     length = headers.get("content-length")
     declared = int(length) if length is not None and length.isdecimal() else None
-    return Arrival(visitor, quota, media_type(headers.get("content-type")), declared)
+    return UploadRequest(requester, quota, media_type(headers.get("content-type")), declared)
 
 
 def _keys(scope: Scope) -> list[str]:

@@ -8,11 +8,11 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
-from app.engine.interface import Engine, Place
-from app.server.read_buffer import TASTE
+from app.engine.interface import Engine, UploadSlot
+from app.server.read_buffer import SMALL_READ
 from app.uploads.admission import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
 from app.uploads.multipart import Form, MalformedForm, form_in
-from app.uploads.read_permit import HANDS, PATIENCE, Unloading
+from app.uploads.read_permit import MAX_FAST_READERS, PATIENCE, ReadPermit
 from workers.formats import SNIFF_BYTES, sniff
 
 GRACE = 5.0
@@ -111,11 +111,11 @@ class _Pace:
     def count(self, received: int) -> None:
         """Bytes came in: the moment of falling behind moves on, by less while others need the place."""
         if self._rate:
-            rate = self._rate * (_HASTE if self._engine.dock_full else 1)
+            rate = self._rate * (_HASTE if self._engine.receiving_full else 1)
             self._behind_at = min(self._behind_at + received / rate, self._loop.time() + _CREDIT)
 
 
-class Intake:
+class BodyReader:
     """Reads bodies: multipart or raw, bounded in bytes, in time, and from below in rate."""
 
     def __init__(self, engine: Engine, max_bytes: int, timeout: float, min_rate: int) -> None:
@@ -124,9 +124,9 @@ class Intake:
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._min_rate = min_rate
-        self._hands = asyncio.Semaphore(HANDS)
+        self._fast_readers = asyncio.Semaphore(MAX_FAST_READERS)
 
-    async def receive(self, request: Request, target: Target, place: Place | None) -> Received:
+    async def receive(self, request: Request, target: Target, place: UploadSlot | None) -> Received:
         """Bring the whole file to its target, telling its place in the dock, if it has one, how it gets on.
 
         Raises:
@@ -138,8 +138,8 @@ class Intake:
         form = form_in(request.headers.get("content-type"))
         sink = _Sink(target, self._max_bytes)
         try:
-            with Unloading(self._hands, request.state.inflow) as unloading:
-                await self._read(request, sink, form, place, unloading)
+            with ReadPermit(self._fast_readers, request.state.read_buffer) as permit:
+                await self._read(request, sink, form, place, permit)
         except FormParserError as error:
             raise MalformedForm(str(error)) from None
         if form is not None and not form.ended:
@@ -149,7 +149,7 @@ class Intake:
         return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
 
     async def _read(
-        self, request: Request, sink: _Sink, form: Form | None, place: Place | None, unloading: Unloading
+        self, request: Request, sink: _Sink, form: Form | None, place: UploadSlot | None, permit: ReadPermit
     ) -> None:
         loop = asyncio.get_running_loop()
         declared = int(request.headers.get("content-length", 0))
@@ -162,10 +162,10 @@ class Intake:
                 place.progress(total / declared if declared else 0.0)
             due = pace.due()
             try:
-                async with asyncio.timeout_at(min(due, loop.time() + PATIENCE) if unloading.busy else due):
+                async with asyncio.timeout_at(min(due, loop.time() + PATIENCE) if permit.held else due):
                     message = await request.receive()
             except TimeoutError:
-                unloading.rest()
+                permit.release()
                 continue
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
@@ -177,12 +177,12 @@ class Intake:
             total += len(data)
             if total > most:
                 raise TooLarge(self._max_bytes)
-            at_hand = len(data) >= TASTE
+            at_hand = len(data) >= SMALL_READ
             if at_hand:
-                await unloading.begin()
+                await permit.acquire()
             if data:
                 data = form.feed(data) if form is not None else data
                 await sink.write(data)
             if not at_hand:
-                unloading.rest()
+                permit.release()
             pace.excuse(came)

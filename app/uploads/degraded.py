@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
-from app.engine.preview_worker import Previews, PreviewsSnapshot
+from app.engine.preview_worker import PreviewWorker, PreviewWorkerSnapshot
 from app.server.headers import parse_prefer, ratelimit_fields
 from app.server.problems import Problem, whole_seconds
 from app.uploads.multipart import MalformedForm, form_in
@@ -37,19 +37,19 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FallbackSnapshot:
+class DegradedSnapshot:
     """Degraded answers so far, those being made, and the worker that makes their previews."""
 
     degraded: int
     reading: int
-    previews: PreviewsSnapshot
+    previews: PreviewWorkerSnapshot
 
 
-class Fallback:
+class DegradedResponse:
     """Answers in place of the queue's refusal."""
 
     def __init__(
-        self, previews: Previews, *, always: bool, clock: Callable[[], float] = time.monotonic
+        self, previews: PreviewWorker, *, always: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`always`: also for those who do not ask for it, unless they ask for `handling=strict`."""
         self._clock = clock
@@ -59,7 +59,7 @@ class Fallback:
         self._degraded = 0
         self._reading = 0
 
-    def suits(self, scope: Scope) -> bool:
+    def wanted_by(self, scope: Scope) -> bool:
         """Whether this upload is to be answered from here when the queue has no place for it."""
         preferences = Headers(scope=scope).getlist("prefer")
         handling = parse_prefer(preferences).handling if preferences else None
@@ -101,9 +101,9 @@ class Fallback:
             return self._blank
         return _picture("exif", "image/jpeg", preview.jpeg, preview.width, preview.height)
 
-    def snapshot(self) -> FallbackSnapshot:
+    def snapshot(self) -> DegradedSnapshot:
         """What it has done, and does."""
-        return FallbackSnapshot(self._degraded, self._reading, self._previews.snapshot())
+        return DegradedSnapshot(self._degraded, self._reading, self._previews.snapshot())
 
 
 def _picture(kind: str, media_type: str, data: bytes, width: int, height: int) -> dict[str, str | int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.engine.job_handle import Live
+from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.storage.interface import JobExists, Spool, Store
 
@@ -27,19 +27,19 @@ _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.AS
 _TOKEN = re.compile(r"([!#-+\--:<-~]{1,255})", re.ASCII)
 
 
-class BadKey(Exception):  # noqa: N818 - a refusal, not an error
+class MalformedKey(Exception):  # noqa: N818 - a refusal, not an error
     """Raised when an Idempotency-Key is not what the draft says, too long, or there are several."""
 
 
-class OnItsWay(Exception):  # noqa: N818 - a refusal, not an error
+class KeyInUse(Exception):  # noqa: N818 - a refusal, not an error
     """Raised when an upload of this key is being received at this moment."""
 
 
-class OtherUpload(Exception):  # noqa: N818 - a refusal, not an error
+class KeyMismatch(Exception):  # noqa: N818 - a refusal, not an error
     """Raised when another file, or other variants, came under the key of an earlier upload."""
 
 
-class RepeatsFull(Exception):  # noqa: N818 - a refusal, not an error
+class TooManyReplays(Exception):  # noqa: N818 - a refusal, not an error
     """Raised when as many repeats are being read as may be at once."""
 
     def __init__(self, retry_after: float) -> None:
@@ -58,7 +58,7 @@ def parse_key(values: Sequence[str]) -> str | None:
     value = values[0].strip(" \t")
     found = _STRING.fullmatch(value) or _TOKEN.fullmatch(value)
     if len(values) > 1 or found is None:
-        raise BadKey("Idempotency-Key is one string of 1 to 255 characters, in quotes.")
+        raise MalformedKey("Idempotency-Key is one string of 1 to 255 characters, in quotes.")
     return re.sub(r'\\(["\\])', r"\1", found[1]) if value.startswith('"') else found[1]
 
 
@@ -81,7 +81,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyedUpload:
     """What a key stands for: the id of its job, and whether there is that job already."""
 
     id: str
@@ -89,7 +89,7 @@ class Keyed:
 
 
 @dataclass(frozen=True, slots=True)
-class RepeatsSnapshot:
+class IdempotencySnapshot:
     """First uploads with a key that are on their way in, and repeats that are being read, of so many."""
 
     arriving: int
@@ -97,18 +97,18 @@ class RepeatsSnapshot:
     capacity: int
 
 
-class Repeats:
+class IdempotencyKeys:
     """Tells first uploads from repeats, and bounds how many repeats are read at once."""
 
-    def __init__(self, store: Store, find_live: Callable[[str], Live | None]) -> None:
+    def __init__(self, store: Store, find_handle: Callable[[str], JobHandle | None]) -> None:
         """`find_live` gives a job that is under way."""
         self._store = store
-        self._find_live = find_live
+        self._find_handle = find_handle
         self._arriving: set[str] = set()
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._reading = 0
 
-    async def recognise(self, client: str, values: Sequence[str]) -> Keyed | None:
+    async def lookup(self, client: str, values: Sequence[str]) -> KeyedUpload | None:
         """What an upload's Idempotency-Key fields stand for; None when it has none.
 
         Raises:
@@ -119,11 +119,11 @@ class Repeats:
         if key is None:
             return None
         job_id = self._store.id_of_key(client, key)
-        if self._find_live(job_id) is not None or await self._store.load(job_id) is not None:
+        if self._find_handle(job_id) is not None or await self._store.load(job_id) is not None:
             self._remember(job_id)
-            return Keyed(job_id, is_known=True)
+            return KeyedUpload(job_id, is_known=True)
         self._check_arriving(job_id)
-        return Keyed(job_id, is_known=False)
+        return KeyedUpload(job_id, is_known=False)
 
     def is_familiar(self, client: str, values: Sequence[str]) -> bool:
         """Whether memory knows these fields for those of a repeat, or they are malformed: without a wait.
@@ -133,12 +133,12 @@ class Repeats:
         """
         try:
             key = parse_key(values)
-        except BadKey:
+        except MalformedKey:
             return True
         if key is None:
             return False
         job_id = self._store.id_of_key(client, key)
-        return job_id in self._recent or self._find_live(job_id) is not None
+        return job_id in self._recent or self._find_handle(job_id) is not None
 
     def _remember(self, job_id: str) -> None:
         self._recent[job_id] = None
@@ -147,10 +147,10 @@ class Repeats:
 
     def _check_arriving(self, job_id: str) -> None:
         if job_id in self._arriving:
-            raise OnItsWay("The upload that this one repeats is still on its way in.")
+            raise KeyInUse("The upload that this one repeats is still on its way in.")
 
     @contextmanager
-    def arriving(self, keyed: Keyed | None) -> Iterator[None]:
+    def first_upload(self, keyed: KeyedUpload | None) -> Iterator[None]:
         """Around the reception of a first upload, so that no other of its key is received meanwhile.
 
         Raises:
@@ -165,28 +165,28 @@ class Repeats:
             yield
             self._remember(keyed.id)
         except JobExists:  # accepted elsewhere, or in the very moment in which this one was let in
-            raise OnItsWay("Another upload with this key has just been accepted.") from None
+            raise KeyInUse("Another upload with this key has just been accepted.") from None
         finally:
             self._arriving.discard(keyed.id)
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def replay(self) -> Iterator[None]:
         """Around the reading of a repeat.
 
         Raises:
             RepeatsFull: enough others are being read.
         """
         if self._reading >= _MOST_READ:
-            raise RepeatsFull(_PAUSE)
+            raise TooManyReplays(_PAUSE)
         self._reading += 1
         try:
             yield
         finally:
             self._reading -= 1
 
-    def snapshot(self) -> RepeatsSnapshot:
+    def snapshot(self) -> IdempotencySnapshot:
         """The state now."""
-        return RepeatsSnapshot(len(self._arriving), self._reading, _MOST_READ)
+        return IdempotencySnapshot(len(self._arriving), self._reading, _MOST_READ)
 
 
 def check_same(job: Job, fingerprint: Fingerprint) -> None:
@@ -196,4 +196,4 @@ def check_same(job: Job, fingerprint: Fingerprint) -> None:
         OtherUpload: it does not. A record that was damaged knows no better, and takes anything for the same.
     """
     if job.fingerprint not in (None, fingerprint.digest()):
-        raise OtherUpload("This Idempotency-Key was used for another file, or for other variants.")
+        raise KeyMismatch("This Idempotency-Key was used for another file, or for other variants.")

@@ -8,45 +8,45 @@ long as they have something to unload; the others wait, but for a taste, in the 
 import asyncio
 from typing import Protocol, Self
 
-HANDS = 8
+MAX_FAST_READERS = 8
 """As many as the store has threads that write."""
 PATIENCE = 0.05
 """Seconds for which an upload keeps its hands while nothing comes."""
 
 
-class Tap(Protocol):
+class ReadSpeed(Protocol):
     """What an upload is read through."""
 
     eager: bool
     """Whether it is to be read by large pieces."""
 
 
-class Unloading:
+class ReadPermit:
     """One upload's, until the end of the block; it needs one of the `hands` that all share."""
 
-    def __init__(self, hands: asyncio.Semaphore, tap: Tap) -> None:
-        self._hands = hands
+    def __init__(self, hands: asyncio.Semaphore, tap: ReadSpeed) -> None:
+        self._fast_readers = hands
         self._tap = tap
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.rest()
+        self.release()
 
     @property
-    def busy(self) -> bool:
+    def held(self) -> bool:
         """Whether it has hands."""
         return self._tap.eager
 
-    async def begin(self) -> None:
+    async def acquire(self) -> None:
         """Wait for hands, in the order of asking; not when it has some."""
         if not self._tap.eager:
-            await self._hands.acquire()
+            await self._fast_readers.acquire()
             self._tap.eager = True
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Leave the hands to others, if it has some."""
         if self._tap.eager:
             self._tap.eager = False
-            self._hands.release()
+            self._fast_readers.release()

@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse, Response
 
 from app.api.images import NotFound
 from app.stampede.acts import ACTS
-from app.web.demo_runner import Performance
-from app.web.demo_settings import BadLever, Levers
+from app.web.demo_runner import DemoRunner
+from app.web.demo_settings import DemoSettings, InvalidDemoSetting
 from app.web.origin import same_origin
 
 
@@ -25,19 +25,19 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadLever(f"{text[:20]!r} is no number") from None
+        raise InvalidDemoSetting(f"{text[:20]!r} is no number") from None
 
 
 class Demo:
     """The levers and the acts of one server."""
 
-    def __init__(self, levers: Levers, performance: Performance) -> None:
+    def __init__(self, levers: DemoSettings, runner: DemoRunner) -> None:
         self.levers = levers
-        self.performance = performance
+        self.runner = runner
 
     def snapshot(self) -> dict[str, Any]:
         """Where the levers stand, and what is being played."""
-        return self.levers.snapshot() | self.performance.snapshot()
+        return self.levers.snapshot() | self.runner.snapshot()
 
 
 def demo_router(demo: Demo, host: str) -> APIRouter:
@@ -65,13 +65,13 @@ def demo_router(demo: Demo, host: str) -> APIRouter:
         """Play an act of the stampede against this server."""
         if name not in names:
             raise NotFound
-        demo.performance.play(name, own_url(host, request.scope["server"][1]))
+        demo.runner.play(name, own_url(host, request.scope["server"][1]))
         return state(202)
 
     @router.delete("/acts")
     async def stop() -> Response:
         """End the act that is being played."""
-        await demo.performance.stop()
+        await demo.runner.stop()
         return state()
 
     return router

@@ -30,7 +30,7 @@ class ActRunning(Exception):  # noqa: N818 - a refusal, not an error
         self.retry_after = retry_after
 
 
-class Performance:
+class DemoRunner:
     """Plays one act at a time, for a bounded time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

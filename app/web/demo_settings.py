@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.backpressure.token_bucket import Meter, leaky_meter, token_meter
+from app.backpressure.token_bucket import GCRA, leaky_bucket_gcra, token_bucket_gcra
 from app.settings import Settings
 
 BACK_S: Final = 300.0
@@ -15,11 +15,11 @@ _MOST_RATE: Final = 50.0
 _MOST_BURST: Final = 100
 
 
-class BadLever(ValueError):  # noqa: N818 - a refusal, not an error
+class InvalidDemoSetting(ValueError):  # noqa: N818 - a refusal, not an error
     """Raised when there is no such lever, or it does not go so far."""
 
 
-Turn = Callable[[Meter, int, int], None]
+Reservation = Callable[[GCRA, int, int], None]
 """Has the service go on with another law of the buckets, so many places and so many workers."""
 
 
@@ -33,7 +33,7 @@ class Lever:
     step: float
 
 
-def levers_of(settings: Settings) -> dict[str, Lever]:
+def demo_settings_of(settings: Settings) -> dict[str, Lever]:
     """The levers there are. The leaky bucket has no burst; what a queue was made for is its bound."""
     levers = {"rate": Lever(settings.rate, min(0.1, settings.rate), max(_MOST_RATE, settings.rate), 0.1)}
     if settings.limiter == "token_bucket":
@@ -43,11 +43,11 @@ def levers_of(settings: Settings) -> dict[str, Lever]:
     return levers
 
 
-class Levers:
+class DemoSettings:
     """Holds the positions, and brings them back to the settings by itself."""
 
-    def __init__(self, settings: Settings, turn: Turn) -> None:
-        self.levers = levers_of(settings)
+    def __init__(self, settings: Settings, turn: Reservation) -> None:
+        self.levers = demo_settings_of(settings)
         self._settings = settings
         self._turn = turn
         self._positions = {name: lever.preset for name, lever in self.levers.items()}
@@ -63,9 +63,9 @@ class Levers:
         for name, value in wanted.items():
             lever = self.levers.get(name)
             if lever is None:
-                raise BadLever(f"there is no lever {name!r} here")
+                raise InvalidDemoSetting(f"there is no lever {name!r} here")
             if not lever.least <= value <= lever.most:
-                raise BadLever(f"{name} goes from {lever.least:g} to {lever.most:g}")
+                raise InvalidDemoSetting(f"{name} goes from {lever.least:g} to {lever.most:g}")
             positions[name] = value if lever.step < 1 else int(value)
         self._positions |= positions
         self._apply()
@@ -81,9 +81,9 @@ class Levers:
     def _apply(self) -> None:
         at, settings = self._positions, self._settings
         if settings.limiter == "leaky_bucket":
-            meter = leaky_meter(at["rate"], settings.max_delay)
+            meter = leaky_bucket_gcra(at["rate"], settings.max_delay)
         else:
-            meter = token_meter(at["rate"], int(at["burst"]))
+            meter = token_bucket_gcra(at["rate"], int(at["burst"]))
         self._turn(meter, int(at["queue"]), int(at["workers"]))
 
     def _stop_timer(self) -> None:

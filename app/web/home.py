@@ -9,7 +9,7 @@ from typing import Final
 from app.server.problems import KINDS, Kind
 from app.settings import Settings
 from app.stampede.acts import ACTS
-from app.web.demo_settings import levers_of
+from app.web.demo_settings import demo_settings_of
 
 STATIC_ROOT: Final = Path(__file__).with_name("static")
 
@@ -125,7 +125,7 @@ def _pressure(settings: Settings) -> str:
         f'<label>{name}<input type="range" name="{name}" data-unit="{UNITS.get(name, "")}" '
         f'min="{lever.least:g}" max="{lever.most:g}" step="{lever.step:g}" value="{lever.preset:g}">'
         "<output></output></label>"
-        for name, lever in levers_of(settings).items()
+        for name, lever in demo_settings_of(settings).items()
     )
     return template("pressure").substitute(acts=acts, levers=levers)
 

@@ -14,9 +14,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.backpressure.circuit_breaker import Breaker
-from app.engine.worker_pool import Pool, Worker
-from app.engine.worker_process import ChildFailed
+from app.backpressure.circuit_breaker import CircuitBreaker
+from app.engine.worker_pool import Worker, WorkerPool
+from app.engine.worker_process import WorkerProcessFailed
 from app.settings import usable_cpus
 from bench.fuzz.cases import Case, damaged, intact
 from bench.fuzz.judge import faults, is_death, outcome
@@ -64,7 +64,7 @@ class Log:
         elif word in ("too-slow", "too-much-memory") and self.outcomes[case.format][word] <= _KEPT_OF_A_KIND:
             self._keep(case, word)
 
-    def note_loss(self, case: Case, error: ChildFailed) -> None:
+    def note_loss(self, case: Case, error: WorkerProcessFailed) -> None:
         """A child that did not survive an input."""
         self.inputs[case.format] += 1
         self.outcomes[case.format]["lost"] += 1
@@ -150,8 +150,8 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="spillway-fuzz-") as folder:
             began = time.monotonic()
             try:
-                answer = await worker.perform(case.job(Path(folder)))
-            except ChildFailed as error:
+                answer = await worker.run(case.job(Path(folder)))
+            except WorkerProcessFailed as error:
                 self.log.note_loss(case, error)
                 await worker.restart()
                 return
@@ -166,7 +166,7 @@ class Run:
 
 
 async def _fuzz(run: Run, children: int) -> None:
-    pool = Pool(children, Breaker("workers"))
+    pool = WorkerPool(children, CircuitBreaker("workers"))
     await pool.start()
     print(f"confined by {pool.sandbox}", flush=True)
     reporting = asyncio.create_task(run.report())

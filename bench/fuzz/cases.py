@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.fuzz.mutations import mutated
 from bench.fuzz.seeds import Seed
-from workers.messages import Job
+from workers.messages import Task
 
 TIMEOUT_S = 10.0
 
@@ -33,12 +33,12 @@ class Case:
     variants: tuple[str, ...]
     limits: dict[str, Any]
 
-    def job(self, folder: Path) -> Job:
+    def job(self, folder: Path) -> Task:
         """The job for it, in a folder of its own; writes the upload there."""
         source, made = folder / "upload", folder / "made"
         made.mkdir(exist_ok=True)
         source.write_bytes(self.data)
-        return Job(self.name, str(source), str(made), self.variants, timeout_s=TIMEOUT_S, **self.limits)
+        return Task(self.name, str(source), str(made), self.variants, timeout_s=TIMEOUT_S, **self.limits)
 
 
 def damaged(seeds: list[Seed], run: int, number: int) -> Case:

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable
 
-from app.backpressure.reservations import Admit, Park, Turns
+from app.backpressure.reservations import Admit, Reservations, Wait
 from bench.simulator.crowds import Client
 from bench.simulator.world import Policy, World
 
@@ -64,8 +64,10 @@ class InTurn:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.turns = Turns(world.workers, world.capacity, lambda: world.pace, 100_000, clock=world.clock)
-        self._door: dict[Park, Client] = {}
+        self.turns = Reservations(
+            world.workers, world.capacity, lambda: world.pace, 100_000, clock=world.clock
+        )
+        self._door: dict[Wait, Client] = {}
 
     @property
     def _used(self) -> int:
@@ -84,10 +86,12 @@ class InTurn:
     def ask(self, client: Client) -> None:
         """Admit, refuse, or let wait at the door."""
         used, free, room = self._used, self._free, self._room
-        answer = self.turns.ask(client.key, client.address, client.address, used=used, free=free, room=room)
+        answer = self.turns.request(
+            client.key, client.address, client.address, used=used, free=free, room=room
+        )
         if isinstance(answer, Admit):
             self._world.admit(client)
-        elif isinstance(answer, Park):
+        elif isinstance(answer, Wait):
             self._door[answer] = client
             self._world.at(answer.until, lambda _: self._give_up(answer), client)
         else:
@@ -95,12 +99,12 @@ class InTurn:
 
     def place_freed(self) -> None:
         """Call those at the door in."""
-        while park := self.turns.call(self._free):
+        while park := self.turns.next_waiter(self._free):
             self._world.admit(self._door.pop(park))
 
-    def _give_up(self, park: Park) -> None:
+    def _give_up(self, park: Wait) -> None:
         if client := self._door.pop(park, None):
-            self._world.refuse(client, self.turns.give_up(park, free=self._free).retry_after)
+            self._world.refuse(client, self.turns.expire_wait(park, free=self._free).retry_after)
 
 
 POLICIES: dict[str, Callable[[World], Policy]] = {

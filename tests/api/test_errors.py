@@ -27,18 +27,18 @@ from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
 from app.engine.interface import Draining
-from app.engine.preview_worker import Previews
+from app.engine.preview_worker import PreviewWorker
 from app.server.headers import RangeNotSatisfiable
 from app.server.problems import KINDS, QUOTA_EXCEEDED, REDUCED_CAPACITY, Problem, render, whole_seconds
-from app.server.streaming import StreamsFull
+from app.server.streaming import TooManyStreams
 from app.storage.interface import StoreFull
 from app.uploads.admission import TooLarge, UnsupportedType
 from app.uploads.body import NoFile, UploadTooSlow
-from app.uploads.degraded import Fallback
-from app.uploads.idempotency import BadKey, OnItsWay, OtherUpload, RepeatsFull
+from app.uploads.degraded import DegradedResponse
+from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
 from app.web.demo_runner import ActRunning
-from app.web.demo_settings import BadLever
+from app.web.demo_settings import InvalidDemoSetting
 from app.web.origin import ForeignOrigin
 from tests.examples import examples
 
@@ -67,7 +67,7 @@ EXPECTED = [
     Expected(Draining(20.0), 503, REDUCED_CAPACITY, "draining", None, 20, 20000),
     Expected(BreakerOpen("store", 3.5), 503, REDUCED_CAPACITY, "breaker", None, 4, 3500),
     Expected(NotServing(["draining"]), 503, REDUCED_CAPACITY, None, None, 1, 1000),
-    Expected(StreamsFull(15.0), 503, REDUCED_CAPACITY, "streams", None, 15, 15000),
+    Expected(TooManyStreams(15.0), 503, REDUCED_CAPACITY, "streams", None, 15, 15000),
     Expected(StoreFull("10 of 10 bytes are kept"), 507, "/problems/disk", "disk"),
     Expected(TooLarge(99), 413, "/problems/too-large", header=("Upload-Limit", "max-size=99")),
     Expected(
@@ -80,10 +80,10 @@ EXPECTED = [
     Expected(NoFile("No file."), 400, "/problems/no-file"),
     Expected(UploadTooSlow("Too slow."), 408, "/problems/upload-too-slow"),
     Expected(UnknownVariant("Unknown variant 'x'."), 400, "/problems/unknown-variant"),
-    Expected(BadKey("A key."), 400, "/problems/bad-request"),
-    Expected(OnItsWay("On its way."), 409, "/problems/repeat-too-soon"),
-    Expected(OtherUpload("Another file."), 422, "/problems/repeat-differs"),
-    Expected(RepeatsFull(5.0), 503, REDUCED_CAPACITY, "repeats", None, 5, 5000),
+    Expected(MalformedKey("A key."), 400, "/problems/bad-request"),
+    Expected(KeyInUse("On its way."), 409, "/problems/repeat-too-soon"),
+    Expected(KeyMismatch("Another file."), 422, "/problems/repeat-differs"),
+    Expected(TooManyReplays(5.0), 503, REDUCED_CAPACITY, "repeats", None, 5, 5000),
     Expected(
         Unauthorized("A token is needed."),
         401,
@@ -94,7 +94,7 @@ EXPECTED = [
     Expected(NotFound("No such image."), 404, "/problems/not-found"),
     Expected(ForeignOrigin(), 403, "/problems/foreign-origin"),
     Expected(ActRunning("crowd", 8.5), 409, "/problems/act-running", None, None, 9, 8500),
-    Expected(BadLever("rate goes from 1 to 2"), 400, "/problems/bad-request"),
+    Expected(InvalidDemoSetting("rate goes from 1 to 2"), 400, "/problems/bad-request"),
     Expected(NotReady("thumb", 1.2), 404, "/problems/not-ready", None, None, 2, 1200),
     Expected(
         RangeNotSatisfiable(17),
@@ -124,13 +124,13 @@ NO_REFUSALS = {
     "StoreError": "ends the start with one line",
     "AddressTaken": "ends the start with one line",
     "PoolNotStarted": "ends the start with one line",
-    "ChildFailed": "the engine tries the job again, or fails it",
-    "JobExists": "the upload gets the 409 of OnItsWay",
+    "WorkerProcessFailed": "the engine tries the job again, or fails it",
+    "JobExists": "the upload gets the 409 of KeyInUse",
     "EngineUnusable": "ends the start with one line",
     "EngineDown": "the engine refuses by its breaker",
-    "Full": "the engine refuses by its queue",
+    "StreamFull": "the engine refuses by its queue",
     "JobGone": "the engine ends the job as cancelled",
-    "Changed": "an OSError: a failing store's 503",
+    "ObjectChanged": "an OSError: a failing store's 503",
     "VariantRejected": "the engine fails the job",
     "_HeadRefused": "the protocol itself answers it",
 }
@@ -145,7 +145,7 @@ def answer(error: Exception, *, quota: Quota | None = None) -> tuple[httpx.Respo
     """What a client gets from an application in which a request raises `error`."""
     refusals = Refusals()
     service = FastAPI()
-    install(service, refusals, Fallback(Previews(), always=False), lambda _: SPENT)
+    install(service, refusals, DegradedResponse(PreviewWorker(), always=False), lambda _: SPENT)
 
     @service.post("/")
     async def endpoint() -> None:
@@ -201,7 +201,9 @@ def test_every_429_and_503_tells_when_to_come_back_and_what_is_left(expected: Ex
         assert f'"{name}";r=0;' in left
 
 
-@pytest.mark.parametrize("error", [StreamsFull(15.0), NotServing(["draining"])], ids=["streams", "readiness"])
+@pytest.mark.parametrize(
+    "error", [TooManyStreams(15.0), NotServing(["draining"])], ids=["streams", "readiness"]
+)
 def test_refusals_that_spend_nothing_tell_the_bucket_all_the_same(error: Exception) -> None:
     """Where no token was taken before the refusal, the bucket is read for its fields."""
     response, _ = answer(error)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from app.backpressure.reservations import Admit, Park, Refuse, Turns
+from app.backpressure.reservations import Admit, Refuse, Reservations, Wait
 from tests.clocks import HandClock
 
 WORKERS, RATE, PLACES = 2, 10.0, 20
@@ -16,15 +16,17 @@ class Hall:
     def __init__(self, capacity: int = 100_000, used: int = PLACES) -> None:
         self.clock = HandClock(START)
         self.rate = RATE
-        self.turns = Turns(WORKERS, PLACES, lambda: self.rate, capacity, clock=self.clock)
+        self.reservations = Reservations(WORKERS, PLACES, lambda: self.rate, capacity, clock=self.clock)
         self.used = used
 
-    def ask(self, key: str, client: str | None = None, net: str = "", **more: float) -> Admit | Park | Refuse:
+    def ask(self, key: str, client: str | None = None, net: str = "", **more: float) -> Admit | Wait | Refuse:
         """Ask for one upload, of a client of its own unless told which; an admitted one takes a place."""
         client = client or key
         free = PLACES - self.used
-        shut = self.turns.is_shut(key, client, used=self.used, free=free, room=free)
-        answer = self.turns.ask(key, client, net or client, used=self.used, free=free, room=free, **more)
+        shut = self.reservations.would_refuse(key, client, used=self.used, free=free, room=free)
+        answer = self.reservations.request(
+            key, client, net or client, used=self.used, free=free, room=free, **more
+        )
         assert not shut or isinstance(answer, Refuse), "what is foretold is what comes"
         self.used += isinstance(answer, Admit)
         return answer
@@ -46,29 +48,29 @@ class Hall:
     @property
     def outstanding(self) -> int:
         """How many turns are out and not missed."""
-        snapshot = self.turns.snapshot()
+        snapshot = self.reservations.snapshot()
         return snapshot.outstanding - snapshot.missed
 
 
-def is_empty(turns: Turns) -> bool:
+def is_empty(reservations: Reservations) -> bool:
     """Whether no trace of any client is left."""
-    promises = turns._promises
+    table = reservations._table
     tables: Iterable[Any] = (
-        promises._turns,
-        promises._by_client,
-        promises._by_net,
-        promises._expiry,
-        turns._door,
+        table._reservations,
+        table._by_client,
+        table._by_net,
+        table._expiry,
+        reservations._waiting,
     )
-    return promises.missed == 0 and not any(tables)
+    return table.missed == 0 and not any(tables)
 
 
-def knock(hall: Hall, *keys: str) -> list[Park]:
+def knock(hall: Hall, *keys: str) -> list[Wait]:
     """Have clients refused, then come back at their turn while the queue is full."""
     for key in keys:
         hall.refuse(key)
     hall.clock.advance(2)
     answers = [hall.ask(key) for key in keys]
-    parks = [answer for answer in answers if isinstance(answer, Park)]
+    parks = [answer for answer in answers if isinstance(answer, Wait)]
     assert len(parks) == len(answers)
     return parks

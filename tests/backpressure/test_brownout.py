@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backpressure.brownout import Brownout, Lane
+from app.backpressure.brownout import Brownout, DeferredQueue
 from tests.examples import examples
 
 PLACES = 100
@@ -13,7 +13,7 @@ NAMES = ["large", "medium", "small", "thumb"]
 
 def brownout_of(capacity: int = 5) -> Brownout:
     """Begins at 75 of 100 places and ends at 25."""
-    return Brownout(0.75, 0.25, Lane(capacity))
+    return Brownout(0.75, 0.25, DeferredQueue(capacity))
 
 
 def press(brownout: Brownout) -> None:
@@ -22,11 +22,11 @@ def press(brownout: Brownout) -> None:
     assert brownout.active
 
 
-def put_off(lane: Lane, *keys: str) -> None:
+def put_off(deferred_queue: DeferredQueue, *keys: str) -> None:
     """Let jobs wait for their second part."""
     for key in keys:
-        assert lane.hold(key)
-        lane.put(key)
+        assert deferred_queue.reserve(key)
+        deferred_queue.push(key)
 
 
 def test_it_begins_at_the_high_mark_and_ends_at_the_low_one() -> None:
@@ -69,15 +69,15 @@ def test_a_lane_of_no_places_means_none() -> None:
     brownout.observe(PLACES, PLACES)
     assert not brownout.active
     assert brownout.split("job", NAMES, "thumb") == (NAMES, [])
-    brownout.lane.put("promised")
-    assert brownout.lane_is_next(waiting=0)
+    brownout.deferred_queue.push("promised")
+    assert brownout.deferred_is_next(waiting=0)
 
 
 def test_without_pressure_every_job_is_made_whole() -> None:
     """Nothing is put off, and no place in the lane is taken."""
     brownout = brownout_of()
     assert brownout.split("job", NAMES, "thumb") == (NAMES, [])
-    assert len(brownout.lane) == 0
+    assert len(brownout.deferred_queue) == 0
 
 
 def test_under_pressure_the_most_needed_comes_first() -> None:
@@ -94,55 +94,55 @@ def test_with_a_full_lane_jobs_are_made_whole() -> None:
     """Held places count; one that is dropped or taken is free again."""
     brownout = brownout_of(capacity=2)
     press(brownout)
-    lane = brownout.lane
+    deferred_queue = brownout.deferred_queue
     assert [len(brownout.split(key, NAMES, "thumb")[0]) for key in "abc"] == [1, 1, 4]
-    lane.put("a")
+    deferred_queue.push("a")
     assert len(brownout.split("d", NAMES, "thumb")[0]) == 4
-    assert lane.take() == "a"
+    assert deferred_queue.pop() == "a"
     assert len(brownout.split("d", NAMES, "thumb")[0]) == 1
-    lane.put("b")
-    assert lane.drop("b")
-    assert not lane.drop("d")
-    assert not lane.drop("never there")
-    assert lane.hold("e")
+    deferred_queue.push("b")
+    assert deferred_queue.remove("b")
+    assert not deferred_queue.remove("d")
+    assert not deferred_queue.remove("never there")
+    assert deferred_queue.reserve("e")
 
 
 def test_a_part_is_taken_only_once_the_first_is_made() -> None:
     """A held place is not ready; the one that has been ready longest comes first."""
-    lane = Lane(5)
-    lane.hold("a")
-    lane.hold("b")
-    assert lane.take() is None
-    lane.put("b")
-    lane.put("a")
-    assert [lane.take(), lane.take(), lane.take()] == ["b", "a", None]
+    deferred_queue = DeferredQueue(5)
+    deferred_queue.reserve("a")
+    deferred_queue.reserve("b")
+    assert deferred_queue.pop() is None
+    deferred_queue.push("b")
+    deferred_queue.push("a")
+    assert [deferred_queue.pop(), deferred_queue.pop(), deferred_queue.pop()] == ["b", "a", None]
 
 
 def test_what_was_promised_before_a_restart_is_never_refused() -> None:
     """Jobs found in the store come to the lane even when it is smaller now; new ones find it full."""
-    lane = Lane(2)
+    deferred_queue = DeferredQueue(2)
     for key in "abc":
-        lane.put(key)
-    assert lane.ready == 3
-    assert not lane.hold("d")
+        deferred_queue.push(key)
+    assert deferred_queue.ready == 3
+    assert not deferred_queue.reserve("d")
 
 
 def test_while_jobs_wait_the_lane_has_one_turn_in_ten() -> None:
     """Of a hundred jobs taken under pressure ten are from the lane, evenly spread."""
     brownout = brownout_of(capacity=100)
-    put_off(brownout.lane, *map(str, range(100)))
-    turns = [n for n in range(1, 101) if brownout.lane_is_next(waiting=50)]
-    assert turns == list(range(10, 101, 10))
+    put_off(brownout.deferred_queue, *map(str, range(100)))
+    reservations = [n for n in range(1, 101) if brownout.deferred_is_next(waiting=50)]
+    assert reservations == list(range(10, 101, 10))
 
 
 def test_while_none_waits_the_lane_has_every_turn() -> None:
     """An idle worker makes what was put off; with nothing put off there is no turn to take."""
     brownout = brownout_of()
-    assert not brownout.lane_is_next(waiting=0)
-    put_off(brownout.lane, "a", "b")
-    assert brownout.lane_is_next(waiting=0)
-    assert brownout.lane_is_next(waiting=0)
-    assert not brownout.lane_is_next(waiting=1)
+    assert not brownout.deferred_is_next(waiting=0)
+    put_off(brownout.deferred_queue, "a", "b")
+    assert brownout.deferred_is_next(waiting=0)
+    assert brownout.deferred_is_next(waiting=0)
+    assert not brownout.deferred_is_next(waiting=1)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_while_none_waits_the_lane_has_every_turn() -> None:
 def test_senseless_marks_are_refused(high: float, low: float, every: int) -> None:
     """It ends below where it begins, and leaves turns to fresh jobs."""
     with pytest.raises(ValueError, match="a brownout ends"):
-        Brownout(high, low, Lane(1), every=every)
+        Brownout(high, low, DeferredQueue(1), every=every)
 
 
 @examples
@@ -163,7 +163,7 @@ def test_senseless_marks_are_refused(high: float, low: float, every: int) -> Non
 def test_whatever_is_put_off_is_made_in_the_end(steps: list[tuple[str, int]]) -> None:
     """The lane keeps its bound, forgets no job and gives none twice."""
     brownout = brownout_of(capacity=4)
-    lane = brownout.lane
+    deferred_queue = brownout.deferred_queue
     held: list[str] = []
     put: list[str] = []
     taken: list[str] = []
@@ -174,14 +174,14 @@ def test_whatever_is_put_off_is_made_in_the_end(steps: list[tuple[str, int]]) ->
             held.append(str(index))
         elif action == "put" and held:
             put.append(held.pop(0))
-            lane.put(put[-1])
-        elif action == "take" and (key := lane.take()):
+            deferred_queue.push(put[-1])
+        elif action == "take" and (key := deferred_queue.pop()):
             taken.append(key)
-        assert len(lane) <= 4
+        assert len(deferred_queue) <= 4
     for key in held:
         put.append(key)
-        lane.put(key)
-    while key := lane.take():
+        deferred_queue.push(key)
+    while key := deferred_queue.pop():
         taken.append(key)
     assert taken == put
-    assert len(lane) == 0
+    assert len(deferred_queue) == 0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backpressure.circuit_breaker import CLOSED, HALF_OPEN, OPEN, Breaker, BreakerOpen, Pass
+from app.backpressure.circuit_breaker import CLOSED, HALF_OPEN, OPEN, BreakerOpen, CircuitBreaker, Permit
 from tests.clocks import HandClock
 from tests.examples import examples
 
@@ -18,30 +18,30 @@ def clock() -> HandClock:
     return HandClock(100.0)
 
 
-def breaker_of(clock: HandClock, failures: int = 3, probes: int = 1, **times: float) -> Breaker:
+def breaker_of(clock: HandClock, failures: int = 3, probes: int = 1, **times: float) -> CircuitBreaker:
     """A breaker that is open for 10 s first and 35 s at the longest."""
     seconds = {"open_s": 10.0, "longest_s": 35.0, "call_s": 30.0, **times}
-    return Breaker("store", failures=failures, probes=probes, clock=clock, **seconds)
+    return CircuitBreaker("store", failures=failures, probes=probes, clock=clock, **seconds)
 
 
-def trip(breaker: Breaker) -> None:
+def trip(breaker: CircuitBreaker) -> None:
     """Let calls fail until it is open."""
     while breaker.snapshot().state != OPEN:
-        breaker.fail(breaker.enter())
+        breaker.record_failure(breaker.acquire())
 
 
-def rest(breaker: Breaker, clock: HandClock) -> None:
+def rest(breaker: CircuitBreaker, clock: HandClock) -> None:
     """Let its open time pass."""
     clock.advance(breaker.remaining())
     assert breaker.snapshot().state == HALF_OPEN
 
 
-def passes(breaker: Breaker, callers: int) -> list[Pass]:
+def passes(breaker: CircuitBreaker, callers: int) -> list[Permit]:
     """Have so many callers try at once; the passes that were given."""
     given = []
     for _ in range(callers):
         try:
-            given.append(breaker.enter())
+            given.append(breaker.acquire())
         except BreakerOpen:
             continue
     return given
@@ -51,12 +51,12 @@ def test_failures_in_a_row_open_it(clock: HandClock) -> None:
     """Two failures leave it closed, the third opens it, and calls are refused with the time that is left."""
     breaker = breaker_of(clock)
     for _ in range(2):
-        breaker.fail(breaker.enter())
+        breaker.record_failure(breaker.acquire())
         assert breaker.snapshot().state == CLOSED
-    breaker.fail(breaker.enter())
+    breaker.record_failure(breaker.acquire())
     clock.advance(2.5)
     with pytest.raises(BreakerOpen) as refusal:
-        breaker.enter()
+        breaker.acquire()
     assert refusal.value.retry_after == 7.5
     assert refusal.value.name == "store"
     assert breaker.snapshot().remaining_s == 7.5
@@ -66,9 +66,9 @@ def test_a_success_breaks_the_row(clock: HandClock) -> None:
     """Failures that are not in a row do not open it, however many."""
     breaker = breaker_of(clock)
     for _ in range(50):
-        breaker.fail(breaker.enter())
-        breaker.fail(breaker.enter())
-        breaker.succeed(breaker.enter())
+        breaker.record_failure(breaker.acquire())
+        breaker.record_failure(breaker.acquire())
+        breaker.record_success(breaker.acquire())
     assert breaker.snapshot().state == CLOSED
 
 
@@ -76,11 +76,11 @@ def test_excluded_outcomes_count_neither_way(clock: HandClock) -> None:
     """A corrupt image is no failure of the part, and no sign that it works."""
     breaker = breaker_of(clock)
     for _ in range(50):
-        breaker.exclude(breaker.enter())
+        breaker.ignore(breaker.acquire())
     assert breaker.snapshot().state == CLOSED
     for _ in range(3):
-        breaker.fail(breaker.enter())
-        breaker.exclude(breaker.enter()) if breaker.snapshot().state == CLOSED else None
+        breaker.record_failure(breaker.acquire())
+        breaker.ignore(breaker.acquire()) if breaker.snapshot().state == CLOSED else None
     assert breaker.snapshot().state == OPEN
 
 
@@ -98,7 +98,7 @@ def test_half_open_it_lets_exactly_its_probes_through(clock: HandClock, probes: 
     assert breaker.remaining() == 10
     for leave in leaves:
         assert breaker.snapshot().state == HALF_OPEN
-        breaker.succeed(leave)
+        breaker.record_success(leave)
     assert breaker.snapshot().state == CLOSED
     assert len(passes(breaker, 50)) == 50
 
@@ -109,9 +109,9 @@ def test_one_failed_probe_opens_it_again(clock: HandClock) -> None:
     trip(breaker)
     rest(breaker, clock)
     first, second = passes(breaker, 2)
-    breaker.fail(first)
+    breaker.record_failure(first)
     assert breaker.snapshot().state == OPEN
-    breaker.succeed(second)
+    breaker.record_success(second)
     assert breaker.snapshot().state == OPEN
 
 
@@ -121,7 +121,7 @@ def test_an_excluded_probe_gives_its_place_to_another(clock: HandClock) -> None:
     trip(breaker)
     rest(breaker, clock)
     (leave,) = passes(breaker, 50)
-    breaker.exclude(leave)
+    breaker.ignore(leave)
     assert breaker.snapshot().state == HALF_OPEN
     assert len(passes(breaker, 50)) == 1
 
@@ -133,11 +133,11 @@ def test_each_opening_lasts_longer_up_to_a_bound(clock: HandClock) -> None:
     lasted = [breaker.remaining()]
     for _ in range(3):
         rest(breaker, clock)
-        breaker.fail(breaker.enter())
+        breaker.record_failure(breaker.acquire())
         lasted.append(breaker.remaining())
     assert lasted == [10, 20, 35, 35]
     rest(breaker, clock)
-    breaker.succeed(breaker.enter())
+    breaker.record_success(breaker.acquire())
     trip(breaker)
     assert breaker.remaining() == 10
     assert breaker.snapshot().opened == 5
@@ -149,9 +149,9 @@ def test_a_failure_that_comes_late_cannot_open_what_has_recovered(clock: HandClo
     late = passes(breaker, 10)
     trip(breaker)
     rest(breaker, clock)
-    breaker.succeed(breaker.enter())
+    breaker.record_success(breaker.acquire())
     for leave in late:
-        breaker.fail(leave)
+        breaker.record_failure(leave)
     assert breaker.snapshot().state == CLOSED
     assert breaker.snapshot().failures == 0
 
@@ -161,11 +161,11 @@ def test_a_success_that_comes_late_cannot_close_it(clock: HandClock) -> None:
     breaker = breaker_of(clock)
     early, late = passes(breaker, 2)
     trip(breaker)
-    breaker.succeed(early)
+    breaker.record_success(early)
     assert breaker.snapshot().state == OPEN
     rest(breaker, clock)
-    breaker.succeed(late)
-    breaker.exclude(late)
+    breaker.record_success(late)
+    breaker.ignore(late)
     assert breaker.snapshot().state == HALF_OPEN
     assert len(passes(breaker, 50)) == 1
 
@@ -175,13 +175,13 @@ def test_a_probe_that_never_ends_is_a_failure(clock: HandClock) -> None:
     breaker = breaker_of(clock)
     trip(breaker)
     rest(breaker, clock)
-    leave = breaker.enter()
+    leave = breaker.acquire()
     clock.advance(29.5)
     assert breaker.remaining() == 0.5
     clock.advance(0.5)
     assert breaker.snapshot().state == OPEN
     assert breaker.remaining() == 20
-    breaker.succeed(leave)
+    breaker.record_success(leave)
     assert breaker.snapshot().state == OPEN
 
 
@@ -192,7 +192,7 @@ def test_half_open_it_waits_for_a_caller_as_long_as_it_takes(clock: HandClock) -
     clock.advance(3600)
     assert breaker.remaining() == 0
     clock.advance(3600)
-    breaker.succeed(breaker.enter())
+    breaker.record_success(breaker.acquire())
     assert breaker.snapshot().state == CLOSED
 
 
@@ -249,14 +249,16 @@ def test_no_generation_lets_more_than_its_probes_be_out(
     """Half open, there are never more calls out than probes, in whatever order outcomes arrive."""
     clock = HandClock(0.0)
     breaker = breaker_of(clock, probes=probes)
-    out: list[Pass] = []
+    out: list[Permit] = []
     for action, index, pause in steps:
         clock.advance(pause)
         if action == "enter":
             out += passes(breaker, 3)
         elif out:
             leave = out.pop(index % len(out))
-            {"succeed": breaker.succeed, "fail": breaker.fail, "exclude": breaker.exclude}[action](leave)
+            {"succeed": breaker.record_success, "fail": breaker.record_failure, "exclude": breaker.ignore}[
+                action
+            ](leave)
         snapshot = breaker.snapshot()
         current = [leave for leave in out if leave.generation == breaker._generation]
         if snapshot.state == HALF_OPEN:

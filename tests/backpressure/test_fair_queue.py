@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.backpressure.fair_queue import Rota
+from app.backpressure.fair_queue import FairQueue
 from tests.examples import examples
 
 
@@ -25,7 +25,7 @@ steps = st.lists(st.tuples(st.sampled_from(["append", "append", "popleft", "remo
 @given(steps)
 def test_an_index_is_how_many_leave_before(steps: list[tuple[str, int]]) -> None:
     """Whatever came, went and was removed, the entries leave in the order of their indices."""
-    rota: Rota[Entry] = Rota()
+    rota: FairQueue[Entry] = FairQueue()
     entries: list[Entry] = []
     for step, choice in steps:
         if step == "append":
@@ -48,7 +48,7 @@ def test_an_index_is_how_many_leave_before(steps: list[tuple[str, int]]) -> None
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))
 def test_nobody_gets_a_second_before_all_others_had_one(clients: list[str]) -> None:
     """Between two jobs of one client every other that waits has one taken; its own keep their order."""
-    rota: Rota[Entry] = Rota()
+    rota: FairQueue[Entry] = FairQueue()
     entries = [Entry(client) for client in clients]
     for entry in entries:
         rota.append(entry)
@@ -63,7 +63,7 @@ def test_nobody_gets_a_second_before_all_others_had_one(clients: list[str]) -> N
 
 def test_what_is_not_there_is_neither_found_nor_removed() -> None:
     """Not of an unknown client, nor of one with others."""
-    rota: Rota[Entry] = Rota()
+    rota: FairQueue[Entry] = FairQueue()
     for entry in (Entry("a"), Entry("b")):
         with pytest.raises(ValueError, match="not in"):
             rota.index(entry)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.backpressure.reservations import Admit, Refuse, Turns
+from app.backpressure.reservations import Admit, Refuse, Reservations
 from tests.backpressure.hall import PLACES, RATE, START, WORKERS, Hall, is_empty, knock
 from tests.clocks import HandClock
 
@@ -18,13 +18,13 @@ def test_a_hundred_thousand_clients_leave_no_trace() -> None:
     hall.rate = 1000
     for n in range(100_000):
         hall.refuse(f"c{n}", net=f"n{n // 64}")
-    promises = hall.turns._promises
-    assert hall.turns.snapshot().outstanding == 20_000
-    assert len(promises._by_client) <= 20_000
-    assert len(promises._expiry) <= 2 * 20_000 + 65
+    table = hall.reservations._table
+    assert hall.reservations.snapshot().outstanding == 20_000
+    assert len(table._by_client) <= 20_000
+    assert len(table._expiry) <= 2 * 20_000 + 65
     hall.clock.advance(5000)
-    hall.turns.snapshot()
-    assert is_empty(hall.turns)
+    hall.reservations.snapshot()
+    assert is_empty(hall.reservations)
 
 
 def test_turns_that_were_used_do_not_pile_up() -> None:
@@ -35,7 +35,7 @@ def test_turns_that_were_used_do_not_pile_up() -> None:
         hall.clock.advance(told)
         hall.drain(1)
         assert hall.ask(f"c{n}") == Admit()
-    assert len(hall.turns._promises._expiry) <= 65
+    assert len(hall.reservations._table._expiry) <= 65
 
 
 def test_a_full_table_still_spreads_refusals_at_the_drain_rate() -> None:
@@ -72,7 +72,7 @@ def test_ten_photos_of_one_client_all_get_in_at_their_first_return() -> None:
     for key, seconds in sorted(told.items(), key=lambda item: item[1]):
         hall.clock.advance(max(0.0, START + seconds - hall.clock.now))
         hall.used = round(max(0, PLACES - RATE * (hall.clock.now - START)))
-        assert hall.turns.is_due(key)
+        assert hall.reservations.is_due(key)
         assert hall.ask(key) == Admit()
 
 
@@ -96,25 +96,25 @@ def test_nobody_is_told_to_come_before_the_service_opens_again() -> None:
 def test_a_closing_sends_those_at_the_door_away_until_the_opening() -> None:
     """A wait at the door that a breaker ends is answered with a turn after the opening."""
     hall = Hall()
-    (park,) = knock(hall, "a")
-    assert hall.turns.give_up(park, free=0, reopen=10).retry_after >= 10
+    (wait,) = knock(hall, "a")
+    assert hall.reservations.expire_wait(wait, free=0, reopen=10).retry_after >= 10
 
 
-def after_restart(hall: Hall, away_s: float) -> Turns:
+def after_restart(hall: Hall, away_s: float) -> Reservations:
     """The turns of the next process, whose clock has another origin, so many seconds later."""
-    stored = json.loads(json.dumps(hall.turns.export(wall=5e8)))
+    stored = json.loads(json.dumps(hall.reservations.export(wall=5e8)))
     hall.clock = HandClock(3.0)
-    turns = Turns(WORKERS, PLACES, lambda: RATE, 100_000, clock=hall.clock)
-    turns.restore(stored, wall=5e8 + away_s)
-    return turns
+    reservations = Reservations(WORKERS, PLACES, lambda: RATE, 100_000, clock=hall.clock)
+    reservations.restore(stored, wall=5e8 + away_s)
+    return reservations
 
 
 def test_promises_outlive_a_restart() -> None:
     """A client told 12 s, of which 4 were a restart, is early for 8 s more and then due."""
     hall = Hall()
     told = hall.crowd(120)["c119"]
-    hall.turns = after_restart(hall, away_s=4)
-    assert hall.turns.snapshot().outstanding == 120
+    hall.reservations = after_restart(hall, away_s=4)
+    assert hall.reservations.snapshot().outstanding == 120
     hall.clock.advance(told - 4 - 0.5)
     assert hall.refuse("c119") == 1
     hall.clock.advance(0.5)
@@ -126,9 +126,9 @@ def test_turns_that_came_up_during_a_restart_are_due_after_it() -> None:
     """Who could not come because nobody was there is due at once, and newcomers come after."""
     hall = Hall()
     hall.crowd(30)
-    hall.turns = after_restart(hall, away_s=600)
-    assert hall.turns.is_due("c0")
-    assert hall.turns.is_due("c29")
+    hall.reservations = after_restart(hall, away_s=600)
+    assert hall.reservations.is_due("c0")
+    assert hall.reservations.is_due("c29")
     assert isinstance(hall.ask("newcomer"), Refuse)
 
 
@@ -136,7 +136,7 @@ def test_a_restart_hands_out_no_moment_twice() -> None:
     """The first refused after it comes after those who were promised before."""
     hall = Hall()
     told = hall.crowd(100)["c99"]
-    hall.turns = after_restart(hall, away_s=2)
+    hall.reservations = after_restart(hall, away_s=2)
     assert hall.refuse("new") >= told - 2
 
 
@@ -144,23 +144,23 @@ def test_a_clock_set_back_shortens_no_promise() -> None:
     """If the time of day went backwards meanwhile, no time is reckoned to have passed."""
     hall = Hall()
     told = hall.crowd(50)["c49"]
-    hall.turns = after_restart(hall, away_s=-100)
+    hall.reservations = after_restart(hall, away_s=-100)
     assert hall.refuse("c49") == told
 
 
 @pytest.mark.parametrize("state", [{}, {"at": "x"}, {"at": 0, "tail_s": 0, "returning": 1, "turns": [[1]]}])
 def test_what_was_not_exported_is_not_restored(state: dict[str, Any]) -> None:
     """Strange data raises, and leaves the turns as they were."""
-    turns = Hall().turns
+    reservations = Hall().reservations
     with pytest.raises((KeyError, TypeError, ValueError)):
-        turns.restore(state, wall=10.0)
-    assert is_empty(turns)
+        reservations.restore(state, wall=10.0)
+    assert is_empty(reservations)
 
 
 def test_no_more_is_restored_than_the_table_holds() -> None:
     """A table that was made smaller takes the first turns only."""
     hall = Hall()
     hall.crowd(50)
-    turns = Turns(WORKERS, PLACES, lambda: RATE, 10, clock=hall.clock)
-    turns.restore(hall.turns.export(wall=0), wall=0)
-    assert turns.snapshot().outstanding == 10
+    reservations = Reservations(WORKERS, PLACES, lambda: RATE, 10, clock=hall.clock)
+    reservations.restore(hall.reservations.export(wall=0), wall=0)
+    assert reservations.snapshot().outstanding == 10

@@ -50,8 +50,8 @@ def test_promises_never_exceed_what_drains(steps: list[tuple[str, int, float]]) 
         now = hall.clock.now
         if action == "drain":
             hall.drain(number)
-            while park := hall.turns.call(PLACES - hall.used):
-                assert park.until > START
+            while wait := hall.reservations.next_waiter(PLACES - hall.used):
+                assert wait.until > START
                 hall.used += 1
         elif action == "ask":
             for _ in range(number):
@@ -65,7 +65,7 @@ def test_promises_never_exceed_what_drains(steps: list[tuple[str, int, float]]) 
                 answer = hall.ask(key)
                 if isinstance(answer, Refuse):
                     due[key] = now + answer.retry_after
-        snapshot = hall.turns.snapshot()
+        snapshot = hall.reservations.snapshot()
         assert 0 <= snapshot.missed <= snapshot.outstanding <= count
         assert 0 <= snapshot.parked <= 512
         assert 0.25 <= snapshot.returning <= 1
@@ -75,9 +75,9 @@ def test_promises_never_exceed_what_drains(steps: list[tuple[str, int, float]]) 
             # As close as the share of those who return allows; rounding moves them by up to a second.
             assert index + 1 <= PLACES + 1 + RATE / 0.25 * (seconds + 1)
     hall.clock.advance(4000)
-    hall.turns.snapshot()
-    hall.turns._door.clear()
-    assert is_empty(hall.turns)
+    hall.reservations.snapshot()
+    hall.reservations._waiting.clear()
+    assert is_empty(hall.reservations)
 
 
 @examples
@@ -126,10 +126,10 @@ def test_who_comes_early_is_told_the_same_moment() -> None:
     hall.used = 0
     for passed in range(1, told):
         hall.clock.advance(1)
-        assert not hall.turns.is_due("c99")
+        assert not hall.reservations.is_due("c99")
         assert hall.refuse("c99") == told - passed
     hall.clock.advance(1)
-    assert hall.turns.is_due("c99")
+    assert hall.reservations.is_due("c99")
     assert hall.ask("c99") == Admit()
 
 
@@ -137,13 +137,13 @@ def test_only_who_comes_on_time_owes_no_token() -> None:
     """A newcomer and an early one are charged; one who comes at its turn is not; after that it is new."""
     hall = Hall()
     told = hall.refuse("c")
-    assert not hall.turns.is_due("c")
-    assert not hall.turns.is_due("never seen")
+    assert not hall.reservations.is_due("c")
+    assert not hall.reservations.is_due("never seen")
     hall.clock.advance(told)
     hall.drain(5)
-    assert hall.turns.is_due("c")
+    assert hall.reservations.is_due("c")
     assert hall.ask("c") == Admit()
-    assert not hall.turns.is_due("c")
+    assert not hall.reservations.is_due("c")
 
 
 def test_who_is_due_passes_newcomers() -> None:

@@ -1,6 +1,6 @@
 """The door, where those wait who are due at a full queue; and those who were promised and stay away."""
 
-from app.backpressure.reservations import Admit, Park, Refuse
+from app.backpressure.reservations import Admit, Refuse, Wait
 from tests.backpressure.hall import PLACES, RATE, Hall, is_empty, knock
 
 # --- the door ----------------------------------------------------------------------------------------------
@@ -10,11 +10,11 @@ def test_who_is_due_at_a_full_queue_waits_at_the_door() -> None:
     """The first freed place goes to whoever has waited longest, the next to the next."""
     hall = Hall()
     first, second = knock(hall, "a", "b")
-    assert hall.turns.call(0) is None
-    assert hall.turns.snapshot().parked == 2
-    assert hall.turns.call(1) is first
-    assert hall.turns.call(1) is second
-    assert hall.turns.call(1) is None
+    assert hall.reservations.next_waiter(0) is None
+    assert hall.reservations.snapshot().parked == 2
+    assert hall.reservations.next_waiter(1) is first
+    assert hall.reservations.next_waiter(1) is second
+    assert hall.reservations.next_waiter(1) is None
 
 
 def test_nobody_passes_those_at_the_door() -> None:
@@ -24,28 +24,28 @@ def test_nobody_passes_those_at_the_door() -> None:
     hall.drain(1)
     assert isinstance(hall.ask("newcomer"), Refuse)
     hall.clock.advance(2)
-    assert isinstance(hall.ask("newcomer"), Park)
+    assert isinstance(hall.ask("newcomer"), Wait)
 
 
 def test_a_wait_at_the_door_ends_after_eight_seconds_with_a_new_turn() -> None:
     """Who waited in vain is told to come again, and is remembered for then."""
     hall = Hall()
-    (park,) = knock(hall, "a")
-    assert park.until == hall.clock.now + 8
+    (wait,) = knock(hall, "a")
+    assert wait.until == hall.clock.now + 8
     hall.clock.advance(8)
-    refusal = hall.turns.give_up(park, free=0)
-    assert hall.turns.call(1) is None
+    refusal = hall.reservations.expire_wait(wait, free=0)
+    assert hall.reservations.next_waiter(1) is None
     hall.clock.advance(refusal.retry_after)
-    assert hall.turns.is_due("a")
+    assert hall.reservations.is_due("a")
 
 
 def test_who_leaves_the_door_is_not_called() -> None:
     """A place is given to the next, not to a client that is gone; leaving twice does no harm."""
     hall = Hall()
     first, second = knock(hall, "a", "b")
-    hall.turns.leave(first)
-    hall.turns.leave(first)
-    assert hall.turns.call(1) is second
+    hall.reservations.cancel_wait(first)
+    hall.reservations.cancel_wait(first)
+    assert hall.reservations.next_waiter(1) is second
 
 
 def test_the_door_has_a_bound() -> None:
@@ -55,8 +55,8 @@ def test_the_door_has_a_bound() -> None:
     hall.crowd(600)
     hall.clock.advance(1)
     answers = [hall.ask(f"c{n}") for n in range(600)]
-    assert [isinstance(answer, Park) for answer in answers] == [True] * 512 + [False] * 88
-    assert hall.turns.snapshot().parked == 512
+    assert [isinstance(answer, Wait) for answer in answers] == [True] * 512 + [False] * 88
+    assert hall.reservations.snapshot().parked == 512
     assert hall.outstanding == 88
 
 
@@ -72,10 +72,10 @@ def test_who_does_not_come_is_reckoned_with_for_a_second_and_honoured_for_thirty
     hall.clock.advance(0.1)
     assert hall.outstanding == 0
     hall.clock.advance(28)
-    assert hall.turns.is_due("late")
+    assert hall.reservations.is_due("late")
     hall.clock.advance(1)
-    assert not hall.turns.is_due("late")
-    assert is_empty(hall.turns)
+    assert not hall.reservations.is_due("late")
+    assert is_empty(hall.reservations)
 
 
 def test_a_late_client_is_admitted_before_newcomers() -> None:
@@ -100,6 +100,6 @@ def test_turns_lie_closer_when_many_stay_away() -> None:
             hall.ask(f"c{n}")
         hall.clock.advance(1)
         hall.used = PLACES
-    assert 0.4 < hall.turns.snapshot().returning < 0.6
+    assert 0.4 < hall.reservations.snapshot().returning < 0.6
     last = max(hall.crowd(500, "d").values())
     assert last < 0.65 * 500 / RATE

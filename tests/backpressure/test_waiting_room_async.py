@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.reservations import Turns, Visitor
-from app.backpressure.upload_queue import Backlog, Slot
-from app.backpressure.waiting_room import Door, QueueFull
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.reservations import Requester, Reservations
+from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
+from app.backpressure.waiting_room import QueueFull, WaitingRoom
 from tests.clocks import HandClock, LeapingLoop, settle
 
 RATE, PLACES = 2.0, 4
@@ -29,26 +29,26 @@ class Street:
 
     def __init__(self, clock: HandClock, dock: int = 8) -> None:
         self.clock = clock
-        self.backlog: Backlog[Upload] = Backlog(
-            PLACES, dock, 100, Pacer(1, dock, job_s=1 / RATE), clock=self.clock
+        self.upload_queue: UploadQueue[Upload] = UploadQueue(
+            PLACES, dock, 100, DrainRate(1, dock, job_s=1 / RATE), clock=self.clock
         )
-        turns = Turns(1, PLACES, lambda: RATE, 1000, clock=self.clock)
-        self.door = Door(self.backlog, turns, clock=self.clock)
+        reservations = Reservations(1, PLACES, lambda: RATE, 1000, clock=self.clock)
+        self.door = WaitingRoom(self.upload_queue, reservations, clock=self.clock)
         self.reopens_in = 0.0
         self.leave: dict[str, Callable[[], Any] | None] = {}
 
-    def ask(self, name: str, not_before: float = 0) -> asyncio.Task[Slot[Upload]]:
+    def ask(self, name: str, not_before: float = 0) -> asyncio.Task[ReceivingSlot[Upload]]:
         """A client comes with its upload."""
 
         def watch(call: Callable[[], Any] | None) -> None:
             self.leave[name] = call
 
-        visitor = Visitor(f"{name}/1", name, name)
-        return asyncio.ensure_future(self.door.admit(visitor, not_before, watch, lambda: self.reopens_in))
+        requester = Requester(f"{name}/1", name, name)
+        return asyncio.ensure_future(self.door.admit(requester, not_before, watch, lambda: self.reopens_in))
 
     async def enter(self, name: str) -> None:
         """A client comes, is let in and brings its whole upload at once."""
-        (await self.ask(name)).offer(Upload(name))
+        (await self.ask(name)).enqueue(Upload(name))
 
     async def fill(self) -> None:
         """Let as many in as may wait."""
@@ -61,7 +61,7 @@ class Street:
             await self.ask(name, not_before)
         return refusal.value.retry_after
 
-    async def parked(self, *names: str) -> list[asyncio.Task[Slot[Upload]]]:
+    async def parked(self, *names: str) -> list[asyncio.Task[ReceivingSlot[Upload]]]:
         """Clients are refused, return at their turn to a queue that is still full, and wait at the door."""
         for name in names:
             await self.refused(name)
@@ -81,7 +81,7 @@ class Street:
     @property
     def held(self) -> tuple[int, int]:
         """Places in the dock, and uploads and jobs that count in anybody's share."""
-        return self.backlog.snapshot().receiving, self.backlog._held.total()
+        return self.upload_queue.snapshot().receiving, self.upload_queue._client_counts.total()
 
 
 @pytest.fixture
@@ -110,16 +110,16 @@ def test_a_door_that_opens_meanwhile_still_tells_whom_it_was_shut_to(play: Calla
 
     async def scene(street: Street) -> None:
         await street.fill()
-        (park,) = await street.parked("due")
-        newcomer, due = (Visitor(f"{name}/1", name, name) for name in ("newcomer", "second"))
-        assert street.door.is_shut(newcomer)
+        (wait,) = await street.parked("due")
+        newcomer, due = (Requester(f"{name}/1", name, name) for name in ("newcomer", "second"))
+        assert street.door.would_refuse(newcomer)
         await street.refused("second")
         street.clock.advance(2)
-        assert not street.door.is_shut(due)
+        assert not street.door.would_refuse(due)
         told = street.door.refuse(due, 0, 0)
         for _ in range(PLACES):
-            await street.backlog.take()
-        await park
+            await street.upload_queue.take()
+        await wait
         told = max(told, street.door.refuse(newcomer, 0, 0))
         assert street.door.snapshot().parked == 0
         street.clock.advance(told)
@@ -135,14 +135,14 @@ def test_a_place_that_comes_free_goes_to_whoever_waits_longest(play: Callable[..
     async def scene(street: Street) -> None:
         await street.fill()
         first, second = await street.parked("a", "b")
-        await street.backlog.take()
+        await street.upload_queue.take()
         await street.refused("newcomer")
         await settle()
         assert first.done()
         assert not second.done()
-        (await first).offer(Upload("a"))
-        await street.backlog.take()
-        (await second).offer(Upload("b"))
+        (await first).enqueue(Upload("a"))
+        await street.upload_queue.take()
+        (await second).enqueue(Upload("b"))
         assert street.held == (0, PLACES)
 
     play(scene)
@@ -154,7 +154,7 @@ def test_the_place_is_taken_before_the_waiter_wakes(play: Callable[..., None]) -
     async def scene(street: Street) -> None:
         await street.fill()
         (waiter,) = await street.parked("a")
-        await street.backlog.take()
+        await street.upload_queue.take()
         assert street.held == (1, PLACES)
         assert street.door.snapshot().parked == 0
         (await waiter).release()
@@ -172,7 +172,7 @@ def test_a_client_that_leaves_the_door_holds_nothing(play: Callable[..., None]) 
         with pytest.raises(ClientDisconnect):
             await gone
         assert street.leave["a"] is None
-        await street.backlog.take()
+        await street.upload_queue.take()
         (await patient).release()
         assert street.held == (0, PLACES - 1)
 
@@ -186,7 +186,7 @@ def test_a_place_is_not_given_to_one_that_left_in_the_same_instant(play: Callabl
         await street.fill()
         gone, patient = await street.parked("a", "b")
         street.walk_away("a")
-        await street.backlog.take()
+        await street.upload_queue.take()
         assert isinstance((await asyncio.gather(gone, return_exceptions=True))[0], ClientDisconnect)
         (await patient).release()
         assert street.held == (0, PLACES - 1)
@@ -203,9 +203,9 @@ def test_a_request_that_is_cancelled_gives_its_place_back(play: Callable[..., No
         cancelled, patient = await street.parked("a", "b")
         if before:
             cancelled.cancel()
-            await street.backlog.take()
+            await street.upload_queue.take()
         else:
-            await street.backlog.take()
+            await street.upload_queue.take()
             cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
         assert cancelled.cancelled()
@@ -254,7 +254,7 @@ def test_a_service_that_closes_sends_all_away_from_the_door_at_once(play: Callab
         waiters = await street.parked("a", "b")
         street.reopens_in = 20.0
         begin = street.clock()
-        street.door.dismiss()
+        street.door.close()
         refusals = await asyncio.gather(*waiters, return_exceptions=True)
         assert street.clock() == begin
         assert all(isinstance(refusal, QueueFull) and refusal.retry_after >= 20 for refusal in refusals)
@@ -269,10 +269,10 @@ def test_uploads_at_the_door_count_in_their_clients_share(play: Callable[..., No
     async def scene(street: Street) -> None:
         await street.fill()
         (waiter,) = await street.parked("a")
-        assert street.backlog._held["a"] == 1
-        await street.backlog.take()
-        (await waiter).offer(Upload("a"))
-        assert street.backlog._held["a"] == 1
+        assert street.upload_queue._client_counts["a"] == 1
+        await street.upload_queue.take()
+        (await waiter).enqueue(Upload("a"))
+        assert street.upload_queue._client_counts["a"] == 1
 
     play(scene)
 
@@ -315,11 +315,11 @@ def test_a_turn_far_ahead_keeps_no_place_free_yet(play: Callable[..., None]) -> 
         await street.fill()
         await street.refused("later", not_before=60)
         for _ in range(PLACES):
-            await street.backlog.take()
+            await street.upload_queue.take()
         await street.fill()
         street.clock.advance(59.5)
         for _ in range(PLACES):
-            await street.backlog.take()
+            await street.upload_queue.take()
         for number in range(PLACES - 1):
             await street.enter(f"c{number}")
         await street.refused("newcomer")
@@ -335,12 +335,12 @@ def test_a_turn_is_excused_once(play: Callable[..., None]) -> None:
     async def scene(street: Street) -> None:
         await street.fill()
         await street.refused("a")
-        assert not street.door.excuse("a/1")
+        assert not street.door.waive_token("a/1")
         street.clock.advance(1)
         assert street.door.is_due("a/1")
-        assert street.door.excuse("a/1")
+        assert street.door.waive_token("a/1")
         assert not street.door.is_due("a/1")
-        assert not street.door.excuse("a/1")
+        assert not street.door.waive_token("a/1")
 
     play(scene)
 
@@ -351,10 +351,10 @@ def test_promises_and_measurements_outlive_a_restart(play: Callable[..., None]) 
     async def scene(street: Street) -> None:
         await street.fill()
         await street.refused("a")
-        street.backlog.pacer.record(0.5)
+        street.upload_queue.drain_rate.record(0.5)
         other = Street(street.clock)
         other.door.restore(street.door.export(wall=1e9), wall=1e9)
-        assert other.backlog.pacer.rate == street.backlog.pacer.rate
+        assert other.upload_queue.drain_rate.jobs_per_s == street.upload_queue.drain_rate.jobs_per_s
         assert other.door.snapshot().outstanding == 1
         street.clock.advance(1)
         assert other.door.is_due("a/1")

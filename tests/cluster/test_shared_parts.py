@@ -7,28 +7,28 @@ from pathlib import Path
 import pytest
 
 from app.backpressure.circuit_breaker import CLOSED, OPEN
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.rate_limiter import Limiter
-from app.backpressure.token_bucket import RateLimited, token_meter
-from app.cluster.connection import EngineDown, Full, Link
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.token_bucket import RateLimited, token_bucket_gcra
+from app.cluster.connection import EngineDown, NatsConnection, StreamFull
 from app.cluster.factory import engine_breaker
 from app.cluster.jetstream import grow, job_subject, prepare
-from app.cluster.job_registry import Chronicle
-from app.cluster.job_status import Bulletin
+from app.cluster.job_registry import JobRegistry
+from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import Leases
-from app.cluster.outbox import Mender, Outbox
-from app.cluster.rate_limiter import SharedLimiter
-from app.cluster.upload_queue import SharedBacklog
+from app.cluster.outbox import Outbox, Reconciler
+from app.cluster.rate_limiter import SharedRateLimiter
+from app.cluster.upload_queue import SharedUploadQueue
 from app.job import new_id
 from app.runtime.metrics import Histograms
-from app.storage.local.store import DirectoryStore
+from app.storage.local.store import LocalStore
 from tests.clocks import HandClock
 from tests.cluster.servers import NatsServer
 from tests.storage.jobs import DAY, accepted, finished
 
 pytestmark = pytest.mark.anyio
 
-Join = Callable[[], Awaitable[Link]]
+Join = Callable[[], Awaitable[NatsConnection]]
 SECOND = 1_000_000_000
 
 
@@ -37,31 +37,33 @@ async def join(nats: NatsServer) -> AsyncIterator[Join]:
     """Connects replicas, whose queue has 20 places and whose dock has 5."""
     links = []
 
-    async def one() -> Link:
-        link = Link([nats.url], engine_breaker())
-        await link.open()
-        links.append(link)
-        await prepare(link, 20, 5, 60)
-        return link
+    async def one() -> NatsConnection:
+        connection = NatsConnection([nats.url], engine_breaker())
+        await connection.open()
+        links.append(connection)
+        await prepare(connection, 20, 5, 60)
+        return connection
 
     yield one
-    for link in links:
-        await link.close()
+    for connection in links:
+        await connection.close()
 
 
-async def limiters(join: Join, count: int, clock: HandClock) -> list[SharedLimiter]:
+async def limiters(join: Join, count: int, clock: HandClock) -> list[SharedRateLimiter]:
     """So many replicas' limiters: ten at once, two a second."""
     found = []
     for _ in range(count):
-        limiter = SharedLimiter(await join(), Limiter(token_meter(2, 10), 100, clock=clock), clock)
+        limiter = SharedRateLimiter(
+            await join(), RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock), clock
+        )
         await limiter.prepare()
         found.append(limiter)
     return found
 
 
-async def granted(limiters: list[SharedLimiter], asked: int) -> int:
+async def granted(limiters: list[SharedRateLimiter], asked: int) -> int:
     """How many of so many requests at once, spread over the replicas, get a token."""
-    spendings = [limiters[number % len(limiters)].spend("2001:db8::/64") for number in range(asked)]
+    spendings = [limiters[number % len(limiters)].acquire("2001:db8::/64") for number in range(asked)]
     answers = await asyncio.gather(*spendings, return_exceptions=True)
     assert all(isinstance(answer, RateLimited) for answer in answers if isinstance(answer, Exception))
     return sum(not isinstance(answer, Exception) for answer in answers)
@@ -74,7 +76,7 @@ async def test_a_bucket_is_exact_however_many_replicas_spend_from_it(join: Join)
     assert await granted(replicas, 60) == 10
     clock.advance(SECOND * 3 // 2)
     assert await granted(replicas, 20) == 3
-    assert (await replicas[1].left("2001:db8::/64")).remaining == 0
+    assert (await replicas[1].peek("2001:db8::/64")).remaining == 0
 
 
 async def test_a_bucket_goes_on_from_where_it_was_when_the_engine_is_away(
@@ -92,12 +94,12 @@ async def test_a_bucket_goes_on_from_where_it_was_when_the_engine_is_away(
     assert await granted([limiter], 8) == 2
 
 
-async def recovered(limiter: SharedLimiter) -> None:
+async def recovered(limiter: SharedRateLimiter) -> None:
     """Wait until the engine is asked again."""
     async with asyncio.timeout(10):
         while True:
             try:
-                async with limiter._link.asking() as js:
+                async with limiter._connection.request() as js:
                     await js.account_info()
             except Exception:
                 await asyncio.sleep(0.05)
@@ -125,7 +127,7 @@ async def test_the_order_of_leases_decides_who_fits_into_the_queue(join: Join) -
     links = [await join() for _ in range(3)]
     for _ in range(18):
         assert await publish(links[0], new_id())
-    replicas = [Leases(link) for link in links]
+    replicas = [Leases(connection) for connection in links]
     taken = [await replica.take() for replica in replicas]
     fits = [await replica.fits(lease or 0, 20) for replica, lease in zip(replicas, taken, strict=True)]
     assert fits == [True, True, False]
@@ -134,12 +136,12 @@ async def test_the_order_of_leases_decides_who_fits_into_the_queue(join: Join) -
     assert await replicas[2].fits(taken[2] or 0, 20)
 
 
-async def publish(link: Link, job_id: str) -> bool | None:
+async def publish(connection: NatsConnection, job_id: str) -> bool | None:
     """Put a job into the queue; False when there is no room, None when it is there already."""
     try:
-        async with link.asking(5) as js:
+        async with connection.request(5) as js:
             await js.publish(job_subject(job_id))
-    except Full as full:
+    except StreamFull as full:
         return None if full.subject else False
     return True
 
@@ -156,47 +158,47 @@ async def test_the_queue_is_bounded_exactly_and_has_no_job_twice(join: Join) -> 
 
 async def test_an_engine_that_hangs_is_found_out_within_a_second(join: Join, nats: NatsServer) -> None:
     """Two questions in vain open the breaker, but not two that waited side by side."""
-    link = await join()
+    connection = await join()
     loop = asyncio.get_running_loop()
 
     async def ask() -> None:
         with pytest.raises(EngineDown):
-            async with link.asking() as js:
+            async with connection.request() as js:
                 await js.account_info()
 
     nats.hang()
     started = loop.time()
     await asyncio.gather(*(ask() for _ in range(20)))
-    assert link.breaker.snapshot().state == CLOSED
+    assert connection.breaker.snapshot().state == CLOSED
     await ask()
-    assert link.breaker.snapshot().state == OPEN
+    assert connection.breaker.snapshot().state == OPEN
     assert loop.time() - started < 1
     nats.resume()
 
 
 async def test_a_smaller_queue_drops_no_job(join: Join) -> None:
     """A server would forget what is beyond a new bound, so a bound only grows."""
-    link = await join()
+    connection = await join()
     jobs = [new_id() for _ in range(20)]
-    assert all([await publish(link, job) for job in jobs])
-    await grow(link, 5)
-    assert [await publish(link, job) for job in jobs] == [None] * 20
-    await grow(link, 21)
-    assert await publish(link, new_id())
+    assert all([await publish(connection, job) for job in jobs])
+    await grow(connection, 5)
+    assert [await publish(connection, job) for job in jobs] == [None] * 20
+    await grow(connection, 21)
+    assert await publish(connection, new_id())
 
 
 async def test_a_job_that_has_ended_does_not_stay_in_the_queue(join: Join, tmp_path: Path) -> None:
     """A server that was killed may bring back what was acknowledged: it would hold a place for ever."""
-    link = await join()
-    store = DirectoryStore(tmp_path / "data", 10**9, DAY)
+    connection = await join()
+    store = LocalStore(tmp_path / "data", 10**9, DAY)
     await store.open()
     try:
         jobs = [await finished(store), await accepted(store)]
         for job in jobs:
-            assert await publish(link, job.id)
-        backlog = SharedBacklog(20, 5, 5, Pacer(1, 5), max_wait=60)
-        outbox = Outbox(link, Bulletin(link))
-        await Mender(Chronicle(backlog, Histograms()), store, outbox).tidy()
+            assert await publish(connection, job.id)
+        upload_queue = SharedUploadQueue(20, 5, 5, DrainRate(1, 5), max_wait=60)
+        outbox = Outbox(connection, JobStatusStore(connection))
+        await Reconciler(JobRegistry(upload_queue, Histograms()), store, outbox).tidy()
         assert await outbox.queued() == [jobs[1].id]
     finally:
         await store.close()

@@ -3,19 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
-from app.backpressure.brownout import Brownout, Lane
-from app.engine.job_plan import Orders, Part
+from app.backpressure.brownout import Brownout, DeferredQueue
+from app.engine.job_plan import Batch, JobDefaults
 from app.job import DONE, Job, new_id
 from workers.variants import parse_variants
 
 VARIANTS = parse_variants("large=1600,thumb=96,small=320@webp:70")
-ORDERS = Orders(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=True)
+ORDERS = JobDefaults(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=True)
 LARGE, THUMB, SMALL = VARIANTS
 
 
 def brownout_of(waiting: int) -> Brownout:
     """One that has seen so many of ten places taken."""
-    brownout = Brownout(0.75, 0.25, Lane(5))
+    brownout = Brownout(0.75, 0.25, DeferredQueue(5))
     brownout.observe(waiting, 10)
     return brownout
 
@@ -27,28 +27,28 @@ def job_of(*wanted: str) -> Job:
 
 def test_without_pressure_a_job_is_made_whole() -> None:
     """All that it asks for, or all there is."""
-    assert ORDERS.part(job_of(), brownout_of(0)) == Part(VARIANTS)
-    assert ORDERS.part(job_of("large=1600", "thumb=96"), brownout_of(0)) == Part((LARGE, THUMB))
+    assert ORDERS.batch(job_of(), brownout_of(0)) == Batch(VARIANTS)
+    assert ORDERS.batch(job_of("large=1600", "thumb=96"), brownout_of(0)) == Batch((LARGE, THUMB))
 
 
 def test_in_a_brownout_the_smallest_that_is_asked_for_comes_first() -> None:
     """The smallest by its side, wherever it stands in the list; a single one is made as ever."""
-    assert ORDERS.part(job_of(), brownout_of(10)) == Part((THUMB,), ("large", "small"))
-    part = ORDERS.part(job_of(LARGE.spec, SMALL.spec), brownout_of(10))
-    assert part == Part((SMALL,), ("large",))
-    assert ORDERS.part(job_of("large=1600"), brownout_of(10)) == Part((LARGE,))
+    assert ORDERS.batch(job_of(), brownout_of(10)) == Batch((THUMB,), ("large", "small"))
+    part = ORDERS.batch(job_of(LARGE.spec, SMALL.spec), brownout_of(10))
+    assert part == Batch((SMALL,), ("large",))
+    assert ORDERS.batch(job_of("large=1600"), brownout_of(10)) == Batch((LARGE,))
 
 
 def test_the_rest_is_what_was_put_off_brownout_or_not() -> None:
     """As the job asked for it, when it was accepted."""
     job = replace(job_of("big=1200", "thumb=96"), status=DONE, deferred=("big",))
     for waiting in (0, 10):
-        assert ORDERS.part(job, brownout_of(waiting)) == Part(parse_variants("big=1200"))
+        assert ORDERS.batch(job, brownout_of(waiting)) == Batch(parse_variants("big=1200"))
 
 
 def test_the_task_names_the_part_and_asks_once_for_a_blurhash() -> None:
     """The second part makes none again."""
     job = job_of()
-    task = ORDERS.task(job, Part((THUMB,)), Path("/s"), Path("/f"))
+    task = ORDERS.task(job, Batch((THUMB,)), Path("/s"), Path("/f"))
     assert (task.variants, task.source, task.folder, task.blurhash) == (("thumb=96",), "/s", "/f", True)
-    assert not ORDERS.task(replace(job, blurhash="LEHV6n"), Part((LARGE,)), Path("/s"), Path("/f")).blurhash
+    assert not ORDERS.task(replace(job, blurhash="LEHV6n"), Batch((LARGE,)), Path("/s"), Path("/f")).blurhash

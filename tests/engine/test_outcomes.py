@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.job_plan import Orders, Part
-from app.engine.outcomes import Settlement
+from app.engine.job_plan import Batch, JobDefaults
+from app.engine.outcomes import OutcomeRecorder
 from app.job import DONE, FAILED, PROCESSING, QUEUED, Job, new_id
-from app.storage.local.store import DirectoryStore
+from app.storage.local.store import LocalStore
 from tests import samples
 from tests.clocks import HandClock
 from workers.messages import Done, Failed, Made, Source
@@ -18,7 +18,7 @@ from workers.variants import parse_variants
 pytestmark = pytest.mark.anyio
 
 VARIANTS = parse_variants("large=16,small=8")
-ORDERS = Orders(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=False)
+ORDERS = JobDefaults(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=False)
 PHOTO = samples.jpeg(16, 12)
 DIED = Failed("x", "worker-died", "It died.")
 
@@ -30,21 +30,21 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[DirectoryStore]:
+async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """An open store."""
-    store = DirectoryStore(tmp_path, 2**30, 3600, HandClock(5000.0))
+    store = LocalStore(tmp_path, 2**30, 3600, HandClock(5000.0))
     await store.open()
     yield store
     await store.close()
 
 
 @pytest.fixture
-def settlement(store: DirectoryStore) -> Settlement:
+def recorder(store: LocalStore) -> OutcomeRecorder:
     """Dates every record 5000 s after the epoch."""
-    return Settlement(store, ORDERS, HandClock(5000.0))
+    return OutcomeRecorder(store, ORDERS, HandClock(5000.0))
 
 
-async def begun(store: DirectoryStore) -> Job:
+async def begun(store: LocalStore) -> Job:
     """An accepted job that a worker has in hand."""
     job = Job(new_id(), 1000.0, len(PHOTO), wanted=())
     spool = await store.spool(job.id)
@@ -53,7 +53,7 @@ async def begun(store: DirectoryStore) -> Job:
     return replace(job, status=PROCESSING)
 
 
-async def done(store: DirectoryStore, job: Job, *names: str) -> tuple[Done, Path]:
+async def done(store: LocalStore, job: Job, *names: str) -> tuple[Done, Path]:
     """What a worker says, and its folder, when it has made these variants."""
     folder = await store.workspace(job.id)
     for name in names:
@@ -62,17 +62,17 @@ async def done(store: DirectoryStore, job: Job, *names: str) -> tuple[Done, Path
     return Done(job.id, Source("jpeg", 16, 12), made), folder
 
 
-async def half_made(store: DirectoryStore, settlement: Settlement) -> Job:
+async def half_made(store: LocalStore, recorder: OutcomeRecorder) -> Job:
     """A job that is done with its small variant; the large one is put off."""
     job = await begun(store)
     outcome, folder = await done(store, job, "small")
-    return await settlement.settle(job, Part(VARIANTS[1:], ("large",)), outcome, folder)
+    return await recorder.settle(job, Batch(VARIANTS[1:], ("large",)), outcome, folder)
 
 
-async def test_a_job_that_is_made_whole_is_final(store: DirectoryStore, settlement: Settlement) -> None:
+async def test_a_job_that_is_made_whole_is_final(store: LocalStore, recorder: OutcomeRecorder) -> None:
     """Its record is there before anybody is told, and its source is gone."""
     job = await begun(store)
-    settled = await settlement.settle(job, Part(VARIANTS), *await done(store, job, "small", "large"))
+    settled = await recorder.settle(job, Batch(VARIANTS), *await done(store, job, "small", "large"))
     assert (settled.status, settled.finished_at, list(settled.made)) == (DONE, 5000.0, ["large", "small"])
     assert settled.is_final
     assert await store.load(job.id) == settled
@@ -80,40 +80,40 @@ async def test_a_job_that_is_made_whole_is_final(store: DirectoryStore, settleme
 
 
 async def test_the_first_part_makes_it_done_and_the_second_final(
-    store: DirectoryStore, settlement: Settlement
+    store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
     """What is put off is on record, and the source kept for it."""
-    job = await half_made(store, settlement)
+    job = await half_made(store, recorder)
     assert (job.status, list(job.made), job.deferred) == (DONE, ["small"], ("large",))
     assert not job.is_final
     assert store.source(job.id).exists()
     assert await store.load(job.id) == job
-    settled = await settlement.settle(job, Part(VARIANTS[:1]), *await done(store, job, "large"))
+    settled = await recorder.settle(job, Batch(VARIANTS[:1]), *await done(store, job, "large"))
     assert (list(settled.made), settled.deferred, settled.is_final) == (["large", "small"], (), True)
     assert not store.source(job.id).exists()
 
 
 async def test_a_death_is_on_record_and_a_second_is_the_end(
-    store: DirectoryStore, settlement: Settlement
+    store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
     """Tried once more, even after a restart, and not for ever."""
-    job = await settlement.settle(await begun(store), Part(VARIANTS), DIED, None)
+    job = await recorder.settle(await begun(store), Batch(VARIANTS), DIED, None)
     assert (job.status, job.deaths) == (QUEUED, 1)
     known = await store.load(job.id)
     assert known == job
-    settled = await settlement.settle(known, Part(VARIANTS), DIED, None)
+    settled = await recorder.settle(known, Batch(VARIANTS), DIED, None)
     assert (settled.status, settled.problem) == (FAILED, ("worker-died", "It died."))
     assert settled.is_final
 
 
 async def test_a_second_part_that_dies_twice_is_given_up(
-    store: DirectoryStore, settlement: Settlement
+    store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
     """The job stays done with what was made of it; nothing is promised any more, and it says why."""
-    job = await half_made(store, settlement)
-    again = await settlement.settle(job, Part(VARIANTS[:1]), DIED, None)
+    job = await half_made(store, recorder)
+    again = await recorder.settle(job, Batch(VARIANTS[:1]), DIED, None)
     assert again == replace(job, deaths=1)
-    settled = await settlement.settle(again, Part(VARIANTS[:1]), DIED, None)
+    settled = await recorder.settle(again, Batch(VARIANTS[:1]), DIED, None)
     assert (settled.status, list(settled.made), settled.deferred) == (DONE, ["small"], ())
     assert settled.problem == ("worker-died", "It died.")
     assert settled.is_final
@@ -121,22 +121,22 @@ async def test_a_second_part_that_dies_twice_is_given_up(
 
 @pytest.mark.parametrize("reason", ["undecodable", "too-slow", "too-much-memory", "too-many-pixels"])
 async def test_what_would_only_happen_again_is_not_tried_again(
-    store: DirectoryStore, settlement: Settlement, reason: str
+    store: LocalStore, recorder: OutcomeRecorder, reason: str
 ) -> None:
     """A first part fails the job, a second one only itself."""
     failure = Failed("x", reason, "No.")
-    assert (await settlement.settle(await begun(store), Part(VARIANTS), failure, None)).status == FAILED
-    settled = await settlement.settle(await half_made(store, settlement), Part(VARIANTS[:1]), failure, None)
+    assert (await recorder.settle(await begun(store), Batch(VARIANTS), failure, None)).status == FAILED
+    settled = await recorder.settle(await half_made(store, recorder), Batch(VARIANTS[:1]), failure, None)
     assert (settled.status, settled.problem, settled.is_final) == (DONE, (reason, "No."), True)
 
 
 async def test_another_answer_than_was_asked_for_is_not_believed(
-    store: DirectoryStore, settlement: Settlement
+    store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
     """All variants where one was asked for, or none of the right name: the worker is not trusted again."""
-    for part, names in ((Part(VARIANTS[1:], ("large",)), ["small", "large"]), (Part(VARIANTS), ["small"])):
+    for part, names in ((Batch(VARIANTS[1:], ("large",)), ["small", "large"]), (Batch(VARIANTS), ["small"])):
         job = await begun(store)
-        settled = await settlement.settle(job, part, *await done(store, job, *names))
+        settled = await recorder.settle(job, part, *await done(store, job, *names))
         assert (settled.status, settled.made) == (FAILED, {})
         assert settled.problem is not None
         assert settled.problem[0] == "worker-died"

@@ -30,7 +30,7 @@ async def test_cycles_are_looked_for_time_and_again() -> None:
     """Even if nothing happens that would have Python do so."""
     gc.disable()
     try:
-        keeping = asyncio.create_task(memory.keep_small())
+        keeping = asyncio.create_task(memory.trim_periodically())
         await settle()
         for _ in range(2):
             knot = weakref.ref(Knot())
@@ -38,7 +38,7 @@ async def test_cycles_are_looked_for_time_and_again() -> None:
             await asyncio.sleep(memory.PERIOD)
             await settle()
             assert knot() is None
-        await tasks.end([keeping])
+        await tasks.cancel_and_wait([keeping])
     finally:
         gc.enable()
 
@@ -52,19 +52,19 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
     kept = blocks[::1000]
     before = resident()
     del blocks
-    keeping = asyncio.create_task(memory.keep_small())
+    keeping = asyncio.create_task(memory.trim_periodically())
     await asyncio.sleep(memory.PERIOD)
     await settle()
     assert resident() < before - 10_000
     assert len(kept) == 50
-    await tasks.end([keeping])
+    await tasks.cancel_and_wait([keeping])
 
 
 async def test_what_is_there_at_the_start_is_not_looked_through_again() -> None:
     """Modules and routes are no garbage."""
     before = gc.get_freeze_count()
     try:
-        memory.settle()
+        memory.freeze_startup_heap()
         assert gc.get_freeze_count() > before + 10_000
     finally:
         gc.unfreeze()

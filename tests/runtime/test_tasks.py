@@ -18,7 +18,7 @@ async def test_all_have_ended_when_it_returns() -> None:
     ended = asyncio.create_task(asyncio.sleep(0))
     await ended
     waiting = [asyncio.create_task(forever()) for _ in range(3)]
-    await tasks.end([ended, *waiting])
+    await tasks.cancel_and_wait([ended, *waiting])
     assert all(task.cancelled() for task in waiting)
 
 
@@ -33,7 +33,7 @@ async def test_a_task_that_forgets_its_cancellation_ends_as_well() -> None:
 
     task = asyncio.create_task(forgetful())
     await asyncio.sleep(0)
-    await tasks.end([task])
+    await tasks.cancel_and_wait([task])
     assert task.cancelled()
 
 
@@ -48,10 +48,10 @@ async def test_what_a_task_raises_at_its_end_is_of_no_account() -> None:
 
     both = [asyncio.create_task(failing()), asyncio.create_task(forever())]
     await asyncio.sleep(0)
-    await tasks.end(both)
+    await tasks.cancel_and_wait(both)
     assert both[1].cancelled()
 
 
 async def test_of_none_there_is_nothing_to_wait_for() -> None:
     """A service that never started has none."""
-    await tasks.end([])
+    await tasks.cancel_and_wait([])

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.api.errors import problem_of
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.waiting_room import QueueFull
-from app.server.fast_reject import Template, Turnstile, Wire
+from app.server.fast_reject import FastReject, RawResponse, Template
 from app.server.problems import render
 from app.uploads.admission import Refusal
 from tests.examples import examples
@@ -29,7 +29,7 @@ def answered(refusal: Refusal) -> Response:
     return render(problem_of(refusal.error, refusal.quota))
 
 
-def parsed(wire: Wire) -> tuple[bytes, dict[bytes, bytes], dict[str, Any]]:
+def parsed(wire: RawResponse) -> tuple[bytes, dict[bytes, bytes], dict[str, Any]]:
     """The status line, the fields and the document of a refusal, without what differs each time."""
     status, *lines = wire.head.removesuffix(b"\r\n").split(b"\r\n")
     fields = dict(line.split(b": ", 1) for line in lines)
@@ -45,7 +45,7 @@ def parsed(wire: Wire) -> tuple[bytes, dict[bytes, bytes], dict[str, Any]]:
 def test_a_filled_template_is_the_rendered_refusal(wait_ms: int, limit: int, window_s: int) -> None:
     """Status, every field and every member, for any wait and policy."""
     filled = Template(limit, window_s, rendered).fill(wait_ms)
-    truth = Wire.of(rendered(RateLimited(Quota(limit, window_s, 0, wait_ms))))
+    truth = RawResponse.of(rendered(RateLimited(Quota(limit, window_s, 0, wait_ms))))
     assert parsed(filled) == parsed(truth)
 
 
@@ -57,14 +57,14 @@ def test_each_refusal_is_an_instance_of_its_own() -> None:
     assert parsed(first) == parsed(second)
 
 
-class Door:
+class WaitingRoom:
     """A turnstile that refuses all for want of a token, and what it counted."""
 
     def __init__(self, quota: Quota = EMPTY, cors: CORSMiddleware | None = None) -> None:
         self.counted = 0
         self.asked: list[Any] = []
         self.refusal: Refusal | None = Refusal(RateLimited(quota), quota)
-        self._turnstile = Turnstile("/v1/images", self._refuse, answered, rendered, self._count, cors)
+        self._turnstile = FastReject("/v1/images", self._refuse, answered, rendered, self._count, cors)
 
     def _refuse(self, scope: Any) -> Refusal | None:
         self.asked.append(scope)
@@ -73,7 +73,7 @@ class Door:
     def _count(self) -> None:
         self.counted += 1
 
-    def ask(self, target: bytes = b"/v1/images", *fields: tuple[bytes, bytes]) -> Wire | None:
+    def ask(self, target: bytes = b"/v1/images", *fields: tuple[bytes, bytes]) -> RawResponse | None:
         """Ask for one upload."""
         return self._turnstile({"client": ("192.0.2.7", 4711), "headers": list(fields)}, target)
 
@@ -90,7 +90,7 @@ class Door:
 )
 def test_an_upload_without_a_token_is_turned_away_however_its_target_is_written(target: bytes) -> None:
     """It is answered, and counted once."""
-    door = Door()
+    door = WaitingRoom()
     wire = door.ask(target)
     assert wire is not None
     assert wire.head.startswith(b"HTTP/1.1 429 ")
@@ -103,14 +103,14 @@ def test_an_upload_without_a_token_is_turned_away_however_its_target_is_written(
 )
 def test_nothing_else_is_looked_at(target: bytes) -> None:
     """What is no upload passes, and no bucket is asked."""
-    door = Door()
+    door = WaitingRoom()
     assert door.ask(target) is None
     assert not door.asked
 
 
 def test_whoever_may_get_in_passes() -> None:
     """An upload that the gate does not refuse by its head is the endpoint's; nothing is counted."""
-    door = Door()
+    door = WaitingRoom()
     door.refusal = None
     assert door.ask() is None
     assert door.counted == 0
@@ -118,18 +118,18 @@ def test_whoever_may_get_in_passes() -> None:
 
 def test_other_refusals_are_answered_as_the_endpoint_would() -> None:
     """A full queue's refusal is rendered, and counted by whoever renders it."""
-    door = Door()
+    door = WaitingRoom()
     door.refusal = Refusal(QueueFull(3, 100), EMPTY)
     wire = door.ask()
     assert wire is not None
-    assert parsed(wire) == parsed(Wire.of(answered(door.refusal)))
+    assert parsed(wire) == parsed(RawResponse.of(answered(door.refusal)))
     assert wire.head.startswith(b"HTTP/1.1 503 ")
     assert door.counted == 0
 
 
 def test_a_policy_that_changes_changes_the_refusals() -> None:
     """The template is that of the quota at hand."""
-    door = Door()
+    door = WaitingRoom()
     door.ask()
     quota = Quota(3, 60, 0, 19_500)
     door.refusal = Refusal(RateLimited(quota), quota)
@@ -150,7 +150,7 @@ def test_pages_of_other_origins_may_read_it_where_they_may() -> None:
 
     cors = CORSMiddleware(nothing, allow_origins=[ORIGIN.decode()], expose_headers=["Retry-After"])
     for origin, allowed in ((ORIGIN, True), (b"https://evil.example", False), (None, False)):
-        wire = Door(cors=cors).ask(b"/v1/images", *[(b"origin", origin)] if origin else [])
+        wire = WaitingRoom(cors=cors).ask(b"/v1/images", *[(b"origin", origin)] if origin else [])
         assert wire is not None
         _, fields, _ = parsed(wire)
         assert fields.get(b"access-control-allow-origin") == (origin if allowed else None)

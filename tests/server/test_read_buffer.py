@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from app.server.read_buffer import TASTE, Inflow
+from app.server.read_buffer import SMALL_READ, ReadBuffer
 
 HEAD, PIECE = 4096, 256 * 1024
 
@@ -23,9 +23,9 @@ class Reader(asyncio.Protocol):
         self._eagerly = eagerly
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        inflow = Inflow(self)  # type: ignore[arg-type]
-        inflow.eager = self._eagerly
-        transport.set_protocol(inflow)
+        read_buffer = ReadBuffer(self)  # type: ignore[arg-type]
+        read_buffer.eager = self._eagerly
+        transport.set_protocol(read_buffer)
 
     def data_received(self, data: bytes | memoryview) -> None:
         self.in_head = False
@@ -50,7 +50,7 @@ async def read(sent: bytes, *, eagerly: bool) -> Reader:
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-@pytest.mark.parametrize(("eagerly", "most"), [(False, TASTE), (True, PIECE)])
+@pytest.mark.parametrize(("eagerly", "most"), [(False, SMALL_READ), (True, PIECE)])
 def test_of_a_body_no_more_is_read_than_is_wanted(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
     eagerly: bool,
@@ -63,4 +63,4 @@ def test_of_a_body_no_more_is_read_than_is_wanted(
     assert reader.data == sent
     assert reader.sizes[0] == HEAD
     assert max(reader.sizes[1:]) <= most
-    assert eagerly == (max(reader.sizes) > TASTE)
+    assert eagerly == (max(reader.sizes) > SMALL_READ)

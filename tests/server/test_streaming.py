@@ -10,7 +10,15 @@ import pytest
 from anyio import CapacityLimiter
 from starlette.types import Message
 
-from app.server.streaming import HEARTBEAT, EventStream, Feed, HeldStream, Streams, StreamsFull, event
+from app.server.streaming import (
+    HEARTBEAT,
+    EventStream,
+    HeldResponse,
+    OpenRequests,
+    StatsFeed,
+    TooManyStreams,
+    event,
+)
 from tests.clocks import LeapingLoop, settle
 
 pytestmark = pytest.mark.anyio
@@ -42,12 +50,12 @@ def leaves_at(moment: float) -> Callable[[], Awaitable[Message]]:
 class Viewer:
     """A client that reads a stream: what it got, and its task."""
 
-    def __init__(self, stream: HeldStream, receive: Callable[[], Awaitable[Message]] = stays) -> None:
+    def __init__(self, stream: HeldResponse, receive: Callable[[], Awaitable[Message]] = stays) -> None:
         self.got: list[bytes] = []
         self.headers: dict[bytes, bytes] = {}
         self.task = asyncio.create_task(self._watch(stream, receive))
 
-    async def _watch(self, stream: HeldStream, receive: Callable[[], Awaitable[Message]]) -> None:
+    async def _watch(self, stream: HeldResponse, receive: Callable[[], Awaitable[Message]]) -> None:
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.headers = dict(message["headers"])
@@ -57,7 +65,7 @@ class Viewer:
         await stream({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
 
 
-def is_free(streams: Streams, client: str = "a") -> bool:
+def is_free(streams: OpenRequests, client: str = "a") -> bool:
     """Whether nothing is held open at all."""
     return (streams._count, streams._open[client], len(+streams._open)) == (0, 0, 0)
 
@@ -67,26 +75,26 @@ def is_free(streams: Streams, client: str = "a") -> bool:
 
 async def test_streams_are_bounded_in_all_and_for_each_client() -> None:
     """Beyond the bound the refusal says when to try again; what ends makes room."""
-    streams = Streams(most=3, per_client=2)
+    streams = OpenRequests(most=3, per_client=2)
     first, _ = streams.take("a"), streams.take("a")
-    with pytest.raises(StreamsFull) as refusal:
+    with pytest.raises(TooManyStreams) as refusal:
         streams.take("a")
     assert refusal.value.retry_after == HEARTBEAT
     streams.take("b")
-    with pytest.raises(StreamsFull):
+    with pytest.raises(TooManyStreams):
         streams.take("c")
     first()
     streams.take("c")
-    with pytest.raises(StreamsFull):
+    with pytest.raises(TooManyStreams):
         streams.take("b")
 
 
 async def test_a_refused_stream_holds_nothing() -> None:
     """Being refused a thousand times leaves no trace in the table."""
-    streams = Streams(most=1)
+    streams = OpenRequests(most=1)
     release = streams.take("a")
     for number in range(1000):
-        with pytest.raises(StreamsFull):
+        with pytest.raises(TooManyStreams):
             streams.take(f"client {number}")
     assert len(streams._open) == 1
     release()
@@ -96,8 +104,8 @@ async def test_a_refused_stream_holds_nothing() -> None:
 
 async def test_a_held_place_is_given_back_however_the_block_ends() -> None:
     """Also when it fails."""
-    streams = Streams(most=1)
-    with streams.hold("a"), pytest.raises(StreamsFull):
+    streams = OpenRequests(most=1)
+    with streams.hold("a"), pytest.raises(TooManyStreams):
         streams.take("b")
     with pytest.raises(ZeroDivisionError), streams.hold("a"):
         raise ZeroDivisionError
@@ -110,7 +118,7 @@ async def test_a_held_place_is_given_back_however_the_block_ends() -> None:
 @pytest.mark.parametrize("why", ["event", "timeout", "gone", "closed", "receive fails"])
 async def test_a_wait_ends_for_every_reason_there_is(why: str) -> None:
     """Event, time, a client that went, the service closing: each at its moment, leaving no task."""
-    streams, awaited = Streams(most=1), asyncio.Event()
+    streams, awaited = OpenRequests(most=1), asyncio.Event()
     loop, began = asyncio.get_running_loop(), clock()
     receive = leaves_at(began + 3) if why == "gone" else stays
     if why == "event":
@@ -131,7 +139,7 @@ async def test_a_wait_ends_for_every_reason_there_is(why: str) -> None:
 
 async def test_a_wait_for_what_has_happened_takes_no_time() -> None:
     """Nor does one of no seconds."""
-    streams, happened = Streams(most=1), asyncio.Event()
+    streams, happened = OpenRequests(most=1), asyncio.Event()
     began = clock()
     await streams.wait(happened, 0, stays)
     happened.set()
@@ -147,14 +155,14 @@ async def test_a_body_that_still_comes_in_is_not_a_client_that_goes() -> None:
         return next(messages, None) or await stays()
 
     began = clock()
-    await Streams(most=1).wait(asyncio.Event(), 7, receive)
+    await OpenRequests(most=1).wait(asyncio.Event(), 7, receive)
     assert clock() - began == pytest.approx(7)
 
 
 async def test_a_cancelled_wait_is_cancelled() -> None:
     """Stopping the request stops the wait, and nothing of it runs on."""
     tasks = len(asyncio.all_tasks())
-    waiting = asyncio.create_task(Streams(most=1).wait(asyncio.Event(), 60, stays))
+    waiting = asyncio.create_task(OpenRequests(most=1).wait(asyncio.Event(), 60, stays))
     await settle()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -189,7 +197,7 @@ async def test_a_stream_lets_go_exactly_once_however_it_ends(how: str) -> None:
     """What it holds, a place or a file, is given back, and not twice."""
     released = []
     content = {"ends": short, "fails": broken}.get(how, endless)
-    stream = HeldStream(content(), lambda: released.append(clock()))
+    stream = HeldResponse(content(), lambda: released.append(clock()))
     viewer = Viewer(stream, leaves_at(clock() + 5.5) if how == "client leaves" else stays)
     await settle()
     if how == "is cancelled":
@@ -242,7 +250,7 @@ async def test_who_leaves_leaves_no_piece_behind(moment: str) -> None:
 
     gc.disable()
     try:
-        stream = HeldStream(content(), lambda: None)
+        stream = HeldResponse(content(), lambda: None)
         answering = asyncio.create_task(
             stream({"type": "http", "asgi": {"spec_version": "2.3"}}, leaves, send)
         )
@@ -293,8 +301,8 @@ async def until(moment: float) -> None:
 
 async def test_many_viewers_share_one_snapshot_a_second() -> None:
     """A hundred viewers see the same ones, each built once, the first of them too."""
-    snapshots, streams = Snapshots(), Streams(most=1000)
-    feed = Feed(snapshots, streams)
+    snapshots, streams = Snapshots(), OpenRequests(most=1000)
+    feed = StatsFeed(snapshots, streams)
     began = clock()
     async with feed.running():
         viewers = [Viewer(feed.stream(f"client {number}")) for number in range(100)]
@@ -312,8 +320,8 @@ async def test_many_viewers_share_one_snapshot_a_second() -> None:
 
 async def test_the_seconds_are_counted_though_nobody_watches() -> None:
     """So that the last minute is whole for whoever comes, and a newcomer costs no snapshot."""
-    snapshots, streams = Snapshots(), Streams(most=10)
-    feed = Feed(snapshots, streams)
+    snapshots, streams = Snapshots(), OpenRequests(most=10)
+    feed = StatsFeed(snapshots, streams)
     began = clock()
     async with feed.running():
         await until(began + 60.5)
@@ -327,7 +335,7 @@ async def test_nothing_is_built_after_the_feed_has_ended() -> None:
     """Its task ends with it."""
     snapshots = Snapshots()
     tasks = len(asyncio.all_tasks())
-    async with Feed(snapshots, Streams(most=10)).running():
+    async with StatsFeed(snapshots, OpenRequests(most=10)).running():
         pass
     await settle()
     assert (snapshots.built, len(asyncio.all_tasks())) == (1, tasks)
@@ -335,8 +343,8 @@ async def test_nothing_is_built_after_the_feed_has_ended() -> None:
 
 async def test_closing_ends_every_viewer_s_stream() -> None:
     """At once, not at the next second; and who comes then gets the present state and the end."""
-    streams = Streams(most=10)
-    feed = Feed(Snapshots(), streams)
+    streams = OpenRequests(most=10)
+    feed = StatsFeed(Snapshots(), streams)
     async with feed.running():
         viewers = [Viewer(feed.stream("a")) for _ in range(3)]
         await settle()
@@ -352,11 +360,11 @@ async def test_closing_ends_every_viewer_s_stream() -> None:
 
 async def test_a_feed_is_bounded_like_every_stream() -> None:
     """A viewer too many is refused."""
-    streams = Streams(most=1)
-    feed = Feed(Snapshots(), streams)
+    streams = OpenRequests(most=1)
+    feed = StatsFeed(Snapshots(), streams)
     async with feed.running():
         viewer = Viewer(feed.stream("a"))
-        with pytest.raises(StreamsFull):
+        with pytest.raises(TooManyStreams):
             feed.stream("b")
         streams.close()
         await viewer.task

@@ -5,10 +5,10 @@ import json
 from rich.console import Console
 
 from app.stampede.acts import ACTS, Pressure, Stage
+from app.stampede.http_client import Answer
 from app.stampede.ledger import Ledger, share
-from app.stampede.table import closing
+from app.stampede.report import closing
 from app.stampede.target import resolve
-from app.stampede.wire import Answer
 
 MB = 1_000_000
 

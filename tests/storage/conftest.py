@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from app.storage.local.store import DirectoryStore
-from app.storage.s3.store import ObjectStore
+from app.storage.local.store import LocalStore
+from app.storage.s3.store import S3Store
 from tests.clocks import HandClock
 from tests.storage.jobs import DAY
 from tests.storage.servers import Ceph, Moto, S3Server, missing_for_ceph
@@ -80,8 +80,8 @@ def clock() -> HandClock:
 async def open_objects(bucket: str, clock: HandClock) -> AsyncIterator[Open]:
     """A function that opens a store in the bucket; as many replicas as one likes, each closed at the end."""
 
-    def make(max_bytes: int = 10**9, prefix: str = "pre/fix") -> ObjectStore:
-        return ObjectStore(bucket, prefix, max_bytes, DAY, clock)
+    def make(max_bytes: int = 10**9, prefix: str = "pre/fix") -> S3Store:
+        return S3Store(bucket, prefix, max_bytes, DAY, clock)
 
     async with _opening(make) as open_one:
         yield open_one
@@ -102,9 +102,9 @@ async def _opening(make: Callable[..., Any]) -> AsyncIterator[Open]:
 
 
 @pytest.fixture
-async def objects(open_objects: Open) -> ObjectStore:
+async def objects(open_objects: Open) -> S3Store:
     """An open store in the bucket, empty."""
-    store: ObjectStore = await open_objects()
+    store: S3Store = await open_objects()
     return store
 
 
@@ -115,8 +115,8 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Hand
 
     def make(max_bytes: int = 10**9) -> Any:
         if name is None:
-            return DirectoryStore(tmp_path / "data", max_bytes, DAY, clock)
-        return ObjectStore(name, "pre/fix", max_bytes, DAY, clock)
+            return LocalStore(tmp_path / "data", max_bytes, DAY, clock)
+        return S3Store(name, "pre/fix", max_bytes, DAY, clock)
 
     async with _opening(make) as open_one:
         yield open_one

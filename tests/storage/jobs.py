@@ -48,7 +48,7 @@ async def made(store: Store, job: Job, **files: bytes) -> dict[str, Any]:
     for name, data in files.items():
         (folder / f"{name}.jpg").write_bytes(data)
     try:
-        return await store.adopt(job, folder, [claim(name) for name in files])
+        return await store.take_variants(job, folder, [claim(name) for name in files])
     finally:
         await store.drop_workspace(folder)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.storage.local.store import DirectoryStore
+from app.storage.local.store import LocalStore
 from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, spooled, used
 
 pytestmark = pytest.mark.anyio
@@ -24,9 +24,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[DirectoryStore]:
+async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """An open store, empty."""
-    opened = DirectoryStore(tmp_path / "data", 10**9, DAY)
+    opened = LocalStore(tmp_path / "data", 10**9, DAY)
     await opened.open()
     yield opened
     await opened.close()
@@ -52,7 +52,7 @@ def failing(after: int) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("after", range(5))
-async def test_an_upload_is_not_accepted_by_half(store: DirectoryStore, after: int) -> None:
+async def test_an_upload_is_not_accepted_by_half(store: LocalStore, after: int) -> None:
     """Of its source, record, folder, shard and name, whichever is not durable: it is not there at all."""
     job = job_of(PHOTO)
     spool = await spooled(store, job, PHOTO)
@@ -67,7 +67,7 @@ async def test_an_upload_is_not_accepted_by_half(store: DirectoryStore, after: i
     assert await store.load(job.id) == job
 
 
-async def test_an_upload_needs_five_of_them_at_first(store: DirectoryStore) -> None:
+async def test_an_upload_needs_five_of_them_at_first(store: LocalStore) -> None:
     """And no more; the next in the same shard only four, for the shard is durable by then."""
     job = job_of(PHOTO)
     with failing(5):
@@ -78,7 +78,7 @@ async def test_an_upload_needs_five_of_them_at_first(store: DirectoryStore) -> N
         await accepted(store, job=other)
 
 
-async def test_a_job_is_not_deleted_by_half(store: DirectoryStore) -> None:
+async def test_a_job_is_not_deleted_by_half(store: LocalStore) -> None:
     """It is there as before, and can be deleted later."""
     job = await finished(store)
     before = used(store)
@@ -90,7 +90,7 @@ async def test_a_job_is_not_deleted_by_half(store: DirectoryStore) -> None:
     assert (await store.load(job.id), used(store)) == (None, 0)
 
 
-async def test_an_outcome_that_is_not_durable_is_no_outcome(store: DirectoryStore) -> None:
+async def test_an_outcome_that_is_not_durable_is_no_outcome(store: LocalStore) -> None:
     """Its source stays, so the job can be done again."""
     job = await accepted(store)
     job.status, job.finished_at = "failed", time.time()
@@ -102,13 +102,13 @@ async def test_an_outcome_that_is_not_durable_is_no_outcome(store: DirectoryStor
     assert not store.source(job.id).exists()
 
 
-async def test_bytes_are_counted_though_many_come_and_go_at_once(store: DirectoryStore) -> None:
+async def test_bytes_are_counted_though_many_come_and_go_at_once(store: LocalStore) -> None:
     """Twenty accepted while twenty are finished, twenty deleted and the store is counted anew."""
     done = [await finished(store) for _ in range(20)]
     waiting = [await accepted(store) for _ in range(20)]
     for job in waiting:
         job.status, job.finished_at = "failed", time.time()
-    store._ledger.doubted = True
+    store._space.doubted = True
     await asyncio.gather(
         *(accepted(store) for _ in range(20)),
         *(store.save(job) for job in waiting),

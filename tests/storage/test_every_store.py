@@ -109,13 +109,13 @@ async def test_delete_tokens_outlive_a_restart_and_differ(open_store: Open) -> N
 async def test_a_note_for_the_next_process_is_read_once(open_store: Open) -> None:
     """The last one that was left."""
     store = await open_store()
-    assert await store.take_note() is None
-    await store.leave_note(b"first")
-    await store.leave_note(b"second")
+    assert await store.load_state() is None
+    await store.save_state(b"first")
+    await store.save_state(b"second")
     await store.close()
     store = await open_store()
-    assert await store.take_note() == b"second"
-    assert await store.take_note() is None
+    assert await store.load_state() == b"second"
+    assert await store.load_state() is None
 
 
 # --- what a worker made ---------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ async def test_what_a_hostile_worker_leaves_is_not_adopted(
     (folder / "good.jpg").write_bytes(PHOTO)
     forge(folder / "bad.jpg", outside)
     with pytest.raises(VariantRejected):
-        await store.adopt(job, folder, [claim("good"), claim("bad")])
+        await store.take_variants(job, folder, [claim("good"), claim("bad")])
     await store.drop_workspace(folder)
     assert used(store) == len(PHOTO)
     assert not folder.exists()

@@ -13,7 +13,7 @@ from blockbuster import blockbuster_ctx
 
 from app.job import DONE, FAILED, Job, new_id
 from app.storage.interface import StoreError, StoreFull
-from app.storage.local.store import DirectoryStore
+from app.storage.local.store import LocalStore
 from tests.clocks import HandClock
 from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, made, pending, spooled, used
 
@@ -47,8 +47,8 @@ async def open_store(tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
     """A function that opens a store; all of them in one directory, each closed at the end."""
     opened = []
 
-    async def open_one(root: Path = tmp_path / "data", max_bytes: int = 10**9) -> DirectoryStore:
-        store = DirectoryStore(root, max_bytes, DAY, clock)
+    async def open_one(root: Path = tmp_path / "data", max_bytes: int = 10**9) -> LocalStore:
+        store = LocalStore(root, max_bytes, DAY, clock)
         opened.append(store)
         await store.open()
         return store
@@ -59,9 +59,9 @@ async def open_store(tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
 
 
 @pytest.fixture
-async def store(open_store: Open) -> DirectoryStore:
+async def store(open_store: Open) -> LocalStore:
     """An open store, empty."""
-    opened: DirectoryStore = await open_store()
+    opened: LocalStore = await open_store()
     return opened
 
 
@@ -80,7 +80,7 @@ def powerless(tmp_path: Path) -> Iterator[Path]:
         tmp_path.chmod(0o700)
 
 
-def home(store: DirectoryStore, job: Job) -> Path:
+def home(store: LocalStore, job: Job) -> Path:
     """Where an accepted job lives."""
     return store.source(job.id).parent
 
@@ -104,7 +104,7 @@ def room_for_files_of(size: int) -> Iterator[None]:
 # --- accepting ------------------------------------------------------------------------------------------
 
 
-async def test_an_accepted_upload_is_all_there(store: DirectoryStore) -> None:
+async def test_an_accepted_upload_is_all_there(store: LocalStore) -> None:
     """After `accept` bytes and record are in place, whatever pieces they came in, and the spool is empty."""
     data = PHOTO + os.urandom(700_000)
     job = job_of(data)
@@ -118,7 +118,7 @@ async def test_an_accepted_upload_is_all_there(store: DirectoryStore) -> None:
     assert files(home(store, job).parents[2] / "spool") == []
 
 
-async def test_discarding_after_the_acceptance_is_harmless(store: DirectoryStore) -> None:
+async def test_discarding_after_the_acceptance_is_harmless(store: LocalStore) -> None:
     """What every upload does at its end takes nothing back that was accepted."""
     job = job_of(PHOTO)
     spool = await spooled(store, job, PHOTO)
@@ -129,7 +129,7 @@ async def test_discarding_after_the_acceptance_is_harmless(store: DirectoryStore
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
-async def test_a_discarded_upload_leaves_nothing(store: DirectoryStore, tmp_path: Path, size: int) -> None:
+async def test_a_discarded_upload_leaves_nothing(store: LocalStore, tmp_path: Path, size: int) -> None:
     """Whether nothing, little or much had come in."""
     job = job_of(PHOTO)
     spool = await store.spool(job.id)
@@ -166,7 +166,7 @@ async def test_a_crash_before_the_acceptance_leaves_no_job(open_store: Open, tmp
 
 @pytest.mark.parametrize("step", ["write", "accept"])
 async def test_an_upload_that_the_disk_has_no_room_for_is_refused(
-    store: DirectoryStore, tmp_path: Path, step: str
+    store: LocalStore, tmp_path: Path, step: str
 ) -> None:
     """As the guard would have refused it, wherever the room ends; discarding it leaves nothing behind."""
     job = job_of(PHOTO)
@@ -189,15 +189,15 @@ async def test_unfinished_jobs_come_back_oldest_first(open_store: Open) -> None:
     """After a restart every accepted job that is not through is handed out once, in the order of arrival."""
     before = await open_store()
     jobs = [await accepted(before, job=job_of(PHOTO, created_at=1000.0 + n)) for n in range(5)]
-    arrival = [jobs[index] for index in (3, 0, 4, 1, 2)]
-    for seconds, job in enumerate(arrival):
+    upload = [jobs[index] for index in (3, 0, 4, 1, 2)]
+    for seconds, job in enumerate(upload):
         os.utime(before.source(job.id), (seconds, seconds))
     through = await finished(before)
     await before.close()
     after = await open_store()
-    assert [job.id for job in await pending(after)] == [job.id for job in arrival]
+    assert [job.id for job in await pending(after)] == [job.id for job in upload]
     assert await pending(after) == []
-    assert through.id not in [job.id for job in arrival]
+    assert through.id not in [job.id for job in upload]
 
 
 async def test_a_job_with_promises_left_comes_back(open_store: Open) -> None:
@@ -296,14 +296,14 @@ async def test_delete_tokens_outlive_a_restart_and_differ(open_store: Open, tmp_
 # --- what a worker made ---------------------------------------------------------------------------------
 
 
-async def test_a_variant_whose_file_is_gone_is_told_from_one_that_is_there(store: DirectoryStore) -> None:
+async def test_a_variant_whose_file_is_gone_is_told_from_one_that_is_there(store: LocalStore) -> None:
     """No bytes rather than an error, when somebody removed the file by hand."""
     job = await finished(store)
     (home(store, job) / "thumb.jpg").unlink()
     assert await store.blob(job, "thumb") is None
 
 
-async def test_an_open_variant_outlives_its_removal(store: DirectoryStore) -> None:
+async def test_an_open_variant_outlives_its_removal(store: LocalStore) -> None:
     """A download that has begun is not cut off by a deletion."""
     job = await finished(store)
     blob = await store.blob(job, "thumb")
@@ -313,7 +313,7 @@ async def test_an_open_variant_outlives_its_removal(store: DirectoryStore) -> No
     blob.close()
 
 
-async def test_a_source_goes_when_its_job_is_final(store: DirectoryStore) -> None:
+async def test_a_source_goes_when_its_job_is_final(store: LocalStore) -> None:
     """With nothing left to make the upload itself is not kept; with variants deferred it is."""
     job = await accepted(store)
     job.status, job.finished_at, job.deferred = DONE, time.time(), ("large",)
@@ -328,7 +328,7 @@ async def test_a_source_goes_when_its_job_is_final(store: DirectoryStore) -> Non
 # --- removal and expiry ---------------------------------------------------------------------------------
 
 
-async def test_a_deleted_job_is_gone_at_once(store: DirectoryStore) -> None:
+async def test_a_deleted_job_is_gone_at_once(store: LocalStore) -> None:
     """Record, source and variants; and deleting again, or what never was, is harmless."""
     job = await finished(store)
     assert await store.load(job.id) == job
@@ -343,7 +343,7 @@ async def test_a_deleted_job_is_gone_at_once(store: DirectoryStore) -> None:
 
 
 async def test_the_sweep_removes_what_has_expired_and_nothing_else(
-    store: DirectoryStore, clock: HandClock
+    store: LocalStore, clock: HandClock
 ) -> None:
     """Old jobs go with all of their files; younger and unfinished ones stay."""
     old = [await finished(store, clock.now - 10) for _ in range(3)]
@@ -361,7 +361,7 @@ async def test_the_sweep_removes_what_has_expired_and_nothing_else(
 
 
 async def test_the_sweep_removes_what_a_damaged_record_would_keep_for_ever(
-    store: DirectoryStore, clock: HandClock
+    store: LocalStore, clock: HandClock
 ) -> None:
     """A finished job without a readable record goes in its time; one with its photo waits for a start."""
     finished_one, unfinished = await finished(store), await accepted(store)
@@ -440,7 +440,7 @@ async def test_a_damaged_secret_is_refused(open_store: Open, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../../secret", "A" * 32, "0" * 31, "0" * 33])
-async def test_only_ids_reach_the_disk(store: DirectoryStore, job_id: str) -> None:
+async def test_only_ids_reach_the_disk(store: LocalStore, job_id: str) -> None:
     """What is no id names no path."""
     assert await store.load(job_id) is None
     with pytest.raises(ValueError, match="not an id"):
@@ -450,21 +450,21 @@ async def test_only_ids_reach_the_disk(store: DirectoryStore, job_id: str) -> No
 async def test_a_note_for_the_next_process_is_read_once(open_store: Open, tmp_path: Path) -> None:
     """The last one that was left, by nobody but the service's own user."""
     store = await open_store()
-    assert await store.take_note() is None
-    await store.leave_note(b"first")
-    await store.leave_note(b"second")
+    assert await store.load_state() is None
+    await store.save_state(b"first")
+    await store.save_state(b"second")
     note = tmp_path / "data" / "note"
     assert note.stat().st_mode & 0o777 == 0o600
-    assert await store.take_note() == b"second"
-    assert await store.take_note() is None
+    assert await store.load_state() == b"second"
+    assert await store.load_state() is None
     assert not note.exists()
 
 
 async def test_a_note_that_cannot_be_read_is_none(open_store: Open, tmp_path: Path) -> None:
     """Whatever stands in its place keeps no service from starting."""
     store = await open_store()
-    await store.leave_note(b"note")
+    await store.save_state(b"note")
     note = tmp_path / "data" / "note"
     note.unlink()
     note.mkdir()
-    assert await store.take_note() is None
+    assert await store.load_state() is None

@@ -12,7 +12,7 @@ import pytest
 
 from app.job import DONE, FAILED, Job
 from app.storage.interface import JobGone, StoreError
-from app.storage.s3.store import ObjectStore
+from app.storage.s3.store import S3Store
 from tests.clocks import HandClock
 from tests.storage.conftest import Open
 from tests.storage.jobs import (
@@ -78,7 +78,7 @@ def scratch_folders(root: Path) -> list[Path]:
 # --- crashes --------------------------------------------------------------------------------------------
 
 
-async def test_a_job_is_three_objects_until_it_is_final(objects: ObjectStore, inside: Bucket) -> None:
+async def test_a_job_is_three_objects_until_it_is_final(objects: S3Store, inside: Bucket) -> None:
     """Record and source when it is accepted, the images beside them, and the source goes."""
     job = await accepted(objects)
     assert inside.names() == names_of(job, source=True)
@@ -109,9 +109,7 @@ async def test_a_source_without_a_record_is_no_job_and_is_swept(
     assert used(store) == len(PHOTO)
 
 
-async def test_images_without_a_record_are_swept(
-    objects: ObjectStore, inside: Bucket, clock: HandClock
-) -> None:
+async def test_images_without_a_record_are_swept(objects: S3Store, inside: Bucket, clock: HandClock) -> None:
     """Dead in the middle of a removal: nothing of the job can be asked for, and the rest goes."""
     job, other = await finished(objects), await finished(objects)
     inside.remove(f"records/{job.id}.json")
@@ -154,7 +152,7 @@ async def test_a_damaged_record_is_made_anew(open_objects: Open, inside: Bucket,
     assert await after.load(job.id) == again
 
 
-async def test_another_job_s_record_is_no_record(objects: ObjectStore, inside: Bucket) -> None:
+async def test_another_job_s_record_is_no_record(objects: S3Store, inside: Bucket) -> None:
     """A record that names another id is damage too."""
     job, other = await accepted(objects), await accepted(objects)
     inside.put(f"records/{job.id}.json", other.to_record())
@@ -173,7 +171,7 @@ async def test_what_is_no_job_s_is_passed_over(open_objects: Open, inside: Bucke
 
 
 async def test_a_job_made_twice_is_counted_once_at_the_next_stocktaking(
-    objects: ObjectStore, clock: HandClock
+    objects: S3Store, clock: HandClock
 ) -> None:
     """Variants that a retry makes anew replace those that were there."""
     job = await accepted(objects)
@@ -185,7 +183,7 @@ async def test_a_job_made_twice_is_counted_once_at_the_next_stocktaking(
 
 
 async def test_a_record_whose_update_seemed_to_fail_can_be_written_again(
-    objects: ObjectStore, inside: Bucket
+    objects: S3Store, inside: Bucket
 ) -> None:
     """An answer may be lost where the bytes were not: then the version that is known is an old one."""
     job = await accepted(objects)
@@ -304,7 +302,7 @@ async def test_the_other_replica_s_bytes_are_counted_within_an_hour(
 
 
 async def test_an_upload_is_not_read_back_by_the_machine_that_took_it(
-    objects: ObjectStore, inside: Bucket
+    objects: S3Store, inside: Bucket
 ) -> None:
     """Its own worker finds it here; whoever comes later, a second try, gets it from the bucket."""
     job = await accepted(objects)
@@ -339,7 +337,7 @@ async def test_the_scratch_folder_is_swept_only_when_its_process_died(
 
 
 async def test_a_download_goes_on_where_its_connection_broke(
-    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    objects: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may close on a slow reader; the reader does not notice."""
     job = await accepted(objects)
@@ -361,7 +359,7 @@ async def test_a_download_goes_on_where_its_connection_broke(
     blob.close()
 
 
-async def test_a_variant_of_another_size_is_none(objects: ObjectStore, inside: Bucket) -> None:
+async def test_a_variant_of_another_size_is_none(objects: S3Store, inside: Bucket) -> None:
     """Replaced by hand, it would not be what its digest says."""
     job = await finished(objects)
     inside.put(f"images/{job.id}/thumb.jpg", PHOTO + b"!")
@@ -379,7 +377,7 @@ async def time_to_fail(call: Awaitable[Any]) -> float:
     return time.monotonic() - started
 
 
-async def test_a_server_that_hangs_costs_seconds(objects: ObjectStore, server: S3Server) -> None:
+async def test_a_server_that_hangs_costs_seconds(objects: S3Store, server: S3Server) -> None:
     """Each call fails in its time, and afterwards all is as before."""
     job, done = job_of(PHOTO), await finished(objects)
     spool = await spooled(objects, job, PHOTO)
@@ -391,7 +389,7 @@ async def test_a_server_that_hangs_costs_seconds(objects: ObjectStore, server: S
         objects.fetch(job.id, folder),
         objects.save(done),
         objects.delete(done.id),
-        objects.leave_note(b"note"),
+        objects.save_state(b"note"),
     )
     server.hang()
     try:
@@ -411,7 +409,7 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"^the store s3://spill-\w+/p cannot be used: the server cannot be"):
-        await ObjectStore(bucket, "p", 1, DAY).open()
+        await S3Store(bucket, "p", 1, DAY).open()
     assert time.monotonic() - started < 3
 
 
@@ -430,13 +428,13 @@ async def test_an_endpoint_that_is_none_is_told(
     """Before anything is sent to it, and without a password that may stand in it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(StoreError, match=f"AWS_ENDPOINT_URL{shown} is no http:// or https:// address"):
-        await ObjectStore("bucket", "p", 1, DAY).open()
+        await S3Store("bucket", "p", 1, DAY).open()
 
 
 async def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
     """It is not made: whoever owns the server decides on that."""
     with pytest.raises(StoreError, match=r"cannot be used: there is no such bucket"):
-        await ObjectStore("spill-elsewhere", "p", 1, DAY).open()
+        await S3Store("spill-elsewhere", "p", 1, DAY).open()
 
 
 @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
@@ -447,7 +445,7 @@ async def test_wrong_credentials_are_told(
     for name, value in (ceph.environment | {variable: "wrong"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=r"cannot be used: (SignatureDoesNotMatch|InvalidAccessKeyId)"):
-        await ObjectStore(ceph.new_bucket(), "p", 1, DAY).open()
+        await S3Store(ceph.new_bucket(), "p", 1, DAY).open()
 
 
 async def test_a_damaged_secret_is_refused(open_objects: Open, inside: Bucket) -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.upload_queue import Backlog
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.upload_queue import UploadQueue
 from app.uploads.admission import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
-from app.uploads.body import Intake, NoFile, Received, UploadTooSlow
+from app.uploads.body import BodyReader, NoFile, Received, UploadTooSlow
 from app.uploads.multipart import MalformedForm
 from tests import samples
 from tests.examples import examples
@@ -53,20 +53,20 @@ class Uplink:
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self.read = 0
         loop = asyncio.get_running_loop()
-        arrival = 0.0
+        upload = 0.0
         for piece in pieces:
             delay, data = piece if isinstance(piece, tuple) else (0.0, piece)
-            arrival += delay
+            upload += delay
             message: Message = {"type": "http.request", "body": data, "more_body": True}
-            if arrival:
-                loop.call_later(arrival, self._messages.put_nowait, message)
+            if upload:
+                loop.call_later(upload, self._messages.put_nowait, message)
             else:
                 self._messages.put_nowait(message)
         if then == "end":
             end: Message = {"type": "http.request", "body": b"", "more_body": False}
-            loop.call_later(arrival + _AFTER, self._messages.put_nowait, end)
+            loop.call_later(upload + _AFTER, self._messages.put_nowait, end)
         elif then == "gone":
-            loop.call_later(arrival + _AFTER, self._messages.put_nowait, {"type": "http.disconnect"})
+            loop.call_later(upload + _AFTER, self._messages.put_nowait, {"type": "http.disconnect"})
 
     async def receive(self) -> Message:
         message = await self._messages.get()
@@ -86,7 +86,7 @@ def form(*parts: bytes, boundary: bytes = BOUNDARY, closed: bool = True) -> byte
     return opened + (b"--" + boundary + b"--\r\n" if closed else b"")
 
 
-class Dock(Backlog[object]):
+class Dock(UploadQueue[object]):
     """What an intake asks of an engine: whether others need the place. There is always time."""
 
     def check_receiving(self) -> None:
@@ -95,7 +95,7 @@ class Dock(Backlog[object]):
 
 def dock(*, full: bool = False) -> Dock:
     """One with room, or full."""
-    backlog = Dock(1, 1, 1, Pacer(1, 1))
+    backlog = Dock(1, 1, 1, DrainRate(1, 1))
     if full:
         backlog.reserve("somebody")
     return backlog
@@ -131,11 +131,11 @@ async def receive(
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    scope["state"] = {"inflow": SimpleNamespace(eager=False)}
+    scope["state"] = {"read_buffer": SimpleNamespace(eager=False)}
     request = Request(scope, uplink.receive)
     spool = Gathered()
-    intake = Intake(dock(full=busy), max_bytes, timeout, min_rate)
-    received = await intake.receive(request, spool, place or Progress())
+    body_reader = BodyReader(dock(full=busy), max_bytes, timeout, min_rate)
+    received = await body_reader.receive(request, spool, place or Progress())
     return received, spool.data
 
 

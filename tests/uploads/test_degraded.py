@@ -9,10 +9,10 @@ from fastapi import Request
 from starlette.types import Message
 
 from app.backpressure.token_bucket import Quota
-from app.engine.preview_worker import Previews
+from app.engine.preview_worker import PreviewWorker
 from app.server.headers import ConcurrencyPolicy
 from app.server.problems import KINDS, Problem
-from app.uploads.degraded import Fallback
+from app.uploads.degraded import DegradedResponse
 from tests.clocks import HandClock
 
 QUOTA = Quota(10, 5, 3, 0)
@@ -49,8 +49,8 @@ def test_leniency_is_preferred_or_the_default(
     prefer: tuple[str, ...], asked_for: bool, by_default: bool
 ) -> None:
     """The first preference counts, and one that is not understood is none (RFC 7240, section 2)."""
-    assert Fallback(Previews(), always=False).suits(upload(*prefer).scope) is asked_for
-    assert Fallback(Previews(), always=True).suits(upload(*prefer).scope) is by_default
+    assert DegradedResponse(PreviewWorker(), always=False).wanted_by(upload(*prefer).scope) is asked_for
+    assert DegradedResponse(PreviewWorker(), always=True).wanted_by(upload(*prefer).scope) is by_default
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_leniency_is_preferred_or_the_default(
 def test_the_turn_is_counted_from_the_answer(body: list[bytes], seconds: int, left_ms: int) -> None:
     """Reading takes time, and the turn that was given does not move for it."""
     clock = HandClock()
-    fallback = Fallback(Previews(), always=False, clock=clock)
+    degraded_response = DegradedResponse(PreviewWorker(), always=False, clock=clock)
     policy = ConcurrencyPolicy("queue", 100, 4)
     request = upload("handling=lenient", body=body, clock=clock)
-    answer = asyncio.run(fallback.answer(request, Problem(KINDS["queue"], "", 3.9, QUOTA, policy)))
+    answer = asyncio.run(degraded_response.answer(request, Problem(KINDS["queue"], "", 3.9, QUOTA, policy)))
     assert answer.status_code == 200
     assert answer.headers["retry-after"] == str(seconds)
     assert json.loads(bytes(answer.body))["retry_after_ms"] == left_ms
-    assert fallback.snapshot().degraded == 1
-    assert fallback.snapshot().reading == 0
+    assert degraded_response.snapshot().degraded == 1
+    assert degraded_response.snapshot().reading == 0
 
 
 def test_no_more_than_the_head_is_read() -> None:
@@ -86,6 +86,6 @@ def test_no_more_than_the_head_is_read() -> None:
 
     request = Request({"type": "http", "headers": [(b"content-type", b"image/jpeg")]}, receive)
     problem = Problem(KINDS["queue"], "", 1.0, QUOTA)
-    answer = asyncio.run(Fallback(Previews(), always=True).answer(request, problem))
+    answer = asyncio.run(DegradedResponse(PreviewWorker(), always=True).answer(request, problem))
     assert json.loads(bytes(answer.body))["preview"]["kind"] == "placeholder"
     assert sum(read) == 256 * 1024

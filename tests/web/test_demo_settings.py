@@ -5,26 +5,26 @@ from typing import Any
 
 import pytest
 
-from app.api.history import LENGTH, Minute
-from app.backpressure.drain_rate import Pacer
-from app.backpressure.rate_limiter import Limiter
-from app.backpressure.token_bucket import Meter, RateLimited, leaky_meter, token_meter
-from app.backpressure.upload_queue import Backlog
-from app.engine.job_handle import Live
+from app.api.history import LENGTH, History
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.token_bucket import GCRA, RateLimited, leaky_bucket_gcra, token_bucket_gcra
+from app.backpressure.upload_queue import UploadQueue
+from app.engine.job_handle import JobHandle
 from app.settings import Settings
-from app.web.demo_settings import BACK_S, BadLever, Levers
+from app.web.demo_settings import BACK_S, DemoSettings, InvalidDemoSetting
 from tests.clocks import HandClock, settle
 from tests.engine.test_work_queue import fresh, supply_of
 
 SECOND = 1_000_000_000
 
 
-def exhaust(limiter: Limiter, client: str) -> int:
+def exhaust(limiter: RateLimiter, client: str) -> int:
     """Spend all that a client has; how many tokens that was."""
     spent = 0
     while True:
         try:
-            limiter.spend(client)
+            limiter.acquire(client)
         except RateLimited:
             return spent
         spent += 1
@@ -36,12 +36,12 @@ def exhaust(limiter: Limiter, client: str) -> int:
 def test_what_was_spent_stays_spent_under_another_law() -> None:
     """Neither a larger burst nor another rate gives a token back, and unknown clients have full buckets."""
     clock = HandClock(SECOND)
-    limiter = Limiter(token_meter(2, 10), 100, clock=clock)
+    limiter = RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock)
     for _ in range(4):
-        limiter.spend("a")
-    limiter.retune(token_meter(7, 25))
-    assert limiter.quota("a").remaining == 21
-    assert limiter.quota("b").remaining == 25
+        limiter.acquire("a")
+    limiter.reconfigure(token_bucket_gcra(7, 25))
+    assert limiter.peek("a").remaining == 21
+    assert limiter.peek("b").remaining == 25
     clock.advance(2 * SECOND)
     assert exhaust(limiter, "a") == 25
 
@@ -49,23 +49,23 @@ def test_what_was_spent_stays_spent_under_another_law() -> None:
 def test_a_smaller_bucket_is_empty_at_worst() -> None:
     """Who owes more than it holds waits one token of the new law, not for the old debt."""
     clock = HandClock(SECOND)
-    limiter = Limiter(token_meter(2, 10), 100, clock=clock)
+    limiter = RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock)
     assert exhaust(limiter, "a") == 10
-    limiter.retune(token_meter(4, 3))
-    left = limiter.quota("a")
+    limiter.reconfigure(token_bucket_gcra(4, 3))
+    left = limiter.peek("a")
     assert (left.limit, left.remaining, left.next_token_ms) == (3, 0, 250)
 
 
 def test_turning_back_and_forth_gives_nothing_away() -> None:
     """Rounding is against the client: a hundred turns are no source of tokens."""
     clock = HandClock(123_456_789)
-    limiter = Limiter(token_meter(3, 7), 100, clock=clock)
+    limiter = RateLimiter(token_bucket_gcra(3, 7), 100, clock=clock)
     assert exhaust(limiter, "a") == 7
     for number in range(100):
-        limiter.retune(token_meter(0.1 + number / 7, 7))
-    assert limiter.quota("a").remaining == 0
+        limiter.reconfigure(token_bucket_gcra(0.1 + number / 7, 7))
+    assert limiter.peek("a").remaining == 0
     with pytest.raises(RateLimited):
-        limiter.spend("a")
+        limiter.acquire("a")
 
 
 # --- the queue ------------------------------------------------------------------------------------------
@@ -74,14 +74,14 @@ def test_turning_back_and_forth_gives_nothing_away() -> None:
 @pytest.mark.anyio
 async def test_a_smaller_queue_keeps_whoever_waits() -> None:
     """Nobody is thrown out; there is no place until enough have left, and never more than it was made for."""
-    backlog: Backlog[Live] = Backlog(4, 9, 9, Pacer(1, 9))
+    backlog: UploadQueue[JobHandle] = UploadQueue(4, 9, 9, DrainRate(1, 9))
     for _ in range(4):
         backlog.restore(fresh())
     backlog.resize(2)
-    assert (backlog.waiting, backlog.free, backlog.snapshot().capacity) == (4, -2, 2)
+    assert (backlog.waiting, backlog.free_slots, backlog.snapshot().capacity) == (4, -2, 2)
     for _ in range(3):
         await backlog.take()
-    assert (backlog.waiting, backlog.free) == (1, 1)
+    assert (backlog.waiting, backlog.free_slots) == (1, 1)
     for count in (0, 5):
         with pytest.raises(ValueError, match="made for 4"):
             backlog.resize(count)
@@ -90,13 +90,13 @@ async def test_a_smaller_queue_keeps_whoever_waits() -> None:
 @pytest.mark.anyio
 async def test_a_larger_queue_lets_the_entrance_in() -> None:
     """Those who waited before a small belt move up at once, and whoever wants room is told."""
-    backlog: Backlog[Live] = Backlog(4, 9, 9, Pacer(1, 9))
+    backlog: UploadQueue[JobHandle] = UploadQueue(4, 9, 9, DrainRate(1, 9))
     backlog.resize(1)
     for _ in range(3):
         backlog.restore(fresh())
     assert backlog.full_for >= 0
     told: list[int] = []
-    backlog.on_room = lambda: told.append(backlog.free)
+    backlog.on_free_slot = lambda: told.append(backlog.free_slots)
     backlog.resize(4)
     assert told == [1]
     assert backlog.full_for == 0
@@ -108,17 +108,17 @@ async def test_a_larger_queue_lets_the_entrance_in() -> None:
 @pytest.mark.anyio
 async def test_who_goes_off_duty_leaves_the_next_job_to_others() -> None:
     """A wait for work ends without a job, and no job is lost."""
-    supply, duty = supply_of(), asyncio.Event()
+    work_queue, duty = supply_of(), asyncio.Event()
     duty.set()
-    resting = asyncio.create_task(supply.take(duty.is_set))
+    resting = asyncio.create_task(work_queue.take(duty.is_set))
     await settle()
     duty.clear()
-    supply.rouse()
+    work_queue.wake_all()
     await settle()
     assert resting.result() is None
     job = fresh()
-    supply.put(job)
-    assert await supply.take() is job
+    work_queue.put(job)
+    assert await work_queue.take() is job
 
 
 # --- the levers -----------------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ class Turned:
     """Remembers what it was turned to."""
 
     def __init__(self) -> None:
-        self.last: tuple[Meter, int, int] | None = None
+        self.last: tuple[GCRA, int, int] | None = None
 
-    def __call__(self, meter: Meter, places: int, workers: int) -> None:
+    def __call__(self, meter: GCRA, places: int, workers: int) -> None:
         self.last = (meter, places, workers)
 
     @property
@@ -148,7 +148,7 @@ def settings(**given: Any) -> Settings:
 async def test_levers_act_at_once_and_go_back_after_five_minutes() -> None:
     """Counted from the last turn of any of them."""
     turned = Turned()
-    levers = Levers(settings(), turned)
+    levers = DemoSettings(settings(), turned)
     assert levers.snapshot() == {
         "levers": {"rate": 2, "burst": 10, "queue": 40, "workers": 2},
         "back_in_s": None,
@@ -172,8 +172,8 @@ async def test_levers_act_at_once_and_go_back_after_five_minutes() -> None:
 async def test_a_lever_goes_no_further_than_its_bounds(wanted: dict[str, float]) -> None:
     """And of several none is turned when one cannot be."""
     turned = Turned()
-    levers = Levers(settings(), turned)
-    with pytest.raises(BadLever):
+    levers = DemoSettings(settings(), turned)
+    with pytest.raises(InvalidDemoSetting):
         levers.set({"burst": 5, **wanted})
     assert turned.last is None
     assert levers.snapshot()["levers"]["burst"] == 10
@@ -183,10 +183,10 @@ async def test_a_lever_goes_no_further_than_its_bounds(wanted: dict[str, float])
 async def test_the_leaky_bucket_has_no_burst_to_turn() -> None:
     """Its depth follows from rate and delay."""
     turned = Turned()
-    levers = Levers(settings(limiter="leaky_bucket", max_delay=2), turned)
+    levers = DemoSettings(settings(limiter="leaky_bucket", max_delay=2), turned)
     assert "burst" not in levers.levers
     levers.set({"rate": 5})
-    assert turned.figures[0] == leaky_meter(5, 2).size == 11
+    assert turned.figures[0] == leaky_bucket_gcra(5, 2).size == 11
     levers.reset()
 
 
@@ -207,7 +207,7 @@ def stats(second: int) -> dict[str, Any]:
 
 def test_the_minute_counts_what_happened_in_each_second() -> None:
     """The first second only sets the mark; statuses are the sums of their guards; a minute is kept."""
-    minute = Minute()
+    minute = History()
     minute.enter(stats(100))
     assert minute.snapshot()["accepted"] == [0]
     for second in range(101, 200):

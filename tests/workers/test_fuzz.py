@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from app.backpressure.circuit_breaker import Breaker
-from app.engine.worker_pool import Pool
+from app.backpressure.circuit_breaker import CircuitBreaker
+from app.engine.worker_pool import WorkerPool
 from bench.fuzz.cases import Case, damaged, intact
 from bench.fuzz.judge import faults, is_death, outcome
 from bench.fuzz.mutations import MUTATIONS
@@ -29,7 +29,7 @@ _FOUND = sorted((Path(__file__).parent / "found").iterdir())
 class Thrower:
     """A pool of one child, and the folder of its jobs."""
 
-    def __init__(self, pool: Pool, loop: asyncio.Runner, folder: Path) -> None:
+    def __init__(self, pool: WorkerPool, loop: asyncio.Runner, folder: Path) -> None:
         self._pool = pool
         self._loop = loop
         self._folder = folder
@@ -40,14 +40,14 @@ class Thrower:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
-        answer = self._loop.run(self._pool.workers[0].perform(case.job(folder)))
+        answer = self._loop.run(self._pool.workers[0].run(case.job(folder)))
         return answer, faults(case, answer, folder / "made")
 
 
 @contextmanager
 def _throwing(folder: Path) -> Iterator[Thrower]:
     with asyncio.Runner() as loop:
-        pool = Pool(1, Breaker("workers"))
+        pool = WorkerPool(1, CircuitBreaker("workers"))
         loop.run(pool.start())
         try:
             yield Thrower(pool, loop, folder)

@@ -15,18 +15,18 @@ from workers.messages import (
     Done,
     Failed,
     FrameBuffer,
-    Job,
     Made,
     Message,
     ProtocolError,
     Ready,
     Source,
     Started,
+    Task,
     payload_length,
 )
 from workers.parser import parse
 
-_JOB = Job("job-1", "/spool/in", "/spool/out", ("large=1600", "a=9@webp+anim:7"), 10**8, 30.0, 2**30, True)
+_JOB = Task("job-1", "/spool/in", "/spool/out", ("large=1600", "a=9@webp+anim:7"), 10**8, 30.0, 2**30, True)
 _DONE = Done(
     "job-1",
     Source("heic", 4032, 3024),

@@ -32,7 +32,7 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
-from app.storage.base import Keeping
+from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreError
 from app.storage.local import durable
 from app.storage.spool import SOURCE, FileSpool, disk_full_refuses
@@ -77,7 +77,7 @@ class _Spool(FileSpool):
 class _Blob:
     """One variant's open file."""
 
-    def __init__(self, store: "DirectoryStore", descriptor: int) -> None:
+    def __init__(self, store: "LocalStore", descriptor: int) -> None:
         self._store = store
         self._descriptor = descriptor
 
@@ -88,7 +88,7 @@ class _Blob:
         os.close(self._descriptor)
 
 
-class DirectoryStore(Keeping):
+class LocalStore(StoreBase):
     """The store of one machine: see the module for its layout."""
 
     def __init__(
@@ -140,7 +140,7 @@ class DirectoryStore(Keeping):
         self._secret = secret.read_bytes()
         if len(self._secret) < 32:
             raise StoreError(f"the store's secret {secret} is damaged: it has {len(self._secret)} bytes")
-        self._ledger.used, self._pending = self._survey()
+        self._space.used, self._pending = self._survey()
 
     def _locked(self) -> int:
         lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -220,10 +220,10 @@ class DirectoryStore(Keeping):
         if lock is not None:
             os.close(lock)
 
-    async def take_note(self) -> bytes | None:
-        return await self.reading(self._take_note)
+    async def load_state(self) -> bytes | None:
+        return await self.reading(self._load_state)
 
-    def _take_note(self) -> bytes | None:
+    def _load_state(self) -> bytes | None:
         try:
             with (self._root / "note").open("rb") as file:
                 data = file.read(_MOST_NOTED)
@@ -232,10 +232,10 @@ class DirectoryStore(Keeping):
             return None
         return data
 
-    async def leave_note(self, data: bytes) -> None:
-        await self.writing(self._leave_note, data)
+    async def save_state(self, data: bytes) -> None:
+        await self.writing(self._save_state, data)
 
-    def _leave_note(self, data: bytes) -> None:
+    def _save_state(self, data: bytes) -> None:
         durable.write_durably(self._root / "note", data, 0o600)
 
     async def pending(self) -> AsyncIterator[Job]:
@@ -252,7 +252,7 @@ class DirectoryStore(Keeping):
                     continue  # its client has deleted it since
             if job.is_final:  # the server died between the record and the removal of the source
                 freed = await self.writing(self._drop_source, job_id)
-                self._ledger.used -= freed
+                self._space.used -= freed
             else:
                 yield job
 
@@ -264,7 +264,7 @@ class DirectoryStore(Keeping):
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, _Spool)  # noqa: S101 - a store is given its own spools only
         freed = await self.writing(self._accept, spool, job)
-        self._ledger.used += job.size - freed
+        self._space.used += job.size - freed
         self._remembered.pop(job.id, None)
 
     def _accept(self, spool: _Spool, job: Job) -> int:
@@ -308,14 +308,18 @@ class DirectoryStore(Keeping):
     async def drop_workspace(self, folder: Path) -> None:
         await self.writing(shutil.rmtree, folder, ignore_errors=True)
 
-    async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+    async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         home = self._home(job.id)
-        variants, replaced = await self.writing(self._if_there, home, lambda: self._adopt(home, folder, made))
-        self._ledger.used += sum(variant.size for variant in variants.values()) - replaced
+        variants, replaced = await self.writing(
+            self._if_there, home, lambda: self._take_variants(home, folder, made)
+        )
+        self._space.used += sum(variant.size for variant in variants.values()) - replaced
         return variants
 
     @classmethod
-    def _adopt(cls, home: Path, folder: Path, made: Sequence[Made]) -> tuple[dict[str, MadeVariant], int]:
+    def _take_variants(
+        cls, home: Path, folder: Path, made: Sequence[Made]
+    ) -> tuple[dict[str, MadeVariant], int]:
         """The variants, and the bytes of an earlier try that they replace; a rejected job moves nothing."""
         adopted = {item.name: cls._inspect(folder, item) for item in made}
         replaced = 0
@@ -340,7 +344,7 @@ class DirectoryStore(Keeping):
         await self.writing(self._if_there, home, lambda: durable.write_durably(home / _RECORD, record))
         if job.is_final:
             freed = await self.writing(self._drop_source, job.id)
-            self._ledger.used -= freed  # in a line of its own: `x -= await y` reads x before it waits
+            self._space.used -= freed  # in a line of its own: `x -= await y` reads x before it waits
 
     def _if_there(self, home: Path, write: Callable[[], T]) -> T:
         """Raises JobGone where `write` fails for want of a job's folder; if `images` is gone, the disk is."""
@@ -409,7 +413,7 @@ class DirectoryStore(Keeping):
     async def delete(self, job_id: str) -> None:
         self._remembered.pop(job_id, None)
         freed = await self.writing(self._delete, job_id)
-        self._ledger.used -= freed
+        self._space.used -= freed
         self._remembered.pop(job_id, None)  # a reader may have loaded it meanwhile
 
     def _delete(self, job_id: str) -> int:
@@ -430,19 +434,19 @@ class DirectoryStore(Keeping):
             log.warning("store was emptied by hand", store=str(self._root))
             self._remembered.clear()
             self._durable_shards.clear()
-            self._ledger.doubted = True
+            self._space.doubted = True
         for shard in await self.reading(lambda: sorted(self._images.iterdir())):
             for job_id in await self.reading(self._expired_in, shard):
                 freed = await self.writing(self._remove_if_over, job_id)
-                self._ledger.used -= freed
+                self._space.used -= freed
                 self._remembered.pop(job_id, None)
                 removed += 1
             await asyncio.sleep(0)
-        if self._ledger.doubted:
-            self._ledger.doubted = False
-            before = self._ledger.used
+        if self._space.doubted:
+            self._space.doubted = False
+            before = self._space.used
             found = await self.reading(self._count)
-            self._ledger.used += found - before
+            self._space.used += found - before
         return removed
 
     def _expired_in(self, shard: Path) -> list[str]:

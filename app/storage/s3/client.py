@@ -37,12 +37,12 @@ _MOST_READ = 64 * 2**20
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioStorageQuotaExceeded"}
 
 
-class Changed(OSError):  # noqa: N818 - says what happened
+class ObjectChanged(OSError):  # noqa: N818 - says what happened
     """Raised when an object is not what it was when it was last read or written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ObjectInfo:
     """One object of a listing: its name below the prefix, bytes, and the second it was written in."""
 
     name: str
@@ -50,7 +50,7 @@ class Item:
     written_at: float
 
 
-class Remote:
+class S3Client:
     """The objects below one prefix."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -145,7 +145,7 @@ class Remote:
                 except PreconditionError:
                     continue
                 return result["e_tag"] or ""
-        raise Changed(errno.ESTALE, f"{name} has changed")
+        raise ObjectChanged(errno.ESTALE, f"{name} has changed")
 
     async def delete(self, names: Sequence[str]) -> None:
         """Remove objects, in no order; those that are not there are no matter."""
@@ -153,7 +153,7 @@ class Remote:
             async with _within(_PATIENCE):
                 await obstore.delete_async(self._small, names)
 
-    async def list(self, folder: str) -> AsyncIterator[Item]:
+    async def list(self, folder: str) -> AsyncIterator[ObjectInfo]:
         """Every object below a folder, in the order of their names."""
         pages = aiter(obstore.list(self._small, folder, chunk_size=_PAGE))
         while True:
@@ -163,7 +163,7 @@ class Remote:
             except StopAsyncIteration:
                 return
             for meta in page:
-                yield Item(meta["path"], meta["size"], meta["last_modified"].timestamp())
+                yield ObjectInfo(meta["path"], meta["size"], meta["last_modified"].timestamp())
 
     async def download(self, name: str, first: int, last: int | None = None, piece: int = _PIECE) -> Download:
         """Bytes of an object from `first` to `last`, or its end, as they come; some `piece` of them at once.

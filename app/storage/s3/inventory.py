@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from app.job import ID_LENGTH, is_id
-from app.storage.s3.client import Item, Remote
+from app.storage.s3.client import ObjectInfo, S3Client
 from app.storage.s3.records import RECORDS
 from app.storage.s3.sources import SOURCES
 
@@ -12,13 +12,13 @@ IMAGES = "images"
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class StoredJob:
     """What is there of one job."""
 
     id: str
-    record: Item | None
-    source: Item | None
-    images: tuple[Item, ...]
+    record: ObjectInfo | None
+    source: ObjectInfo | None
+    images: tuple[ObjectInfo, ...]
 
     @property
     def size(self) -> int:
@@ -34,17 +34,17 @@ class Stock:
         """The names of its files, the record aside."""
         return [item.name for item in self._files()]
 
-    def _files(self) -> tuple[Item, ...]:
+    def _files(self) -> tuple[ObjectInfo, ...]:
         return (*self.images, self.source) if self.source is not None else self.images
 
 
 class _Shelf:
     """One listing, read item by item; names that are no job's are passed over."""
 
-    def __init__(self, items: AsyncIterator[Item], folder: str) -> None:
+    def __init__(self, items: AsyncIterator[ObjectInfo], folder: str) -> None:
         self._items = items
         self._start = len(folder) + 1
-        self._item: Item | None = None
+        self._item: ObjectInfo | None = None
         self.id: str | None = None
 
     async def advance(self) -> None:
@@ -56,7 +56,7 @@ class _Shelf:
                 return
         self._item = self.id = None
 
-    async def take(self, job_id: str) -> list[Item]:
+    async def take(self, job_id: str) -> list[ObjectInfo]:
         """The items of a job, if it is the next one's."""
         taken = []
         while self.id == job_id and self._item is not None:
@@ -65,7 +65,7 @@ class _Shelf:
         return taken
 
 
-async def inventory(remote: Remote) -> AsyncIterator[Stock]:
+async def inventory(remote: S3Client) -> AsyncIterator[StoredJob]:
     """Every job of which there is anything, in the order of the ids.
 
     S3 lists names in order, so the three listings are read side by side, in memory that does not grow.
@@ -77,4 +77,4 @@ async def inventory(remote: Remote) -> AsyncIterator[Stock]:
     while ids := [shelf.id for shelf in shelves if shelf.id is not None]:
         job_id = min(ids)
         records, sources, images = [await shelf.take(job_id) for shelf in shelves]
-        yield Stock(job_id, next(iter(records), None), next(iter(sources), None), tuple(images))
+        yield StoredJob(job_id, next(iter(records), None), next(iter(sources), None), tuple(images))

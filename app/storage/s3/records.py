@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from app.job import Job, is_id
 from app.storage.interface import JobGone
-from app.storage.s3.client import Changed, Remote
+from app.storage.s3.client import ObjectChanged, S3Client
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def record_name(job_id: str) -> str:
 class Records:
     """Creates and replaces records, each on condition of the version it knows."""
 
-    def __init__(self, remote: Remote, clock: Callable[[], float]) -> None:
+    def __init__(self, remote: S3Client, clock: Callable[[], float]) -> None:
         """`clock` in seconds."""
         self._remote = remote
         self._clock = clock
@@ -80,11 +80,11 @@ class Records:
                 _remember(self._versions, job.id, await self._remote.replace(name, record, version))
             except FileNotFoundError:
                 raise JobGone(job.id) from None
-            except Changed:
+            except ObjectChanged:
                 version = None
             else:
                 return
-        raise Changed(f"the record of {job.id} is being written by others")
+        raise ObjectChanged(f"the record of {job.id} is being written by others")
 
     async def remove(self, job_id: str) -> None:
         """Remove a record; harmless when there is none."""

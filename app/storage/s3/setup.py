@@ -4,12 +4,12 @@ import secrets
 from contextlib import suppress
 
 from app.storage.interface import StoreError
-from app.storage.s3.client import Remote
+from app.storage.s3.client import S3Client
 
 _SECRET_BYTES = 32
 
 
-async def probe(remote: Remote) -> None:
+async def probe(remote: S3Client) -> None:
     """Find out whether the server takes objects, and keeps to the conditions on which they are written.
 
     Raises:
@@ -22,7 +22,7 @@ async def probe(remote: Remote) -> None:
         raise StoreError(f"the server of {remote} does not support conditional writes")
 
 
-async def shared_secret(remote: Remote) -> bytes:
+async def shared_secret(remote: S3Client) -> bytes:
     """The key of the delete tokens, made by whichever replica is first.
 
     Raises:
@@ -38,7 +38,7 @@ async def shared_secret(remote: Remote) -> bytes:
     return _whole((await remote.get("secret"))[0], remote)
 
 
-def _whole(secret: bytes, remote: Remote) -> bytes:
+def _whole(secret: bytes, remote: S3Client) -> bytes:
     if len(secret) < _SECRET_BYTES:
         raise StoreError(f"the secret of {remote} is damaged: it has {len(secret)} bytes")
     return secret

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.job import Job, is_id
 from app.storage.interface import JobGone
-from app.storage.s3.client import Remote
+from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 
 SOURCES = "sources"
@@ -29,7 +29,7 @@ def source_name(job_id: str) -> str:
 class Sources:
     """Sends uploads and brings them back."""
 
-    def __init__(self, remote: Remote, writing: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, remote: S3Client, writing: Callable[..., Awaitable[Any]]) -> None:
         """`writing` runs a blocking call in a thread."""
         self._remote = remote
         self._writing = writing

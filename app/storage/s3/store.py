@@ -31,16 +31,16 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
-from app.storage.base import Keeping
+from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreError
-from app.storage.s3.client import Remote
+from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 from app.storage.s3.inventory import IMAGES
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
 from app.storage.s3.setup import probe, shared_secret
 from app.storage.s3.sources import SOURCES, Sources
-from app.storage.s3.sweep import Stocktaking
+from app.storage.s3.sweep import Sweep
 from app.storage.spool import SOURCE, FileSpool
 from app.storage.verify import plain_file, variant_of
 from workers.messages import Made
@@ -54,7 +54,7 @@ _COUNT_PATIENCE = 2.0
 """Seconds for which a start waits for the first count; a large store is counted beside the work."""
 
 
-class ObjectStore(Keeping):
+class S3Store(StoreBase):
     """The store of many machines: see the module for its layout."""
 
     def __init__(
@@ -67,11 +67,11 @@ class ObjectStore(Keeping):
     ) -> None:
         """Keeps about `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
         super().__init__(max_bytes, retention, clock)
-        self._remote = Remote(bucket, prefix)
+        self._remote = S3Client(bucket, prefix)
         self._scratch = Scratch()
         self._records = Records(self._remote, clock)
         self._sources = Sources(self._remote, self.writing)
-        self._stocktaking = Stocktaking(self._remote, self._records, retention, self._expired, clock)
+        self._stocktaking = Sweep(self._remote, self._records, retention, self._expired, clock)
         self._stock_due = 0.0
         self._counting: asyncio.Task[None] | None = None
 
@@ -103,7 +103,7 @@ class ObjectStore(Keeping):
             await asyncio.wait({self._counting})
         await self.writing(self._scratch.close)
 
-    async def take_note(self) -> bytes | None:
+    async def load_state(self) -> bytes | None:
         try:
             data, _ = await self._remote.get("note")
             await self._remote.delete(["note"])
@@ -111,7 +111,7 @@ class ObjectStore(Keeping):
             return None
         return data
 
-    async def leave_note(self, data: bytes) -> None:
+    async def save_state(self, data: bytes) -> None:
         await self._remote.put("note", data)
 
     async def pending(self) -> AsyncIterator[Job]:
@@ -156,7 +156,7 @@ class ObjectStore(Keeping):
         except FileExistsError:
             await self._make_way(job.id)
             await self._records.create(job)
-        self._ledger.used += job.size
+        self._space.used += job.size
         await self._sources.keep(job, folder / SOURCE, self._scratch.kept / job.id)
 
     async def _make_way(self, job_id: str) -> None:
@@ -183,11 +183,11 @@ class ObjectStore(Keeping):
     async def drop_workspace(self, folder: Path) -> None:
         await self.writing(_drop, folder)
 
-    async def adopt(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+    async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         adopted = await self.writing(_inspect, folder, made)
         puts = (self._remote.put(_image(job.id, variant.file), data) for variant, data in adopted.values())
         await asyncio.gather(*puts)
-        self._ledger.used += sum(variant.size for variant, _ in adopted.values())
+        self._space.used += sum(variant.size for variant, _ in adopted.values())
         return {name: variant for name, (variant, _) in adopted.items()}
 
     async def save(self, job: Job) -> None:
@@ -207,7 +207,7 @@ class ObjectStore(Keeping):
         except OSError as error:
             log.warning("source of an ended job not removed yet", job=job.id, reason=str(error))
         else:
-            self._ledger.used -= job.size
+            self._space.used -= job.size
 
     # --- reading ---------------------------------------------------------------------------------------
 
@@ -242,12 +242,12 @@ class ObjectStore(Keeping):
         await self._records.remove(job_id)
         await self._remove_images(job_id)
         await self._sources.remove(job_id)
-        self._ledger.used -= job.size if job is not None and not job.is_final else 0
+        self._space.used -= job.size if job is not None and not job.is_final else 0
 
     async def _remove_images(self, job_id: str) -> None:
         images = [item async for item in self._remote.list(f"{IMAGES}/{job_id}")]
         await self._remote.delete([item.name for item in images])
-        self._ledger.used -= sum(item.size for item in images)
+        self._space.used -= sum(item.size for item in images)
 
     async def _remove_remains(self, job_id: str) -> None:
         """Remove what was made for a job while it was deleted, unless its id is another's by now."""
@@ -257,8 +257,8 @@ class ObjectStore(Keeping):
             await self._remove_images(job_id)
 
     async def sweep(self) -> int:
-        if self._ledger.doubted:
-            self._ledger.doubted = False
+        if self._space.doubted:
+            self._space.doubted = False
             self._stock_due = min(self._stock_due, self._clock() + 60)
         counting = self._counting is not None and not self._counting.done()
         return 0 if counting or self._clock() < self._stock_due else await self._take_stock()
@@ -269,12 +269,12 @@ class ObjectStore(Keeping):
         Every name there is has to be read for it, so it is done once an hour, or in a 24th of the retention;
         less often where it takes more than a twentieth of that.
         """
-        before, removed, began = self._ledger.used, 0, self._clock()
+        before, removed, began = self._space.used, 0, self._clock()
         async for stock in self._stocktaking.over():
             await self._records.remove(stock.id)
             await self._remote.delete(stock.files())
             removed += stock.record is not None
-        self._ledger.used += self._stocktaking.found - before
+        self._space.used += self._stocktaking.found - before
         now = self._clock()
         self._stock_due = now + max(min(3600.0, self.retention / 24), 20 * (now - began))
         return removed

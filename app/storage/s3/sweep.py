@@ -4,20 +4,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from app.job import Job
-from app.storage.s3.client import Remote
-from app.storage.s3.inventory import Stock, inventory
+from app.storage.s3.client import S3Client
+from app.storage.s3.inventory import StoredJob, inventory
 from app.storage.s3.records import Records
 
 _ORPHANED = 3600.0
 """Seconds after which a file without a record is no upload on its way in any more."""
 
 
-class Stocktaking:
+class Sweep:
     """One pass over every name there is; several replicas may do it at once."""
 
     def __init__(
         self,
-        remote: Remote,
+        remote: S3Client,
         records: Records,
         retention: float,
         expired: Callable[[Job], bool],
@@ -32,7 +32,7 @@ class Stocktaking:
         self.found = 0
         """Bytes that are left, of what the last pass has seen so far."""
 
-    async def over(self) -> AsyncIterator[Stock]:
+    async def over(self) -> AsyncIterator[StoredJob]:
         """Pass over everything: jobs that have expired, and files of no job. Raises OSError."""
         self.found = 0
         async for stock in inventory(self._remote):
@@ -44,7 +44,7 @@ class Stocktaking:
             else:
                 self.found += stock.size
 
-    async def _is_over(self, stock: Stock) -> bool:
+    async def _is_over(self, stock: StoredJob) -> bool:
         now = self._clock()
         if stock.record is None:
             return stock.written_at <= now - _ORPHANED
@@ -58,7 +58,7 @@ class Stocktaking:
         # Damaged, or never to be done, and without its source: it can only be in the way.
         return self._expired(job) if job is not None and job.is_final else stock.source is None
 
-    async def _is_left_over(self, stock: Stock) -> bool:
+    async def _is_left_over(self, stock: StoredJob) -> bool:
         """Whether the source could not be removed when its job had ended."""
         if stock.record is None or stock.source is None:
             return False

@@ -51,16 +51,16 @@ def patience(seconds: str) -> None:
 
 def blunder(times: str) -> None:
     """A bug in what takes over the files of a worker."""
-    from app.storage.local.store import DirectoryStore
+    from app.storage.local.store import LocalStore
 
-    _break(DirectoryStore, "adopt", int(times))
+    _break(LocalStore, "adopt", int(times))
 
 
 def confusion(times: str) -> None:
     """A bug in what writes down that a job has ended."""
-    from app.storage.local.store import DirectoryStore
+    from app.storage.local.store import LocalStore
 
-    _break(DirectoryStore, "save", int(times))
+    _break(LocalStore, "save", int(times))
 
 
 def _break(kind: type, name: str, times: int) -> None:

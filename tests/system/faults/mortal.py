@@ -144,7 +144,7 @@ def main() -> None:
     import uvloop
 
     from app.engine import local
-    from app.engine.preview_worker import Previews
+    from app.engine.preview_worker import PreviewWorker
     from app.main import create_app
     from app.runtime import logs
     from app.server.uvicorn_server import Server, listen
@@ -155,8 +155,8 @@ def main() -> None:
 
     # Two children less in every life; they have nothing to do with the store.
     local.calibrate = nobody
-    Previews.start = lambda _: None
-    Previews.stop = nobody
+    PreviewWorker.start = lambda _: None
+    PreviewWorker.stop = nobody
     settings = load_settings()
     logs.configure(settings.log_format)
     app = create_app(settings)

@@ -9,7 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from workers.messages import Done, Failed, FrameBuffer, Job, Message, Ready, Started
+from workers.messages import Done, Failed, FrameBuffer, Message, Ready, Started, Task
 from workers.parser import parse
 
 DEADLINE_S = 20.0
@@ -67,7 +67,7 @@ class Worker:
             self._heard.extend(parse(payload) for payload in self._buffer.feed(data))
         return self._heard.popleft()
 
-    def begin(self, job: Job) -> int:
+    def begin(self, job: Task) -> int:
         """Send a job; answers the process id of its fork."""
         self.say(job)
         started = self.hear()
@@ -75,7 +75,7 @@ class Worker:
         assert started.id == job.id
         return started.pid
 
-    def do(self, job: Job) -> Done | Failed:
+    def do(self, job: Task) -> Done | Failed:
         """Send a job and wait for its end."""
         self.begin(job)
         verdict = self.hear()
@@ -88,7 +88,7 @@ class Worker:
         return self.process.wait(timeout=DEADLINE_S)
 
 
-def job(folder: Path, data: bytes | None, *variants: str, name: str = "job-1", **limits: Any) -> Job:
+def job(folder: Path, data: bytes | None, *variants: str, name: str = "job-1", **limits: Any) -> Task:
     """A job in `folder` for an upload of `data`, or for one that never arrives (a pipe nobody writes to)."""
     source, made = folder / "upload", folder / "made"
     source.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def job(folder: Path, data: bytes | None, *variants: str, name: str = "job-1", *
     else:
         source.write_bytes(data)
     settings = {"max_pixels": 10**8, "timeout_s": DEADLINE_S, "memory_bytes": 2**29, **limits}
-    return Job(name, str(source), str(made), variants or ("it=32",), **settings)
+    return Task(name, str(source), str(made), variants or ("it=32",), **settings)
 
 
 def ends(process: int) -> bool:

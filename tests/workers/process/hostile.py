@@ -13,7 +13,7 @@ from pathlib import Path
 from workers.canary import CanaryError, sing
 from workers.child import Child
 from workers.fork import Fork, forked
-from workers.messages import Done, Failed, Job, Made, Message, Ready, Source
+from workers.messages import Done, Failed, Made, Message, Ready, Source, Task
 
 _PICTURE = b"\xff\xd8\xff\xe0" + bytes(60)
 
@@ -29,7 +29,7 @@ class Bytes:
         return self.data
 
 
-def misbehave(job: Job) -> Message | Bytes:
+def misbehave(job: Task) -> Message | Bytes:
     """Do what the job's id says."""
     folder = Path(job.folder)
     made = Made("it", "it.jpg", "jpeg", 32, 24)
@@ -81,7 +81,7 @@ def misbehave(job: Job) -> Message | Bytes:
     return honest
 
 
-def start(job: Job) -> Fork:
+def start(job: Task) -> Fork:
     """Fork a process that misbehaves."""
     return forked(lambda: misbehave(job), job.id)  # type: ignore[arg-type, return-value]
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workers.messages import Job
+from workers.messages import Task
 from workers.sandbox import Sandbox
 
 
-def attempts(job: Job, stranger: Path, parent: int) -> dict[str, Callable[[], Any]]:
+def attempts(job: Task, stranger: Path, parent: int) -> dict[str, Callable[[], Any]]:
     """What a hostile image might have its process do, by name."""
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +62,7 @@ def attempts(job: Job, stranger: Path, parent: int) -> dict[str, Callable[[], An
 def main() -> None:
     """Confine, try everything, report."""
     source, folder, stranger = sys.argv[1:]
-    job = Job("job-1", source, folder, ("it=32",), 10**6, 20.0, 2**28)
+    job = Task("job-1", source, folder, ("it=32",), 10**6, 20.0, 2**28)
     tries = attempts(job, Path(stranger), os.getppid())
     layers = Sandbox.prepared().confine(job)
     report = {}

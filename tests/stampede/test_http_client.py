@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from app.stampede.http_client import Answer, Unseen, ask
 from app.stampede.target import Target, resolve
-from app.stampede.wire import Answer, Unseen, ask
 
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}"
 BODY = bytes(8_000_000)

@@ -5,8 +5,8 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from app.stampede.http_client import Unseen, ask
 from app.stampede.target import BadTarget, Target
-from app.stampede.wire import Unseen, ask
 
 _EVERY_S = 0.25
 _TRACE = 240

@@ -11,11 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from app.stampede.acts import ACTS, Act, Pressure, Stage, perform, tokens_per_s
+from app.stampede.http_client import Unseen
 from app.stampede.photos import camera
 from app.stampede.screen import Screen
+from app.stampede.server_stats import NoSpillway, stats
 from app.stampede.target import BadTarget, Target, resolve
-from app.stampede.watch import NoSpillway, stats
-from app.stampede.wire import Unseen
 
 _FRAME_S = 0.25
 _FILES = 4096
