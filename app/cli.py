@@ -91,7 +91,7 @@ def worker() -> None:
     import uvloop
 
     from app.engine.worker_pool import PoolNotStarted
-    from app.main import make_job_defaults, make_store
+    from app.factory import make_job_defaults, make_store
     from app.runtime import logs
     from app.settings import SettingsError, load_settings, warnings_for
     from app.storage.interface import StoreError

@@ -1,4 +1,4 @@
-"""A job: one upload's work, its record on disk and its document on the wire."""
+"""A job: one upload's work, and its record on disk."""
 
 import hashlib
 import hmac
@@ -6,10 +6,9 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from app.server.headers import timestamp
-from app.server.problems import KINDS
 from workers.formats import EXTENSIONS
 
 QUEUED, PROCESSING, DONE, FAILED, CANCELLED = "queued", "processing", "done", "failed", "cancelled"
@@ -149,45 +148,10 @@ class Job:
                 fingerprint=None if data.get("fingerprint") is None else str(data["fingerprint"]),
             )
             for seconds in (job.created_at, job.finished_at or 0):
-                timestamp(seconds)
+                datetime.fromtimestamp(seconds, UTC)
         except (KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
             raise ValueError(f"damaged record: {error}") from None
         return job
-
-    def document(self, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:
-        """The job document of the wire contract, without its delete token."""
-        base = f"/v1/images/{self.id}"
-        document: dict[str, Any] = {"id": self.id, "status": self.status}
-        if self.status == QUEUED:
-            document["position"] = position
-            document["estimated_wait_ms"] = None if wait_s is None else round(wait_s * 1000)
-        document["created_at"] = timestamp(self.created_at)
-        document["finished_at"] = None if self.finished_at is None else timestamp(self.finished_at)
-        document["source"] = None if self.source is None else {**self.source, "bytes": self.size}
-        document["variants"] = {
-            name: {
-                "url": f"{base}/{name}",
-                "width": made.width,
-                "height": made.height,
-                "bytes": made.size,
-                "format": made.format,
-            }
-            for name, made in self.made.items()
-        }
-        document["deferred"] = list(self.deferred)
-        if self.blurhash is not None:
-            document["blurhash"] = self.blurhash
-        if self.problem is not None:
-            slug, detail = self.problem
-            kind = KINDS.get(slug, KINDS["internal"])
-            document["problem"] = {
-                "type": kind.type,
-                "title": kind.title,
-                "status": kind.status,
-                "detail": detail,
-            }
-        document["links"] = {"self": base, "events": f"{base}/events"}
-        return document
 
 
 # --- what a record holds, type by type: a damaged one is found when it is read, not when it is used -------

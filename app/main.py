@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,22 +12,10 @@ from app.api.errors import Refusals, install, problem_of
 from app.api.images import ImageService, images_router
 from app.api.schemas import ProblemDocument
 from app.api.status import Status, status_router
-from app.backpressure.brownout import Brownout, DeferredQueue
-from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
-from app.backpressure.drain_rate import DrainRate
-from app.backpressure.rate_limiter import RateLimiter
-from app.backpressure.reservations import Reservations
-from app.backpressure.token_bucket import leaky_bucket_gcra, token_bucket_gcra
-from app.backpressure.upload_queue import UploadQueue
-from app.backpressure.waiting_room import WaitingRoom
-from app.engine.dispatcher import Dispatcher
-from app.engine.interface import Engine
-from app.engine.job_handle import JobHandle
-from app.engine.job_plan import JobDefaults
 from app.engine.local import LocalEngine
 from app.engine.preview_worker import PreviewWorker
-from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import WorkerPool
+from app.factory import make_breakers, make_engine, make_store
 from app.lifecycle import Service
 from app.runtime.metrics import Histograms, Metrics
 from app.server.fast_reject import FastReject
@@ -36,9 +23,6 @@ from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.problems import render
 from app.server.streaming import OpenRequests, StatsFeed
 from app.settings import Settings
-from app.storage.interface import Store
-from app.storage.local.store import LocalStore
-from app.storage.s3.store import S3Store
 from app.uploads.admission import Admission
 from app.uploads.body import BodyReader
 from app.uploads.client_key import ClientKey
@@ -58,76 +42,6 @@ _EXPOSED = [
     "Upload-Limit",
     "Preference-Applied",
 ]
-
-
-def make_store(settings: Settings) -> Store:
-    """The store that STORE_URL names."""
-    if settings.store_url.startswith("s3://"):
-        bucket, _, prefix = settings.store_url.removeprefix("s3://").partition("/")
-        return S3Store(bucket, prefix.strip("/"), settings.store_max_bytes, settings.retention)
-    path = settings.store_url.removeprefix("file:")
-    root = Path(path.removeprefix("//") if path.startswith("///") else path)
-    return LocalStore(root, settings.store_max_bytes, settings.retention)
-
-
-def make_job_defaults(settings: Settings) -> JobDefaults:
-    """What every job is to become."""
-    return JobDefaults(
-        settings.variants,
-        settings.max_pixels,
-        settings.job_timeout,
-        settings.worker_memory,
-        truncated=settings.truncated == "accept",
-        blurhash=settings.blurhash,
-    )
-
-
-def make_breakers(settings: Settings) -> CircuitBreakers:
-    """One around each part that can fail by itself."""
-    if settings.engine_url == "local:":
-        return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"))
-    from app.cluster.factory import engine_breaker
-
-    return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
-
-
-def make_engine(
-    settings: Settings, store: Store, pool: WorkerPool, histograms: Histograms, breakers: CircuitBreakers
-) -> Engine:
-    """The engine that ENGINE_URL names."""
-    job_defaults = make_job_defaults(settings)
-    smooth = settings.limiter == "leaky_bucket"
-    if smooth:
-        meter = leaky_bucket_gcra(settings.rate, settings.max_delay)
-    else:
-        meter = token_bucket_gcra(settings.rate, settings.burst)
-    if settings.engine_url != "local:":
-        from app.cluster.factory import make_replica  # with all that only a cluster needs
-
-        return make_replica(settings, meter, job_defaults, store, pool, histograms, breakers)
-    drain_rate = DrainRate(settings.workers, settings.max_receiving)
-    upload_queue: UploadQueue[JobHandle] = UploadQueue(
-        settings.queue_size,
-        settings.max_receiving,
-        settings.client_share,
-        drain_rate,
-        max_wait=settings.max_wait,
-    )
-    reservations = Reservations(
-        settings.workers, settings.queue_size, lambda: drain_rate.uploads_per_s, settings.max_clients
-    )
-    deferred_queue = DeferredQueue(settings.deferred_size if settings.brownout == "on" else 0)
-    brownout = Brownout(settings.brownout_high, settings.brownout_low, deferred_queue)
-    return LocalEngine(
-        RateLimiter(meter, settings.max_clients, smooth=smooth),
-        upload_queue,
-        WaitingRoom(upload_queue, reservations),
-        Dispatcher(WorkQueue(upload_queue, brownout), pool, store, histograms, breakers, job_defaults),
-        breakers,
-        store,
-        drain_timeout=settings.drain_timeout,
-        trial=[variant.spec for variant in settings.variants],
-    )
 
 
 def create_app(settings: Settings) -> FastAPI:

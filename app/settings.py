@@ -1,14 +1,13 @@
 """Every setting of the service: its name, default, bounds and meaning, checked once at the start."""
 
 import ipaddress
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.runtime.cgroup import memory_limit, usable_cpus
 from workers.variants import Variant, parse_variants
 
 _SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -43,34 +42,6 @@ def _listed(value: Any) -> Any:
 Size = Annotated[int, BeforeValidator(_size)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-_CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 2**60
-"""Cgroup v1 says so much, more or less, where it sets no limit."""
-
-
-def _cgroup(name: str) -> list[int]:
-    """The numbers in a file of this process's cgroup; none where there is no such file or no limit."""
-    try:
-        return [int(word) for word in (_CGROUP / name).read_text().split()]
-    except (OSError, ValueError):
-        return []
-
-
-def usable_cpus() -> int:
-    """Whole CPUs this process may use: its affinity, and below that the quota of its cgroup (v2, v1)."""
-    cpus = len(os.sched_getaffinity(0))
-    limit = _cgroup("cpu.max") or [*_cgroup("cpu/cpu.cfs_quota_us"), *_cgroup("cpu/cpu.cfs_period_us")]
-    if len(limit) == 2 and limit[0] > 0:
-        cpus = min(cpus, max(1, limit[0] // limit[1]))
-    return cpus
-
-
-def memory_limit() -> int | None:
-    """Bytes of memory the container allows (cgroup v2, v1), or None where it sets no limit."""
-    limit = _cgroup("memory.max") or _cgroup("memory/memory.limit_in_bytes")
-    return limit[0] if limit and limit[0] < _UNLIMITED else None
 
 
 class SettingsError(Exception):

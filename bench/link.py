@@ -28,7 +28,7 @@ _NEAR, FAR = "198.18.0.1", "198.18.0.2"
 _LONGEST_PACKET = 1500
 
 
-class Unavailable(Exception):  # noqa: N818 - says what is so
+class Unavailable(Exception):
     """Raised where no such link can be made; its message is the reason."""
 
 

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import uvloop
 
-from app.settings import Settings, usable_cpus
+from app.runtime.cgroup import usable_cpus
+from app.settings import Settings
 from bench.photos import photo_file
 from bench.rig import HOST, Report, Serving, cpu_s, median, options, spillway
 from workers.codecs import load_codecs

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.schemas import JobDocument
+from app.api.schemas import JobDocument, job_document
 from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job, MadeVariant, is_id, new_id
 from tests.examples import examples
 
@@ -79,7 +79,7 @@ def test_a_record_of_the_wrong_shape_is_refused(change: dict[str, Any]) -> None:
 @given(jobs, st.none() | st.integers(1, 100), st.none() | st.floats(0, 1000))
 def test_every_document_is_what_the_api_page_says(job: Job, position: int | None, wait: float | None) -> None:
     """Its model in the OpenAPI document accepts every state of every job."""
-    document = job.document(position, wait)
+    document = job_document(job, position, wait)
     JobDocument.model_validate(document)
     assert ("position" in document) == (job.status == QUEUED)
     assert ("problem" in document) == (job.problem is not None)

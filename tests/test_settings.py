@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app import settings as settings_module
-from app.settings import Settings, SettingsError, load_settings, usable_cpus, warnings_for
+from app.runtime.cgroup import usable_cpus
+from app.settings import Settings, SettingsError, load_settings, warnings_for
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 

@@ -25,7 +25,7 @@ from workers.result_check import failed, impossible, silent, spoken
 _CHUNK = 65_536
 
 
-class Orphaned(Exception):  # noqa: N818 (an end of work, not an error)
+class Orphaned(Exception):
     """Raised when the parent has closed its end: there is nobody to work for."""
 
 

@@ -19,7 +19,7 @@ from app.api.status import NotServing
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
-from app.backpressure.waiting_room import QueueFull
+from app.backpressure.waiting_room import ClientGone, QueueFull
 from app.engine.interface import Draining
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.middleware import Faults
@@ -236,4 +236,5 @@ def install(
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(QueueFull, full)  # type: ignore[arg-type]  # gets no other
     app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(ClientGone, gone)
     app.add_middleware(Faults, answer=internal)

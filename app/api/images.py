@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api import schemas
-from app.api.schemas import DegradedDocument, JobDocument, UploadDocument
+from app.api.schemas import DegradedDocument, JobDocument, UploadDocument, job_document
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
@@ -42,11 +42,11 @@ _REFRESH = 1.0
 """Seconds between looks at a queued job's place."""
 
 
-class NotFound(Exception):  # noqa: N818 - named as HTTP names it
+class NotFound(Exception):
     """Raised when there is no such image, or no longer."""
 
 
-class NotReady(Exception):  # noqa: N818 - says what is the matter
+class NotReady(Exception):
     """Raised when a variant will be made but has not been yet."""
 
     def __init__(self, variant: str, retry_after: float) -> None:
@@ -54,15 +54,15 @@ class NotReady(Exception):  # noqa: N818 - says what is the matter
         self.retry_after = retry_after
 
 
-class Unauthorized(Exception):  # noqa: N818 - named as HTTP names it
+class Unauthorized(Exception):
     """Raised when a request to delete bears no token."""
 
 
-class Forbidden(Exception):  # noqa: N818 - named as HTTP names it
+class Forbidden(Exception):
     """Raised when a request to delete bears another image's token."""
 
 
-class UnknownVariant(Exception):  # noqa: N818 - says what is the matter
+class UnknownVariant(Exception):
     """Raised when an upload asks for a variant that is not made here."""
 
 
@@ -181,10 +181,10 @@ class ImageService:
     def document(self, job: Job, handle: JobHandle | None) -> dict[str, Any]:
         """The job document as of now."""
         if handle is None:
-            return job.document()
+            return job_document(job)
         if handle.job.status != QUEUED:
-            return handle.job.document()
-        return handle.job.document(*self.engine.position(handle))
+            return job_document(handle.job)
+        return job_document(handle.job, *self.engine.position(handle))
 
     async def follow(self, handle: JobHandle) -> AsyncGenerator[bytes]:
         """Events until nothing more will change; while queued, its place whenever that has moved."""
@@ -445,7 +445,7 @@ def images_router(images: ImageService) -> APIRouter:
                 return Response(status_code=204)
 
             async def ended() -> AsyncGenerator[bytes]:
-                yield event(job.status, job.document(), job.state_id)
+                yield event(job.status, job_document(job), job.state_id)
 
             return EventStream(ended())
         release = images.open_requests.take(images.admission.client(request.scope))

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.job import QUEUED, Job
+from app.server.headers import timestamp
 from app.server.problems import KINDS
 
 
@@ -187,3 +189,42 @@ def refusals(*slugs: str) -> dict[int | str, dict[str, Any]]:
         if kind.status in extra:
             entry["headers"] |= headers(extra[kind.status])
     return found
+
+
+def job_document(job: Job, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:
+    """The job document of the wire contract, without its delete token.
+
+    `position` and `wait_s`, in seconds, tell where a queued job stands.
+    """
+    base = f"/v1/images/{job.id}"
+    document: dict[str, Any] = {"id": job.id, "status": job.status}
+    if job.status == QUEUED:
+        document["position"] = position
+        document["estimated_wait_ms"] = None if wait_s is None else round(wait_s * 1000)
+    document["created_at"] = timestamp(job.created_at)
+    document["finished_at"] = None if job.finished_at is None else timestamp(job.finished_at)
+    document["source"] = None if job.source is None else {**job.source, "bytes": job.size}
+    document["variants"] = {
+        name: {
+            "url": f"{base}/{name}",
+            "width": made.width,
+            "height": made.height,
+            "bytes": made.size,
+            "format": made.format,
+        }
+        for name, made in job.made.items()
+    }
+    document["deferred"] = list(job.deferred)
+    if job.blurhash is not None:
+        document["blurhash"] = job.blurhash
+    if job.problem is not None:
+        slug, detail = job.problem
+        kind = KINDS.get(slug, KINDS["internal"])
+        document["problem"] = {
+            "type": kind.type,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": detail,
+        }
+    document["links"] = {"self": base, "events": f"{base}/events"}
+    return document

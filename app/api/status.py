@@ -39,7 +39,7 @@ def resident_bytes(pids: list[int]) -> int:
     return total * _PAGE
 
 
-class NotServing(Exception):  # noqa: N818 - says what is the matter
+class NotServing(Exception):
     """Raised when the service is up but should get no traffic."""
 
     def __init__(self, reasons: list[str]) -> None:

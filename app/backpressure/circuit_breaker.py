@@ -9,7 +9,7 @@ from dataclasses import dataclass
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 
-class BreakerOpen(Exception):  # noqa: N818 - a refusal, not an error
+class BreakerOpen(Exception):
     """Raised when the part behind a breaker is not asked because it failed lately."""
 
     def __init__(self, name: str, retry_after: float) -> None:

@@ -17,7 +17,7 @@ Clock = Callable[[], int]
 """Monotonic time in nanoseconds."""
 
 
-class RateLimited(Exception):  # noqa: N818 - a refusal, not an error
+class RateLimited(Exception):
     """Raised when a client has spent its tokens; `quota` tells when the next one comes."""
 
     def __init__(self, quota: "Quota") -> None:

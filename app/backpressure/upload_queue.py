@@ -22,7 +22,7 @@ _SOON = 0.5
 """An upload counts as soon there when it ends within this share of the time that a full queue takes."""
 
 
-class ShareExceeded(Exception):  # noqa: N818 - a refusal, not an error
+class ShareExceeded(Exception):
     """Raised when one client has its full share of the dock and the queue."""
 
     def __init__(self, retry_after: float, share: int) -> None:

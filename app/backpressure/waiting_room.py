@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic
 
-from starlette.requests import ClientDisconnect
-
 from app.backpressure.fair_queue import E
 from app.backpressure.reservations import Admit, Refuse, Requester, Reservations, ReservationsSnapshot, Wait
 from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
@@ -20,7 +18,11 @@ Watch = Callable[[Callable[[], Any] | None], None]
 """Has something called once when the client goes away; nothing any more when given None."""
 
 
-class QueueFull(Exception):  # noqa: N818 - a refusal, not an error
+class ClientGone(Exception):
+    """Raised when a client goes away while its upload waits here."""
+
+
+class QueueFull(Exception):
     """Raised when the belt or the dock is full, or what is free there is promised to others."""
 
     def __init__(self, retry_after: float, capacity: int) -> None:
@@ -89,7 +91,7 @@ class WaitingRoom(Generic[E]):
 
         Raises:
             QueueFull: with the seconds to this upload's turn.
-            ClientDisconnect: the client went away from the door.
+            ClientGone: the client went away from the door.
         """
         answer = self._request(requester, 0, not_before)
         if isinstance(answer, Refuse):
@@ -126,7 +128,7 @@ class WaitingRoom(Generic[E]):
             watch(place.cancel)
             await asyncio.wait([place], timeout=max(0.0, wait.until - self._clock()))
             if place.cancelled():
-                raise ClientDisconnect
+                raise ClientGone
             slot = place.result() if place.done() else None
             if slot is not None:
                 return slot

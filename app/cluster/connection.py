@@ -28,11 +28,11 @@ _COPIED = 3
 """Servers from which on what is kept there is kept by as many."""
 
 
-class EngineDown(Exception):  # noqa: N818 - says what is the matter
+class EngineDown(Exception):
     """Raised when the engine does not answer, or cannot do its part."""
 
 
-class StreamFull(Exception):  # noqa: N818 - says what is the matter
+class StreamFull(Exception):
     """Raised when the engine itself refuses one more; `subject`: because there is that very one already."""
 
     def __init__(self, *, subject: bool) -> None:

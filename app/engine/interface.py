@@ -16,7 +16,7 @@ from app.engine.worker_pool import WorkerSnapshot
 from app.job import Job
 
 
-class Draining(Exception):  # noqa: N818 - a refusal, not an error
+class Draining(Exception):
     """Raised when the service is shutting down and takes nothing new."""
 
     def __init__(self, retry_after: float) -> None:
@@ -24,7 +24,7 @@ class Draining(Exception):  # noqa: N818 - a refusal, not an error
         self.retry_after = retry_after
 
 
-class EngineUnusable(Exception):  # noqa: N818 - says what is the matter
+class EngineUnusable(Exception):
     """Raised when the engine cannot be used from the start; its message is one clear line."""
 
 
@@ -116,7 +116,7 @@ class Engine(Protocol):
 
         Raises:
             QueueFull: with the upload's turn, `not_before` seconds from now or later.
-            ClientDisconnect: `watch` told that the client went away from the door.
+            ClientGone: `watch` told that the client went away from the door.
         """
 
     def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:

@@ -27,7 +27,7 @@ _GRACE = 5.0
 _ALL_READY_WITHIN = 60.0
 
 
-class PoolNotStarted(Exception):  # noqa: N818 - says what happened
+class PoolNotStarted(Exception):
     """Raised when the workers do not start with the service; its message is one clear line."""
 
 

@@ -15,7 +15,7 @@ _READY_WITHIN = 30.0
 _OURS = ("SPILLWAY_", "AWS_")
 
 
-class WorkerProcessFailed(Exception):  # noqa: N818 - says what happened
+class WorkerProcessFailed(Exception):
     """Raised when a child is gone, or spoke what it never should."""
 
 

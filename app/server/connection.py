@@ -32,7 +32,7 @@ SMALL_BODY = 64 * 1024
 """Bytes left of a refused body that are read and forgotten so that the connection can live on."""
 
 
-class _HeadRefused(Exception):  # noqa: N818 - a refusal, not an error
+class _HeadRefused(Exception):
     """Raised in the parser's callbacks, for what the parser itself lets pass."""
 
     def __init__(self, slug: str, detail: str) -> None:

@@ -63,7 +63,7 @@ def parse_prefer(values: Sequence[str]) -> Prefer:
 # --- Range, If-None-Match, If-Range (RFC 9110) ----------------------------------------------------------
 
 
-class RangeNotSatisfiable(Exception):  # noqa: N818 - named as RFC 9110 names it
+class RangeNotSatisfiable(Exception):
     """Raised when no byte of the representation lies in the range asked for."""
 
     def __init__(self, size: int) -> None:

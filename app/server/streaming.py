@@ -17,7 +17,7 @@ HEARTBEAT = 15.0
 """Seconds after which a silent stream gets a comment, so that proxies keep it open."""
 
 
-class TooManyStreams(Exception):  # noqa: N818 - a refusal, not an error
+class TooManyStreams(Exception):
     """Raised when as many streams and waits are open as may be, in all or for one client."""
 
     def __init__(self, retry_after: float) -> None:

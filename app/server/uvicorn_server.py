@@ -24,7 +24,7 @@ _LAST_ANSWERS = 5
 """Seconds for answers still being written when everything else has ended."""
 
 
-class AddressTaken(Exception):  # noqa: N818 - says what happened
+class AddressTaken(Exception):
     """Raised when the address cannot be listened on; its message is one clear line."""
 
 

@@ -21,7 +21,7 @@ PATIENCE = 60.0
 """Seconds after which an answer is not going to come."""
 
 
-class Unseen(Exception):  # noqa: N818 - says what happened
+class Unseen(Exception):
     """Raised when a connection ended, or was never made, without a whole answer."""
 
 

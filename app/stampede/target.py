@@ -16,7 +16,7 @@ _POOL = 1000
 """Loopback addresses that one act draws on: so many that each stays far below what its bucket lets in."""
 
 
-class BadTarget(Exception):  # noqa: N818 - says what is the matter
+class BadTarget(Exception):
     """Raised when there is nothing at a URL that a stampede may or can run at."""
 
 

@@ -9,7 +9,7 @@ from app.job import Job, MadeVariant
 from workers.messages import Made
 
 
-class StoreFull(Exception):  # noqa: N818 - a refusal, not an error
+class StoreFull(Exception):
     """Raised when the bytes kept and those promised to uploads leave no room for more."""
 
 
@@ -17,7 +17,7 @@ class StoreError(Exception):
     """Raised when the store cannot be used at all; its message is one clear line."""
 
 
-class VariantRejected(Exception):  # noqa: N818 - says what happened
+class VariantRejected(Exception):
     """Raised when what a worker claims to have made is not there, or not what it claims."""
 
 
@@ -30,11 +30,11 @@ class StoreSnapshot:
     max_bytes: int
 
 
-class JobGone(Exception):  # noqa: N818 - says what happened
+class JobGone(Exception):
     """Raised when somebody has removed a job's files by hand while it was under way."""
 
 
-class JobExists(Exception):  # noqa: N818 - says what happened
+class JobExists(Exception):
     """Raised when there is a job of that id already."""
 
 

@@ -38,7 +38,7 @@ _MOST_HELD = 1000
 _MOST_MARK = 128
 
 
-class TooLarge(Exception):  # noqa: N818 - a refusal, not an error
+class TooLarge(Exception):
     """Raised when a file has, or a request declares, more bytes than are taken."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -46,7 +46,7 @@ class TooLarge(Exception):  # noqa: N818 - a refusal, not an error
         self.max_bytes = max_bytes
 
 
-class UnsupportedType(Exception):  # noqa: N818 - a refusal, not an error
+class UnsupportedType(Exception):
     """Raised when the declared type, or the first bytes, are not those of an accepted image."""
 
 

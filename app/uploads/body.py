@@ -25,11 +25,11 @@ _HASTE = 8
 """How much faster an upload must be while the dock is full."""
 
 
-class NoFile(Exception):  # noqa: N818 - a refusal, not an error
+class NoFile(Exception):
     """Raised when the form holds no file, or the file no bytes."""
 
 
-class UploadTooSlow(Exception):  # noqa: N818 - a refusal, not an error
+class UploadTooSlow(Exception):
     """Raised when an upload passes its deadline, or falls below the least rate."""
 
 

@@ -27,19 +27,19 @@ _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.AS
 _TOKEN = re.compile(r"([!#-+\--:<-~]{1,255})", re.ASCII)
 
 
-class MalformedKey(Exception):  # noqa: N818 - a refusal, not an error
+class MalformedKey(Exception):
     """Raised when an Idempotency-Key is not what the draft says, too long, or there are several."""
 
 
-class KeyInUse(Exception):  # noqa: N818 - a refusal, not an error
+class KeyInUse(Exception):
     """Raised when an upload of this key is being received at this moment."""
 
 
-class KeyMismatch(Exception):  # noqa: N818 - a refusal, not an error
+class KeyMismatch(Exception):
     """Raised when another file, or other variants, came under the key of an earlier upload."""
 
 
-class TooManyReplays(Exception):  # noqa: N818 - a refusal, not an error
+class TooManyReplays(Exception):
     """Raised when as many repeats are being read as may be at once."""
 
     def __init__(self, retry_after: float) -> None:

@@ -9,7 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.uploads.admission import MULTIPART
 
 
-class MalformedForm(Exception):  # noqa: N818 - a refusal, not an error
+class MalformedForm(Exception):
     """Raised when the body is not well-formed multipart/form-data."""
 
 

@@ -22,7 +22,7 @@ _GRACE_S: Final = 5.0
 _COMMAND: Final = (sys.executable, "-c", "from app.cli import main; main()", "stampede")
 
 
-class ActRunning(Exception):  # noqa: N818 - a refusal, not an error
+class ActRunning(Exception):
     """Raised when an act is still being played."""
 
     def __init__(self, act: str, retry_after: float) -> None:

@@ -15,7 +15,7 @@ _MOST_RATE: Final = 50.0
 _MOST_BURST: Final = 100
 
 
-class InvalidDemoSetting(ValueError):  # noqa: N818 - a refusal, not an error
+class InvalidDemoSetting(ValueError):
     """Raised when there is no such lever, or it does not go so far."""
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 
-class ForeignOrigin(Exception):  # noqa: N818 - a refusal, not an error
+class ForeignOrigin(Exception):
     """Raised when a request does not prove that it comes from this server's own page."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from bench.baselines.answer import Answer, serve
 
 
-class Limited(Exception):  # noqa: N818 - a refusal, not an error
+class Limited(Exception):
     """Raised by the guard, always."""
 
 

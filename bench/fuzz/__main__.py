@@ -17,7 +17,7 @@ from pathlib import Path
 from app.backpressure.circuit_breaker import CircuitBreaker
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
-from app.settings import usable_cpus
+from app.runtime.cgroup import usable_cpus
 from bench.fuzz.cases import Case, damaged, intact
 from bench.fuzz.judge import faults, is_death, outcome
 from bench.fuzz.seeds import Seed, seeds

@@ -16,7 +16,7 @@ QUEUE_SIZE = 100
 _BASELINES = ROOT / "bench" / "baselines"
 
 
-class Missing(Exception):  # noqa: N818 - says what happened
+class Missing(Exception):
     """Raised when what a system needs is not on this machine; its message says what."""
 
 

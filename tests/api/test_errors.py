@@ -129,6 +129,7 @@ NO_REFUSALS = {
     "EngineUnusable": "ends the start with one line",
     "EngineDown": "the engine refuses by its breaker",
     "StreamFull": "the engine refuses by its queue",
+    "ClientGone": "nobody is there to read an answer",
     "JobGone": "the engine ends the job as cancelled",
     "ObjectChanged": "an OSError: a failing store's 503",
     "VariantRejected": "the engine fails the job",

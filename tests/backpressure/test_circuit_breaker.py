@@ -9,7 +9,7 @@ from tests.clocks import HandClock
 from tests.examples import examples
 
 
-class Broken(Exception):  # noqa: N818 - a state of the part
+class Broken(Exception):
     """What the part behind the breaker raises when it fails."""
 
 

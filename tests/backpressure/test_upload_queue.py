@@ -27,7 +27,7 @@ class Upload:
         return self.name
 
 
-class NoRoom(Exception):  # noqa: N818 - a refusal, not an error
+class NoRoom(Exception):
     """Raised where a newcomer would be refused."""
 
 

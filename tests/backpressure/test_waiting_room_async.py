@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from starlette.requests import ClientDisconnect
 
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.reservations import Requester, Reservations
 from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
-from app.backpressure.waiting_room import QueueFull, WaitingRoom
+from app.backpressure.waiting_room import ClientGone, QueueFull, WaitingRoom
 from tests.clocks import HandClock, LeapingLoop, settle
 
 RATE, PLACES = 2.0, 4
@@ -169,7 +168,7 @@ def test_a_client_that_leaves_the_door_holds_nothing(play: Callable[..., None]) 
         await street.fill()
         gone, patient = await street.parked("a", "b")
         street.walk_away("a")
-        with pytest.raises(ClientDisconnect):
+        with pytest.raises(ClientGone):
             await gone
         assert street.leave["a"] is None
         await street.upload_queue.take()
@@ -187,7 +186,7 @@ def test_a_place_is_not_given_to_one_that_left_in_the_same_instant(play: Callabl
         gone, patient = await street.parked("a", "b")
         street.walk_away("a")
         await street.upload_queue.take()
-        assert isinstance((await asyncio.gather(gone, return_exceptions=True))[0], ClientDisconnect)
+        assert isinstance((await asyncio.gather(gone, return_exceptions=True))[0], ClientGone)
         (await patient).release()
         assert street.held == (0, PLACES - 1)
 

@@ -37,7 +37,7 @@ _MOST_READ = 64 * 2**20
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioStorageQuotaExceeded"}
 
 
-class ObjectChanged(OSError):  # noqa: N818 - says what happened
+class ObjectChanged(OSError):
     """Raised when an object is not what it was when it was last read or written."""
 
 

@@ -53,7 +53,7 @@ def blunder(times: str) -> None:
     """A bug in what takes over the files of a worker."""
     from app.storage.local.store import LocalStore
 
-    _break(LocalStore, "adopt", int(times))
+    _break(LocalStore, "take_variants", int(times))
 
 
 def confusion(times: str) -> None:

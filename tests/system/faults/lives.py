@@ -34,7 +34,7 @@ LARGE = SMALL + bytes(600_000)
 BROKEN = SMALL[:300]
 
 
-class Died(Exception):  # noqa: N818 - says what happened
+class Died(Exception):
     """Raised when the service died before it was ready, with its exit status."""
 
 

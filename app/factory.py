@@ -1,0 +1,94 @@
+"""Builds the store and the engine that the settings name, without loading a web framework."""
+
+from pathlib import Path
+
+from app.backpressure.brownout import Brownout, DeferredQueue
+from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.reservations import Reservations
+from app.backpressure.token_bucket import leaky_bucket_gcra, token_bucket_gcra
+from app.backpressure.upload_queue import UploadQueue
+from app.backpressure.waiting_room import WaitingRoom
+from app.engine.dispatcher import Dispatcher
+from app.engine.interface import Engine
+from app.engine.job_handle import JobHandle
+from app.engine.job_plan import JobDefaults
+from app.engine.local import LocalEngine
+from app.engine.work_queue import WorkQueue
+from app.engine.worker_pool import WorkerPool
+from app.runtime.metrics import Histograms
+from app.settings import Settings
+from app.storage.interface import Store
+from app.storage.local.store import LocalStore
+from app.storage.s3.store import S3Store
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that STORE_URL names."""
+    if settings.store_url.startswith("s3://"):
+        bucket, _, prefix = settings.store_url.removeprefix("s3://").partition("/")
+        return S3Store(bucket, prefix.strip("/"), settings.store_max_bytes, settings.retention)
+    path = settings.store_url.removeprefix("file:")
+    root = Path(path.removeprefix("//") if path.startswith("///") else path)
+    return LocalStore(root, settings.store_max_bytes, settings.retention)
+
+
+def make_job_defaults(settings: Settings) -> JobDefaults:
+    """What every job is to become."""
+    return JobDefaults(
+        settings.variants,
+        settings.max_pixels,
+        settings.job_timeout,
+        settings.worker_memory,
+        truncated=settings.truncated == "accept",
+        blurhash=settings.blurhash,
+    )
+
+
+def make_breakers(settings: Settings) -> CircuitBreakers:
+    """One around each part that can fail by itself."""
+    if settings.engine_url == "local:":
+        return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"))
+    from app.cluster.factory import engine_breaker
+
+    return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
+
+
+def make_engine(
+    settings: Settings, store: Store, pool: WorkerPool, histograms: Histograms, breakers: CircuitBreakers
+) -> Engine:
+    """The engine that ENGINE_URL names."""
+    job_defaults = make_job_defaults(settings)
+    smooth = settings.limiter == "leaky_bucket"
+    if smooth:
+        meter = leaky_bucket_gcra(settings.rate, settings.max_delay)
+    else:
+        meter = token_bucket_gcra(settings.rate, settings.burst)
+    if settings.engine_url != "local:":
+        from app.cluster.factory import make_replica  # with all that only a cluster needs
+
+        return make_replica(settings, meter, job_defaults, store, pool, histograms, breakers)
+    drain_rate = DrainRate(settings.workers, settings.max_receiving)
+    upload_queue: UploadQueue[JobHandle] = UploadQueue(
+        settings.queue_size,
+        settings.max_receiving,
+        settings.client_share,
+        drain_rate,
+        max_wait=settings.max_wait,
+    )
+    reservations = Reservations(
+        settings.workers, settings.queue_size, lambda: drain_rate.uploads_per_s, settings.max_clients
+    )
+    deferred_queue = DeferredQueue(settings.deferred_size if settings.brownout == "on" else 0)
+    brownout = Brownout(settings.brownout_high, settings.brownout_low, deferred_queue)
+    return LocalEngine(
+        RateLimiter(meter, settings.max_clients, smooth=smooth),
+        upload_queue,
+        WaitingRoom(upload_queue, reservations),
+        Dispatcher(WorkQueue(upload_queue, brownout), pool, store, histograms, breakers, job_defaults),
+        breakers,
+        store,
+        drain_timeout=settings.drain_timeout,
+        trial=[variant.spec for variant in settings.variants],
+    )
