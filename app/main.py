@@ -1,7 +1,8 @@
 """The composition root: the one place that knows which parts there are and how they fit together."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from app.api.errors import Refusals, install, problem_of
 from app.api.images import ImageService, images_router
 from app.api.schemas import ProblemDocument
 from app.api.status import Status, status_router
+from app.engine.interface import Engine
 from app.engine.local import LocalEngine
 from app.engine.preview_worker import PreviewWorker
 from app.engine.worker_pool import WorkerPool
@@ -22,7 +24,7 @@ from app.server.fast_reject import FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.problems import render
 from app.server.streaming import OpenRequests, StatsFeed
-from app.settings import Settings
+from app.settings import Settings, load_settings
 from app.uploads.admission import Admission
 from app.uploads.body import BodyReader
 from app.uploads.client_key import ClientKey
@@ -44,8 +46,69 @@ _EXPOSED = [
 ]
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The whole service as an application; `app.state` has the parts of it that its server needs."""
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the routes and the middleware of one application work with."""
+
+    settings: Settings
+    histograms: Histograms
+    refusals: Refusals
+    engine: Engine
+    service: Service
+    admission: Admission
+    degraded_response: DegradedResponse
+    images: ImageService
+    status: Status
+    feed: StatsFeed
+    runner: DemoRunner
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The whole service as an application; `app.state` has the parts of it that Spillway's own server needs.
+
+    Without `settings` they are read from the environment and `.env`. Nothing is started before the
+    application's lifespan begins.
+
+    Raises:
+        SettingsError: a setting in the environment does not fit.
+    """
+    parts = _make_parts(load_settings() if settings is None else settings)
+    app = FastAPI(
+        title="Spillway",
+        version=__version__,
+        summary="Image uploads that survive any load.",
+        description=(
+            "Every upload passes a token bucket for its client, then takes a place in a bounded queue, and "
+            "is resized by a fixed number of worker processes. What cannot be taken is refused before its "
+            "body is read, with a Retry-After that means what it says."
+        ),
+        lifespan=_lifespan_of(parts),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = parts.service
+    _add_routes(app, parts)
+    _complete_openapi(app)
+    _add_middleware(app, parts)
+    return app
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app.main:app`, which `uvicorn`, `fastapi run` and tests look for: made when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = globals()["app"] = create_app()
+    return app
+
+
+def __dir__() -> list[str]:
+    """The names of this module, with `app`, by which `fastapi run` finds the application."""
+    return sorted({*globals(), "app"})
+
+
+def _make_parts(settings: Settings) -> _Parts:
+    """Build every part of the service, and connect them."""
     histograms = Histograms()
     refusals = Refusals()
     breakers = make_breakers(settings)
@@ -55,7 +118,6 @@ def create_app(settings: Settings) -> FastAPI:
     open_requests = OpenRequests(settings.max_streams)
     previews = PreviewWorker()
     degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")
-    service = Service(settings, store, engine, previews, open_requests)
     idempotency_keys = IdempotencyKeys(store, engine.find)
     admission = Admission(
         engine,
@@ -87,56 +149,73 @@ def create_app(settings: Settings) -> FastAPI:
         idempotency_keys.snapshot,
         lambda: [*pool.pids(), *previews.pids()],
     )
+    return _Parts(
+        settings=settings,
+        histograms=histograms,
+        refusals=refusals,
+        engine=engine,
+        service=Service(settings, store, engine, previews, open_requests),
+        admission=admission,
+        degraded_response=degraded_response,
+        images=images,
+        status=status,
+        feed=StatsFeed(status.beat, open_requests),
+        runner=DemoRunner(),
+    )
 
-    feed = StatsFeed(status.beat, open_requests)
-    runner = DemoRunner()
+
+def _lifespan_of(parts: _Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What runs around the application: the service, and the tasks beside it."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running(), refusals.telling(), feed.running(), runner.ended():
+        async with (
+            parts.service.running(),
+            parts.refusals.telling(),
+            parts.feed.running(),
+            parts.runner.ended(),
+        ):
             yield
 
-    app = FastAPI(
-        title="Spillway",
-        version=__version__,
-        summary="Image uploads that survive any load.",
-        description=(
-            "Every upload passes a token bucket for its client, then takes a place in a bounded queue, and "
-            "is resized by a fixed number of worker processes. What cannot be taken is refused before its "
-            "body is read, with a Retry-After that means what it says."
-        ),
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    return lifespan
+
+
+def _add_routes(app: FastAPI, parts: _Parts) -> None:
+    """Every endpoint, and the problem that each exception becomes."""
+    settings, engine, status = parts.settings, parts.engine, parts.status
+    app.include_router(images_router(parts.images))
+    app.include_router(
+        status_router(status, parts.admission, parts.feed, Metrics(parts.histograms, status.stats))
     )
-    app.state.service = service
-    app.include_router(images_router(images))
-    app.include_router(status_router(status, admission, feed, Metrics(histograms, status.stats)))
     if settings.demo and isinstance(engine, LocalEngine):
-        demo = Demo(DemoSettings(settings, engine.reconfigure), runner)
+        demo = Demo(DemoSettings(settings, engine.reconfigure), parts.runner)
         status.demo = demo.snapshot
         app.include_router(demo_router(demo, settings.host))
     app.include_router(pages_router(settings))
     install(
-        app, refusals, degraded_response, lambda request: engine.local_quota(admission.client(request.scope))
+        app,
+        parts.refusals,
+        parts.degraded_response,
+        lambda request: engine.local_quota(parts.admission.client(request.scope)),
     )
-    _complete_openapi(app)
-    cors = _cors(settings.cors_origins) if settings.cors_origins else {}
+
+
+def _add_middleware(app: FastAPI, parts: _Parts) -> None:
+    """What every answer passes through, and the early rejection, which needs to look like it."""
+    cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
         app.add_middleware(CORSMiddleware, **cors)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(Timing, histograms=histograms)
+    app.add_middleware(Timing, histograms=parts.histograms)
     app.state.fast_reject = FastReject(
         "/v1/images",
-        admission.reject_early,
-        lambda refusal: refusals.answer(refusal.error, refusal.quota, "POST"),
+        parts.admission.reject_early,
+        lambda refusal: parts.refusals.answer(refusal.error, refusal.quota, "POST"),
         lambda error: render(problem_of(error)),
-        lambda: refusals.count("rate"),
+        lambda: parts.refusals.count("rate"),
         CORSMiddleware(app, **cors) if cors else None,
     )
-    return app
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:
