@@ -1,44 +1,63 @@
-"""A job: one upload's work, and its record on disk."""
+"""A job: what one accepted upload asks for, how far it has come, and its record in the store."""
 
 import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from workers.formats import EXTENSIONS
 
-QUEUED, PROCESSING, DONE, FAILED, CANCELLED = "queued", "processing", "done", "failed", "cancelled"
-STATUSES = frozenset({QUEUED, PROCESSING, DONE, FAILED, CANCELLED})
-FINAL = frozenset({DONE, FAILED, CANCELLED})
+
+class JobStatus(StrEnum):
+    """The status of a job, as it stands in records, documents and events."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    DONE = "done"
+    """At least its most needed variant is made; others may still be deferred."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether no further status can follow."""
+        return self in (JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
 ID_LENGTH = 32
-MOST_DEATHS = 2
-"""Workers that one job may end: what ended as many is failed, untried."""
-DEADLY = ("worker-died", "The process that worked on it died twice.")
-"""The problem of such a job."""
+"""Characters of a job's id."""
+MAX_DEATHS = 2
+"""Worker processes that may die on one job. After that many it is failed and not tried again."""
+WORKER_DIED = ("worker-died", "The process that worked on it died twice.")
+"""The problem (slug and detail) of a job that has reached `MAX_DEATHS`."""
 
 
 def new_id() -> str:
-    """An unguessable id: 128 random bits in hexadecimal."""
+    """A new job id: 128 random bits in hexadecimal, so that nobody can guess the address of an image."""
     return secrets.token_hex(ID_LENGTH // 2)
 
 
 def id_of_key(secret: bytes, client: str, key: str) -> str:
-    """The id of the one job that a client's Idempotency-Key stands for: as unguessable as the secret."""
+    """The job id that belongs to a client's Idempotency-Key: an HMAC, unguessable without `secret`."""
     return hmac.new(secret, f"key\0{client}\0{key}".encode(), hashlib.sha256).hexdigest()[:ID_LENGTH]
 
 
 def is_id(text: str) -> bool:
-    """Whether this could be an id; nothing else ever reaches a path."""
+    """Whether `text` has the form of a job id. Only such text may become part of a path or object name."""
     return len(text) == ID_LENGTH and all(c in "0123456789abcdef" for c in text)
 
 
 @dataclass(frozen=True, slots=True)
 class MadeVariant:
-    """One finished output: its file in the job's folder, pixels, `size` in bytes, format, SHA-256 digest."""
+    """One variant that has been made.
+
+    `file` is its name in the job's folder, `width` and `height` are in pixels, `size` is in bytes, and
+    `digest` is the SHA-256 of its bytes in hexadecimal.
+    """
 
     file: str
     width: int
@@ -50,83 +69,59 @@ class MadeVariant:
 
 @dataclass(slots=True)
 class Job:
-    """One upload's work. Times are seconds since the epoch, `size` is the upload's, in bytes.
+    """One accepted upload and what has been made of it. Times are seconds since the epoch.
 
-    `wanted` are variant specifications; none of them means all that the settings name. The job is done when
-    its most needed variant is there, and final when none is `deferred`; `finished_at` is the later of both.
+    `size` is the size of the upload in bytes. `wanted` holds the specifications of the variants to make; when
+    it is empty, the variants of the settings are made. During a brownout a job becomes `done` with its most
+    needed variant, and `deferred` names those that are made later. `finished_at` is set when the status
+    becomes terminal, and set again when the deferred variants are made.
+
+    The fields, in this order, are the record that `to_record()` writes. A new field needs a default in
+    `from_record()`, because stores hold records of earlier versions.
     """
 
     id: str
     created_at: float
     size: int
     wanted: tuple[str, ...]
-    status: str = QUEUED
+    status: JobStatus = JobStatus.QUEUED
     finished_at: float | None = None
     source: dict[str, Any] | None = None
+    """Format, width and height of the upload, once a worker has decoded it."""
     made: dict[str, MadeVariant] = field(default_factory=dict)
+    """The finished variants by name."""
     deferred: tuple[str, ...] = ()
     blurhash: str | None = None
     problem: tuple[str, str] | None = None
-    """Slug and detail of what went wrong."""
+    """Slug and detail of the problem that ended the job, or that its deferred variants met."""
     deaths: int = 0
-    """Workers that died of it so far, or seemed to: what is left of it is not tried for ever."""
+    """How many worker processes have died while they worked on it, up to `MAX_DEATHS`."""
     fingerprint: str | None = None
-    """Of the upload, where it came with an Idempotency-Key: what its repeats are compared with."""
+    """Digest of the upload's content, kept when it came with an Idempotency-Key to recognise repeats."""
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing about this job will change any more."""
-        return self.status in FINAL and not self.deferred
+        """Whether the record will not change any more: the status is terminal and nothing is deferred."""
+        return self.status.is_terminal and not self.deferred
 
     @property
     def state_id(self) -> str:
-        """Names this state of the job, the same after a restart: the id of its event."""
-        promised = f".{len(self.deferred)}" if self.deferred else ""
-        return f"{self.status}.{len(self.made)}{promised}"
-
-    def stored_bytes(self) -> int:
-        """Bytes of its files on disk, the record aside."""
-        source = 0 if self.is_final else self.size
-        return source + sum(variant.size for variant in self.made.values())
+        """Identifies the job's present state, the same after a restart; the id of the event that tells it."""
+        deferred = f".{len(self.deferred)}" if self.deferred else ""
+        return f"{self.status}.{len(self.made)}{deferred}"
 
     def to_record(self) -> bytes:
-        """The record as it is kept on disk."""
-        return json.dumps(
-            {
-                "version": 1,
-                "id": self.id,
-                "created_at": self.created_at,
-                "size": self.size,
-                "wanted": self.wanted,
-                "status": self.status,
-                "finished_at": self.finished_at,
-                "source": self.source,
-                "made": {
-                    name: {
-                        "file": made.file,
-                        "width": made.width,
-                        "height": made.height,
-                        "size": made.size,
-                        "format": made.format,
-                        "digest": made.digest,
-                    }
-                    for name, made in self.made.items()
-                },
-                "deferred": self.deferred,
-                "blurhash": self.blurhash,
-                "problem": self.problem,
-                "deaths": self.deaths,
-                "fingerprint": self.fingerprint,
-            },
-            separators=(",", ":"),
-        ).encode()
+        """The job as JSON, in the form in which stores keep it."""
+        return json.dumps({"version": 1, **asdict(self)}, separators=(",", ":")).encode()
 
     @classmethod
     def from_record(cls, record: bytes) -> "Job":
-        """Read a record back.
+        """Read what `to_record()` wrote, of this version or an earlier one.
+
+        Every field is checked here, so that a damaged record is found when it is read and not later.
 
         Raises:
-            ValueError: the record is damaged.
+            ValueError: the record is damaged or of an unknown version.
         """
         try:
             data = json.loads(record)
@@ -137,7 +132,7 @@ class Job:
                 created_at=float(data["created_at"]),
                 size=int(data["size"]),
                 wanted=tuple(map(str, data["wanted"])),
-                status=_known(data["status"], STATUSES),
+                status=JobStatus(data["status"]),
                 finished_at=None if data["finished_at"] is None else float(data["finished_at"]),
                 source=None if data["source"] is None else _source(data["source"]),
                 made={name: _variant(made) for name, made in data["made"].items()},
@@ -148,19 +143,10 @@ class Job:
                 fingerprint=None if data.get("fingerprint") is None else str(data["fingerprint"]),
             )
             for seconds in (job.created_at, job.finished_at or 0):
-                datetime.fromtimestamp(seconds, UTC)
+                datetime.fromtimestamp(seconds, UTC)  # a time that no calendar has could not be shown
         except (KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
             raise ValueError(f"damaged record: {error}") from None
         return job
-
-
-# --- what a record holds, type by type: a damaged one is found when it is read, not when it is used -------
-
-
-def _known(word: Any, words: Iterable[str]) -> str:
-    if word not in words:
-        raise ValueError(f"unknown word {word!r:.40}")
-    return str(word)
 
 
 def _source(data: Any) -> dict[str, Any]:
@@ -168,12 +154,14 @@ def _source(data: Any) -> dict[str, Any]:
 
 
 def _variant(data: Any) -> MadeVariant:
+    if data["format"] not in EXTENSIONS:
+        raise ValueError(f"unknown format {data['format']!r:.40}")
     return MadeVariant(
         file=str(data["file"]),
         width=int(data["width"]),
         height=int(data["height"]),
         size=int(data["size"]),
-        format=_known(data["format"], EXTENSIONS),
+        format=data["format"],
         digest=str(data["digest"]),
     )
 

@@ -16,7 +16,7 @@ from app.api.schemas import DegradedDocument, JobDocument, UploadDocument, job_d
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
-from app.job import DONE, FAILED, QUEUED, Job, is_id, new_id
+from app.job import Job, JobStatus, is_id, new_id
 from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
 from app.server.problems import KINDS, Problem, render
 from app.server.streaming import (
@@ -151,12 +151,12 @@ class ImageService:
         if received.ignored_files:
             document["ignored_files"] = received.ignored_files
         fields["Location"] = document["links"]["self"]
-        if job.status == FAILED and job.problem is not None:
+        if job.status == JobStatus.FAILED and job.problem is not None:
             slug, detail = job.problem
             members = {"job": document}
             return render(Problem(KINDS[slug], detail, headers=tuple(fields.items()), members=members))
         return JSONResponse(
-            document, 201 if job.status == DONE else 202, fields | {"Cache-Control": "no-store"}
+            document, 201 if job.status == JobStatus.DONE else 202, fields | {"Cache-Control": "no-store"}
         )
 
     async def _wait(self, request: Request, handle: JobHandle, upload: UploadRequest, seconds: float) -> None:
@@ -182,7 +182,7 @@ class ImageService:
         """The job document as of now."""
         if handle is None:
             return job_document(job)
-        if handle.job.status != QUEUED:
+        if handle.job.status != JobStatus.QUEUED:
             return job_document(handle.job)
         return job_document(handle.job, *self.engine.position(handle))
 
@@ -196,8 +196,8 @@ class ImageService:
             document = self.document(handle.job, handle)
             if happened is not None:
                 yield event(happened[0], document, happened[1])
-            elif document != told and handle.job.status == QUEUED:
-                yield event(QUEUED, document, handle.job.state_id)
+            elif document != told and handle.job.status == JobStatus.QUEUED:
+                yield event(JobStatus.QUEUED, document, handle.job.state_id)
             else:
                 silent += _REFRESH
                 if silent < HEARTBEAT:

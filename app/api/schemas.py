@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.job import QUEUED, Job
+from app.job import Job, JobStatus
 from app.server.headers import timestamp
 from app.server.problems import KINDS
 
@@ -198,7 +198,7 @@ def job_document(job: Job, position: int | None = None, wait_s: float | None = N
     """
     base = f"/v1/images/{job.id}"
     document: dict[str, Any] = {"id": job.id, "status": job.status}
-    if job.status == QUEUED:
+    if job.status == JobStatus.QUEUED:
         document["position"] = position
         document["estimated_wait_ms"] = None if wait_s is None else round(wait_s * 1000)
     document["created_at"] = timestamp(job.created_at)

@@ -21,7 +21,7 @@ from app.cluster.jetstream import ACK_WAIT, DEAD, JOBS, WORKERS, job_subject
 from app.cluster.job_status import Heartbeat, JobStatusStore
 from app.engine.dispatcher import Dispatcher
 from app.engine.job_handle import JobHandle
-from app.job import CANCELLED, DEADLY, FAILED, MOST_DEATHS, PROCESSING, Job
+from app.job import MAX_DEATHS, WORKER_DIED, Job, JobStatus
 from app.runtime import tasks
 from app.storage.interface import JobGone, Store
 
@@ -175,14 +175,14 @@ class JobConsumer:
         with suppress(*UNAVAILABLE, StreamFull):
             posted = await self._job_status.read(job.id)
             if posted is not None and posted.created_at == job.created_at:
-                job = replace(job, deaths=posted.deaths + (posted.status == PROCESSING))
-        return await self._give_up(message, job) if job.deaths >= MOST_DEATHS else job
+                job = replace(job, deaths=posted.deaths + (posted.status == JobStatus.PROCESSING))
+        return await self._give_up(message, job) if job.deaths >= MAX_DEATHS else job
 
     async def _give_up(self, message: Msg, job: Job) -> Job:
         log.error("job given up", job=job.id, deliveries=message.metadata.num_delivered)
-        status = job.status if job.deferred else FAILED
+        status = job.status if job.deferred else JobStatus.FAILED
         failed = replace(job, status=status, finished_at=self._clock(), deferred=())
-        failed.problem = DEADLY
+        failed.problem = WORKER_DIED
         while True:
             try:
                 await self._store.save(failed)
@@ -223,7 +223,7 @@ class JobConsumer:
                     told = state
             job = handle.job
             if (
-                job.status == CANCELLED and not handle.cancelled
+                job.status == JobStatus.CANCELLED and not handle.cancelled
             ):  # its source is gone: others may have made it
                 job = await self._load(message, job.id) or job
             await self._acknowledge(message, job)

@@ -9,7 +9,7 @@ import structlog
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.interface import JobCounters
 from app.engine.job_handle import JobHandle
-from app.job import CANCELLED, DONE, PROCESSING, QUEUED, Job
+from app.job import Job, JobStatus
 from app.runtime.metrics import Histograms
 
 log = structlog.get_logger(__name__)
@@ -67,9 +67,9 @@ class JobRegistry:
     def _add(self, job: Job) -> None:
         handle = JobHandle(job, client=job.id)  # whose it is, only its own replica knows
         known = self._known[job.id] = KnownJob(handle, own=False, changed_at=self._clock())
-        if job.status == QUEUED:
+        if job.status == JobStatus.QUEUED:
             self._upload_queue.add_elsewhere(handle)
-        elif job.status == PROCESSING:
+        elif job.status == JobStatus.PROCESSING:
             known.begun_at = self._clock()
 
     def _change(self, known: KnownJob, job: Job) -> None:
@@ -78,11 +78,11 @@ class JobRegistry:
         if job.state_id == before.state_id:
             return
         known.changed_at = now
-        if before.status == QUEUED:
+        if before.status == JobStatus.QUEUED:
             self._upload_queue.discard(handle)
-        elif job.status == QUEUED:  # its worker died: it waits again
+        elif job.status == JobStatus.QUEUED:  # its worker died: it waits again
             self._upload_queue.add_elsewhere(handle)
-        if job.status == PROCESSING and known.begun_at is None:
+        if job.status == JobStatus.PROCESSING and known.begun_at is None:
             known.begun_at = now
             if known.own:
                 self._histograms.wait.observe(now - handle.accepted_at)
@@ -94,38 +94,38 @@ class JobRegistry:
 
     def end_cancelled(self, handle: JobHandle) -> Job:
         """A job's files are to go; what it is then."""
-        job = handle.job = replace(handle.job, made={}, deferred=(), status=CANCELLED)
+        job = handle.job = replace(handle.job, made={}, deferred=(), status=JobStatus.CANCELLED)
         known = self._known.get(job.id)
         if known is not None and known.handle is handle:
             self._upload_queue.discard(handle)
             self._forget(known)
-            handle.set_status(CANCELLED)
+            handle.set_status(JobStatus.CANCELLED)
         return job
 
     def _forget(self, known: KnownJob) -> None:
         job = known.handle.job
         self._known.pop(job.id, None)
-        if known.begun_at is not None and job.status == DONE:
+        if known.begun_at is not None and job.status == JobStatus.DONE:
             self._upload_queue.drain_rate.record(self._clock() - known.begun_at)
         if known.own:
             self._count(job)
             log.info("job ended", job=job.id, status=job.status, reason=job.problem and job.problem[0])
 
     def _count(self, job: Job) -> None:
-        if job.status == DONE:
+        if job.status == JobStatus.DONE:
             self.counters.done += 1
-        elif job.status == CANCELLED:
+        elif job.status == JobStatus.CANCELLED:
             self.counters.cancelled += 1
         else:
             self.counters.failed += 1
 
     def position(self, handle: JobHandle) -> int | None:
         """How many jobs, itself among them, wait until it is begun; None when it does not wait."""
-        if handle.job.status != QUEUED:
+        if handle.job.status != JobStatus.QUEUED:
             return None
         place = 1
         for known in self._known.values():
             if known.handle is handle:
                 return place
-            place += known.handle.job.status == QUEUED
+            place += known.handle.job.status == JobStatus.QUEUED
         return None

@@ -19,7 +19,7 @@ from app.engine.outcomes import OutcomeRecorder
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
-from app.job import CANCELLED, DEADLY, DONE, PROCESSING, QUEUED, Job
+from app.job import WORKER_DIED, Job, JobStatus
 from app.runtime import tasks
 from app.runtime.metrics import Histograms
 from app.storage.interface import JobGone, Store
@@ -173,7 +173,7 @@ class Dispatcher:
         handle.worker = worker
         started = time.monotonic()
         if not job.deferred:
-            handle.set_status(PROCESSING)
+            handle.set_status(JobStatus.PROCESSING)
             if handle.accepted_at:
                 self._histograms.wait.observe(started - handle.accepted_at)
         folder: Path | None = None
@@ -196,7 +196,7 @@ class Dispatcher:
             if not isinstance(death, WorkerProcessFailed):
                 log.exception("job went wrong", job=job.id)
             log.warning("worker died", worker=worker.number, job=job.id, reason=str(death))
-            outcome = Failed(job.id, *DEADLY)
+            outcome = Failed(job.id, *WORKER_DIED)
             survived = False
         finally:
             handle.worker = None
@@ -259,7 +259,7 @@ class Dispatcher:
     def _publish(self, handle: JobHandle, job: Job) -> None:
         """The job is, durably, what it has become: tell whoever waits, and see to what is left of it."""
         before, handle.job = handle.job, job
-        if job.status == QUEUED or (before.deferred and job.deferred):
+        if job.status == JobStatus.QUEUED or (before.deferred and job.deferred):
             self._requeue(handle)
             return
         if job.is_final:
@@ -279,12 +279,12 @@ class Dispatcher:
             self._count(job)
             handle.set_status(job.status)
         elif job.problem:
-            handle.publish(DONE)
+            handle.publish(JobStatus.DONE)
         if job.deferred:
             self._requeue(handle)
 
     def _count(self, job: Job) -> None:
-        if job.status == DONE:
+        if job.status == JobStatus.DONE:
             self.counters.done += 1
             self.counters.deferred += bool(job.deferred)
         else:
@@ -296,15 +296,15 @@ class Dispatcher:
             self._end_cancelled(handle)
             return
         if not handle.job.deferred:
-            handle.set_status(QUEUED)
+            handle.set_status(JobStatus.QUEUED)
         self.work_queue.put(handle)
 
     def _end_cancelled(self, handle: JobHandle) -> None:
         """Nothing works on the job any more, and its files are to go."""
         self._forget(handle)
-        self.counters.cancelled += handle.job.status != DONE
+        self.counters.cancelled += handle.job.status != JobStatus.DONE
         handle.job = replace(handle.job, made={}, deferred=())
-        handle.set_status(CANCELLED)
+        handle.set_status(JobStatus.CANCELLED)
 
     def _forget(self, handle: JobHandle) -> None:
         self._handles.pop(handle.job.id, None)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from app.engine.worker_pool import Worker
-from app.job import FINAL, Job
+from app.job import Job, JobStatus
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +28,7 @@ class JobHandle:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        if self.job.status in FINAL:  # taken up after a restart, with variants put off
+        if self.job.status.is_terminal:  # taken up after a restart, with variants put off
             self.decided.set()
 
     def publish(self, event: str, event_id: str | None = None) -> None:
@@ -36,12 +36,12 @@ class JobHandle:
         self._events.append((event, event_id or self.job.state_id))
         self._changed.set()
         self._changed = asyncio.Event()
-        if self.job.status in FINAL:
+        if self.job.status.is_terminal:
             self.decided.set()
         if self.job.is_final:
             self.finished.set()
 
-    def set_status(self, status: str) -> None:
+    def set_status(self, status: JobStatus) -> None:
         """Change the status and tell every watcher."""
         self.job.status = status
         self.publish(status)

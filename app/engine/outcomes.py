@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from app.engine.job_plan import Batch, JobDefaults
-from app.job import DONE, FAILED, MOST_DEATHS, QUEUED, Job
+from app.job import MAX_DEATHS, Job, JobStatus
 from app.storage.interface import Store, VariantRejected
 from workers.messages import Done, Failed
 
@@ -42,11 +42,11 @@ class OutcomeRecorder:
     def _failed(self, job: Job, failure: Failed) -> Job:
         """The job to be tried again, failed, or done without what was put off."""
         deaths = job.deaths + (failure.reason == "worker-died")
-        again = job.deaths < deaths < MOST_DEATHS
+        again = job.deaths < deaths < MAX_DEATHS
         if job.deferred:
             job = replace(job, deaths=deaths)
         else:
-            job = replace(job, deaths=deaths, status=QUEUED if again else FAILED)
+            job = replace(job, deaths=deaths, status=JobStatus.QUEUED if again else JobStatus.FAILED)
         if again:
             return job
         problem = (failure.reason, failure.detail)
@@ -62,10 +62,10 @@ class OutcomeRecorder:
         except VariantRejected as rejection:
             log.error("worker's output rejected", job=job.id, reason=str(rejection))
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
-            return self._failed(replace(job, deaths=MOST_DEATHS), unusable)
+            return self._failed(replace(job, deaths=MAX_DEATHS), unusable)
         return replace(
             job,
-            status=DONE,
+            status=JobStatus.DONE,
             finished_at=self._clock(),
             source=asdict(done.source),
             blurhash=done.blurhash or job.blurhash,

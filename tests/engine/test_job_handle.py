@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.engine.job_handle import JobHandle
-from app.job import CANCELLED, DONE, FAILED, PROCESSING, QUEUED, Job, MadeVariant, new_id
+from app.job import Job, JobStatus, MadeVariant, new_id
 from tests.clocks import settle
 
 pytestmark = pytest.mark.anyio
@@ -46,20 +46,20 @@ async def test_a_watcher_hears_everything_from_the_present_status_on() -> None:
     handle = live_job()
     early = Watcher(handle)
     await settle()
-    handle.set_status(PROCESSING)
+    handle.set_status(JobStatus.PROCESSING)
     await settle()
     late = Watcher(handle)
     await settle()
     make(handle, "thumb")
     make(handle, "large")
-    handle.set_status(DONE)
+    handle.set_status(JobStatus.DONE)
     await asyncio.gather(early.task, late.task)
     assert early.heard == [
-        (QUEUED, "queued.0"),
-        (PROCESSING, "processing.0"),
+        (JobStatus.QUEUED, "queued.0"),
+        (JobStatus.PROCESSING, "processing.0"),
         ("variant", "processing.1"),
         ("variant", "processing.2"),
-        (DONE, "done.2"),
+        (JobStatus.DONE, "done.2"),
     ]
     assert late.heard == early.heard[1:]
 
@@ -70,14 +70,14 @@ async def test_a_watcher_hears_the_end_though_the_status_was_set_before_it_was_t
     watcher = Watcher(handle)
     await settle()
     make(handle, "thumb")
-    handle.job.status = DONE  # as the engine does before it writes the record
+    handle.job.status = JobStatus.DONE  # as the engine does before it writes the record
     await settle()
-    handle.set_status(DONE)
+    handle.set_status(JobStatus.DONE)
     await watcher.task
-    assert watcher.names == [QUEUED, "variant", DONE]
+    assert watcher.names == [JobStatus.QUEUED, "variant", JobStatus.DONE]
 
 
-@pytest.mark.parametrize("end", [DONE, FAILED, CANCELLED])
+@pytest.mark.parametrize("end", [JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED])
 async def test_every_end_ends_watchers_and_waits(end: str) -> None:
     """Whatever becomes of the job, nobody is left waiting."""
     handle = live_job()
@@ -87,7 +87,7 @@ async def test_every_end_ends_watchers_and_waits(end: str) -> None:
     assert not any(wait.done() for wait in waiting)
     handle.set_status(end)
     await asyncio.gather(watcher.task, *waiting)
-    assert watcher.names == [QUEUED, end]
+    assert watcher.names == [JobStatus.QUEUED, end]
 
 
 async def test_a_job_with_variants_deferred_is_watched_on() -> None:
@@ -96,7 +96,7 @@ async def test_a_job_with_variants_deferred_is_watched_on() -> None:
     watcher = Watcher(handle)
     await settle()
     handle.job.deferred = ("large",)
-    handle.set_status(DONE)
+    handle.set_status(JobStatus.DONE)
     await settle()
     assert not watcher.task.done()
     assert handle.decided.is_set()
@@ -104,7 +104,7 @@ async def test_a_job_with_variants_deferred_is_watched_on() -> None:
     handle.job.deferred = ()
     make(handle, "large")
     await watcher.task
-    assert watcher.names == [QUEUED, DONE, "variant"]
+    assert watcher.names == [JobStatus.QUEUED, JobStatus.DONE, "variant"]
 
 
 async def test_a_silent_job_lets_its_watchers_look_up() -> None:
@@ -112,21 +112,21 @@ async def test_a_silent_job_lets_its_watchers_look_up() -> None:
     handle = live_job()
     watcher = Watcher(handle, refresh_s=1.0)
     loop = asyncio.get_running_loop()
-    loop.call_later(3.5, handle.set_status, DONE)
+    loop.call_later(3.5, handle.set_status, JobStatus.DONE)
     await watcher.task
-    assert watcher.heard == [(QUEUED, "queued.0"), None, None, None, (DONE, "done.0")]
+    assert watcher.heard == [(JobStatus.QUEUED, "queued.0"), None, None, None, (JobStatus.DONE, "done.0")]
 
 
 async def test_a_slow_watcher_misses_nothing() -> None:
     """Events that come while it is busy wait for it."""
     handle = live_job()
     events = handle.events(1000)
-    assert await anext(events) == (QUEUED, "queued.0")
-    handle.set_status(PROCESSING)
+    assert await anext(events) == (JobStatus.QUEUED, "queued.0")
+    handle.set_status(JobStatus.PROCESSING)
     make(handle, "thumb")
-    handle.set_status(DONE)
+    handle.set_status(JobStatus.DONE)
     assert [happened async for happened in events] == [
-        (PROCESSING, "processing.0"),
+        (JobStatus.PROCESSING, "processing.0"),
         ("variant", "processing.1"),
-        (DONE, "done.1"),
+        (JobStatus.DONE, "done.1"),
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.backpressure.brownout import Brownout, DeferredQueue
 from app.engine.job_plan import Batch, JobDefaults
-from app.job import DONE, Job, new_id
+from app.job import Job, JobStatus, new_id
 from workers.variants import parse_variants
 
 VARIANTS = parse_variants("large=1600,thumb=96,small=320@webp:70")
@@ -41,7 +41,7 @@ def test_in_a_brownout_the_smallest_that_is_asked_for_comes_first() -> None:
 
 def test_the_rest_is_what_was_put_off_brownout_or_not() -> None:
     """As the job asked for it, when it was accepted."""
-    job = replace(job_of("big=1200", "thumb=96"), status=DONE, deferred=("big",))
+    job = replace(job_of("big=1200", "thumb=96"), status=JobStatus.DONE, deferred=("big",))
     for waiting in (0, 10):
         assert ORDERS.batch(job, brownout_of(waiting)) == Batch(parse_variants("big=1200"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.engine.job_plan import Batch, JobDefaults
 from app.engine.outcomes import OutcomeRecorder
-from app.job import DONE, FAILED, PROCESSING, QUEUED, Job, new_id
+from app.job import Job, JobStatus, new_id
 from app.storage.local.store import LocalStore
 from tests import samples
 from tests.clocks import HandClock
@@ -50,7 +50,7 @@ async def begun(store: LocalStore) -> Job:
     spool = await store.spool(job.id)
     await spool.write(PHOTO)
     await store.accept(spool, job)
-    return replace(job, status=PROCESSING)
+    return replace(job, status=JobStatus.PROCESSING)
 
 
 async def done(store: LocalStore, job: Job, *names: str) -> tuple[Done, Path]:
@@ -73,7 +73,11 @@ async def test_a_job_that_is_made_whole_is_final(store: LocalStore, recorder: Ou
     """Its record is there before anybody is told, and its source is gone."""
     job = await begun(store)
     settled = await recorder.settle(job, Batch(VARIANTS), *await done(store, job, "small", "large"))
-    assert (settled.status, settled.finished_at, list(settled.made)) == (DONE, 5000.0, ["large", "small"])
+    assert (settled.status, settled.finished_at, list(settled.made)) == (
+        JobStatus.DONE,
+        5000.0,
+        ["large", "small"],
+    )
     assert settled.is_final
     assert await store.load(job.id) == settled
     assert not store.source(job.id).exists()
@@ -84,7 +88,7 @@ async def test_the_first_part_makes_it_done_and_the_second_final(
 ) -> None:
     """What is put off is on record, and the source kept for it."""
     job = await half_made(store, recorder)
-    assert (job.status, list(job.made), job.deferred) == (DONE, ["small"], ("large",))
+    assert (job.status, list(job.made), job.deferred) == (JobStatus.DONE, ["small"], ("large",))
     assert not job.is_final
     assert store.source(job.id).exists()
     assert await store.load(job.id) == job
@@ -98,11 +102,11 @@ async def test_a_death_is_on_record_and_a_second_is_the_end(
 ) -> None:
     """Tried once more, even after a restart, and not for ever."""
     job = await recorder.settle(await begun(store), Batch(VARIANTS), DIED, None)
-    assert (job.status, job.deaths) == (QUEUED, 1)
+    assert (job.status, job.deaths) == (JobStatus.QUEUED, 1)
     known = await store.load(job.id)
     assert known == job
     settled = await recorder.settle(known, Batch(VARIANTS), DIED, None)
-    assert (settled.status, settled.problem) == (FAILED, ("worker-died", "It died."))
+    assert (settled.status, settled.problem) == (JobStatus.FAILED, ("worker-died", "It died."))
     assert settled.is_final
 
 
@@ -114,7 +118,7 @@ async def test_a_second_part_that_dies_twice_is_given_up(
     again = await recorder.settle(job, Batch(VARIANTS[:1]), DIED, None)
     assert again == replace(job, deaths=1)
     settled = await recorder.settle(again, Batch(VARIANTS[:1]), DIED, None)
-    assert (settled.status, list(settled.made), settled.deferred) == (DONE, ["small"], ())
+    assert (settled.status, list(settled.made), settled.deferred) == (JobStatus.DONE, ["small"], ())
     assert settled.problem == ("worker-died", "It died.")
     assert settled.is_final
 
@@ -125,9 +129,11 @@ async def test_what_would_only_happen_again_is_not_tried_again(
 ) -> None:
     """A first part fails the job, a second one only itself."""
     failure = Failed("x", reason, "No.")
-    assert (await recorder.settle(await begun(store), Batch(VARIANTS), failure, None)).status == FAILED
+    assert (
+        await recorder.settle(await begun(store), Batch(VARIANTS), failure, None)
+    ).status == JobStatus.FAILED
     settled = await recorder.settle(await half_made(store, recorder), Batch(VARIANTS[:1]), failure, None)
-    assert (settled.status, settled.problem, settled.is_final) == (DONE, (reason, "No."), True)
+    assert (settled.status, settled.problem, settled.is_final) == (JobStatus.DONE, (reason, "No."), True)
 
 
 async def test_another_answer_than_was_asked_for_is_not_believed(
@@ -137,6 +143,6 @@ async def test_another_answer_than_was_asked_for_is_not_believed(
     for part, names in ((Batch(VARIANTS[1:], ("large",)), ["small", "large"]), (Batch(VARIANTS), ["small"])):
         job = await begun(store)
         settled = await recorder.settle(job, part, *await done(store, job, *names))
-        assert (settled.status, settled.made) == (FAILED, {})
+        assert (settled.status, settled.made) == (JobStatus.FAILED, {})
         assert settled.problem is not None
         assert settled.problem[0] == "worker-died"

@@ -11,7 +11,7 @@ from app.backpressure.upload_queue import UploadQueue
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch
 from app.engine.work_queue import WorkQueue
-from app.job import DONE, Job, new_id
+from app.job import Job, JobStatus, new_id
 from tests.clocks import settle
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ def fresh() -> JobHandle:
 def rest() -> JobHandle:
     """A job that is done but for a variant that was put off."""
     handle = fresh()
-    handle.job = replace(handle.job, status=DONE, deferred=("large",))
+    handle.job = replace(handle.job, status=JobStatus.DONE, deferred=("large",))
     return handle
 
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from app.job import DONE, Job, new_id
+from app.job import Job, JobStatus, new_id
 from app.storage.interface import Blob, Store
 from tests import samples
 from workers.messages import Made
@@ -58,7 +58,7 @@ def claim(name: str, format: str = "jpeg", file: str | None = None) -> Made:  # 
     return Made(name, file or f"{name}.jpg", format, 96, 72)
 
 
-async def finished(store: Store, at: float | None = None, status: str = DONE) -> Job:
+async def finished(store: Store, at: float | None = None, status: str = JobStatus.DONE) -> Job:
     """A job that is through, now or at a moment, with one variant."""
     job = await accepted(store)
     job.made.update(await made(store, job, thumb=PHOTO))

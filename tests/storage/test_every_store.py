@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.job import CANCELLED, DONE, FAILED, QUEUED, new_id
+from app.job import JobStatus, new_id
 from app.storage.interface import JobGone, StoreFull, VariantRejected
 from tests import samples
 from tests.clocks import HandClock
@@ -70,7 +70,7 @@ async def test_a_job_that_is_over_makes_way_for_the_next_of_its_id(store: Any, c
     """Even before it is swept, for nobody can ask for it any more."""
     job = await finished(store, clock.now)
     clock.advance(DAY + 1)
-    again = await accepted(store, job=replace(job, status=QUEUED, finished_at=None, made={}))
+    again = await accepted(store, job=replace(job, status=JobStatus.QUEUED, finished_at=None, made={}))
     assert await store.load(job.id) == again
     assert await store.blob(job, "thumb") is None
     assert await fetched(store, again) == PHOTO
@@ -85,7 +85,7 @@ async def test_unfinished_jobs_come_back_whole(open_store: Open) -> None:
     before = await open_store()
     waiting, deferring, through = await accepted(before), await accepted(before), await finished(before)
     await spooled(before, job_of(PHOTO), bytes(1_000_000))  # never accepted
-    deferring.status, deferring.finished_at, deferring.deferred = DONE, time.time(), ("large",)
+    deferring.status, deferring.finished_at, deferring.deferred = JobStatus.DONE, time.time(), ("large",)
     await before.save(deferring)
     await before.close()
     after = await open_store()
@@ -222,7 +222,7 @@ async def test_a_deleted_job_is_not_brought_back(store: Any) -> None:
     """Neither by a worker that was still at it, nor by one that ends for the second time."""
     job = await accepted(store)
     await store.delete(job.id)
-    job.status, job.finished_at = DONE, time.time()
+    job.status, job.finished_at = JobStatus.DONE, time.time()
     for _ in range(2):
         with pytest.raises(JobGone):
             await store.save(job)
@@ -230,7 +230,7 @@ async def test_a_deleted_job_is_not_brought_back(store: Any) -> None:
     assert await pending(store) == []
 
 
-@pytest.mark.parametrize("status", [DONE, FAILED, CANCELLED])
+@pytest.mark.parametrize("status", [JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED])
 async def test_an_image_lives_for_its_retention(store: Any, clock: HandClock, status: str) -> None:
     """It is there until the last moment and gone at the next, even before it is swept."""
     clock.now = 10_000.0
@@ -245,7 +245,7 @@ async def test_an_image_lives_for_its_retention(store: Any, clock: HandClock, st
 async def test_what_is_promised_does_not_expire(store: Any, clock: HandClock) -> None:
     """A job that still waits, or has variants deferred, lives as long as that takes."""
     waiting, deferring = await accepted(store), await accepted(store)
-    deferring.status, deferring.finished_at, deferring.deferred = DONE, clock.now, ("large",)
+    deferring.status, deferring.finished_at, deferring.deferred = JobStatus.DONE, clock.now, ("large",)
     await store.save(deferring)
     clock.advance(100 * DAY)
     for job in (waiting, deferring):
@@ -306,7 +306,7 @@ async def test_the_count_of_bytes_survives_a_restart(open_store: Open) -> None:
 
 async def test_after_everything_is_deleted_nothing_is_counted(store: Any) -> None:
     """Jobs in every state come and go, and the count returns to where it was."""
-    jobs = [await accepted(store), await finished(store), await finished(store, status=FAILED)]
+    jobs = [await accepted(store), await finished(store), await finished(store, status=JobStatus.FAILED)]
     half = await accepted(store)
     await made(store, half, thumb=PHOTO, small=PHOTO)
     jobs.append(half)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from app.job import DONE, FAILED, Job, new_id
+from app.job import Job, JobStatus, new_id
 from app.storage.interface import StoreError, StoreFull
 from app.storage.local.store import LocalStore
 from tests.clocks import HandClock
@@ -204,7 +204,7 @@ async def test_a_job_with_promises_left_comes_back(open_store: Open) -> None:
     """Done, but with variants deferred: the source is kept, and the job is not forgotten."""
     before = await open_store()
     job = await accepted(before)
-    job.status, job.finished_at, job.deferred = DONE, time.time(), ("large",)
+    job.status, job.finished_at, job.deferred = JobStatus.DONE, time.time(), ("large",)
     await before.save(job)
     await before.close()
     after = await open_store()
@@ -215,7 +215,7 @@ async def test_a_job_that_ended_as_the_server_died_does_not_come_back(open_store
     """Dead between the final record and the removal of the source: the source goes at the next start."""
     before = await open_store()
     job = await accepted(before)
-    job.status, job.finished_at = FAILED, time.time()
+    job.status, job.finished_at = JobStatus.FAILED, time.time()
     (home(before, job) / "job.json").write_bytes(job.to_record())
     await before.close()
     after = await open_store()
@@ -316,7 +316,7 @@ async def test_an_open_variant_outlives_its_removal(store: LocalStore) -> None:
 async def test_a_source_goes_when_its_job_is_final(store: LocalStore) -> None:
     """With nothing left to make the upload itself is not kept; with variants deferred it is."""
     job = await accepted(store)
-    job.status, job.finished_at, job.deferred = DONE, time.time(), ("large",)
+    job.status, job.finished_at, job.deferred = JobStatus.DONE, time.time(), ("large",)
     await store.save(job)
     assert store.source(job.id).exists()
     job.deferred = ()

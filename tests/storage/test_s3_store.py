@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.job import DONE, FAILED, Job
+from app.job import Job, JobStatus
 from app.storage.interface import JobGone, StoreError
 from app.storage.s3.store import S3Store
 from tests.clocks import HandClock
@@ -84,7 +84,7 @@ async def test_a_job_is_three_objects_until_it_is_final(objects: S3Store, inside
     assert inside.names() == names_of(job, source=True)
     job.made.update(await made(objects, job, thumb=PHOTO))
     assert inside.names() == names_of(job, source=True, images=("thumb.jpg",))
-    job.status, job.finished_at = DONE, time.time()
+    job.status, job.finished_at = JobStatus.DONE, time.time()
     await objects.save(job)
     assert inside.names() == names_of(job, images=("thumb.jpg",))
     await objects.delete(job.id)
@@ -127,7 +127,7 @@ async def test_a_job_that_ended_as_the_server_died_does_not_come_back(
     store = await open_objects()
     first, second = await accepted(store), await accepted(store)
     for job in (first, second):
-        job.status, job.finished_at = FAILED, clock.now
+        job.status, job.finished_at = JobStatus.FAILED, clock.now
         inside.put(f"records/{job.id}.json", job.to_record())
     assert await pending(await open_objects()) == []
     assert sorted(inside.names()) == sorted(names_of(first) + names_of(second))
@@ -207,7 +207,7 @@ async def test_replicas_share_everything(open_objects: Open) -> None:
     assert await other.load(job.id) == job
     assert await fetched(other, job) == PHOTO
     job.made.update(await made(other, job, thumb=PHOTO))
-    job.status, job.finished_at = DONE, time.time()
+    job.status, job.finished_at = JobStatus.DONE, time.time()
     await other.save(job)
     assert await one.load(job.id) == job
     assert await read(one, job, "thumb") == PHOTO
@@ -245,7 +245,7 @@ async def test_what_was_made_for_a_deleted_job_goes_with_it(open_objects: Open, 
     job = await accepted(other)
     await one.delete(job.id)
     job.made.update(await made(other, job, thumb=PHOTO))
-    job.status, job.finished_at = DONE, time.time()
+    job.status, job.finished_at = JobStatus.DONE, time.time()
     with pytest.raises(JobGone):
         await other.save(job)
     assert inside.names() == []
@@ -258,9 +258,9 @@ async def test_a_late_worker_does_not_touch_the_next_job_of_the_same_id(open_obj
     await one.delete(job.id)
     again = await accepted(one, job=replace(job, created_at=2000.0))
     again.made.update(await made(one, again, thumb=PHOTO))
-    again.status, again.finished_at = DONE, time.time()
+    again.status, again.finished_at = JobStatus.DONE, time.time()
     await one.save(again)
-    late = replace(job, status=FAILED, finished_at=time.time())
+    late = replace(job, status=JobStatus.FAILED, finished_at=time.time())
     with pytest.raises(JobGone):
         await other.save(late)
     assert await one.load(job.id) == again
