@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api.errors import Refusals, install, problem_of
+from app.api.errors import ErrorHandlers, problem_of
 from app.api.images import ImageService, images_router
+from app.api.refusal_counter import RefusalCounter
 from app.api.schemas import ProblemDocument
 from app.api.status import Status, status_router
 from app.engine.interface import Engine
@@ -22,7 +23,7 @@ from app.lifecycle import Service
 from app.runtime.metrics import Histograms, Metrics
 from app.server.fast_reject import FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
-from app.server.problems import render
+from app.server.problems import KINDS, render
 from app.server.streaming import OpenRequests, StatsFeed
 from app.settings import Settings, load_settings
 from app.uploads.admission import Admission
@@ -52,11 +53,10 @@ class _Parts:
 
     settings: Settings
     histograms: Histograms
-    refusals: Refusals
+    errors: ErrorHandlers
     engine: Engine
     service: Service
     admission: Admission
-    degraded_response: DegradedResponse
     images: ImageService
     status: Status
     feed: StatsFeed
@@ -110,7 +110,7 @@ def __dir__() -> list[str]:
 def _make_parts(settings: Settings) -> _Parts:
     """Build every part of the service, and connect them."""
     histograms = Histograms()
-    refusals = Refusals()
+    refusals = RefusalCounter()
     breakers = make_breakers(settings)
     pool = WorkerPool(settings.workers, breakers.workers)
     store = make_store(settings)
@@ -152,11 +152,12 @@ def _make_parts(settings: Settings) -> _Parts:
     return _Parts(
         settings=settings,
         histograms=histograms,
-        refusals=refusals,
+        errors=ErrorHandlers(
+            refusals, degraded_response, lambda request: engine.local_quota(admission.client(request.scope))
+        ),
         engine=engine,
         service=Service(settings, store, engine, previews, open_requests),
         admission=admission,
-        degraded_response=degraded_response,
         images=images,
         status=status,
         feed=StatsFeed(status.beat, open_requests),
@@ -171,7 +172,7 @@ def _lifespan_of(parts: _Parts) -> Callable[[FastAPI], AbstractAsyncContextManag
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with (
             parts.service.running(),
-            parts.refusals.telling(),
+            parts.errors.refusals.logging(),
             parts.feed.running(),
             parts.runner.ended(),
         ):
@@ -192,12 +193,7 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
         status.demo = demo.snapshot
         app.include_router(demo_router(demo, settings.host))
     app.include_router(pages_router(settings))
-    install(
-        app,
-        parts.refusals,
-        parts.degraded_response,
-        lambda request: engine.local_quota(parts.admission.client(request.scope)),
-    )
+    parts.errors.install(app)
 
 
 def _add_middleware(app: FastAPI, parts: _Parts) -> None:
@@ -211,9 +207,9 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     app.state.fast_reject = FastReject(
         "/v1/images",
         parts.admission.reject_early,
-        lambda refusal: parts.refusals.answer(refusal.error, refusal.quota, "POST"),
+        lambda refusal: parts.errors.refuse(refusal.error, refusal.quota),
         lambda error: render(problem_of(error)),
-        lambda: parts.refusals.count("rate"),
+        lambda: parts.errors.refusals.count(KINDS["rate"], "POST"),
         CORSMiddleware(app, **cors) if cors else None,
     )
 

@@ -18,7 +18,7 @@ from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus, is_id, new_id
 from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
-from app.server.problems import KINDS, Problem, render
+from app.server.problems import KINDS, NotFound, Problem, ProblemError, render
 from app.server.streaming import (
     COMMENT,
     HEARTBEAT,
@@ -42,28 +42,37 @@ _REFRESH = 1.0
 """Seconds between looks at a queued job's place."""
 
 
-class NotFound(Exception):
-    """Raised when there is no such image, or no longer."""
-
-
-class NotReady(Exception):
+class NotReady(ProblemError):
     """Raised when a variant will be made but has not been yet."""
 
+    slug = "not-ready"
+
     def __init__(self, variant: str, retry_after: float) -> None:
-        super().__init__(f"The variant {variant} has not been made yet.")
-        self.retry_after = retry_after
+        super().__init__(f"The variant {variant} has not been made yet.", retry_after=retry_after)
 
 
-class Unauthorized(Exception):
-    """Raised when a request to delete bears no token."""
+class Unauthorized(ProblemError):
+    """Raised when a request to delete an image bears no token."""
+
+    slug = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("This image's delete token is needed.", headers=[("WWW-Authenticate", "Bearer")])
 
 
-class Forbidden(Exception):
-    """Raised when a request to delete bears another image's token."""
+class Forbidden(ProblemError):
+    """Raised when a request to delete an image bears another token than its own."""
+
+    slug = "forbidden"
+
+    def __init__(self) -> None:
+        super().__init__("This is not the delete token of this image.")
 
 
-class UnknownVariant(Exception):
+class UnknownVariant(ProblemError):
     """Raised when an upload asks for a variant that is not made here."""
+
+    slug = "unknown-variant"
 
 
 def _choose(asked: str | None, variants: Sequence[Variant]) -> tuple[Variant, ...]:
@@ -257,9 +266,9 @@ class ImageService:
         """
         await self.find(job_id)
         if token is None:
-            raise Unauthorized("This image's delete token is needed.")
+            raise Unauthorized
         if not hmac.compare_digest(token.encode(), self.store.delete_token(job_id).encode()):
-            raise Forbidden("This is not the delete token of this image.")
+            raise Forbidden
         await self.engine.cancel(job_id)
         await self.store.delete(job_id)
         log.info("image removed", job=job_id)

@@ -16,6 +16,7 @@ from app.api.schemas import QuotaDocument, StatsDocument
 from app.engine.interface import Engine
 from app.runtime.metrics import CONTENT_TYPE, Metrics
 from app.server.headers import ratelimit_fields
+from app.server.problems import ProblemError
 from app.server.streaming import StatsFeed
 from app.storage.interface import Store
 from app.uploads.admission import Admission
@@ -39,12 +40,13 @@ def resident_bytes(pids: list[int]) -> int:
     return total * _PAGE
 
 
-class NotServing(Exception):
+class NotServing(ProblemError):
     """Raised when the service is up but should get no traffic."""
 
+    slug = "not-serving"
+
     def __init__(self, reasons: list[str]) -> None:
-        super().__init__(", ".join(reasons))
-        self.reasons = reasons
+        super().__init__(f"Not ready: {', '.join(reasons)}.", retry_after=1.0, members={"reasons": reasons})
 
 
 @dataclass(slots=True)

@@ -1,15 +1,15 @@
 """Problems on the wire (RFC 9457): the one catalogue of what can go wrong, and the one renderer.
 
-Every refusal and error that leaves the service is a row of `KINDS`. The exceptions that the parts raise
-are mapped to these rows in `refusals`, which alone knows both sides.
+Every refusal and error that leaves the service is a row of `KINDS`. An exception of the HTTP layer is a
+`ProblemError` and names its row itself. What the core raises knows no HTTP, so `app.api.errors` maps it.
 """
 
 import json
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import Response
 
@@ -328,6 +328,51 @@ class Problem:
     policy: ConcurrencyPolicy | None = None
     headers: Sequence[tuple[str, str]] = ()
     members: dict[str, Any] = field(default_factory=dict)
+
+
+class ProblemError(Exception):
+    """Base of the errors of the HTTP layer: each carries the problem with which it is answered.
+
+    A subclass sets `slug`, a key of `KINDS`.
+    """
+
+    slug: ClassVar[str]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`detail` is a sentence for the client; `retry_after` is in seconds; `headers` and `members` are
+        further header fields and extension members of the answer."""
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self.headers = headers
+        self.members = dict(members or {})
+
+    @property
+    def kind(self) -> Kind:
+        """The row of `KINDS`."""
+        return KINDS[self.slug]
+
+    def problem(self, quota: Quota | None) -> Problem:
+        """The problem to send. `quota` is the client's rate limit, which only a 429 or 503 tells."""
+        told = quota if self.kind.status in (429, 503) else None
+        return Problem(
+            self.kind, str(self), self.retry_after, told, headers=self.headers, members=self.members
+        )
+
+
+class NotFound(ProblemError):
+    """Raised when there is nothing at the address asked for, or no longer."""
+
+    slug = "not-found"
+
+    def __init__(self, detail: str = "There is nothing at this address.") -> None:
+        super().__init__(detail)
 
 
 def whole_seconds(seconds: float) -> int:

@@ -11,18 +11,20 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.runtime import tasks
+from app.server.problems import ProblemError
 
 PER_CLIENT = 16
 HEARTBEAT = 15.0
 """Seconds after which a silent stream gets a comment, so that proxies keep it open."""
 
 
-class TooManyStreams(Exception):
+class TooManyStreams(ProblemError):
     """Raised when as many streams and waits are open as may be, in all or for one client."""
 
+    slug = "streams"
+
     def __init__(self, retry_after: float) -> None:
-        super().__init__("too many event streams and waits are open")
-        self.retry_after = retry_after
+        super().__init__("Too many event streams and waits are open.", retry_after=retry_after)
 
 
 class OpenRequests:

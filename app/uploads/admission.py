@@ -27,27 +27,39 @@ from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
 from app.engine.interface import Draining, Engine, UploadSlot
 from app.server.headers import media_type
+from app.server.problems import ProblemError
 from app.storage.interface import Space, Store
 from app.uploads.client_key import ClientKey, net_of
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 
 MULTIPART = "multipart/form-data"
+ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
+"""The media types that an upload may have, as an Accept field."""
 MULTIPART_ALLOWANCE = 64 * 1024
 """Bytes that the form may add to the file."""
 _MOST_HELD = 1000
 _MOST_MARK = 128
 
 
-class TooLarge(Exception):
-    """Raised when a file has, or a request declares, more bytes than are taken."""
+class TooLarge(ProblemError):
+    """Raised when a file has, or a request declares, more bytes than are accepted."""
+
+    slug = "too-large"
 
     def __init__(self, max_bytes: int) -> None:
-        super().__init__(f"at most {max_bytes} bytes are taken")
-        self.max_bytes = max_bytes
+        super().__init__(
+            f"The file is too large: at most {max_bytes} bytes are accepted.",
+            headers=[("Upload-Limit", f"max-size={max_bytes}")],
+        )
 
 
-class UnsupportedType(Exception):
-    """Raised when the declared type, or the first bytes, are not those of an accepted image."""
+class UnsupportedType(ProblemError):
+    """Raised when the declared media type, or the first bytes, are not those of an accepted image."""
+
+    slug = "unsupported-media-type"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=[("Accept", ACCEPT)])
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
 from app.engine.interface import Engine, UploadSlot
+from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
 from app.uploads.admission import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
 from app.uploads.multipart import Form, MalformedForm, form_in
@@ -25,12 +26,16 @@ _HASTE = 8
 """How much faster an upload must be while the dock is full."""
 
 
-class NoFile(Exception):
+class NoFile(ProblemError):
     """Raised when the form holds no file, or the file no bytes."""
 
+    slug = "no-file"
 
-class UploadTooSlow(Exception):
-    """Raised when an upload passes its deadline, or falls below the least rate."""
+
+class UploadTooSlow(ProblemError):
+    """Raised when an upload passes its deadline, or falls below the minimum rate."""
+
+    slug = "upload-too-slow"
 
 
 @dataclass(frozen=True, slots=True)

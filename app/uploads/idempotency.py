@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from app.engine.job_handle import JobHandle
 from app.job import Job
+from app.server.problems import ProblemError
 from app.storage.interface import JobExists, Spool, Store
 
 _MOST_READ = 8
@@ -27,24 +28,33 @@ _STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.AS
 _TOKEN = re.compile(r"([!#-+\--:<-~]{1,255})", re.ASCII)
 
 
-class MalformedKey(Exception):
+class MalformedKey(ProblemError):
     """Raised when an Idempotency-Key is not what the draft says, too long, or there are several."""
 
-
-class KeyInUse(Exception):
-    """Raised when an upload of this key is being received at this moment."""
+    slug = "bad-request"
 
 
-class KeyMismatch(Exception):
+class KeyInUse(ProblemError):
+    """Raised when an upload with this key is being received at this moment."""
+
+    slug = "repeat-too-soon"
+
+
+class KeyMismatch(ProblemError):
     """Raised when another file, or other variants, came under the key of an earlier upload."""
 
+    slug = "repeat-differs"
 
-class TooManyReplays(Exception):
+
+class TooManyReplays(ProblemError):
     """Raised when as many repeats are being read as may be at once."""
 
+    slug = "repeats"
+
     def __init__(self, retry_after: float) -> None:
-        super().__init__("too many uploads are being compared with what they repeat")
-        self.retry_after = retry_after
+        super().__init__(
+            "Too many uploads are being compared with what they repeat.", retry_after=retry_after
+        )
 
 
 def parse_key(values: Sequence[str]) -> str | None:

@@ -6,11 +6,14 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from app.server.problems import ProblemError
 from app.uploads.admission import MULTIPART
 
 
-class MalformedForm(Exception):
+class MalformedForm(ProblemError):
     """Raised when the body is not well-formed multipart/form-data."""
+
+    slug = "malformed-multipart"
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.api.images import NotFound
+from app.server.problems import NotFound
 from app.stampede.acts import ACTS
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings, InvalidDemoSetting
@@ -25,7 +25,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InvalidDemoSetting(f"{text[:20]!r} is no number") from None
+        raise InvalidDemoSetting(f"{text[:20]!r} is no number.") from None
 
 
 class Demo:

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import structlog
 
+from app.server.problems import ProblemError
+
 log = structlog.get_logger(__name__)
 
 PLAYS_S: Final = 12.0
@@ -22,12 +24,13 @@ _GRACE_S: Final = 5.0
 _COMMAND: Final = (sys.executable, "-c", "from app.cli import main; main()", "stampede")
 
 
-class ActRunning(Exception):
+class ActRunning(ProblemError):
     """Raised when an act is still being played."""
 
+    slug = "act-running"
+
     def __init__(self, act: str, retry_after: float) -> None:
-        super().__init__(f"the act {act!r} is still being played")
-        self.retry_after = retry_after
+        super().__init__(f"The act {act!r} is still being played.", retry_after=retry_after)
 
 
 class DemoRunner:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.backpressure.token_bucket import GCRA, leaky_bucket_gcra, token_bucket_gcra
+from app.server.problems import ProblemError
 from app.settings import Settings
 
 BACK_S: Final = 300.0
@@ -15,8 +16,10 @@ _MOST_RATE: Final = 50.0
 _MOST_BURST: Final = 100
 
 
-class InvalidDemoSetting(ValueError):
+class InvalidDemoSetting(ProblemError):
     """Raised when there is no such lever, or it does not go so far."""
+
+    slug = "bad-request"
 
 
 Reservation = Callable[[GCRA, int, int], None]
@@ -63,9 +66,9 @@ class DemoSettings:
         for name, value in wanted.items():
             lever = self.levers.get(name)
             if lever is None:
-                raise InvalidDemoSetting(f"there is no lever {name!r} here")
+                raise InvalidDemoSetting(f"There is no lever {name!r} here.")
             if not lever.least <= value <= lever.most:
-                raise InvalidDemoSetting(f"{name} goes from {lever.least:g} to {lever.most:g}")
+                raise InvalidDemoSetting(f"{name.capitalize()} goes from {lever.least:g} to {lever.most:g}.")
             positions[name] = value if lever.step < 1 else int(value)
         self._positions |= positions
         self._apply()

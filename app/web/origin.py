@@ -4,12 +4,16 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from app.server.problems import ProblemError
 
-class ForeignOrigin(Exception):
+
+class ForeignOrigin(ProblemError):
     """Raised when a request does not prove that it comes from this server's own page."""
 
+    slug = "foreign-origin"
+
     def __init__(self) -> None:
-        super().__init__("only this server's own page may do this")
+        super().__init__("Only this server's own page may do this.")
 
 
 def same_origin(request: Request) -> None:
