@@ -9,7 +9,7 @@ import structlog
 
 from app.engine.interface import Engine
 from app.engine.preview_worker import PreviewWorker
-from app.server.streaming import OpenRequests
+from app.server.open_requests import OpenRequests
 from app.settings import Settings
 from app.storage.interface import Store
 

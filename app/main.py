@@ -13,6 +13,7 @@ from app.api.errors import ErrorHandlers, problem_of
 from app.api.images import ImageService, images_router
 from app.api.refusal_counter import RefusalCounter
 from app.api.schemas import ProblemDocument
+from app.api.stats_feed import StatsFeed
 from app.api.status import Status, status_router
 from app.engine.interface import Engine
 from app.engine.local import LocalEngine
@@ -23,8 +24,8 @@ from app.lifecycle import Service
 from app.runtime.metrics import Histograms, Metrics
 from app.server.fast_reject import FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
+from app.server.open_requests import OpenRequests
 from app.server.problems import KINDS, render
-from app.server.streaming import OpenRequests, StatsFeed
 from app.settings import Settings, load_settings
 from app.uploads.admission import Admission
 from app.uploads.body import BodyReader

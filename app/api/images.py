@@ -18,16 +18,9 @@ from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus, is_id, new_id
 from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
+from app.server.open_requests import OpenRequests, TooManyStreams
 from app.server.problems import KINDS, NotFound, Problem, ProblemError, render
-from app.server.streaming import (
-    COMMENT,
-    HEARTBEAT,
-    EventStream,
-    HeldResponse,
-    OpenRequests,
-    TooManyStreams,
-    event,
-)
+from app.server.streaming import COMMENT, HEARTBEAT_S, EventStream, HeldResponse, event
 from app.storage.interface import Blob, Spool, Store
 from app.uploads.admission import Admission, UploadRequest
 from app.uploads.body import BodyReader, Received
@@ -170,7 +163,7 @@ class ImageService:
 
     async def _wait(self, request: Request, handle: JobHandle, upload: UploadRequest, seconds: float) -> None:
         with self.open_requests.hold(upload.client):
-            await self.open_requests.wait(handle.decided, seconds, request.receive)
+            await self.open_requests.wait(handle.decided, seconds, request)
         # Whoever left before the answer was promised nothing, unless it can ask again by its key.
         handle.client_left = upload.keyed is None and await request.is_disconnected()
 
@@ -209,7 +202,7 @@ class ImageService:
                 yield event(JobStatus.QUEUED, document, handle.job.state_id)
             else:
                 silent += _REFRESH
-                if silent < HEARTBEAT:
+                if silent < HEARTBEAT_S:
                     continue
                 yield COMMENT
             silent = 0.0
@@ -281,7 +274,7 @@ async def _pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:
             raise OSError("the file is shorter than it was")
         first += len(piece)
         yield piece
-        del piece  # see HeldStream
+        del piece  # see HeldResponse.stream_response
 
 
 _UPLOAD_BODY = {
@@ -432,7 +425,7 @@ def images_router(images: ImageService) -> APIRouter:
             headers["Preference-Applied"] = f"wait={seconds:.0f}"
             if handle is not None:
                 with images.open_requests.hold(images.admission.client(request.scope)):
-                    await images.open_requests.wait(handle.decided, seconds, request.receive)
+                    await images.open_requests.wait(handle.decided, seconds, request)
         return JSONResponse(images.document(job, handle), headers=headers)
 
     @router.get(

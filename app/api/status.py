@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse
 from app.api import schemas
 from app.api.history import History
 from app.api.schemas import QuotaDocument, StatsDocument
+from app.api.stats_feed import StatsFeed
 from app.engine.interface import Engine
 from app.runtime.metrics import CONTENT_TYPE, Metrics
 from app.server.headers import ratelimit_fields
 from app.server.problems import ProblemError
-from app.server.streaming import StatsFeed
 from app.storage.interface import Store
 from app.uploads.admission import Admission
 from app.uploads.degraded import DegradedSnapshot

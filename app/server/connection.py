@@ -194,6 +194,9 @@ class HttpConnection(HttpToolsProtocol):
         if call is not None and self.transport.is_closing():
             call()
 
+    def treat_eof_as_disconnect(self) -> None:
+        """Still decided by the path, in `eof_received`."""
+
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. Whether to keep the connection for the answer it may still be reading.
 
@@ -346,7 +349,11 @@ class HttpConnection(HttpToolsProtocol):
             if refusal is not None:
                 self._turn_away(refusal)
                 return
-        self.scope["state"] |= {"watch": self.watch, "read_buffer": self._read_buffer}
+        self.scope["state"] |= {
+            "watch": self.watch,
+            "read_buffer": self._read_buffer,
+            "connection": self,
+        }
         super().on_headers_complete()
         self.cycle.transport = _AnswerTransport(self, self.cycle)  # type: ignore[assignment]
         if self._body_left:

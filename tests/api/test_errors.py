@@ -30,6 +30,7 @@ from app.backpressure.waiting_room import QueueFull
 from app.engine.interface import Draining
 from app.engine.preview_worker import PreviewWorker
 from app.server.headers import RangeNotSatisfiable
+from app.server.open_requests import TooManyStreams
 from app.server.problems import (
     KINDS,
     QUOTA_EXCEEDED,
@@ -40,7 +41,6 @@ from app.server.problems import (
     render,
     whole_seconds,
 )
-from app.server.streaming import TooManyStreams
 from app.storage.interface import StoreFull
 from app.uploads.admission import TooLarge, UnsupportedType
 from app.uploads.body import NoFile, UploadTooSlow

@@ -1,0 +1,65 @@
+"""The live statistics: one snapshot a second for everybody who watches."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from app.runtime.tasks import cancel_and_wait, supervise
+from app.server.open_requests import OpenRequests
+from app.server.streaming import EventStream, event
+
+
+class StatsFeed:
+    """Builds a snapshot every `period` seconds, however many watch, and streams it to all of them."""
+
+    def __init__(
+        self, snapshot: Callable[[], dict[str, Any]], open_requests: OpenRequests, period: float = 1.0
+    ) -> None:
+        """`snapshot` builds the document; it is called every `period` seconds while the feed runs."""
+        self._snapshot = snapshot
+        self._open_requests = open_requests
+        self._period = period
+        self._latest = b""
+        self._next = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Build snapshots while the block runs; the first one is there when it begins."""
+        self._build()
+        task = supervise(self._run, "stats feed")
+        try:
+            yield
+        finally:
+            await cancel_and_wait([task])
+
+    def stream(self, client: str) -> EventStream:
+        """A stream of the latest snapshot at once, then of each new one.
+
+        Raises:
+            TooManyStreams: this client, or all together, have as many streams as may be open.
+        """
+        return EventStream(self._watch(), self._open_requests.take(client))
+
+    async def _watch(self) -> AsyncGenerator[bytes]:
+        """The snapshots for one client; a slow reader skips those that it was too slow for."""
+        yield self._latest
+        closing = self._open_requests.closing
+        while not closing.is_set():
+            await self._next.wait()
+            if not closing.is_set():
+                yield self._latest
+
+    async def _run(self) -> None:
+        """Build snapshots until the service stops; the last one wakes those who watch, so that they end."""
+        closing = self._open_requests.closing
+        while not closing.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._period):
+                    await closing.wait()
+            self._build()
+
+    def _build(self) -> None:
+        self._latest = event("stats", self._snapshot())
+        self._next.set()
+        self._next = asyncio.Event()

@@ -1,0 +1,300 @@
+"""Every kind of problem that the service answers with (RFC 9457, problem types)."""
+
+from dataclasses import dataclass
+
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem; its page is `/problems/{slug}`.
+
+    `meaning` and `remedy` are the paragraphs of that page. `guard` is the name of the guard that refused the
+    request, for the kinds that are refusals of one.
+    """
+
+    slug: str
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+    guard: str | None = None
+    type_uri: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The problem type URI: IANA's where one is registered, else the page of this kind."""
+        return self.type_uri or f"/problems/{self.slug}"
+
+
+_WAIT = "Wait for the seconds that Retry-After names, then send the same request again."
+
+KINDS: dict[str, Kind] = {
+    kind.slug: kind
+    for kind in (
+        Kind(
+            "rate",
+            429,
+            "Too many requests",
+            "Each client has a bucket of tokens that refills at a steady rate. Every upload takes a token, "
+            "even one that is then refused, and this client's bucket is empty.",
+            _WAIT + " GET /v1/quota tells what is left without spending anything.",
+            guard="rate",
+            type_uri=QUOTA_EXCEEDED,
+        ),
+        Kind(
+            "share",
+            429,
+            "Too many uploads at once",
+            "This client already has as many uploads on their way in or waiting as one client may have, so "
+            "that one client cannot fill the queue for all others.",
+            _WAIT + " By then the next of the waiting uploads should have left the queue.",
+            guard="share",
+            type_uri=QUOTA_EXCEEDED,
+        ),
+        Kind(
+            "queue",
+            503,
+            "The queue is full",
+            "More uploads wait than the workers can process in good time. Refusing now, before the body is "
+            "read, keeps the wait of those already accepted short.",
+            _WAIT + " The time is worked out from how fast the queue drains.",
+            guard="queue",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "draining",
+            503,
+            "Shutting down",
+            "The service is being stopped or replaced: it finishes accepted jobs and accepts no more.",
+            _WAIT,
+            guard="draining",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "breaker",
+            503,
+            "A part of the service is failing",
+            "The workers or the store keep failing, so uploads are refused at once and not left to fail.",
+            _WAIT + " That is when the failing part is tried again.",
+            guard="breaker",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "streams",
+            503,
+            "Too many streams",
+            "Waiting requests and event streams hold a connection open, so their number is bounded, in total "
+            "and for each client.",
+            "Close streams that are no longer needed, or ask for GET /v1/images/{id} without waiting.",
+            guard="streams",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "repeats",
+            503,
+            "Too many repeats at once",
+            "An upload that is sent again under its Idempotency-Key is read only to compare it with the "
+            "first one, and only a few are read at the same time.",
+            _WAIT,
+            guard="repeats",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "not-serving",
+            503,
+            "Not ready for traffic",
+            "The service is starting or draining, a part of it fails, or its queue has long been full.",
+            "Send traffic to another replica until this one is ready.",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "disk",
+            507,
+            "The store is full",
+            "The stored images have reached the limit set for them.",
+            "Try again later: images are removed when their retention is over, or when they are deleted.",
+            guard="disk",
+        ),
+        Kind(
+            "bad-request",
+            400,
+            "Bad request",
+            "The request is malformed, or asks for something that does not exist.",
+            "The detail names what is wrong. The same request will fail again.",
+        ),
+        Kind(
+            "malformed-multipart",
+            400,
+            "Malformed form data",
+            "The body is not well-formed multipart/form-data: a boundary, a part header or the end is wrong.",
+            "Let the HTTP client library build the form, and do not set the Content-Type header yourself.",
+        ),
+        Kind(
+            "no-file",
+            400,
+            "No file",
+            "The form holds no file, or the file has no bytes.",
+            "Send one image as a file part of the form (curl -F file=@photo.jpg), or as the raw body.",
+        ),
+        Kind(
+            "unknown-variant",
+            400,
+            "Unknown variant",
+            "The request asks for a variant that this service does not make.",
+            "Ask for some of the names that the detail lists, or leave the parameter out to get all.",
+        ),
+        Kind(
+            "unauthorized",
+            401,
+            "Delete token needed",
+            "Only the holder of an image's delete token may delete it.",
+            "Send Authorization: Bearer with the delete_token of the answer to the upload.",
+        ),
+        Kind(
+            "forbidden",
+            403,
+            "Wrong delete token",
+            "The token is not the one of this image.",
+            "Send the delete_token of the answer to this very upload.",
+        ),
+        Kind(
+            "foreign-origin",
+            403,
+            "Only from the page itself",
+            "This belongs to the demonstration page of this server, and the request does not come from it.",
+            "Use the button on the page. If you did, a proxy in between changes the Host header.",
+        ),
+        Kind(
+            "act-running",
+            409,
+            "An act is being played",
+            "The demonstration plays one act at a time, so that the load it makes stays bounded.",
+            "Wait until the act has ended, or stop it.",
+        ),
+        Kind(
+            "repeat-too-soon",
+            409,
+            "The first upload is still on its way in",
+            "An upload with the same Idempotency-Key is being received just now, so there is no job yet to "
+            "answer this one with.",
+            "Send it again, with the same key, when the other has been answered or has failed.",
+        ),
+        Kind(
+            "repeat-differs",
+            422,
+            "Another upload has this key",
+            "The Idempotency-Key was used before, with another file or for other variants.",
+            "Use a new key for each upload, and an old one only to send the same upload again.",
+        ),
+        Kind(
+            "not-found",
+            404,
+            "Not found",
+            "There is nothing here, or no longer: images are removed when their retention is over.",
+            "Check the address.",
+        ),
+        Kind(
+            "not-ready",
+            404,
+            "Not made yet",
+            "The image is known, but this variant of it has not been made yet.",
+            "Ask again after the seconds that Retry-After names, or follow the event stream at links.events.",
+        ),
+        Kind(
+            "method-not-allowed",
+            405,
+            "Method not allowed",
+            "This address exists but does not support this method.",
+            "The Allow header lists the methods that work.",
+        ),
+        Kind(
+            "upload-too-slow",
+            408,
+            "Upload too slow",
+            "The upload took longer than allowed, or fell below the minimum rate. A slow upload "
+            "occupies a receiving slot that others need.",
+            "Send it again on a faster link, or a smaller version of the photo.",
+        ),
+        Kind(
+            "request-timeout",
+            408,
+            "Request headers too slow",
+            "The request line and headers did not arrive in time.",
+            "Send the whole header at once.",
+        ),
+        Kind(
+            "too-large",
+            413,
+            "File too large",
+            "The file is larger than this service takes.",
+            "Send a file of at most Upload-Limit: max-size bytes.",
+        ),
+        Kind(
+            "unsupported-media-type",
+            415,
+            "Not an image that is accepted",
+            "The first bytes of the file are not those of an accepted image format, or the Content-Type "
+            "of the request is not one that an upload may have.",
+            "Send a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC image, as multipart/form-data or as the "
+            "raw body with an image type.",
+        ),
+        Kind(
+            "range-not-satisfiable",
+            416,
+            "Range not satisfiable",
+            "The range lies past the end of the image.",
+            "The Content-Range header tells the size of the image in bytes.",
+        ),
+        Kind(
+            "undecodable",
+            422,
+            "Image cannot be decoded",
+            "The file begins like an image but is damaged, or is of a kind that cannot be decoded.",
+            "Open the image and save it again, then send that.",
+        ),
+        Kind(
+            "too-many-pixels",
+            422,
+            "Image has too many pixels",
+            "Decoded, the image would be larger than this service allows.",
+            "Send a smaller version of the image.",
+        ),
+        Kind(
+            "too-slow",
+            422,
+            "Image took too long",
+            "Decoding and resizing the image took longer than one job may take.",
+            "Send a smaller version of the image, or save it again as a JPEG.",
+        ),
+        Kind(
+            "too-much-memory",
+            422,
+            "Image needs too much memory",
+            "Decoding the image needs more memory than one job may use.",
+            "Send a smaller version of the image, or save it again as a JPEG.",
+        ),
+        Kind(
+            "headers-too-large",
+            431,
+            "Request headers too large",
+            "The request line and headers together are larger than 32 KiB.",
+            "Send fewer or shorter headers and cookies.",
+        ),
+        Kind(
+            "worker-died",
+            500,
+            "Worker died",
+            "The process that worked on this image died, and so did the one that tried it again.",
+            "Send the image again; if it fails again, save it again first.",
+        ),
+        Kind(
+            "internal",
+            500,
+            "Internal error",
+            "Something went wrong inside the service. It has been logged.",
+            "Try again later.",
+        ),
+    )
+}
