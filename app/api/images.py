@@ -98,14 +98,14 @@ class ImageService:
 
     async def take(self, request: Request, upload: UploadRequest, asked: str | None) -> tuple[Job, Received]:
         """Read an admitted upload's body, make it durable and hand its job to the queue."""
-        assert upload.place is not None  # noqa: S101 - the queue's guard gave one
+        assert upload.slot is not None  # noqa: S101 - the queue's guard gave one
         wanted = _choose(asked, self.variants)
         job_id = new_id() if upload.keyed is None else upload.keyed.id
         with self.idempotency_keys.first_upload(upload.keyed):
             spool = await self.store.spool(job_id)
             fingerprint = None if upload.keyed is None else self._fingerprint(wanted, spool)
             try:
-                received = await self.body_reader.receive(request, fingerprint or spool, upload.place)
+                received = await self.body_reader.receive(request, fingerprint or spool, upload.slot)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.fingerprint = None if fingerprint is None else fingerprint.digest()
                 with self.store_breaker.guard(OSError):
@@ -115,7 +115,7 @@ class ImageService:
                 raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
             finally:
                 await spool.discard()
-            return self.engine.enqueue(upload.place, job).job, received
+            return self.engine.enqueue(upload.slot, job).job, received
 
     async def repeat(
         self, request: Request, upload: UploadRequest, asked: str | None

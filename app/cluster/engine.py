@@ -7,7 +7,7 @@ brownout.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -178,12 +178,12 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
     async def remaining_quota(self, client: str) -> Quota:
         return await self._limiter.peek(client)
 
-    def turn_away(self, requester: Requester, check: Callable[[Quota], None]) -> None:
-        """Only while the engine is away is a token spent without waiting."""
-        if self._limiter.local.is_smooth or not self._connection.breaker.remaining():
-            return
-        left = self._limiter.local.acquire(requester.client).quota
-        check(left)
+    def certainly_refuses(self, requester: Requester) -> bool:  # noqa: ARG002 - one answer for all
+        """Only while NATS is away: else the tokens are there, and to take one is to wait."""
+        return not self._limiter.local.is_smooth and self._connection.breaker.remaining() > 0
+
+    def acquire_local_token(self, client: str) -> Quota:
+        return self._limiter.local.acquire(client).quota
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         slot = await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)

@@ -2,12 +2,12 @@
 
 import math
 import time
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
 from app.backpressure.reservations import Requester
 from app.backpressure.upload_queue import UploadQueue
-from app.backpressure.waiting_room import WaitingRoom
+from app.backpressure.waiting_room import QueueFull, WaitingRoom
 from app.engine.interface import Draining
 from app.engine.job_handle import JobHandle
 
@@ -50,6 +50,9 @@ class BaseEngine(Generic[B]):
         for breaker in self._breakers:
             if (remaining := breaker.remaining()) > 0:
                 raise BreakerOpen(breaker.name, self._waiting_room.refuse(requester, remaining, not_before))
+
+    def refuse(self, requester: Requester, not_before: float) -> NoReturn:
+        raise QueueFull(self._waiting_room.refuse(requester, 0, not_before), self.upload_queue.capacity)
 
     def _reopens_in(self) -> float:
         if self._state == "draining":

@@ -1,8 +1,7 @@
 """The engine: limiter, backlog and job status. A protocol, so that one machine and many look alike."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from app.backpressure.brownout import BrownoutSnapshot
 from app.backpressure.circuit_breaker import BreakerSnapshot
@@ -92,14 +91,21 @@ class Engine(Protocol):
     def waive_token(self, key: str) -> bool:
         """The same, once for each time that it was told."""
 
-    def turn_away(self, requester: Requester, check: Callable[[Quota], None]) -> None:
-        """Refuse, at once, an upload whose client has a token and for which there is certainly no place.
+    def certainly_refuses(self, requester: Requester) -> bool:
+        """Whether an upload that asked now would be refused, by a breaker, a drain or a full queue.
 
-        Returns, with nothing spent, when there may be one or that cannot be told without waiting. `check` is
-        called with what the client has left, and may raise the refusals of the guards before the queue's.
+        False where there may be a slot for it, and where that, or whether the client has a token, cannot be
+        told without waiting.
+        """
+
+    def acquire_local_token(self, client: str) -> Quota:
+        """Take a token without waiting, of a client whose upload is certainly refused. Raises RateLimited."""
+
+    def refuse(self, requester: Requester, not_before: float) -> NoReturn:
+        """Refuse a slot at once, with a reservation for `not_before` seconds from now or later.
 
         Raises:
-            QueueFull: with the upload's turn.
+            QueueFull: always.
         """
 
     def check_share(self, client: str) -> None:

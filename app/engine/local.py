@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -11,7 +11,7 @@ from app.backpressure.rate_limiter import Grant, RateLimiter
 from app.backpressure.reservations import Requester
 from app.backpressure.token_bucket import GCRA, Quota
 from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
-from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
+from app.backpressure.waiting_room import WaitingRoom, Watch
 from app.engine.base import BaseEngine
 from app.engine.calibration import calibrate
 from app.engine.dispatcher import Dispatcher
@@ -94,12 +94,13 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
     async def remaining_quota(self, client: str) -> Quota:
         return self._limiter.peek(client)
 
-    def turn_away(self, requester: Requester, check: Callable[[Quota], None]) -> None:
-        if self._limiter.is_smooth or not (self._reopens_in() or self._waiting_room.would_refuse(requester)):
-            return
-        left = self._limiter.acquire(requester.client).quota
-        check(left)
-        raise QueueFull(self._waiting_room.refuse(requester, 0, left.not_before), self.upload_queue.capacity)
+    def certainly_refuses(self, requester: Requester) -> bool:
+        if self._limiter.is_smooth:
+            return False
+        return self._reopens_in() > 0 or self._waiting_room.would_refuse(requester)
+
+    def acquire_local_token(self, client: str) -> Quota:
+        return self._limiter.acquire(client).quota
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         return await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)

@@ -1,19 +1,25 @@
-"""The gate: decides whether an upload may come in, in one ordered list of guards.
+"""Decides whether an upload may come in, by an ordered list of guards that run before its body is read.
 
-    1  rate      a token of the client's bucket                     429
-    2  declared  a length or type that can never be taken            413, 415
-    3  share     one client's part of the dock and the queue         429
-    4  open      not draining, no breaker open                       503
-    5  queue     a place in the dock, its turn having come            503
-    6  disk      bytes in the store                                  507
+    1  rate      a token of the client's bucket                                      429
+    2  declared  a declared length or media type that can never be accepted          413, 415
+    3  share     one client's part of the receiving slots and the queue              429
+    4  open      the service is not draining, and no circuit breaker is open         503
+    5  queue     a receiving slot, or a reservation that has become due              503
+    6  disk      bytes in the store                                                  507
 
-All act before a byte of the body is read. A refused request holds nothing but the token that it spent.
+Guard 1 is a FastAPI dependency of its own, `Admission.spend_token`: like the bouncer of a club it takes a
+token from everybody who asks, so that whoever hammers a full queue soon gets 429 instead of 503. Guards 2 to
+6 are the list in `Admission.__init__`. A refused request holds nothing but the token that it spent.
+
+The same list serves two callers. The upload endpoint depends on `Admission.admit`, which runs every guard.
+The connection calls `Admission.reject_early` with the request's head alone, before there is a task for the
+request: it answers only uploads that are certain to be refused, and lets all others through to the endpoint.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
@@ -24,54 +30,37 @@ from app.backpressure.rate_limiter import Grant
 from app.backpressure.reservations import Requester
 from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
-from app.backpressure.waiting_room import QueueFull
+from app.backpressure.waiting_room import QueueFull, Watch
 from app.engine.interface import Draining, Engine, UploadSlot
 from app.server.headers import media_type
-from app.server.problems import ProblemError
 from app.storage.interface import Space, Store
+from app.uploads.body import TooLarge, UnsupportedType
 from app.uploads.client_key import ClientKey, net_of
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
+from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 
-MULTIPART = "multipart/form-data"
-ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
-"""The media types that an upload may have, as an Accept field."""
-MULTIPART_ALLOWANCE = 64 * 1024
-"""Bytes that the form may add to the file."""
-_MOST_HELD = 1000
-_MOST_MARK = 128
-
-
-class TooLarge(ProblemError):
-    """Raised when a file has, or a request declares, more bytes than are accepted."""
-
-    slug = "too-large"
-
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(
-            f"The file is too large: at most {max_bytes} bytes are accepted.",
-            headers=[("Upload-Limit", f"max-size={max_bytes}")],
-        )
-
-
-class UnsupportedType(ProblemError):
-    """Raised when the declared media type, or the first bytes, are not those of an accepted image."""
-
-    slug = "unsupported-media-type"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers=[("Accept", ACCEPT)])
+_MAX_DELAYED = 1000
+"""Requests that the leaky bucket may delay at once; further ones are refused."""
+_MAX_UPLOAD_MARK = 128
+"""Bytes of an Idempotency-Key or Content-Length by which an upload is recognised when it returns."""
 
 
 @dataclass(slots=True)
 class UploadRequest:
-    """An upload at the gate, its body unread; what the guards gave it so far."""
+    """An upload whose body is unread, and what the guards gave it so far."""
 
     requester: Requester
     quota: Quota
-    type: str
-    declared: int | None
+    """The client's rate limit, after a token was spent."""
+    media_type: str
+    declared_size: int | None
+    """The Content-Length in bytes."""
+    idempotency_keys: list[str]
+    """The Idempotency-Key fields as they came."""
+    watch: Watch
+    """Has a function called when the client goes away."""
     keyed: KeyedUpload | None = None
-    place: UploadSlot | None = None
+    slot: UploadSlot | None = None
     space: Space | None = None
 
     @property
@@ -81,13 +70,13 @@ class UploadRequest:
 
     @property
     def is_repeat(self) -> bool:
-        """Whether there is the job already that this upload's Idempotency-Key stands for."""
+        """Whether the job that this upload's Idempotency-Key stands for exists already."""
         return self.keyed is not None and self.keyed.is_known
 
     def release(self) -> None:
         """Give back what is still held."""
-        if self.place is not None:
-            self.place.release()
+        if self.slot is not None:
+            self.slot.release()
         if self.space is not None:
             self.space.release()
 
@@ -100,8 +89,18 @@ class Refusal:
     quota: Quota
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One step of the list. Each of the two functions raises the guard's refusal, or returns."""
+
+    admit: Callable[[UploadRequest], Awaitable[None] | None]
+    """Runs in the upload endpoint; what it returns is awaited."""
+    reject_early: Callable[[UploadRequest], None] | None
+    """Runs on the head alone and cannot wait; None for a guard that decides nothing there."""
+
+
 class Admission:
-    """Passes or refuses uploads; its two dependencies are what the upload endpoint depends on."""
+    """Admits or refuses uploads; `spend_token` and `admit` are the upload endpoint's dependencies."""
 
     def __init__(
         self,
@@ -112,24 +111,35 @@ class Admission:
         is_lenient: Callable[[Scope], bool],
         max_bytes: int,
     ) -> None:
-        """`is_lenient`: who gets a softer answer than a full queue's; `max_bytes`: the most of one file."""
+        """`is_lenient` tells who gets a degraded answer from a full queue; `max_bytes` bounds one file."""
         self._engine = engine
         self._store = store
         self._client_key = client_key
         self._idempotency_keys = idempotency_keys
         self._is_lenient = is_lenient
         self._max_bytes = max_bytes
-        self._held = 0
+        self._delayed = 0
+        self._guards = (
+            # Guard(in the endpoint, on the head alone)
+            Guard(self._check_declared, self._check_declared),  # 2
+            Guard(self._recognise_repeat, None),
+            Guard(self._check_share, self._check_share),  # 3
+            Guard(self._check_open, self._check_open),  # 4
+            Guard(self._reserve_slot, self._refuse_slot),  # 5
+            Guard(self._reserve_space, None),  # 6
+        )
 
     def client(self, scope: Scope) -> str:
         """The key of the client behind a request."""
         peer = scope["client"]
         return self._client_key(peer[0] if peer else None, scope["headers"])
 
-    def reject_early(self, scope: Scope) -> Refusal | None:
-        """The refusal of an upload that is certain to get one, by its head alone; None: the bouncer decides.
+    # --- on the head alone -----------------------------------------------------------------------------
 
-        A token is spent as there, if there is one.
+    def reject_early(self, scope: Scope) -> Refusal | None:
+        """The refusal of an upload that is certain to be refused; None leaves the decision to the endpoint.
+
+        A refusal costs the client a token, as in the endpoint, if it has one.
         """
         client = self.client(scope)
         key = _upload_key(client, scope)
@@ -138,23 +148,26 @@ class Admission:
             return None
         if quota.remaining == 0:
             return Refusal(RateLimited(quota), quota)
-        if self._is_lenient(scope) or self._idempotency_keys.is_familiar(client, _keys(scope)):
+        if self._is_lenient(scope) or self._idempotency_keys.is_familiar(client, _idempotency_keys(scope)):
             return None
-        upload = _upload_request(scope, Requester(key, client, net_of(client)), quota)
-
-        def check(left: Quota) -> None:
-            upload.quota = left
-            self._check_declared(upload)
-            self._check_share_and_open(upload)
-
+        requester = Requester(key, client, net_of(client))
+        if not self._engine.certainly_refuses(requester):
+            return None
+        upload = _upload_request(scope, requester, self._engine.acquire_local_token(client))
         try:
-            self._engine.turn_away(upload.requester, check)
-        except (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull) as error:
+            for guard in self._guards:
+                if guard.reject_early is not None:
+                    guard.reject_early(upload)
+        except _EARLY_REFUSALS as error:
             return Refusal(error, upload.quota)
-        return None
+        raise AssertionError("guard 5 refuses whatever the guards before it let through")
+
+    # --- in the endpoint -------------------------------------------------------------------------------
 
     async def spend_token(self, request: Request) -> UploadRequest:
-        """Guard 1, a FastAPI dependency: spends a token. Asking is what costs, but for who returns as told.
+        """Guard 1, a FastAPI dependency: spends a token of the client.
+
+        An upload that was refused with a Retry-After and returns when told spends none, once.
 
         Raises:
             RateLimited: the client's bucket is empty.
@@ -167,78 +180,105 @@ class Admission:
             grant = await self._engine.acquire_token(client)
         request.state.quota = grant.quota
         if grant.delay_ns:
-            await self._hold(grant.delay_ns, grant.quota)
-        return _upload_request(request.scope, requester, grant.quota)
+            await self._delay(grant.delay_ns, grant.quota)
+        return _upload_request(request.scope, requester, grant.quota, request.state.watch)
 
-    async def _hold(self, delay_ns: int, quota: Quota) -> None:
-        """The leaky bucket's wait, for a bounded number of requests at once."""
-        if self._held >= _MOST_HELD:
+    async def _delay(self, delay_ns: int, quota: Quota) -> None:
+        """Hold a request for as long as the leaky bucket says, a bounded number of them at once."""
+        if self._delayed >= _MAX_DELAYED:
             raise RateLimited(quota)
-        self._held += 1
+        self._delayed += 1
         try:
             await asyncio.sleep(delay_ns / NANOSECONDS)
         finally:
-            self._held -= 1
+            self._delayed -= 1
 
     def admit(self) -> Callable[..., AsyncIterator[UploadRequest]]:
-        """Guards 2 to 6 as a FastAPI dependency that gives back, at its end, whatever was not handed on.
+        """A FastAPI dependency that runs guards 2 to 6.
 
-        A repeat takes nothing but its client's token, so only guards 2 and 4 are its own.
+        When the request ends, whatever the guards gave the upload and nobody took over is given back.
         """
 
         async def admitted(
-            request: Request, upload: Annotated[UploadRequest, Depends(self.spend_token)]
+            upload: Annotated[UploadRequest, Depends(self.spend_token)],
         ) -> AsyncIterator[UploadRequest]:
             try:
-                self._check_declared(upload)
-                upload.keyed = await self._idempotency_keys.lookup(upload.client, _keys(request.scope))
-                self._check_share_and_open(upload)
-                if not upload.is_repeat:
-                    upload.place = await self._engine.reserve(
-                        upload.requester, upload.quota.not_before, request.state.watch
-                    )
-                    upload.space = self._reserve_space(upload)
+                for guard in self._guards:
+                    decision = guard.admit(upload)
+                    if decision is not None:
+                        await decision
                 yield upload
             finally:
                 upload.release()
 
         return admitted
 
-    def _check_share_and_open(self, upload: UploadRequest) -> None:
-        """Guards 3 and 4; a repeat takes no part of anything, so its client may have all of its share."""
-        if not upload.is_repeat:
-            self._engine.check_share(upload.client)
-        self._engine.check_open(upload.requester, upload.quota.not_before)
+    # --- the guards ------------------------------------------------------------------------------------
+    # A repeat takes neither a slot nor space, so of these only guards 2 and 4 apply to it.
 
     def _check_declared(self, upload: UploadRequest) -> None:
-        form = upload.type == MULTIPART
-        if not (form or upload.type.startswith("image/") or upload.type == "application/octet-stream"):
-            shown = upload.type[:60] or "none"
+        is_form = upload.media_type == MULTIPART
+        is_raw = upload.media_type.startswith("image/") or upload.media_type == "application/octet-stream"
+        if not is_form and not is_raw:
+            shown = upload.media_type[:60] or "none"
             raise UnsupportedType(
                 f"Content-Type is {shown}: not a form, an image or application/octet-stream."
             )
-        most = self._max_bytes + MULTIPART_ALLOWANCE if form else self._max_bytes
-        if upload.declared is not None and upload.declared > most:
+        max_body = self._max_bytes + MULTIPART_ALLOWANCE if is_form else self._max_bytes
+        if upload.declared_size is not None and upload.declared_size > max_body:
             raise TooLarge(self._max_bytes)
 
-    def _reserve_space(self, upload: UploadRequest) -> Space:
-        most = self._max_bytes if upload.declared is None else upload.declared
-        return self._store.reserve(min(most, self._max_bytes))
+    async def _recognise_repeat(self, upload: UploadRequest) -> None:
+        upload.keyed = await self._idempotency_keys.lookup(upload.client, upload.idempotency_keys)
+
+    def _check_share(self, upload: UploadRequest) -> None:
+        if not upload.is_repeat:
+            self._engine.check_share(upload.client)
+
+    def _check_open(self, upload: UploadRequest) -> None:
+        self._engine.check_open(upload.requester, upload.quota.not_before)
+
+    async def _reserve_slot(self, upload: UploadRequest) -> None:
+        if not upload.is_repeat:
+            upload.slot = await self._engine.reserve(upload.requester, upload.quota.not_before, upload.watch)
+
+    def _refuse_slot(self, upload: UploadRequest) -> None:
+        self._engine.refuse(upload.requester, upload.quota.not_before)
+
+    def _reserve_space(self, upload: UploadRequest) -> None:
+        if not upload.is_repeat:
+            size = self._max_bytes if upload.declared_size is None else upload.declared_size
+            upload.space = self._store.reserve(min(size, self._max_bytes))
 
 
-def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:
+_EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull)
+
+
+def _unwatched(_: Callable[[], Any] | None) -> None:
+    """Stands in for a connection that nobody has to watch: the upload is answered at once."""
+
+
+def _upload_request(
+    scope: Scope, requester: Requester, quota: Quota, watch: Watch = _unwatched
+) -> UploadRequest:
     headers = Headers(scope=scope)
     length = headers.get("content-length")
-    declared = int(length) if length is not None and length.isdecimal() else None
-    return UploadRequest(requester, quota, media_type(headers.get("content-type")), declared)
+    return UploadRequest(
+        requester,
+        quota,
+        media_type(headers.get("content-type")),
+        int(length) if length is not None and length.isdecimal() else None,
+        _idempotency_keys(scope),
+        watch,
+    )
 
 
-def _keys(scope: Scope) -> list[str]:
+def _idempotency_keys(scope: Scope) -> list[str]:
     return [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
 
 
 def _upload_key(client: str, scope: Scope) -> str:
-    """What an upload is known by when it returns: its client, and its Idempotency-Key or else its length."""
+    """Identifies an upload that returns: its client, and its Idempotency-Key or else its length."""
     fields = dict(scope["headers"])
     mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
-    return f"{client}/{mark[:_MOST_MARK].decode('latin-1')}"
+    return f"{client}/{mark[:_MAX_UPLOAD_MARK].decode('latin-1')}"

@@ -11,8 +11,7 @@ from starlette.requests import ClientDisconnect
 from app.engine.interface import Engine, UploadSlot
 from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
-from app.uploads.admission import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
-from app.uploads.multipart import Form, MalformedForm, form_in
+from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, MalformedForm, form_in
 from app.uploads.read_permit import MAX_FAST_READERS, PATIENCE, ReadPermit
 from workers.formats import SNIFF_BYTES, sniff
 
@@ -24,6 +23,31 @@ _TICK = 0.5
 """Seconds after which a silent upload is looked at again."""
 _HASTE = 8
 """How much faster an upload must be while the dock is full."""
+
+
+ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
+"""The media types that an upload may have, as an Accept field."""
+
+
+class TooLarge(ProblemError):
+    """Raised when a file has, or a request declares, more bytes than are accepted."""
+
+    slug = "too-large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"The file is too large: at most {max_bytes} bytes are accepted.",
+            headers=[("Upload-Limit", f"max-size={max_bytes}")],
+        )
+
+
+class UnsupportedType(ProblemError):
+    """Raised when the declared media type, or the first bytes, are not those of an accepted image."""
+
+    slug = "unsupported-media-type"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=[("Accept", ACCEPT)])
 
 
 class NoFile(ProblemError):

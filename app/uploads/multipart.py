@@ -7,7 +7,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.server.problems import ProblemError
-from app.uploads.admission import MULTIPART
+
+MULTIPART = "multipart/form-data"
+MULTIPART_ALLOWANCE = 64 * 1024
+"""Bytes that a form may add to the file in it."""
 
 
 class MalformedForm(ProblemError):

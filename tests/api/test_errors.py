@@ -42,8 +42,7 @@ from app.server.problems import (
     whole_seconds,
 )
 from app.storage.interface import StoreFull
-from app.uploads.admission import TooLarge, UnsupportedType
-from app.uploads.body import NoFile, UploadTooSlow
+from app.uploads.body import NoFile, TooLarge, UnsupportedType, UploadTooSlow
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm

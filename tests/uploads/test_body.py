@@ -14,9 +14,8 @@ from starlette.types import Message
 
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.upload_queue import UploadQueue
-from app.uploads.admission import MULTIPART_ALLOWANCE, TooLarge, UnsupportedType
-from app.uploads.body import BodyReader, NoFile, Received, UploadTooSlow
-from app.uploads.multipart import MalformedForm
+from app.uploads.body import BodyReader, NoFile, Received, TooLarge, UnsupportedType, UploadTooSlow
+from app.uploads.multipart import MULTIPART_ALLOWANCE, MalformedForm
 from tests import samples
 from tests.examples import examples
 

@@ -7,8 +7,7 @@ import pytest
 from fastapi import Request
 
 from app.server.read_buffer import SMALL_READ
-from app.uploads.admission import TooLarge
-from app.uploads.body import BodyReader
+from app.uploads.body import BodyReader, TooLarge
 from app.uploads.read_permit import MAX_FAST_READERS, PATIENCE
 from tests.uploads.test_body import Uplink, dock
 
