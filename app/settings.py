@@ -1,55 +1,60 @@
-"""Every setting of the service: its name, default, bounds and meaning, checked once at the start."""
+"""Every setting of the service: its name, default, bounds and meaning. All are checked once, at the start."""
 
 import ipaddress
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.runtime.cgroup import memory_limit, usable_cpus
 from workers.variants import Variant, parse_variants
 
-_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_SIZE_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 2**10, "m": 2**20, "g": 2**30}
 _TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _quantity(text: Any, units: dict[str, Any], example: str) -> Any:
-    if not isinstance(text, str):
-        return text
-    match = re.fullmatch(r"\s*([0-9][0-9_ ]*(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
-    if match is None or match[2].lower() not in units:
-        raise ValueError(f"not a quantity such as {example}")
-    return float(match[1].replace("_", "").replace(" ", "")) * units[match[2].lower()]
+def _binary_units(value: Any) -> Any:
+    """Spell a size so that `ByteSize` reads it as this service always has.
 
-
-def _size(value: Any) -> Any:
-    number = _quantity(value, _SIZE_UNITS, "8KiB, 32MiB or 10GiB")
-    return int(number) if isinstance(number, float) else number
+    Here `8K` is 8 KiB, as for Docker and systemd, where pydantic takes 8000 bytes; and the digits of a number
+    may be grouped by spaces or underscores.
+    """
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(?<=[0-9])([kmgt])$", r"\1iB", re.sub(r"[\s_]", "", value), flags=re.IGNORECASE)
 
 
 def _seconds(value: Any) -> Any:
-    return _quantity(value, _TIME_UNITS, "30, 90s, 10m or 24h")
+    """A duration with or without a unit, such as `90`, `1500ms`, `10m` or `24h`, in seconds."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([0-9][0-9_ ]*(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)
+    if match is None or match[2].lower() not in _TIME_UNITS:
+        raise ValueError("not a duration such as 30, 90s, 10m or 24h")
+    return float(match[1].replace("_", "").replace(" ", "")) * _TIME_UNITS[match[2].lower()]
 
 
-def _listed(value: Any) -> Any:
+def _separated(value: Any) -> Any:
+    """The parts of a text that are separated by commas or white space."""
     if isinstance(value, str):
         return tuple(part for part in re.split(r"[,\s]+", value) if part)
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size)]
+Size = Annotated[ByteSize, BeforeValidator(_binary_units)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(Exception):
-    """Raised when a setting does not fit; its message is one clear line."""
+    """Raised when settings are not valid. Its message is one line that names each of them."""
 
 
 class Settings(BaseSettings):
-    """The settings, from `SPILLWAY_…` variables or `.env`; each attribute is the lower-case name."""
+    """The settings, read from environment variables and then from the file `.env`.
+
+    An attribute's variable is its name in capitals after `SPILLWAY_`: `SPILLWAY_QUEUE_SIZE` for `queue_size`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="SPILLWAY_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
@@ -63,48 +68,69 @@ class Settings(BaseSettings):
     limiter: Literal["token_bucket", "leaky_bucket"] = Field(
         "token_bucket", description="or leaky_bucket: one request per 1/RATE, early ones held"
     )
-    max_delay: Seconds = Field(2, ge=0, le=60, description="longest hold of the leaky bucket, seconds")
+    max_delay: Seconds = Field(
+        2, ge=0, le=60, description="longest time that the leaky bucket holds a request, seconds"
+    )
     ipv6_prefix: int = Field(64, ge=16, le=128, description="bits of an IPv6 address that make one client")
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_separated)] = Field(
         (), description="addresses or networks whose X-Forwarded-For or Forwarded is believed"
     )
-    max_clients: int = Field(100_000, ge=1, le=10_000_000, description="bound of the per-client table")
+    max_clients: int = Field(
+        100_000, ge=1, le=10_000_000, description="most clients whose buckets are kept in memory"
+    )
 
     queue_size: int = Field(100, ge=1, le=100_000, description="waiting jobs")
-    max_receiving: int = Field(0, ge=0, le=200_000, description="uploads on their way in (2 x QUEUE_SIZE)")
+    max_receiving: int = Field(
+        0, ge=0, le=200_000, description="receiving slots, for uploads on their way in (2 x QUEUE_SIZE)"
+    )
     max_wait: Seconds = Field(
         60, gt=0, le=86_400, description="estimated wait past which the queue counts as full, seconds"
     )
     client_share: int = Field(20, ge=1, le=200_000, description="receiving and waiting jobs of one client")
 
-    workers: int = Field(default_factory=usable_cpus, ge=0, le=256, description="resize workers (CPUs)")
+    workers: int = Field(
+        default_factory=usable_cpus,
+        ge=0,
+        le=256,
+        description="worker processes that make variants (usable CPUs)",
+    )
     variants: Annotated[tuple[Variant, ...], NoDecode] = Field(
         parse_variants("large=1600,medium=800,small=320,thumb=96"),
         validate_default=False,
         description="name=longest side[@format[+anim]][:quality], comma separated",
     )
     blurhash: bool = Field(False, description="a BlurHash of each image in its document")
-    max_upload_bytes: Size = Field(32 * 2**20, ge=1, le=2**40, description="bytes of one file")
+    max_upload_bytes: Size = Field(ByteSize(32 * 2**20), ge=1, le=2**40, description="bytes of one file")
     max_pixels: int = Field(
         100_000_000, ge=1, le=2**40, description="pixels of one image, all decoded frames together"
     )
-    job_timeout: Seconds = Field(30, ge=0.1, le=3600, description="seconds after which a job is killed")
-    worker_memory: Size = Field(2**30, ge=16 * 2**20, description="bytes past which a job is killed")
+    job_timeout: Seconds = Field(30, ge=0.1, le=3600, description="seconds after which a job is ended")
+    worker_memory: Size = Field(
+        ByteSize(2**30), ge=16 * 2**20, description="bytes of memory past which a job is ended"
+    )
     truncated: Literal["refuse", "accept"] = Field(
-        "refuse", description="or accept: make of a cut-off image what is there"
+        "refuse", description="or accept: a cut-off image is made into variants of what is there"
     )
     upload_timeout: Seconds = Field(120, ge=0.1, le=86_400, description="longest upload, seconds")
-    min_upload_rate: Size = Field(8 * 2**10, ge=0, description="bytes per second, after a short grace")
+    min_upload_rate: Size = Field(
+        ByteSize(8 * 2**10), ge=0, description="bytes per second, after a short grace"
+    )
 
-    on_full: Literal["reject", "degrade"] = Field("reject", description="what a full queue answers")
-    brownout: Literal["on", "off"] = Field("on", description="fewer variants under pressure")
+    on_full: Literal["reject", "degrade"] = Field(
+        "reject", description="what a full queue answers; or degrade: a preview with 200"
+    )
+    brownout: Literal["on", "off"] = Field(
+        "on", description="or off; fewer variants at first when the queue fills"
+    )
     brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
-    deferred_size: int = Field(1000, ge=1, le=1_000_000, description="jobs with variants put off")
+    deferred_size: int = Field(1000, ge=1, le=1_000_000, description="most jobs with deferred variants")
 
     store_url: str = Field("file:./data", description="file:PATH or s3://BUCKET/PREFIX")
     retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds")
-    store_max_bytes: Size = Field(10 * 2**30, ge=1, description="bytes on disk past which uploads get 507")
+    store_max_bytes: Size = Field(
+        ByteSize(10 * 2**30), ge=1, description="bytes on disk past which uploads get 507"
+    )
     engine_url: str = Field(
         "local:", description="local: (queue and workers of this process) or nats://HOST:PORT (JetStream)"
     )
@@ -112,7 +138,7 @@ class Settings(BaseSettings):
     max_hold: Seconds = Field(60, ge=0, le=3600, description="longest Prefer: wait, seconds")
     max_streams: int = Field(1000, ge=1, le=100_000, description="event streams and waits at once")
     drain_timeout: Seconds = Field(20, ge=0, le=3600, description="longest drain at shutdown, seconds")
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = Field(
         (), description="origins that may call from a browser; * for any"
     )
     log_format: Literal["text", "json"] = Field("text", description="or json, one object a line")
@@ -152,10 +178,10 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read and check the settings.
+    """Read and check the settings; `overrides` (by attribute name) win over the environment.
 
     Raises:
-        SettingsError: with one line that names each setting that does not fit.
+        SettingsError: at least one setting is not valid.
     """
     try:
         return Settings(**overrides)
@@ -167,18 +193,18 @@ def _one_line(error: Any) -> str:
     name = f"SPILLWAY_{str(error['loc'][0]).upper()}" if error["loc"] else "settings"
     reason = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    if isinstance(given, str) and "@" in given:  # there may be a password before it
+    if isinstance(given, str) and "@" in given:  # what stands before it may be a password
         return f"{name}: {reason}"
     return f"{name}={given!r}: {reason}" if isinstance(given, str | int | float) else f"{name}: {reason}"
 
 
 def redact(url: str) -> str:
-    """An engine's URL as it may be shown: without the user and password, or token, of each server."""
+    """An engine's URL without the credentials of its servers (user and password, or a token), to be shown."""
     return re.sub(r"[^@/,\s]+@", "***@", url)
 
 
 def warnings_for(settings: Settings) -> list[str]:
-    """What does not fit this machine, a line each; empty when all does."""
+    """One line for each setting that is valid but does not suit this machine, or the other settings."""
     found = []
     limit = memory_limit()
     need = settings.workers * settings.worker_memory
@@ -190,11 +216,9 @@ def warnings_for(settings: Settings) -> list[str]:
     if settings.workers > usable_cpus():
         found.append(f"WORKERS={settings.workers} is more than the {usable_cpus()} usable CPUs")
     if settings.engine_url != "local:" and settings.store_url.startswith("file:"):
-        found.append(
-            "STORE_URL=file: serves one process alone; replicas and workers share s3://BUCKET/PREFIX"
-        )
+        found.append("STORE_URL=file: is for a single process; replicas and workers need s3://BUCKET/PREFIX")
     if settings.max_upload_bytes > settings.store_max_bytes:
         found.append("MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES: the largest uploads can never be stored")
     if settings.client_share > settings.queue_size + settings.max_receiving:
-        found.append("CLIENT_SHARE is more than the queue and the dock together: it can never bind")
+        found.append("CLIENT_SHARE is more than QUEUE_SIZE + MAX_RECEIVING: no client can ever reach it")
     return found

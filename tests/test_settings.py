@@ -93,6 +93,9 @@ def test_every_setting_is_described() -> None:
         ("8KiB", 8 * KIB),
         ("8kib", 8 * KIB),
         ("8K", 8 * KIB),
+        ("32m", 32 * MIB),
+        ("10 g", 10 * GIB),
+        ("1 000 KiB", 1000 * KIB),
         ("8kB", 8000),
         ("32 MiB", 32 * MIB),
         (" 1.5GiB ", 3 * GIB // 2),
@@ -162,8 +165,8 @@ def test_an_empty_variable_is_one_that_is_not_set(environment: pytest.MonkeyPatc
     assert load_settings().trusted_proxies == ()
 
 
-def test_the_dock_follows_the_queue(environment: pytest.MonkeyPatch) -> None:
-    """Twice the queue, unless it is set itself."""
+def test_receiving_slots_follow_the_queue(environment: pytest.MonkeyPatch) -> None:
+    """There are twice as many as the queue has places, unless MAX_RECEIVING is set itself."""
     environment.setenv("SPILLWAY_QUEUE_SIZE", "7")
     assert load_settings().max_receiving == 14
     environment.setenv("SPILLWAY_MAX_RECEIVING", "3")
@@ -179,7 +182,7 @@ def test_variants_are_read_by_their_grammar(environment: pytest.MonkeyPatch) -> 
 
 
 def test_settings_do_not_change() -> None:
-    """What was checked at the start holds to the end."""
+    """The settings that were checked at the start hold as long as the process runs."""
     with pytest.raises(ValueError, match="frozen"):
         load_settings().rate = 5
 
@@ -256,7 +259,7 @@ def test_a_value_that_does_not_fit_is_named_in_one_line(
 
 
 def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch) -> None:
-    """Not one after the other at each new start."""
+    """All of them are in one message, so that one start is enough to find them."""
     environment.setenv("SPILLWAY_RATE", "0")
     environment.setenv("SPILLWAY_QUEUE_SIZE", "none")
     line = complaint()
@@ -275,7 +278,7 @@ def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch)
     ],
 )
 def test_what_this_version_cannot_do_is_refused_clearly(values: dict[str, object], said: str) -> None:
-    """Rather than ignored until it matters."""
+    """A value that is well written but not supported is an error at the start, never ignored."""
     assert said in complaint(**values)
 
 
@@ -299,14 +302,14 @@ def test_workers_beyond_the_container_s_memory_do_not_fit(environment: pytest.Mo
 
 
 def test_more_workers_than_processors_do_not_fit(environment: pytest.MonkeyPatch) -> None:
-    """They would only take turns."""
+    """They would only compete for the same processors."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
     (line,) = warnings_for(load_settings(workers=usable_cpus() + 1))
     assert "more than the" in line
 
 
 def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyPatch) -> None:
-    """Nor does a share that can never bind."""
+    """A share of one client that is larger than everything there is does not fit either."""
     environment.setattr(settings_module, "memory_limit", lambda: None)
     (line,) = warnings_for(load_settings(max_upload_bytes="2GiB", store_max_bytes="1GiB"))
     assert "MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES" in line
