@@ -175,7 +175,7 @@ def _lifespan_of(parts: _Parts) -> Callable[[FastAPI], AbstractAsyncContextManag
             parts.service.running(),
             parts.errors.refusals.logging(),
             parts.feed.running(),
-            parts.runner.ended(),
+            parts.runner.stopped_at_exit(),
         ):
             yield
 

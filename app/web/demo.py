@@ -1,19 +1,55 @@
-"""Make pressure: what the page's buttons and sliders ask for. With DEMO off none of this exists."""
+"""The endpoints behind the page's panel "Make pressure". They exist only with the setting DEMO."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.server.problems import NotFound
+from app.server.problems import NotFound, ProblemError
 from app.stampede.acts import ACTS
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings, InvalidDemoSetting
-from app.web.origin import same_origin
+
+
+class ForeignOrigin(ProblemError):
+    """Raised when a request does not prove that it comes from this server's own page."""
+
+    slug = "foreign-origin"
+
+    def __init__(self) -> None:
+        super().__init__("Only this server's own page may do this.")
+
+
+def require_same_origin(request: Request) -> None:
+    """A dependency that lets through only requests of this server's own page.
+
+    It goes by two fields that a browser sets and a script cannot: Sec-Fetch-Site (W3C Fetch Metadata), which
+    over plain HTTP is sent to loopback addresses alone, and Origin (RFC 6454).
+
+    Raises:
+        ForeignOrigin: one of them names another origin, or the request has neither.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is None and origin is None:
+        raise ForeignOrigin
+    if site is not None and site != "same-origin":
+        raise ForeignOrigin
+    if origin is not None and _authority(origin) != request.headers.get("host"):
+        raise ForeignOrigin
+
+
+def _authority(origin: str) -> str | None:
+    """Host and port in an Origin field; None for what is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def own_url(host: str, port: int) -> str:
-    """Where this server, which listens at `host`, is reached from its own machine."""
+    """The URL at which this server, which listens at `host`, is reached from its own machine."""
     if host == "0.0.0.0":  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
     elif host == "::":
@@ -21,57 +57,57 @@ def own_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidDemoSetting(f"{text[:20]!r} is no number.") from None
-
-
 class Demo:
     """The levers and the acts of one server."""
 
-    def __init__(self, levers: DemoSettings, runner: DemoRunner) -> None:
-        self.levers = levers
+    def __init__(self, settings: DemoSettings, runner: DemoRunner) -> None:
+        self.settings = settings
         self.runner = runner
 
     def snapshot(self) -> dict[str, Any]:
-        """Where the levers stand, and what is being played."""
-        return self.levers.snapshot() | self.runner.snapshot()
+        """The state of the levers and of the act that runs, as `/v1/stats` and these endpoints show it."""
+        return self.settings.snapshot() | self.runner.snapshot()
 
 
 def demo_router(demo: Demo, host: str) -> APIRouter:
-    """The endpoints behind the page's buttons; `host` is where the server listens."""
-    router = APIRouter(prefix="/v1/demo", tags=["demo"], dependencies=[Depends(same_origin)])
-    names = {act.name for act in ACTS}
+    """The endpoints under `/v1/demo`; `host` is the address at which the server listens."""
+    router = APIRouter(prefix="/v1/demo", tags=["demo"], dependencies=[Depends(require_same_origin)])
+    act_names = {act.name for act in ACTS}
 
     def state(status: int = 200) -> Response:
         return JSONResponse(demo.snapshot(), status, headers={"Cache-Control": "no-store"})
 
     @router.post("/levers")
-    async def turn(request: Request) -> Response:
-        """Turn some levers, each a parameter of the query, such as `?rate=5&workers=1`."""
-        demo.levers.set({name: _number(value) for name, value in request.query_params.items()})
+    async def set_levers(request: Request) -> Response:
+        """Set some levers, each a parameter of the query, such as `?rate=5&workers=1`."""
+        demo.settings.set({name: _number(value) for name, value in request.query_params.items()})
         return state()
 
     @router.delete("/levers")
-    async def back() -> Response:
+    async def reset_levers() -> Response:
         """Put all levers back to the settings."""
-        demo.levers.reset()
+        demo.settings.reset()
         return state()
 
     @router.post("/acts/{name}")
-    async def play(request: Request, name: str) -> Response:
-        """Play an act of the stampede against this server."""
-        if name not in names:
+    async def start_act(request: Request, name: str) -> Response:
+        """Start an act of the stampede against this server."""
+        if name not in act_names:
             raise NotFound
-        demo.runner.play(name, own_url(host, request.scope["server"][1]))
+        demo.runner.start(name, own_url(host, request.scope["server"][1]))
         return state(202)
 
     @router.delete("/acts")
-    async def stop() -> Response:
-        """End the act that is being played."""
+    async def stop_act() -> Response:
+        """Stop the act that runs."""
         await demo.runner.stop()
         return state()
 
     return router
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidDemoSetting(f"{text[:20]!r} is no number.") from None

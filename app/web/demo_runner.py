@@ -1,4 +1,4 @@
-"""An act of the stampede, played by a process of its own against this very server."""
+"""Runs one act of the stampede at a time against this very server, in a process of its own."""
 
 import asyncio
 import json
@@ -16,16 +16,19 @@ from app.server.problems import ProblemError
 
 log = structlog.get_logger(__name__)
 
-PLAYS_S: Final = 12.0
+ARRIVALS_S: Final = 12.0
 """Seconds in which the clients of an act arrive."""
-_LIMIT_S: Final = 90.0
-"""Seconds after which an act is over, whatever is still under way; accepted jobs go on without it."""
-_GRACE_S: Final = 5.0
+_ACT_TIMEOUT_S: Final = 90.0
+"""Seconds after which an act is stopped, whatever is still under way; accepted jobs go on without it."""
+_TERMINATION_TIMEOUT_S: Final = 5.0
+"""Seconds that the process has after SIGTERM to print its figures, before SIGKILL."""
 _COMMAND: Final = (sys.executable, "-c", "from app.cli import main; main()", "stampede")
+_PRIVATE_VARIABLES: Final = ("SPILLWAY_", "AWS_")
+"""Prefixes of environment variables that a client needs not: this server's settings, and keys to its store."""
 
 
 class ActRunning(ProblemError):
-    """Raised when an act is still being played."""
+    """Raised when another act still runs; `retry_after` is the longest that it may last, in seconds."""
 
     slug = "act-running"
 
@@ -34,96 +37,102 @@ class ActRunning(ProblemError):
 
 
 class DemoRunner:
-    """Plays one act at a time, for a bounded time."""
+    """Starts and stops acts, and remembers the figures of the last one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._act: str | None = None
-        self._ends = 0.0
-        self._stopping = asyncio.Event()
+        self._deadline = 0.0
+        self._stop_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._last: dict[str, Any] | None = None
 
-    def play(self, act: str, url: str) -> None:
-        """Begin an act against the server at `url`.
+    def start(self, act: str, url: str) -> None:
+        """Start an act against the server at `url`.
 
         Raises:
             ActRunning: another has not ended.
         """
         if self._act is not None:
-            raise ActRunning(self._act, max(1.0, self._ends - self._clock()))
+            raise ActRunning(self._act, max(1.0, self._deadline - self._clock()))
         self._act = act
-        self._ends = self._clock() + _LIMIT_S
-        self._stopping = asyncio.Event()
-        self._task = asyncio.create_task(self._play(act, url), name=f"act {act}")
+        self._deadline = self._clock() + _ACT_TIMEOUT_S
+        self._stop_requested = asyncio.Event()
+        self._task = asyncio.create_task(self._run(act, url), name=f"act {act}")
 
     async def stop(self) -> None:
-        """End the act, if there is one, and return when its process is gone."""
-        self._stopping.set()
+        """Stop the act, if one runs, and return when its process is gone."""
+        self._stop_requested.set()
         if self._task is not None:
             await asyncio.wait([self._task])
 
     @asynccontextmanager
-    async def ended(self) -> AsyncIterator[None]:
-        """See to it that nothing is played after the block."""
+    async def stopped_at_exit(self) -> AsyncIterator[None]:
+        """A context at whose end the act is stopped."""
         try:
             yield
         finally:
             await self.stop()
 
-    async def _play(self, act: str, url: str) -> None:
+    async def _run(self, act: str, url: str) -> None:
         try:
             process = await asyncio.create_subprocess_exec(
-                *(*_COMMAND, url, "--act", act, "--seconds", f"{PLAYS_S:g}", "--json"),
+                *(*_COMMAND, url, "--act", act, "--seconds", f"{ARRIVALS_S:g}", "--json"),
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=DEVNULL,
-                env={name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")},
+                env=_environment(),
                 start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
             )
-            self._last = {"act": act, **_figures(await self._watch(process))}
+            self._last = {"act": act, **_summary(await self._output(process))}
         except OSError as error:
-            log.error("an act could not be played", act=act, reason=str(error))
+            log.error("an act could not be run", act=act, reason=str(error))
+        except Exception:
+            log.exception("an act ended unexpectedly", act=act)
         finally:
             self._act = None
 
-    async def _watch(self, process: Process) -> bytes:
-        """What the process says in the end: its own, told to by SIGTERM, or that of SIGKILL."""
+    async def _output(self, process: Process) -> bytes:
+        """All that the process prints until it ends by itself or is stopped; it is gone afterwards."""
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        saying = asyncio.create_task(process.stdout.read())
-        ending = asyncio.create_task(self._stopping.wait())
+        reading = asyncio.create_task(process.stdout.read())
+        stopping = asyncio.create_task(self._stop_requested.wait())
         try:
-            left = self._ends - self._clock()
-            await asyncio.wait([saying, ending], timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if not saying.done():
+            seconds_left = self._deadline - self._clock()
+            await asyncio.wait([reading, stopping], timeout=seconds_left, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
                 with suppress(ProcessLookupError):
                     process.terminate()
-                await asyncio.wait([saying], timeout=_GRACE_S)
+                await asyncio.wait([reading], timeout=_TERMINATION_TIMEOUT_S)
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-            ending.cancel()
-        return await saying
+            stopping.cancel()
+        return await reading
 
     def snapshot(self) -> dict[str, Any]:
-        """The act being played, the seconds that it may last yet, and what came of the one before."""
-        left = None if self._act is None else max(0, round(self._ends - self._clock()))
-        return {"act": self._act, "left_s": left, "last": self._last}
+        """The act that runs, the seconds that it may last yet, and a summary of the one before."""
+        seconds_left = None if self._act is None else max(0, round(self._deadline - self._clock()))
+        return {"act": self._act, "left_s": seconds_left, "last": self._last}
 
 
-def _figures(said: bytes) -> dict[str, Any]:
-    """Of an act's closing table what fits into a sentence; nothing when it could not tell."""
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_VARIABLES)}
+
+
+def _summary(output: bytes) -> dict[str, Any]:
+    """The figures of an act's report that the page shows; none when the output is no such report."""
     try:
-        table = json.loads(said)
-        act = table["acts"][0]
+        report = json.loads(output)
+        act = report["acts"][0]
         return {
             "sent": act["sent"],
             "answers": act["answers"],
             "kept": act["kept"],
             "promised": act["promised"],
-            "whole": table["kept_everything"],
-            "interrupted": table["interrupted"],
+            "whole": report["kept_everything"],
+            "interrupted": report["interrupted"],
         }
     except (ValueError, LookupError, TypeError):
         return {}

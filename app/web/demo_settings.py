@@ -1,4 +1,4 @@
-"""The levers of a demonstration: a few settings that can be turned while the service runs, for a while."""
+"""The levers of a demonstration: a few settings that can be changed for a while as the service runs."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,94 +9,97 @@ from app.backpressure.token_bucket import GCRA, leaky_bucket_gcra, token_bucket_
 from app.server.problems import ProblemError
 from app.settings import Settings
 
-BACK_S: Final = 300.0
-"""Seconds after the last turn of a lever in which all go back to the settings."""
+RESET_AFTER_S: Final = 300.0
+"""Seconds after the last change in which all levers go back to the settings."""
 
-_MOST_RATE: Final = 50.0
-_MOST_BURST: Final = 100
+_MAX_RATE: Final = 50.0
+_MAX_BURST: Final = 100
 
 
 class InvalidDemoSetting(ProblemError):
-    """Raised when there is no such lever, or it does not go so far."""
+    """Raised when there is no such lever, or a value is outside its bounds."""
 
     slug = "bad-request"
 
 
-Reservation = Callable[[GCRA, int, int], None]
-"""Has the service go on with another law of the buckets, so many places and so many workers."""
+Reconfigure = Callable[[GCRA, int, int], None]
+"""Makes the service go on with another rate limit, queue capacity and number of active workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lever:
-    """One of them: `preset` is the setting, where it goes back to; `least` and `most` are its bounds."""
+    """A setting that a demonstration may change: its bounds, and the `preset` that it goes back to."""
 
     preset: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     step: float
 
 
-def demo_settings_of(settings: Settings) -> dict[str, Lever]:
-    """The levers there are. The leaky bucket has no burst; what a queue was made for is its bound."""
-    levers = {"rate": Lever(settings.rate, min(0.1, settings.rate), max(_MOST_RATE, settings.rate), 0.1)}
+def levers_of(settings: Settings) -> dict[str, Lever]:
+    """The levers that there are under these settings.
+
+    The leaky bucket has no burst. The queue and the workers can only be reduced, for they are allocated
+    once at start.
+    """
+    levers = {"rate": Lever(settings.rate, min(0.1, settings.rate), max(_MAX_RATE, settings.rate), 0.1)}
     if settings.limiter == "token_bucket":
-        levers["burst"] = Lever(settings.burst, 1, max(_MOST_BURST, settings.burst), 1)
+        levers["burst"] = Lever(settings.burst, 1, max(_MAX_BURST, settings.burst), 1)
     levers["queue"] = Lever(settings.queue_size, 1, settings.queue_size, 1)
     levers["workers"] = Lever(settings.workers, 1, settings.workers, 1)
     return levers
 
 
 class DemoSettings:
-    """Holds the positions, and brings them back to the settings by itself."""
+    """Holds the values of the levers, applies them, and resets them to the settings by itself."""
 
-    def __init__(self, settings: Settings, turn: Reservation) -> None:
-        self.levers = demo_settings_of(settings)
+    def __init__(self, settings: Settings, reconfigure: Reconfigure) -> None:
+        self.levers = levers_of(settings)
         self._settings = settings
-        self._turn = turn
-        self._positions = {name: lever.preset for name, lever in self.levers.items()}
-        self._going_back: asyncio.TimerHandle | None = None
+        self._reconfigure = reconfigure
+        self._values = {name: lever.preset for name, lever in self.levers.items()}
+        self._reset_timer: asyncio.TimerHandle | None = None
 
     def set(self, wanted: Mapping[str, float]) -> None:
-        """Turn some levers, at once.
+        """Change some levers, at once.
 
         Raises:
-            BadLever: there is no such lever, or it does not go so far; none is turned then.
+            InvalidDemoSetting: there is no such lever, or a value is outside its bounds; none is changed.
         """
-        positions: dict[str, float] = {}
+        values: dict[str, float] = {}
         for name, value in wanted.items():
             lever = self.levers.get(name)
             if lever is None:
                 raise InvalidDemoSetting(f"There is no lever {name!r} here.")
-            if not lever.least <= value <= lever.most:
-                raise InvalidDemoSetting(f"{name.capitalize()} goes from {lever.least:g} to {lever.most:g}.")
-            positions[name] = value if lever.step < 1 else int(value)
-        self._positions |= positions
+            if not lever.minimum <= value <= lever.maximum:
+                raise InvalidDemoSetting(f"{name.capitalize()} goes from {lever.minimum:g} to {lever.maximum:g}.")
+            values[name] = value if lever.step < 1 else int(value)
+        self._values |= values
         self._apply()
-        self._stop_timer()
-        self._going_back = asyncio.get_running_loop().call_later(BACK_S, self.reset)
+        self._cancel_reset()
+        self._reset_timer = asyncio.get_running_loop().call_later(RESET_AFTER_S, self.reset)
 
     def reset(self) -> None:
-        """Back to the settings."""
-        self._stop_timer()
-        self._positions = {name: lever.preset for name, lever in self.levers.items()}
+        """Put every lever back to the settings."""
+        self._cancel_reset()
+        self._values = {name: lever.preset for name, lever in self.levers.items()}
         self._apply()
 
     def _apply(self) -> None:
-        at, settings = self._positions, self._settings
-        if settings.limiter == "leaky_bucket":
-            meter = leaky_bucket_gcra(at["rate"], settings.max_delay)
+        if self._settings.limiter == "leaky_bucket":
+            gcra = leaky_bucket_gcra(self._values["rate"], self._settings.max_delay)
         else:
-            meter = token_bucket_gcra(at["rate"], int(at["burst"]))
-        self._turn(meter, int(at["queue"]), int(at["workers"]))
+            gcra = token_bucket_gcra(self._values["rate"], int(self._values["burst"]))
+        self._reconfigure(gcra, int(self._values["queue"]), int(self._values["workers"]))
 
-    def _stop_timer(self) -> None:
-        if self._going_back is not None:
-            self._going_back.cancel()
-            self._going_back = None
+    def _cancel_reset(self) -> None:
+        if self._reset_timer is not None:
+            self._reset_timer.cancel()
+            self._reset_timer = None
 
     def snapshot(self) -> dict[str, Any]:
-        """Where each stands, and the seconds until they go back; None while they are as the settings say."""
-        left = None
-        if self._going_back is not None:
-            left = round(self._going_back.when() - asyncio.get_running_loop().time())
-        return {"levers": dict(self._positions), "back_in_s": left}
+        """The value of each lever, and the seconds until all are reset; None while none is changed."""
+        seconds_left = None
+        if self._reset_timer is not None:
+            seconds_left = round(self._reset_timer.when() - asyncio.get_running_loop().time())
+        return {"levers": dict(self._values), "back_in_s": seconds_left}

@@ -1,25 +1,29 @@
-"""The pages for people.
+"""The pages for people: the home page, the description of the API, and one page for each problem type.
 
-Settings do not change while the service runs, so every page is rendered, and every file read, once at start;
-a request then costs a look-up in a frozen table. Nothing a client sends ever becomes part of a file name.
+Settings do not change while the service runs, so every page is rendered, and every file is read, once at
+start; a request then costs a look-up in a frozen table. Nothing that a client sends becomes part of a file
+name.
 """
 
 import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.server.problems import KINDS, Kind
+from app.server.problems import KINDS
 from app.settings import Settings
-from app.web.home import STATIC_ROOT, render_home, template
+from app.web.home import format_duration, format_number, format_percent, format_size, home_values
+
+STATIC_ROOT: Final = Path(__file__).with_name("static")
+TEMPLATE_ROOT: Final = Path(__file__).with_name("templates")
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -42,58 +46,92 @@ HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js")
 DEMO_FILES: Final = ("pressure.css", "js/demo.js")
 DOCS_FILES: Final = ("page.css", "swagger/swagger-ui.css", "docs.css", "js/docs.js")
 PAGE_FILES: Final = ("page.css",)
-FOOT: Final = "Every figure on these pages is this server's own."
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Bytes ready to be sent, as they are and packed, and what a cache may do with them."""
+    """A page or a static file, ready to be sent: plain and gzipped, and what a cache may do with it."""
 
     body: bytes
-    packed: bytes
+    gzipped: bytes
     media_type: str
     cache_control: str
     digest: str
+    """The first 32 hexadecimal digits of the SHA-256 of `body`, for entity tags."""
 
     @classmethod
     def of(cls, body: bytes, media_type: str) -> "Document":
-        """One that is asked for anew each time."""
+        """A document that a cache must revalidate before each use."""
         digest = hashlib.sha256(body).hexdigest()[:32]
         return cls(body, gzip.compress(body, mtime=0), media_type, "no-cache", digest)
 
     def answer(self, request: Request) -> Response:
-        """Packed for whoever can unpack it; 304 for whoever has it, in either form."""
-        packs = "gzip" in request.headers.get("accept-encoding", "")
-        etags = [f'"{self.digest}"', f'"{self.digest}-gzip"']
+        """The response to a GET: gzipped if the client accepts that, 304 if it has either form already."""
+        accepts_gzip = "gzip" in request.headers.get("accept-encoding", "")
+        plain_etag, gzip_etag = f'"{self.digest}"', f'"{self.digest}-gzip"'
         headers = {**PAGE_HEADERS, "Cache-Control": self.cache_control, "Vary": "Accept-Encoding"}
-        headers["ETag"] = etags[packs]
+        headers["ETag"] = gzip_etag if accepts_gzip else plain_etag
+        # If-None-Match compares weakly (RFC 9110, 13.1.2).
         known = request.headers.get("if-none-match", "").replace("W/", "")
-        if known.strip() == "*" or any(tag.strip() in etags for tag in known.split(",")):
+        tags = {tag.strip() for tag in known.split(",")}
+        if known.strip() == "*" or plain_etag in tags or gzip_etag in tags:
             return Response(status_code=304, headers=headers)
-        if packs:
-            headers["Content-Encoding"] = "gzip"
-        return Response(self.packed if packs else self.body, media_type=self.media_type, headers=headers)
+        if not accepts_gzip:
+            return Response(self.body, media_type=self.media_type, headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        return Response(self.gzipped, media_type=self.media_type, headers=headers)
+
+
+class PageRenderer:
+    """Renders templates into documents, with links to the static files of one `release`."""
+
+    def __init__(self, release: str) -> None:
+        self._release = release
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATE_ROOT),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._environment.filters |= {
+            "duration": format_duration,
+            "number": format_number,
+            "percent": format_percent,
+            "size": format_size,
+        }
+
+    def render(self, template: str, title: str, files: tuple[str, ...], **values: Any) -> Document:
+        """A page of the template of this name, which loads these stylesheets and scripts.
+
+        Raises:
+            jinja2.TemplateError: there is no such template, or it names a variable that is not in `values`.
+        """
+        page = self._environment.get_template(f"{template}.html").render(
+            title=title, release=self._release, files=files, **values
+        )
+        return Document.of(page.encode(), "text/html")
 
 
 def pages_router(settings: Settings) -> APIRouter:
-    """All pages under one router; raises at start, not at a request, when a file is missing."""
+    """All pages under one router; a missing file raises here, at start, and not at a request."""
     assets = _assets()
     release = _release(assets)
-    home_files = (*HOME_FILES, *(DEMO_FILES if settings.demo else ()))
-    home = _page(release, "Spillway", render_home(settings), home_files)
-    docs = _page(release, "API · Spillway", template("docs").substitute(), DOCS_FILES)
-    index = _page(release, "Problems · Spillway", _problem_index(), PAGE_FILES)
+    pages = PageRenderer(release)
+    home_files = (*HOME_FILES, *DEMO_FILES) if settings.demo else HOME_FILES
+    home = pages.render("home", "Spillway", home_files, **home_values(settings))
+    docs = pages.render("docs", "API · Spillway", DOCS_FILES)
+    kinds = sorted(KINDS.values(), key=lambda kind: (kind.status, kind.slug))
+    index = pages.render("problems", "Problems · Spillway", PAGE_FILES, kinds=kinds)
     problems = {
-        slug: _page(release, f"{kind.title} · Spillway", _problem(kind), PAGE_FILES)
-        for slug, kind in KINDS.items()
+        kind.slug: pages.render("problem", f"{kind.title} · Spillway", PAGE_FILES, kind=kind)
+        for kind in kinds
     }
-    served = MappingProxyType(
-        assets
-        | {
-            f"{release}/{path}": replace(a, cache_control="public, max-age=31536000, immutable")
-            for path, a in assets.items()
-        }
-    )
+    forever = "public, max-age=31536000, immutable"
+    released = {
+        f"{release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()
+    }
+    served = MappingProxyType(assets | released)
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
@@ -110,11 +148,11 @@ def pages_router(settings: Settings) -> APIRouter:
 
     @router.get("/problems/{slug}")
     async def show_problem(request: Request, slug: str) -> Response:
-        return _known(problems, slug).answer(request)
+        return _document(problems, slug).answer(request)
 
     @router.get("/static/{path:path}")
     async def send_asset(request: Request, path: str) -> Response:
-        return _known(served, path).answer(request)
+        return _document(served, path).answer(request)
 
     @router.get("/favicon.ico")
     async def send_favicon(request: Request) -> Response:
@@ -123,7 +161,7 @@ def pages_router(settings: Settings) -> APIRouter:
     return router
 
 
-def _known(documents: Mapping[str, Document], name: str) -> Document:
+def _document(documents: Mapping[str, Document], name: str) -> Document:
     document = documents.get(name)
     if document is None:
         raise HTTPException(404)
@@ -131,50 +169,18 @@ def _known(documents: Mapping[str, Document], name: str) -> Document:
 
 
 def _assets() -> dict[str, Document]:
-    ours = {
+    """Every static file by its path below `/static/`; those of Swagger UI come with a library."""
+    own = {
         path.relative_to(STATIC_ROOT).as_posix(): path.read_bytes()
         for path in sorted(STATIC_ROOT.rglob("*"))
         if path.suffix in MEDIA_TYPES
     }
     swagger = {f"swagger/{name}": (SWAGGER_ROOT / name).read_bytes() for name in SWAGGER_FILES}
     return {
-        path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (ours | swagger).items()
+        path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (own | swagger).items()
     }
 
 
 def _release(assets: Mapping[str, Document]) -> str:
-    """Names this set of files, so that a folder of it may be cached for good and modules never mix."""
-    return hashlib.sha256("".join(a.digest for a in assets.values()).encode()).hexdigest()[:12]
-
-
-def _page(release: str, title: str, body: str, files: tuple[str, ...] = ()) -> Document:
-    head = "".join(
-        f'<script type="module" src="/static/{release}/{file}"></script>\n'
-        if file.endswith(".js")
-        else f'<link rel="stylesheet" href="/static/{release}/{file}">\n'
-        for file in files
-    )
-    page = template("layout").substitute(
-        title=escape(title), release=release, head=head, body=body, foot=FOOT
-    )
-    return Document.of(page.encode(), "text/html")
-
-
-def _problem(kind: Kind) -> str:
-    return template("problem").substitute(
-        slug=escape(kind.slug),
-        status=kind.status,
-        title=escape(kind.title),
-        meaning=escape(kind.meaning),
-        remedy=escape(kind.remedy),
-    )
-
-
-def _problem_index() -> str:
-    kinds = sorted(KINDS.values(), key=lambda kind: (kind.status, kind.slug))
-    rows = "".join(
-        f'<li><b>{kind.status}</b><a href="/problems/{escape(kind.slug)}">{escape(kind.title)}</a>'
-        f"<p>{escape(kind.meaning)}</p></li>"
-        for kind in kinds
-    )
-    return template("problems").substitute(rows=rows)
+    """A name for exactly these contents: a browser may cache what lies under it, and never mixes releases."""
+    return hashlib.sha256("".join(asset.digest for asset in assets.values()).encode()).hexdigest()[:12]

@@ -229,7 +229,7 @@ def test_an_act_is_played_and_stopped(service: Service, visit: Open) -> None:
     expect(page.get_by_role("button", name="crowd")).to_be_disabled()
     expect(figure(page, "refusals.rate")).to_have_text(re.compile("^[1-9]"))
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#told")).to_contain_text(re.compile(r"bully: \d+ uploads sent, answered .*429"))
+    expect(page.locator("#outcome")).to_contain_text(re.compile(r"bully: \d+ uploads sent, answered .*429"))
     expect(page.get_by_role("button", name="crowd")).to_be_enabled()
 
 

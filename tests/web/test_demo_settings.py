@@ -12,7 +12,7 @@ from app.backpressure.token_bucket import GCRA, RateLimited, leaky_bucket_gcra, 
 from app.backpressure.upload_queue import UploadQueue
 from app.engine.job_handle import JobHandle
 from app.settings import Settings
-from app.web.demo_settings import BACK_S, DemoSettings, InvalidDemoSetting
+from app.web.demo_settings import RESET_AFTER_S, DemoSettings, InvalidDemoSetting
 from tests.clocks import HandClock, settle
 from tests.engine.test_work_queue import fresh, supply_of
 
@@ -155,10 +155,10 @@ async def test_levers_act_at_once_and_go_back_after_five_minutes() -> None:
     }
     levers.set({"burst": 3, "workers": 1})
     assert turned.figures == (3, 40, 1)
-    await asyncio.sleep(BACK_S - 1)
+    await asyncio.sleep(RESET_AFTER_S - 1)
     levers.set({"queue": 7})
     assert turned.figures == (3, 7, 1)
-    await asyncio.sleep(BACK_S - 1)
+    await asyncio.sleep(RESET_AFTER_S - 1)
     assert levers.snapshot()["back_in_s"] == 1
     await asyncio.sleep(2)
     assert turned.figures == (10, 40, 2)

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 
 from app.server.problems import KINDS
 from app.settings import Settings
+from app.stampede.acts import ACTS, Act
+from app.web import home
 from app.web.pages import CONTENT_SECURITY_POLICY, pages_router
 
 ELSEWHERE = ("/v1/", "/metrics", "/openapi.json")
@@ -111,7 +113,9 @@ class TestEveryPage:
 
     async def test_fills_in_every_value(self, http: httpx.AsyncClient, page: str) -> None:
         """No placeholder of a template is left in a page."""
-        assert "$" not in (await http.get(page)).text
+        text = (await http.get(page)).text
+        assert "{{" not in text
+        assert "{%" not in text
 
 
 @pytest.mark.anyio
@@ -125,7 +129,7 @@ class TestHome:
         assert sum(sizes) <= 60_000
 
     async def test_weighs_less_than_half_on_the_wire_whatever_it_shows(self) -> None:
-        """Packed, with the levers of a demonstration too."""
+        """Gzipped, with the levers of a demonstration too."""
         async with client(application(demo=True)) as http:
             loaded = await assets_of(http, "/")
             assert any(url.endswith("/js/demo.js") for url in loaded)
@@ -177,11 +181,21 @@ class TestHome:
         assert len(page.content) < 25_000
 
     async def test_describes_the_leaky_bucket(self) -> None:
-        """With the other limiter the page tells the other law, and its own limit."""
+        """With this limiter the page says how often a client may ask, and how many may wait."""
         async with client(application(limiter="leaky_bucket", rate=4, max_delay=2)) as http:
             text = (await http.get("/")).text
         assert "once every 0.25 s" in text
         assert '<span id="limit">9</span> tokens' in text
+
+
+    async def test_escapes_what_it_shows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Text from elsewhere in the program cannot become markup."""
+        hostile = Act("x", '<i>"title"</i>', "<script>says</script>", ACTS[0].play)
+        monkeypatch.setattr(home, "ACTS", (hostile,))
+        async with client(application(demo=True)) as http:
+            text = (await http.get("/")).text
+        assert "&lt;i&gt;&#34;title&#34;&lt;/i&gt;" in text
+        assert "<script>says" not in text
 
 
 @pytest.mark.anyio
@@ -207,7 +221,7 @@ class TestProblems:
 class TestStatic:
     async def test_sends_only_what_is_in_the_table(self, http: httpx.AsyncClient) -> None:
         """Neither templates nor anything outside the folder can be reached, however it is spelt."""
-        for path in ("pages/home.html", "../pages.py", "%2e%2e/pages.py", "..%2fpages.py", "", "js"):
+        for path in ("pages/home.html", "../templates/home.html", "../pages.py", "%2e%2e/pages.py", "..%2fpages.py", "", "js"):
             assert (await http.get(f"/static/{path}")).status_code == 404, path
 
     async def test_may_be_kept_for_good_under_its_release(self, http: httpx.AsyncClient) -> None:
@@ -226,8 +240,8 @@ class TestStatic:
             assert answer.headers["etag"] == tag
         assert (await http.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
 
-    async def test_is_packed_for_those_who_can_unpack_it(self, http: httpx.AsyncClient) -> None:
-        """The same bytes in the end, under another tag; caches are told what it depends on."""
+    async def test_is_gzipped_for_clients_that_accept_it(self, http: httpx.AsyncClient) -> None:
+        """The content is the same, the entity tag is another, and Vary tells caches what it depends on."""
         plain = await http.get("/static/base.css", headers={"Accept-Encoding": "identity"})
         packed = await http.get("/static/base.css", headers={"Accept-Encoding": "gzip, br"})
         assert "content-encoding" not in plain.headers

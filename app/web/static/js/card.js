@@ -1,12 +1,12 @@
 import { showVariants, srcset } from "./cascade.js";
 import { copies } from "./copying.js";
 import { write } from "./format.js";
-import { tell } from "./telling.js";
+import { statusOf } from "./photo-status.js";
 
 const template = document.getElementById("photo");
 const DRAWABLE = /^image\/(jpeg|png|webp|gif|avif)$/;
 
-// The line of one photo in the list.
+// The list item of one photo.
 export function card(photo, remove) {
   const item = template.content.firstElementChild.cloneNode(true);
   const part = (name) => item.querySelector(name);
@@ -32,7 +32,7 @@ export function card(photo, remove) {
   }
 
   function state() {
-    const { text, link } = tell(photo);
+    const { text, link } = statusOf(photo);
     const line = part(".state");
     if (!link) return write(line, text);
     if (!line.firstElementChild) line.replaceChildren("", " ", Object.assign(document.createElement("a"), { textContent: "Why?" }));

@@ -2,8 +2,8 @@ import { copies } from "./copying.js";
 import { sides, size } from "./format.js";
 
 const template = document.getElementById("variant");
-// A larger one is shown by its smaller sister, so that a page of photos stays light on a phone.
-const SHOWN = 900;
+// A wider variant is shown by the next smaller one, so that a page of photos stays light on a phone.
+const MAX_SHOWN_WIDTH = 900;
 
 const absolute = (url) => new URL(url, location.href).href;
 const bySize = (job) => Object.entries(job.variants ?? {}).toSorted(([, a], [, b]) => b.width * b.height - a.width * a.height);
@@ -15,11 +15,11 @@ export function srcset(photo) {
   return `<img srcset="${all}" sizes="100vw" src="${absolute(url)}" width="${width}" height="${height}" alt="">`;
 }
 
-// Adds what is new and leaves the rest, so that pictures neither flicker nor lose the focus.
+// Adds the new variants and leaves the others, so that pictures neither flicker nor lose the focus.
 export function showVariants(list, photo) {
   const variants = bySize(photo.job);
-  variants.forEach(([name, variant], place) => {
-    const old = list.children[place];
+  variants.forEach(([name, variant], index) => {
+    const old = list.children[index];
     if (old?.dataset.variant === name) return;
     list.insertBefore(figure(photo, name, variant, variants), old ?? null);
   });
@@ -31,7 +31,7 @@ function figure(photo, name, variant, all) {
   item.dataset.variant = name;
   const link = item.querySelector("a");
   link.href = variant.url;
-  const shown = variant.width > SHOWN ? (all.find(([, other]) => other.width <= SHOWN)?.[1] ?? variant) : variant;
+  const shown = variant.width > MAX_SHOWN_WIDTH ? (all.find(([, other]) => other.width <= MAX_SHOWN_WIDTH)?.[1] ?? variant) : variant;
   const image = item.querySelector("img");
   Object.assign(image, { width: variant.width, height: variant.height, alt: `${photo.name}, ${name}` });
   image.style.maxHeight = `${variant.height}px`;

@@ -1,4 +1,4 @@
-// The clipboard interface exists in secure contexts only; a plain-http address in a home network is none.
+// navigator.clipboard exists in secure contexts only; plain HTTP in a home network is not one.
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = Object.assign(document.createElement("textarea"), { value: text });

@@ -1,19 +1,20 @@
 import { write } from "./format.js";
 
-// Make pressure: the acts and the levers. What they show is what the server says of them.
+// Make pressure: the acts and the levers. Both show the state that the server reports.
 
 const panel = document.getElementById("pressure");
 const acts = [...panel.querySelectorAll("[data-act]")];
 const levers = [...panel.querySelectorAll("input")];
-const told = document.getElementById("told");
+const outcome = document.getElementById("outcome");
 const stop = document.getElementById("stop");
 const back = document.getElementById("back");
 const backIn = document.getElementById("back-in");
 const hint = backIn.textContent;
+// For so long after the visitor moved a lever, the server's older value does not move it back.
 const TOUCHED_MS = 1500;
 
 let touched = 0;
-let turning = false;
+let sending = false;
 let wanted = null;
 
 async function ask(method, path) {
@@ -21,50 +22,50 @@ async function ask(method, path) {
     const answer = await fetch(`/v1/demo/${path}`, { method });
     const body = await answer.json();
     if (answer.ok) show(body);
-    else write(told, body.detail ?? body.title);
+    else write(outcome, body.detail ?? body.title);
   } catch {
-    write(told, "No answer from the server.");
+    write(outcome, "No answer from the server.");
   }
 }
 
-// While one turn is on its way only the latest of the next ones is kept.
-async function turn() {
-  if (turning) return;
-  turning = true;
+// One request at a time: what is moved meanwhile goes out with the next one.
+async function sendLevers() {
+  if (sending) return;
+  sending = true;
   while (wanted) {
     const query = new URLSearchParams(wanted);
     wanted = null;
     await ask("POST", `levers?${query}`);
   }
-  turning = false;
+  sending = false;
 }
 
 function sentence({ act, sent, answers, kept, promised, whole, interrupted }) {
-  if (sent === undefined) return `${act}: it could not tell what came of it.`;
+  if (sent === undefined) return `${act}: no figures came back.`;
   const answered = Object.entries(answers).map(([status, count]) => `${count} × ${status}`).join(", ");
-  const end = whole ? "nothing lost" : interrupted ? "stopped; what was accepted goes on" : "not all was seen to its end";
+  const end = whole ? "nothing lost" : interrupted ? "stopped; what was accepted goes on" : "some jobs were not followed to their end";
   return `${act}: ${sent} uploads sent, answered ${answered}; ${kept} of ${promised} accepted are done; ${end}.`;
 }
 
-function show({ act, left_s: left, last, levers: at, back_in_s: seconds }) {
+function show({ act, left_s: left, last, levers: values, back_in_s: seconds }) {
   for (const button of acts) {
     button.disabled = act !== null;
     button.setAttribute("aria-pressed", String(button.dataset.act === act));
-    if (button.dataset.act === act) write(told, button.title);
+    if (button.dataset.act === act) write(outcome, button.title);
   }
   stop.hidden = act === null;
-  if (act === null && last) write(told, sentence(last));
+  if (act === null && last) write(outcome, sentence(last));
   stop.title = act === null ? "" : `It ends by itself in at most ${left} s`;
   back.hidden = seconds === null;
   write(backIn, seconds === null ? hint : `Back to the settings in ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}.`);
   if (Date.now() - touched < TOUCHED_MS) return;
   for (const input of levers) {
-    if (input.value !== String(at[input.name])) input.value = at[input.name];
-    tell(input);
+    if (input.value !== String(values[input.name])) input.value = values[input.name];
+    label(input);
   }
 }
 
-function tell(input) {
+function label(input) {
   write(input.parentElement.querySelector("output"), `${input.value}${input.dataset.unit}`);
 }
 
@@ -77,9 +78,9 @@ back.addEventListener("click", () => {
 for (const input of levers) {
   input.addEventListener("input", () => {
     touched = Date.now();
-    tell(input);
+    label(input);
     wanted = { ...wanted, [input.name]: input.value };
-    turn();
+    sendLevers();
   });
 }
 document.addEventListener("stats", ({ detail }) => detail.demo && show(detail.demo));

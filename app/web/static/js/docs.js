@@ -5,11 +5,11 @@ await new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
-// It knows dark by a class alone.
+// Swagger UI takes its dark scheme from a class, not from the media query.
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", dress);
-dress();
+const applyScheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", applyScheme);
+applyScheme();
 
 window.SwaggerUIBundle({
   url: "/openapi.json",

@@ -1,4 +1,4 @@
-// Touches the document only where something changed.
+// Changes the document only if the text differs: an unchanged live region is not read out again.
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -9,7 +9,7 @@ export function size(amount) {
   return kib < 1024 ? `${kib.toFixed(0)} KiB` : `${(kib / 1024).toFixed(kib < 10240 ? 1 : 0)} MiB`;
 }
 
-export function span(ms) {
+export function duration(ms) {
   const seconds = Math.max(0, ms) / 1000;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   return seconds < 120 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;

@@ -1,11 +1,12 @@
 import { card } from "./card.js";
-import * as ledger from "./ledger.js";
 import { Photo } from "./photo.js";
 import { summary } from "./summary.js";
+import * as uploads from "./uploads.js";
 
+// States that show a countdown.
 const TICKING = new Set(["refused", "token"]);
 
-// The list of photos: those of this visit, and those of earlier ones that this browser remembers.
+// The list of photos: those of this visit, and those of earlier visits that this browser remembers.
 export class Gallery {
   #cards = new Map();
 
@@ -14,11 +15,11 @@ export class Gallery {
     this.sender = sender;
     this.watcher = watcher;
     sender.addEventListener("accepted", ({ detail: photo }) => {
-      ledger.remember(photo);
+      uploads.remember(photo);
       watcher.watch(photo);
     });
     setInterval(() => this.#tick(), 200);
-    // A reload keeps what was accepted; what was not sent yet is this page's alone.
+    // A reload keeps accepted photos; those not sent yet exist in this page only.
     addEventListener("beforeunload", (event) => this.#unsent() && event.preventDefault());
   }
 
@@ -33,38 +34,38 @@ export class Gallery {
   }
 
   async restore() {
-    const photos = ledger.entries().map(({ id, token, name }) => new Photo(name ?? id, { id, token, state: "restoring" }));
+    const photos = uploads.entries().map(({ id, token, name }) => new Photo(name ?? id, { id, token, state: "restoring" }));
     for (const photo of photos) this.#show(photo, null);
-    for (const photo of photos) await this.watcher.look(photo);
+    for (const photo of photos) await this.watcher.lookUp(photo);
   }
 
   #show(photo, before) {
     const made = card(photo, () => this.#remove(photo));
     this.#cards.set(photo, made);
     this.list.insertBefore(made.item, before);
-    photo.addEventListener("change", () => this.#sum());
-    this.#sum();
+    photo.addEventListener("change", () => this.#summarize());
+    this.#summarize();
   }
 
   async #remove(photo) {
     this.sender.drop(photo);
-    if (photo.id && photo.token && photo.state !== "expired" && !(await erased(photo))) {
+    if (photo.id && photo.token && photo.state !== "expired" && !(await deleted(photo))) {
       return photo.set({ state: "failed", problem: { title: "Could not be removed just now", detail: "Try once more." } });
     }
     this.watcher.drop(photo);
-    if (photo.id) ledger.forget(photo.id);
+    if (photo.id) uploads.forget(photo.id);
     const { item } = this.#cards.get(photo);
     (item.nextElementSibling ?? item.previousElementSibling ?? document.getElementById("main")).focus();
     item.remove();
     this.#cards.delete(photo);
-    this.#sum();
+    this.#summarize();
   }
 
   #unsent() {
     return [...this.#cards.keys()].some((photo) => !photo.id && photo.state !== "failed");
   }
 
-  #sum() {
+  #summarize() {
     summary([...this.#cards.keys()]);
   }
 
@@ -74,7 +75,7 @@ export class Gallery {
   }
 }
 
-async function erased(photo) {
+async function deleted(photo) {
   try {
     const answer = await fetch(`/v1/images/${photo.id}`, {
       method: "DELETE",

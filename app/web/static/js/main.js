@@ -1,6 +1,6 @@
-import { refresh, retune } from "./bucket.js";
+import { reconfigure, refresh } from "./bucket.js";
+import { listenForFiles } from "./file-input.js";
 import { Gallery } from "./gallery.js";
-import { openIntake } from "./intake.js";
 import { showMinute } from "./minute.js";
 import { moodOf, showMood } from "./mood.js";
 import { showPath } from "./path.js";
@@ -16,12 +16,12 @@ function show(snapshot) {
   showPath(snapshot);
   showMinute(snapshot.minute);
   showMood(moodOf(snapshot));
-  if (snapshot.demo) retune(snapshot.demo.levers);
+  if (snapshot.demo) reconfigure(snapshot.demo.levers);
   document.dispatchEvent(new CustomEvent("stats", { detail: snapshot }));
 }
 
 sender.addEventListener("answer", refresh);
-openIntake(document.getElementById("drop"), (files) => gallery.add(files));
+listenForFiles(document.getElementById("drop"), (files) => gallery.add(files));
 keepInSight();
 refresh();
 follow(show, () => showMood("away"));

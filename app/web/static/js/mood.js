@@ -1,9 +1,9 @@
-// How the server is, in one word: on the page, in the title and in the tab's icon.
+// The state of the server in one word: on the page, in the title and in the tab's icon.
 
 const box = document.getElementById("mood");
 const line = box.querySelector("p");
 const icon = document.querySelector("link[rel=icon]");
-const plain = icon.href;
+const usualIcon = icon.href;
 const title = document.title;
 
 const MOODS = {
@@ -24,15 +24,15 @@ export function moodOf({ state, breakers, brownout, backlog, minute }) {
 }
 
 export function showMood(mood) {
-  const [word, name, colour] = MOODS[mood];
+  const [word, className, colour] = MOODS[mood];
   if (line.textContent === word) return;
   line.textContent = word;
-  box.className = `mood ${name}`;
+  box.className = `mood ${className}`;
   document.title = colour ? `${word} · ${title}` : title;
-  icon.href = colour ? drawn(colour, mood) : plain;
+  icon.href = colour ? drawn(colour, mood) : usualIcon;
 }
 
-// The dot, or from the brownout on the whole sign, so that not the colour alone tells.
+// Under pressure a dot is coloured, from a brownout on the whole icon, so that colour is not the only sign.
 function drawn(colour, mood) {
   const slope = mood === "pressure" ? "#08687a" : colour;
   const mark = `<path fill="${slope}" d="M1 8h10c10 0 6 16 20 16v5H1z"/><circle fill="${colour}" cx="25" cy="8" r="7"/>`;

@@ -1,18 +1,19 @@
-import { size, span, write } from "./format.js";
+import { duration, size, write } from "./format.js";
 
 const path = document.getElementById("path");
 const figures = [...path.querySelectorAll("[data-figure]")];
 const slots = [...document.getElementById("slots").children];
-const each = document.getElementById("slots").dataset.places / slots.length;
-const turbines = document.getElementById("turbines");
-const lane = document.getElementById("lane");
+// Of a long queue each drawn slot stands for several places.
+const placesPerSlot = document.getElementById("slots").dataset.places / slots.length;
+const workerList = document.getElementById("worker-list");
+const deferred = document.getElementById("deferred");
 const busy = document.getElementById("busy");
-const worker = turbines.firstElementChild;
-const SHOWN = 32;
+const workerItem = workerList.firstElementChild;
+const MAX_WORKERS_SHOWN = 32;
 
-const AS = { size, rate: (n) => n.toFixed(n < 10 ? 1 : 0), active: (on) => (on ? "on" : "off"), wait: (ms) => (ms > 0 ? span(ms) : "none") };
+const FORMATS = { size, rate: (n) => n.toFixed(n < 10 ? 1 : 0), active: (on) => (on ? "on" : "off"), wait: (ms) => (ms > 0 ? duration(ms) : "none") };
 
-function look(snapshot, name) {
+function valueOf(snapshot, name) {
   const value = name.split(".").reduce((node, key) => node?.[key], snapshot);
   return name.startsWith("refusals.") ? (value ?? 0) : value;
 }
@@ -22,39 +23,39 @@ export function showPath(snapshot) {
   for (const element of figures) {
     const name = element.dataset.figure;
     if (name === "refusals") continue;
-    const value = look(snapshot, name);
+    const value = valueOf(snapshot, name);
     if (name.startsWith("refusals.")) {
       refused += value;
       element.closest("li").classList.toggle("hit", value > 0);
     }
-    write(element, value === undefined ? "–" : (AS[element.dataset.as] ?? String)(value));
+    write(element, value === undefined ? "–" : (FORMATS[element.dataset.as] ?? String)(value));
   }
   write(path.querySelector('[data-figure="refusals"]'), String(refused));
   showSlots(snapshot.backlog);
   showWorkers(snapshot.workers, snapshot.demo?.levers.workers);
-  lane.value = snapshot.brownout.deferred;
+  deferred.value = snapshot.brownout.deferred;
   const moving = snapshot.backlog.waiting + snapshot.backlog.receiving > 0 || busy.textContent !== "0";
   path.classList.toggle("flowing", moving);
 }
 
-// Of a long queue each slot drawn stands for several; those that a demonstration closed are drawn as shut.
+// Slots beyond the capacity that a demonstration has set are drawn as shut.
 function showSlots({ waiting, capacity }) {
-  const full = Math.ceil(Math.min(slots.length, waiting / each));
-  const open = Math.ceil(capacity / each);
-  slots.forEach((slot, place) => {
-    slot.classList.toggle("full", place < full);
-    slot.classList.toggle("shut", place >= open);
+  const full = Math.ceil(Math.min(slots.length, waiting / placesPerSlot));
+  const open = Math.ceil(capacity / placesPerSlot);
+  slots.forEach((slot, index) => {
+    slot.classList.toggle("full", index < full);
+    slot.classList.toggle("shut", index >= open);
   });
 }
 
-// Workers that a demonstration has off duty finish what they have.
-function showWorkers(workers, onDuty = workers.length) {
-  const shown = workers.slice(0, SHOWN);
-  while (turbines.children.length > shown.length) turbines.lastElementChild.remove();
-  while (turbines.children.length < shown.length) turbines.append(worker.cloneNode(true));
-  shown.forEach(({ state: doing, jobs }, place) => {
-    const item = turbines.children[place];
-    const state = doing === "idle" && place >= onDuty ? "resting" : doing;
+// Workers that a demonstration has deactivated finish their job and then rest.
+function showWorkers(workers, active = workers.length) {
+  const shown = workers.slice(0, MAX_WORKERS_SHOWN);
+  while (workerList.children.length > shown.length) workerList.lastElementChild.remove();
+  while (workerList.children.length < shown.length) workerList.append(workerItem.cloneNode(true));
+  shown.forEach(({ state: doing, jobs }, index) => {
+    const item = workerList.children[index];
+    const state = doing === "idle" && index >= active ? "resting" : doing;
     if (item.className !== state) item.className = state;
     write(item.querySelector("b"), state);
     write(item.querySelector("small"), jobs === 1 ? "1 job" : `${jobs} jobs`);

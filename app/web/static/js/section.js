@@ -1,13 +1,13 @@
-// Where the path comes to rest beside a long list of photos: with its end at the foot of the window.
+// Beside a long list of photos the path sticks with its lower end at the bottom of the window.
 
 const section = document.getElementById("section");
 
-function settle() {
-  const rest = Math.min(24, innerHeight - section.offsetHeight - 24);
-  section.style.setProperty("--rest", `${rest}px`);
+function place() {
+  const top = Math.min(24, innerHeight - section.offsetHeight - 24);
+  section.style.setProperty("--sticky-top", `${top}px`);
 }
 
 export function keepInSight() {
-  new ResizeObserver(settle).observe(section);
-  addEventListener("resize", settle);
+  new ResizeObserver(place).observe(section);
+  addEventListener("resize", place);
 }

@@ -1,22 +1,24 @@
-import { ready } from "./bucket.js";
+import { tokenAvailable } from "./bucket.js";
 import { send } from "./transport.js";
 
-const LANES = 2;
-const AGAIN = new Set([0, 408, 409, 425, 429, 500, 502, 503, 504, 507]);
-const TURN = new Set(["queue", "breaker", "draining"]);
+const MAX_SENDING = 2;
+// Statuses after which the same photo is sent once more; 0 is no answer.
+const RETRIED = new Set([0, 408, 409, 425, 429, 500, 502, 503, 504, 507]);
+// Guards whose Retry-After reserves a place.
+const RESERVING = new Set(["queue", "breaker", "draining"]);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Sends what is waiting, in order. A refused photo comes back at the moment it was told, for whoever
-// does gets in; nothing new is sent before that, for it would be refused as well.
+// Sends the waiting photos, in order. A refused photo is sent again exactly when Retry-After says, which keeps
+// its reservation; no other photo is sent before that, for it would be refused as well.
 export class Sender extends EventTarget {
   #waiting = [];
-  #lanes = 0;
-  #patient = false;
-  #until = 0;
+  #sending = 0;
+  #afterToken = false;
+  #notBefore = 0;
 
   add(photo) {
     this.#waiting.push(photo);
-    this.#open();
+    this.#start();
   }
 
   drop(photo) {
@@ -25,29 +27,29 @@ export class Sender extends EventTarget {
     photo.abort?.();
   }
 
-  #open() {
-    while (this.#lanes < (this.#patient ? 1 : LANES) && this.#waiting.length) {
-      this.#lanes += 1;
+  #start() {
+    while (this.#sending < (this.#afterToken ? 1 : MAX_SENDING) && this.#waiting.length) {
+      this.#sending += 1;
       this.#run();
     }
   }
 
   async #run() {
-    while (this.#waiting.length && this.#lanes <= (this.#patient ? 1 : LANES)) {
+    while (this.#waiting.length && this.#sending <= (this.#afterToken ? 1 : MAX_SENDING)) {
       const photo = this.#waiting.shift();
       await this.#attempt(photo);
     }
-    this.#lanes -= 1;
-    if (!this.#waiting.length && !this.#lanes) this.#patient = false;
-    this.#open();
+    this.#sending -= 1;
+    if (!this.#waiting.length && !this.#sending) this.#afterToken = false;
+    this.#start();
   }
 
   async #attempt(photo) {
     while (!photo.dropped) {
-      await sleep((photo.until || this.#until) - Date.now());
-      // Once turned away by the bouncer, asking for a token first is cheaper than sending a photo in vain.
-      // A turn in the queue is kept for whoever is on time, and costs no second token.
-      if (this.#patient && !TURN.has(photo.refusal?.guard)) await ready((until) => photo.set({ state: "token", until }));
+      await sleep((photo.until || this.#notBefore) - Date.now());
+      // Once the bouncer has refused one, asking for a token first is cheaper than sending a photo in vain.
+      // A reservation needs none: it is kept for whoever is on time, and costs no second token.
+      if (this.#afterToken && !RESERVING.has(photo.refusal?.guard)) await tokenAvailable((until) => photo.set({ state: "token", until }));
       if (photo.dropped) return;
       photo.set({ state: "sending", progress: 0 });
       const { reply, abort } = send(photo, (progress) => photo.set({ progress }));
@@ -63,7 +65,7 @@ export class Sender extends EventTarget {
       photo.token = body.delete_token;
       photo.id = body.id;
       photo.file = null;
-      photo.follow(body);
+      photo.update(body);
       this.dispatchEvent(new CustomEvent("accepted", { detail: photo }));
       return true;
     }
@@ -72,17 +74,17 @@ export class Sender extends EventTarget {
       photo.set({ state: "failed", problem: { title: "This file can no longer be read", detail: "Choose it again." } });
       return true;
     }
-    if (!degraded && !AGAIN.has(status)) {
+    if (!degraded && !RETRIED.has(status)) {
       photo.set({ state: "failed", problem: body ?? { title: `Refused with status ${status}` } });
       return true;
     }
     const guard = degraded ? "queue" : body?.guard;
-    if (guard === "rate") this.#patient = true;
+    if (guard === "rate") this.#afterToken = true;
     photo.tries += 1;
     const pause = wait ?? Math.min(30_000, 500 * 2 ** photo.tries) * (0.75 + Math.random() / 2);
     const refusal = { status, guard, type: body?.type, title: body?.title, preview: body?.preview?.url };
     const until = Date.now() + pause;
-    this.#until = Math.max(this.#until, until);
+    this.#notBefore = Math.max(this.#notBefore, until);
     photo.set({ state: "refused", refusal, until });
     return false;
   }

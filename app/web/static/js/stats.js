@@ -1,10 +1,10 @@
 import { write } from "./format.js";
 
-// The server's own state, pushed. Closed while nobody looks, so that a forgotten tab costs nothing.
+// The server's statistics as an event stream, closed while the page is hidden: a forgotten tab costs nothing.
 
 const line = document.getElementById("live");
 
-export function follow(show, lost) {
+export function follow(show, onLost) {
   let source = null;
   let timer = 0;
 
@@ -23,7 +23,7 @@ export function follow(show, lost) {
     });
     source.onerror = () => {
       mark("off", "reconnecting");
-      lost();
+      onLost();
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 3000);
     };
   }
@@ -35,7 +35,7 @@ export function follow(show, lost) {
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
-  // A page kept for the way back would hold its connection.
+  // A page in the back/forward cache would otherwise hold its connection.
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => event.persisted && open());
   if (!document.hidden) open();

@@ -1,6 +1,6 @@
 import { write } from "./format.js";
 
-// One sentence for all photos, read out politely: said once a second at most, and never for a tick of a countdown.
+// One sentence about all photos in a live region: changed once a second at most, and not by countdowns.
 
 const line = document.getElementById("summary");
 let timer = 0;
@@ -8,10 +8,10 @@ let latest = [];
 
 export function summary(photos) {
   latest = photos;
-  timer ||= setTimeout(say, 900);
+  timer ||= setTimeout(show, 900);
 }
 
-function say() {
+function show() {
   timer = 0;
   const count = (...states) => latest.filter((photo) => states.includes(photo.state)).length;
   const parts = [
@@ -22,6 +22,6 @@ function say() {
     [count("failed"), "failed"],
     [count("expired"), "expired"],
   ];
-  const text = parts.filter(([n], place) => n || !place).map(([n, what]) => `${n} ${what}`).join(", ");
+  const text = parts.filter(([n], index) => n || index === 0).map(([n, what]) => `${n} ${what}`).join(", ");
   write(line, latest.length ? text : "");
 }

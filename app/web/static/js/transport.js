@@ -1,4 +1,4 @@
-// One try at sending one photo. Never rejects: no answer at all is status 0.
+// One attempt to send one photo. The promise never rejects: without an answer the status is 0.
 
 export function send(photo, onProgress) {
   const request = new XMLHttpRequest();
@@ -20,7 +20,7 @@ function read(request) {
   try {
     body = JSON.parse(request.responseText);
   } catch {
-    // A proxy's page, or nothing: the status alone has to do.
+    // A proxy's page, or nothing: the status has to do.
   }
   const seconds = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");
   const wait = body?.retry_after_ms ?? (Number.isNaN(seconds) ? null : seconds * 1000);

@@ -1,22 +1,22 @@
-import { sides, size, span } from "./format.js";
+import { duration, sides, size } from "./format.js";
 
 const GUARDS = {
   rate: "the bouncer: your bucket is empty",
-  share: "the gate: you have enough photos inside",
+  share: "the guards: you have enough photos inside",
   queue: "the queue: it is full",
   disk: "the disk: it is full",
   draining: "the server: it is about to stop",
   breaker: "the workers: they are recovering",
 };
 
-const left = (photo) => span(photo.until - Date.now());
+const timeLeft = (photo) => duration(photo.until - Date.now());
 
-// What a photo's line says; the link, where there is one, leads to what the refusal means.
-export function tell(photo) {
+// The sentence about a photo's state, and the page that explains its problem, if it has one.
+export function statusOf(photo) {
   const { state, job } = photo;
   switch (state) {
     case "waiting": return { text: `Waiting to be sent, ${size(photo.file.size)}` };
-    case "token": return { text: `Waiting for a token, ${left(photo)}` };
+    case "token": return { text: `Waiting for a token, ${timeLeft(photo)}` };
     case "sending": return { text: photo.progress < 1 ? `Sending, ${Math.round(photo.progress * 100)} %` : "Sent; waiting for the answer" };
     case "refused": return refused(photo);
     case "queued": return { text: queued(job) };
@@ -31,9 +31,9 @@ export function tell(photo) {
 
 function refused(photo) {
   const { status, guard, type } = photo.refusal;
-  if (!status) return { text: `No answer. Trying again in ${left(photo)}` };
+  if (!status) return { text: `No answer. Trying again in ${timeLeft(photo)}` };
   const who = GUARDS[guard] ? `Refused by ${GUARDS[guard]}` : "Refused";
-  return { text: `${who} (${status}). Back in ${left(photo)}`, link: page(type, guard) };
+  return { text: `${who} (${status}). Back in ${timeLeft(photo)}`, link: page(type, guard) };
 }
 
 function page(type, guard) {
@@ -43,12 +43,12 @@ function page(type, guard) {
 
 function queued(job) {
   const place = job.position ? `Place ${job.position} in the queue` : "In the queue";
-  return job.estimated_wait_ms == null ? place : `${place}, about ${span(job.estimated_wait_ms)}`;
+  return job.estimated_wait_ms == null ? place : `${place}, about ${duration(job.estimated_wait_ms)}`;
 }
 
 function done(job) {
   const took = Date.parse(job.finished_at) - Date.parse(job.created_at);
   const source = job.source?.width ? `${sides(job.source)} ${job.source.format.toUpperCase()}, ${size(job.source.bytes)}` : "";
   const later = job.deferred?.length ? `${job.deferred.join(", ")} to follow when the pressure is gone` : "";
-  return [source, took >= 0 ? `ready in ${span(took)}` : "", later].filter(Boolean).join("; ");
+  return [source, took >= 0 ? `ready in ${duration(took)}` : "", later].filter(Boolean).join("; ");
 }

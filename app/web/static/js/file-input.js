@@ -1,6 +1,6 @@
-// The three ways in: choose, drop anywhere on the page, paste.
+// The three ways to add photos: choose them, drop them anywhere on the page, paste them.
 
-export function openIntake(form, take) {
+export function listenForFiles(form, take) {
   const input = form.querySelector("input");
   input.multiple = true;
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -9,18 +9,19 @@ export function openIntake(form, take) {
     input.value = "";
   });
 
-  const carries = (event) => event.dataTransfer?.types.includes("Files");
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  // dragenter and dragleave fire for nested elements, too: inside while there were more of the first.
   let depth = 0;
   const enter = (event, step) => {
-    if (!carries(event)) return;
+    if (!hasFiles(event)) return;
     depth = Math.max(0, depth + step);
     form.classList.toggle("over", depth > 0);
   };
   document.addEventListener("dragenter", (event) => enter(event, 1));
   document.addEventListener("dragleave", (event) => enter(event, -1));
-  document.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  document.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
   document.addEventListener("drop", (event) => {
-    if (!carries(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     depth = 0;
     form.classList.remove("over");
