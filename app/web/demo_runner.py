@@ -24,7 +24,7 @@ _TERMINATION_TIMEOUT_S: Final = 5.0
 """Seconds that the process has after SIGTERM to print its figures, before SIGKILL."""
 _COMMAND: Final = (sys.executable, "-c", "from app.cli import main; main()", "stampede")
 _PRIVATE_VARIABLES: Final = ("SPILLWAY_", "AWS_")
-"""Prefixes of environment variables that a client needs not: this server's settings, and keys to its store."""
+"""Prefixes of variables that an act must not get: this server's settings, and the keys to its store."""
 
 
 class ActRunning(ProblemError):

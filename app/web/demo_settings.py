@@ -72,7 +72,8 @@ class DemoSettings:
             if lever is None:
                 raise InvalidDemoSetting(f"There is no lever {name!r} here.")
             if not lever.minimum <= value <= lever.maximum:
-                raise InvalidDemoSetting(f"{name.capitalize()} goes from {lever.minimum:g} to {lever.maximum:g}.")
+                bounds = f"{lever.minimum:g} to {lever.maximum:g}"
+                raise InvalidDemoSetting(f"{name.capitalize()} goes from {bounds}.")
             values[name] = value if lever.step < 1 else int(value)
         self._values |= values
         self._apply()

@@ -128,9 +128,7 @@ def pages_router(settings: Settings) -> APIRouter:
         for kind in kinds
     }
     forever = "public, max-age=31536000, immutable"
-    released = {
-        f"{release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()
-    }
+    released = {f"{release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()}
     served = MappingProxyType(assets | released)
     router = APIRouter(include_in_schema=False)
 
@@ -176,9 +174,7 @@ def _assets() -> dict[str, Document]:
         if path.suffix in MEDIA_TYPES
     }
     swagger = {f"swagger/{name}": (SWAGGER_ROOT / name).read_bytes() for name in SWAGGER_FILES}
-    return {
-        path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (own | swagger).items()
-    }
+    return {path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (own | swagger).items()}
 
 
 def _release(assets: Mapping[str, Document]) -> str:

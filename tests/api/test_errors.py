@@ -46,9 +46,9 @@ from app.uploads.body import NoFile, TooLarge, UnsupportedType, UploadTooSlow
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
+from app.web.demo import ForeignOrigin
 from app.web.demo_runner import ActRunning
 from app.web.demo_settings import InvalidDemoSetting
-from app.web.origin import ForeignOrigin
 from tests.examples import examples
 
 EMPTY = Quota(limit=10, window_s=5, remaining=0, next_token_ms=440)

@@ -67,6 +67,7 @@ def test_it_is_described_where_it_exists(demo: Service) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "none"},
         {"Sec-Fetch-Site": "same-origin", "Origin": "https://elsewhere.example"},
+        {"Origin": "http://["},
     ],
     ids=lambda fields: ", ".join(f"{name}: {value}" for name, value in fields.items()),
 )
@@ -140,6 +141,19 @@ def test_one_act_at_a_time_and_it_can_be_stopped(demo: Service) -> None:
     assert state["last"]["act"] == "bully"
     assert state["last"]["answers"]["429"] > 10
     demo.settled()
+
+
+def test_an_act_gets_neither_settings_nor_keys(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is a client: it has no use for this server's settings, nor for the keys to its store."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a key")
+    service = start(demo=True)
+    ask(service, "POST", "acts/bully")
+    (pid, *_) = until(lambda: acting(service), "the act to begin")
+    with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+        variables = file.read().split(b"\0")
+    ask(service, "DELETE", "acts")
+    assert any(variable.startswith(b"PATH=") for variable in variables)
+    assert not any(variable.startswith((b"AWS_", b"SPILLWAY_")) for variable in variables)
 
 
 def test_an_act_ends_with_the_server(start: Start) -> None:
