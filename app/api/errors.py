@@ -25,7 +25,7 @@ from app.engine.interface import Draining
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.middleware import Faults
 from app.server.problems import KINDS, Problem, ProblemError, render, whole_seconds
-from app.storage.interface import StoreFull
+from app.storage.interface import StoreFull, StoreUnavailable
 from app.uploads.degraded import DegradedResponse
 
 log = structlog.get_logger(__name__)
@@ -99,6 +99,7 @@ ROWS: dict[type[Exception], Row] = {
     Draining: _draining,
     BreakerOpen: _breaker,
     StoreFull: _store_full,
+    StoreUnavailable: _store_failed,
     OSError: _store_failed,
     RangeNotSatisfiable: _range,
     HTTPException: _http,

@@ -21,7 +21,7 @@ from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_r
 from app.server.open_requests import OpenRequests, TooManyStreams
 from app.server.problems import KINDS, NotFound, Problem, ProblemError, render
 from app.server.streaming import COMMENT, HEARTBEAT_S, EventStream, HeldResponse, event
-from app.storage.interface import Blob, Spool, Store
+from app.storage.interface import Blob, Spool, Store, StoreFull
 from app.uploads.admission import Admission, UploadRequest
 from app.uploads.body import BodyReader, Received
 from app.uploads.idempotency import KEY_PATTERN, Fingerprint, IdempotencyKeys, check_same
@@ -108,8 +108,10 @@ class ImageService:
                 received = await self.body_reader.receive(request, fingerprint or spool, upload.slot)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.fingerprint = None if fingerprint is None else fingerprint.digest()
-                with self.store_breaker.guard(OSError):
+                with self.store_breaker.guard(OSError, excluded=(StoreFull,)):
                     await self.store.accept(spool, job)
+            except StoreFull:
+                raise  # 507, as guard 6 would have said
             except OSError as error:
                 log.error("store failed an upload", reason=str(error))
                 raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None

@@ -134,8 +134,10 @@ class CircuitBreaker:
             self._passed -= 1
 
     @contextmanager
-    def guard(self, *failures: type[Exception]) -> Iterator[None]:
+    def guard(self, *failures: type[Exception], excluded: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         """Around one call: these exceptions are failures, any other end by exception is excluded.
+
+        `excluded` names exceptions that are no failures though they are of a type that is.
 
         Raises:
             BreakerOpen: no call passes now.
@@ -144,7 +146,7 @@ class CircuitBreaker:
         try:
             yield
         except BaseException as error:
-            if isinstance(error, failures):
+            if isinstance(error, failures) and not isinstance(error, excluded):
                 self.record_failure(leave)
             else:
                 self.ignore(leave)

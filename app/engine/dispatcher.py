@@ -22,7 +22,7 @@ from app.engine.worker_process import WorkerProcessFailed
 from app.job import WORKER_DIED, Job, JobStatus
 from app.runtime import tasks
 from app.runtime.metrics import Histograms
-from app.storage.interface import JobGone, Store
+from app.storage.interface import JobGone, Store, StoreFull
 from workers.messages import Done, Failed
 
 log = structlog.get_logger(__name__)
@@ -180,7 +180,7 @@ class Dispatcher:
         survived = True
         try:
             batch = self._job_defaults.batch(job, self.work_queue.brownout)
-            with self._breakers.store.guard(OSError):
+            with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
                 folder = await self._store.workspace(job.id)
                 source = await self._store.fetch(job.id, folder)
             if handle.cancelled:
@@ -223,7 +223,7 @@ class Dispatcher:
                 return
             if reason == "no-space":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with self._breakers.store.guard(OSError):
+            with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
                 job = await self._settle(handle.job, batch, outcome, folder)
             self._publish(handle, job)
         except JobGone:

@@ -9,8 +9,19 @@ from app.job import Job, MadeVariant
 from workers.messages import Made
 
 
-class StoreFull(Exception):
-    """Raised when the bytes kept and those promised to uploads leave no room for more."""
+class StoreUnavailable(OSError):
+    """Raised when the store cannot do now what it was asked for; the same call may succeed later.
+
+    It is an OSError so that a store may let those of the operating system pass as they are: callers catch
+    OSError, and what was accepted is tried again.
+    """
+
+
+class StoreFull(StoreUnavailable):
+    """Raised when there is no room: by the limit of the settings, or because a disk or a quota is full.
+
+    A store that is full still reads and deletes, so a circuit breaker around it does not count this.
+    """
 
 
 class StoreError(Exception):

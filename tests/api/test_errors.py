@@ -41,7 +41,7 @@ from app.server.problems import (
     render,
     whole_seconds,
 )
-from app.storage.interface import StoreFull
+from app.storage.interface import StoreFull, StoreUnavailable
 from app.uploads.body import NoFile, TooLarge, UnsupportedType, UploadTooSlow
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
@@ -125,6 +125,7 @@ EXPECTED = [
         400,
         "/problems/bad-request",
     ),
+    Expected(StoreUnavailable("no answer within 3.0 s"), 503, REDUCED_CAPACITY, "breaker", None, 1, 1000),
     Expected(OSError("Input/output error"), 503, REDUCED_CAPACITY, "breaker", None, 1, 1000),
 ]
 
@@ -140,7 +141,7 @@ NO_REFUSALS = {
     "StreamFull": "the engine refuses by its queue",
     "ClientGone": "nobody is there to read an answer",
     "JobGone": "the engine ends the job as cancelled",
-    "ObjectChanged": "an OSError: a failing store's 503",
+    "ObjectChanged": "a StoreUnavailable: a failing store's 503",
     "VariantRejected": "the engine fails the job",
     "_HeadRefused": "the connection itself answers it",
     "ProblemError": "only its subclasses are raised",

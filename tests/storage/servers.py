@@ -6,9 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import boto3
 from botocore.config import Config
@@ -119,6 +125,69 @@ class Moto(S3Server):
     @property
     def command(self) -> tuple[str, ...]:
         return (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port))
+
+
+class QuotaProxy:
+    """An HTTP proxy in front of an S3 server that can refuse writes as a server does whose quota is used up.
+
+    Ceph answers 403 QuotaExceeded, MinIO 507 XMinioStorageFull.
+    """
+
+    def __init__(self, server: S3Server, status: int = 403, code: str = "QuotaExceeded") -> None:
+        """`status` and `code` are those of the refusals."""
+        self.full_for = ""
+        """Writes of objects with this in their address are refused; "" refuses none."""
+        self.refused = 0
+        proxy = self
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Full</Message></Error>".encode()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                sent = self.rfile.read(int(self.headers.get("content-length", 0)))
+                if self.command in ("PUT", "POST") and proxy.full_for and proxy.full_for in self.path:
+                    proxy.refused += 1
+                    self._answer(status, {"content-type": "application/xml"}, body)
+                    return
+                connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+                connection.request(self.command, self.path, sent, dict(self.headers))
+                answer = connection.getresponse()
+                came = answer.read()
+                hop = ("content-length", "transfer-encoding", "connection")
+                fields = {name: value for name, value in answer.getheaders() if name.lower() not in hop}
+                length = answer.headers.get("content-length") if self.command == "HEAD" else None
+                self._answer(answer.status, fields, came, length)
+                connection.close()
+
+            def _answer(
+                self, status: int, fields: dict[str, str], body: bytes, length: str | None = None
+            ) -> None:
+                self.send_response_only(status)
+                for name, value in fields.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", length or str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 - the base class looks for these
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.environment = server.environment | {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._http.server_port}"
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Serve for the length of a block."""
+        thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._http.shutdown()
+            thread.join()
+            self._http.server_close()
 
 
 _CEPH_CONF = """

@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
-from app.storage.interface import StoreFull
+from app.storage.interface import StoreFull, StoreUnavailable
 from app.storage.s3.download import Download
 
 _ANSWER = 2.0
@@ -37,7 +37,7 @@ _MOST_READ = 64 * 2**20
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioStorageQuotaExceeded"}
 
 
-class ObjectChanged(OSError):
+class ObjectChanged(StoreUnavailable):
     """Raised when an object is not what it was when it was last read or written."""
 
 
@@ -103,7 +103,7 @@ class S3Client:
         async with _within(_PATIENCE):
             result = await obstore.get_async(self._small, name)
             if result.meta["size"] > _MOST_READ:
-                raise OSError(errno.EFBIG, f"{name} is too large")
+                raise StoreUnavailable(errno.EFBIG, f"{name} is too large")
             return bytes(await result.bytes_async()), result.meta["e_tag"] or ""
 
     async def put(self, name: str, data: bytes) -> None:
@@ -201,16 +201,16 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise OSError(errno.ETIMEDOUT, f"no answer within {seconds:.1f} s") from None
+        raise StoreUnavailable(errno.ETIMEDOUT, f"no answer within {seconds:.1f} s") from None
     except FileNotFoundError as error:
         if "NoSuchBucket" in str(error):
-            raise OSError(errno.EIO, "there is no such bucket") from None
+            raise StoreUnavailable(errno.EIO, "there is no such bucket") from None
         raise FileNotFoundError(errno.ENOENT, _reason(str(error))) from None
     except BaseError as error:
         reason = _reason(str(error))
         if reason in _FULL:
             raise StoreFull(f"the server says {reason}") from None
-        raise OSError(errno.EIO, reason) from None
+        raise StoreUnavailable(errno.EIO, reason) from None
 
 
 def _reason(told: str) -> str:

@@ -2,6 +2,7 @@
 
 Faults:
     slow=SECONDS     every write and fsync into the store takes so long
+    full=TIMES       fsync of what a worker made finds no space left on the device, so many times
     clock=FILE       the system's clock is set by as many seconds as the file says at the moment
     patience=SECONDS with readers lasts no longer
     blunder=TIMES    what workers made is met by a fault in the code, so many times
@@ -9,6 +10,7 @@ Faults:
     panic            requests for /v1/stats meet a fault in the code
 """
 
+import errno
 import os
 import sys
 import time
@@ -34,6 +36,19 @@ def slow(seconds: str) -> None:
         if "/data/" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
         else write(descriptor, data)
     )
+
+
+def full(times: str) -> None:
+    """A disk that has room for a name, but not for the bytes that the system has not written yet."""
+    fsync, left = os.fsync, [None] * int(times)
+
+    def no_room(descriptor: Any) -> None:
+        if left and "/data/work/" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            left.pop()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    os.fsync = no_room
 
 
 def clock(file: str) -> None:
@@ -88,6 +103,7 @@ def panic(_: str) -> None:
 
 FAULTS = {
     "slow": slow,
+    "full": full,
     "clock": clock,
     "patience": patience,
     "blunder": blunder,

@@ -65,6 +65,19 @@ class TestFull:
         assert mounted.stats()["jobs"]["failed"] == 0
 
 
+class TestFullWhileVariantsAreStored:
+    """The variants are made, but the disk has no room to keep them."""
+
+    def test_the_job_is_tried_again_until_there_is_room(self, faulty: Faulty) -> None:
+        """More often than a job may lose its worker, for the worker is not to blame."""
+        service = faulty("full=3")
+        assert service.upload(prefer="wait=20").json()["status"] == "done"
+        assert service.errors().count("store failed while a job was settled") == 3
+        stats = service.settled()
+        assert (stats["jobs"]["done"], stats["jobs"]["failed"]) == (1, 0)
+        assert not [name for name in service.stored() if not name.startswith("images/")]
+
+
 class TestReadOnly:
     """The store became read-only, as file systems do after an error of their disk."""
 
