@@ -107,11 +107,11 @@ def worker() -> None:
         _fail(error)
         return
 
-    from app.cluster.factory import work
+    from app.cluster.worker import run_worker
     from app.engine.interface import EngineUnusable
 
     try:
-        uvloop.run(work(settings, make_job_defaults(settings), make_store(settings)))
+        uvloop.run(run_worker(settings, make_job_defaults(settings), make_store(settings)))
     except (StoreError, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
 

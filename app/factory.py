@@ -66,9 +66,10 @@ def make_engine(
     else:
         meter = token_bucket_gcra(settings.rate, settings.burst)
     if settings.engine_url != "local:":
-        from app.cluster.factory import make_replica  # with all that only a cluster needs
+        from app.cluster.factory import ProcessParts, make_replica  # loads NATS, only where it is needed
 
-        return make_replica(settings, meter, job_defaults, store, pool, histograms, breakers)
+        parts = ProcessParts(job_defaults, store, pool, histograms, breakers)
+        return make_replica(settings, meter, parts)
     drain_rate = DrainRate(settings.workers, settings.max_receiving)
     upload_queue: UploadQueue[JobHandle] = UploadQueue(
         settings.queue_size,

@@ -1,4 +1,4 @@
-"""The connection to the engine of many machines, and each question over it, in bounded time."""
+"""The connection to NATS, with a time limit and a circuit breaker around each request."""
 
 import asyncio
 import time
@@ -17,69 +17,81 @@ from app.engine.interface import EngineUnusable
 
 log = structlog.get_logger(__name__)
 
-_FULL = 10077
-"""What the server answers when a stream, or a subject of it, has as many messages as it may."""
-_CONNECT_S = 1.0
-_PATIENCE = 0.35
-"""Seconds for the answer to a question; two in vain make less than the second in which an outage shows."""
-_MAKING_S = 3.0
-"""Seconds for an answer where something is made that was not there; whoever asks may have less patience."""
-_COPIED = 3
-"""Servers from which on what is kept there is kept by as many."""
+SETUP_TIMEOUT_S = 3.0
+"""Seconds for a request that creates a stream or a bucket."""
+PUBLISH_TIMEOUT_S = 2.0
+"""Seconds for a request after which something is kept on disk."""
+_CONNECT_TIMEOUT_S = 1.0
+_START_TIMEOUT_S = 5.0
+"""Seconds for the first connection, with all attempts at all servers."""
+_REQUEST_TIMEOUT_S = 0.35
+"""Seconds for any other request. Two that fail take less than the second within which an outage must show."""
+_STREAM_FULL = 10077
+"""Error code of JetStream: a stream, or one subject of it, holds as many messages as it may."""
+_MAX_REPLICAS = 3
+"""Copies of each stream, as soon as there are as many servers."""
 
 
 class EngineDown(Exception):
-    """Raised when the engine does not answer, or cannot do its part."""
+    """Raised when NATS does not answer, or answers that it cannot do what it was asked."""
 
 
 class StreamFull(Exception):
-    """Raised when the engine itself refuses one more; `subject`: because there is that very one already."""
+    """Raised when a stream takes no further message.
+
+    `subject` tells that only the message's own subject is full, because it holds that message already.
+    """
 
     def __init__(self, *, subject: bool) -> None:
-        super().__init__("there is one already" if subject else "there is no room")
+        super().__init__("the subject has a message already" if subject else "the stream is full")
         self.subject = subject
 
 
+UNAVAILABLE = (EngineDown, BreakerOpen)
+"""The exceptions of a request while NATS is not available."""
+
+
 class NatsConnection:
-    """The connection. It comes back by itself; `breaker` tells meanwhile that nobody is there."""
+    """A connection that reconnects by itself. Its breaker is open while NATS does not answer."""
 
     def __init__(self, servers: Sequence[str], breaker: CircuitBreaker) -> None:
+        """`servers` are `nats://` URLs, with credentials if needed."""
         self.breaker = breaker
         self.name = ",".join(server.rpartition("@")[2].removeprefix("nats://") for server in servers)
+        """The servers without their credentials, for messages."""
         self.needs_setup = False
-        """Whether the connection is new, or the engine was away: what hangs on either is to be made anew."""
-        self._failed_at = 0.0
+        """Whether streams and subscriptions may be gone: the connection was lost, or a request failed."""
+        self.replicas = _MAX_REPLICAS if len(servers) >= _MAX_REPLICAS else 1
+        """How many servers keep a copy of each stream."""
         self._servers = list(servers)
-        self.copies = _COPIED if len(servers) >= _COPIED else 1
-        """How many servers keep what is kept there."""
+        self._failed_at = 0.0
         self._client = Client()
-        self._js: JetStreamContext | None = None
+        self._jetstream: JetStreamContext | None = None
 
     async def open(self) -> None:
-        """Connect. Raises EngineUnusable when nobody answers within seconds."""
+        """Connect. Raises EngineUnusable when no server accepts the connection within seconds."""
+        refusal = ""
 
         async def reconnected() -> None:
             self.needs_setup = True
 
-        told = ""
-
         async def failed(error: Exception) -> None:
-            """A server that refuses says why, and resets: of several tries its own word is what counts."""
-            nonlocal told
-            if not told or isinstance(error, NatsError):
-                told = str(error) or told
-            log.debug("engine connection", reason=repr(error))
+            # A server that refuses says why and then resets the connection: keep its own words.
+            nonlocal refusal
+            if not refusal or isinstance(error, NatsError):
+                refusal = str(error) or refusal
+            log.debug("NATS connection failed", reason=repr(error))
 
         try:
-            async with asyncio.timeout(_CONNECT_S * 5):
+            async with asyncio.timeout(_START_TIMEOUT_S):
                 self._client = await nats.connect(
                     self._servers,
                     name="spillway",
-                    pending_size=0,  # nothing is buffered for a server that is not there
+                    pending_size=0,  # a message for a server that is away must fail, not be buffered
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.25,
-                    connect_timeout=_CONNECT_S,
+                    connect_timeout=_CONNECT_TIMEOUT_S,
                     ping_interval=1,
                     max_outstanding_pings=2,
                     reconnected_cb=reconnected,
@@ -88,86 +100,85 @@ class NatsConnection:
         except (NatsError, OSError, TimeoutError) as error:
             await failed(error)
             raise EngineUnusable(
-                f"the engine at {self.name} cannot be reached: {told or 'no answer'}"
+                f"the engine at {self.name} cannot be reached: {refusal or 'no answer'}"
             ) from None
-        self._js = self._client.jetstream(timeout=_MAKING_S)
+        self._jetstream = self._client.jetstream(timeout=SETUP_TIMEOUT_S)
 
     @contextmanager
     def startup(self) -> Iterator[None]:
-        """Around what a start asks. Raises EngineUnusable when the engine does not do its part."""
+        """Wrap the requests of a start. Raises EngineUnusable when one of them fails."""
         try:
             yield
         except UNAVAILABLE as error:
             raise EngineUnusable(f"the engine at {self.name} cannot be used: {error}") from None
 
     async def close(self) -> None:
-        """Let go of it, without waiting for one that is away."""
-        if self._js is None:
+        """Close the connection, without waiting for a server that does not answer."""
+        if self._jetstream is None:
             return
         with suppress(NatsError, OSError, TimeoutError):
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await self._client.close()
 
     @property
     def client(self) -> Client:
-        """The connection itself, for what is told without being kept."""
+        """The NATS client, for messages that no stream keeps."""
         return self._client
 
     @asynccontextmanager
-    async def request(self, patience: float = _PATIENCE) -> AsyncIterator[JetStreamContext]:
-        """Around one question, and counted by the breaker.
+    async def request(self, timeout_s: float = _REQUEST_TIMEOUT_S) -> AsyncIterator[JetStreamContext]:
+        """Wrap one request to JetStream, whose outcome the breaker counts.
 
         Raises:
-            BreakerOpen: nobody is asked just now.
-            EngineDown: there was no answer within `patience` seconds, or that it cannot.
-            Full: there is no room for one more.
-            KeyValueError: a key is not there, or not as it was.
+            BreakerOpen: no request is sent now, because the last ones failed.
+            EngineDown: no answer within `timeout_s` seconds, or the answer was an error.
+            StreamFull: the stream takes no further message.
+            KeyValueError: a key does not exist, or has another revision than expected.
         """
-        assert self._js is not None  # noqa: S101 - `open` comes first
-        leave, asked = self.breaker.acquire(), time.monotonic()
+        assert self._jetstream is not None  # noqa: S101 - `open` comes first
+        permit, sent_at = self.breaker.acquire(), time.monotonic()
         try:
-            async with asyncio.timeout(patience):
-                yield self._js
-            self.breaker.record_success(leave)
+            async with asyncio.timeout(timeout_s):
+                yield self._jetstream
+            self.breaker.record_success(permit)
         except KeyValueError:
             raise
         except (NatsError, OSError, TimeoutError) as error:
-            if isinstance(error, APIError) and error.err_code == _FULL:
+            if isinstance(error, APIError) and error.err_code == _STREAM_FULL:
                 raise StreamFull(subject="per subject" in (error.description or "")) from None
             self.needs_setup = True
-            self._fail(leave, asked, patience)
+            self._record_failure(permit, sent_at, timeout_s)
             raise EngineDown(str(error) or "no answer") from None
         finally:
-            self.breaker.ignore(leave)  # of no account after an outcome
+            self.breaker.ignore(permit)  # has no effect after a recorded outcome
 
-    def _fail(self, leave: Permit, asked: float, patience: float) -> None:
-        """Count a failure, unless it says no more than the last one did, or was this process's own.
+    def _record_failure(self, permit: Permit, sent_at: float, timeout_s: float) -> None:
+        """Count a failed request, unless it tells nothing new about NATS.
 
-        Questions that waited side by side are one in vain; and where the time to wait was passed by as much
-        again, it was this process that did not get to run.
+        Requests that were under way at the same time count once. A request that took more than twice its
+        time limit does not count: then it was this process that did not get to run.
         """
         now = time.monotonic()
-        if asked >= self._failed_at and now - asked < 2 * patience:
-            self.breaker.record_failure(leave)
+        if sent_at >= self._failed_at and now - sent_at < 2 * timeout_s:
+            self.breaker.record_failure(permit)
         self._failed_at = now
 
     async def ping(self) -> None:
-        """Find out whether anybody is there at all, which says nothing of whether they can do their part.
+        """Ask whether a server answers at all, which does not show that it can store anything.
+
+        A success is not counted by the breaker, so that only a useful answer closes it.
 
         Raises:
-            BreakerOpen, EngineDown: as `asking` does.
+            BreakerOpen: no request is sent now, because the last ones failed.
+            EngineDown: no answer.
         """
-        assert self._js is not None  # noqa: S101 - `open` comes first
-        leave, asked = self.breaker.acquire(), time.monotonic()
+        assert self._jetstream is not None  # noqa: S101 - `open` comes first
+        permit, sent_at = self.breaker.acquire(), time.monotonic()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._js.account_info()
+            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
+                await self._jetstream.account_info()
         except (NatsError, OSError, TimeoutError) as error:
-            self._fail(leave, asked, _PATIENCE)
+            self._record_failure(permit, sent_at, _REQUEST_TIMEOUT_S)
             raise EngineDown(str(error) or "no answer") from None
         finally:
-            self.breaker.ignore(leave)
-
-
-UNAVAILABLE = (EngineDown, BreakerOpen)
-"""What is raised while the engine is not there."""
+            self.breaker.ignore(permit)

@@ -1,15 +1,14 @@
-"""The engine of many machines: NATS JetStream holds the queue and the buckets, the store the truth.
+"""The engine of many machines: queue and token buckets in NATS JetStream, jobs and records in the store.
 
-What differs from one machine: the queue is first in, first out for all clients; a client's share, the turns
-and the door are each replica's own, whose promises are for its part of what drains; nothing is put off in a
-brownout.
+It differs from the engine of one machine in this: the queue is first in, first out over all clients; the
+share of a client, the reservations and the waiting room are those of each replica, which promises only its
+part of the rate at which the queue drains; no variant is deferred in a brownout.
 """
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
 import structlog
 from nats.errors import Error as NatsError
@@ -23,12 +22,15 @@ from app.backpressure.token_bucket import Quota
 from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
 from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
+from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeat, Heartbeats
+from app.cluster.jetstream import JobStream
 from app.cluster.job_consumer import JobConsumer, cancel_subject
 from app.cluster.job_registry import JobRegistry
-from app.cluster.job_status import Heartbeat, JobStatusStore
+from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot, Leases
-from app.cluster.outbox import Outbox, Reconciler
+from app.cluster.outbox import Outbox
 from app.cluster.rate_limiter import SharedRateLimiter
+from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.base import BaseEngine
 from app.engine.interface import EngineSnapshot, UploadSlot
@@ -39,63 +41,85 @@ from app.storage.interface import Store
 
 log = structlog.get_logger(__name__)
 
-_LOOK = 0.15
-"""Seconds between looks at the engine."""
-_SOON = 0.02
-_BEAT = 1.0
+_WATCH_INTERVAL_S = 0.15
+_MIN_WATCH_INTERVAL_S = 0.02
+"""Seconds between two checks of NATS; the shorter one when its breaker is about to let a request pass."""
+_CANCEL_TIMEOUT_S = 5.0
+_DRAIN_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What decides whether an upload is admitted."""
+
+    limiter: SharedRateLimiter
+    upload_queue: SharedUploadQueue
+    waiting_room: WaitingRoom[JobHandle]
+    leases: Leases
+    breakers: CircuitBreakers
+
+
+@dataclass(frozen=True, slots=True)
+class JobTracking:
+    """What a replica knows of the jobs of the cluster."""
+
+    registry: JobRegistry
+    status: JobStatusStore
+    stream: JobStream
+    store: Store
 
 
 class ClusterEngine(BaseEngine[SharedUploadQueue]):
-    """One replica's part of it."""
+    """One replica: admits uploads, queues their jobs for the cluster and follows all jobs to their end."""
 
     def __init__(
         self,
         connection: NatsConnection,
-        limiter: SharedRateLimiter,
-        upload_queue: SharedUploadQueue,
-        waiting_room: WaitingRoom[JobHandle],
-        registry: JobRegistry,
-        job_status: JobStatusStore,
+        guards: Guards,
+        jobs: JobTracking,
+        heartbeats: Heartbeats,
         consumer: JobConsumer | None,
-        breakers: CircuitBreakers,
-        store: Store,
         *,
         lease_s: float,
         drain_timeout: float,
     ) -> None:
-        """`lease_s`: the longest that an upload takes. Times are in seconds."""
-        super().__init__(upload_queue, waiting_room, breakers, drain_timeout)
+        """Durations are in seconds.
+
+        `consumer` is None in a replica without workers. `lease_s` is the time after which a lease of a dead
+        replica ends, longer than any upload takes.
+        """
+        super().__init__(guards.upload_queue, guards.waiting_room, guards.breakers, drain_timeout)
         self._connection = connection
-        self._limiter = limiter
-        self._registry = registry
-        self._job_status = job_status
+        self._limiter = guards.limiter
+        self._leases = guards.leases
+        self._registry = jobs.registry
+        self._jobs = jobs
+        self._outbox = Outbox(jobs.stream, jobs.status)
+        self._reconciler = Reconciler(jobs.registry, jobs.store, jobs.stream)
+        self._heartbeats = heartbeats
         self._consumer = consumer
         self._lease_s = lease_s
-        self._leases = Leases(connection)
-        upload_queue.receiving_elsewhere = lambda: self._leases.elsewhere
-        self._outbox = Outbox(connection, job_status)
-        self._reconciler = Reconciler(registry, store, self._outbox)
         self._tasks: list[asyncio.Task[None]] = []
-        self._beats: list[Heartbeat] = []
-        self._hands = 0
+        self._members: list[Heartbeat] = []
+        """The latest heartbeat of each process of the cluster."""
+        self._cluster_workers = 0
 
-    # --- life ------------------------------------------------------------------------------------------
+    # --- start and stop --------------------------------------------------------------------------------
 
     async def start(self) -> None:
         await self._connection.open()
         with self._connection.startup():
             await self._prepare()
-        await self._job_status.listen()
+        await self._heartbeats.listen()
         if self._consumer is not None:
             await self._consumer.start()
-        await self._greet()
-        loops: list[Coroutine[Any, Any, None]] = [
-            self._outbox.run(),
-            self._reconciler.run(),
-            self._look(),
-            self._greet_all(),
+        await self._exchange_heartbeats()
+        self._tasks = [
+            tasks.supervise(self._outbox.run, "outbox"),
+            tasks.supervise(self._reconciler.run, "reconciler"),
+            tasks.supervise(self._watch_connection, "connection watch"),
+            tasks.supervise(self._run_heartbeats, "heartbeats"),
         ]
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
         self._state = "ready"
 
     async def drain(self, timeout: float) -> None:
@@ -103,8 +127,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         self._begin_drain(timeout)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.upload_queue.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+                while self.upload_queue.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110 - two ends
+                    await asyncio.sleep(_DRAIN_POLL_S)
         if self._consumer is not None:
             await self._consumer.drain(max(0.0, end - time.monotonic()))
         self._receives_until = 0.0
@@ -115,59 +139,58 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         await tasks.cancel_and_wait(self._tasks)
         if self._consumer is not None:
             await self._consumer.stop()
-        await self._job_status.close()
+        await self._jobs.status.close()
         await self._connection.close()
 
     async def _prepare(self) -> None:
-        """Have everything there that is kept in the engine, and hear of every job. Raises as `asking`."""
+        """Create what is missing in NATS and watch all jobs. Raises as `NatsConnection.request` does."""
         self._connection.needs_setup = False
-        await jetstream.prepare(self._connection, self._bound, self.upload_queue.max_receiving, self._lease_s)
+        max_receiving = self.upload_queue.max_receiving
+        await jetstream.prepare(self._connection, self._max_jobs, max_receiving, self._lease_s)
         await self._limiter.prepare()
-        await self._job_status.prepare()
-        await self._job_status.watch(self._registry.update)
+        await self._jobs.status.prepare()
+        await self._jobs.status.watch(self._registry.update)
 
     @property
-    def _bound(self) -> int:
-        """Messages in the queue: jobs that wait, and one in each hand."""
-        return self.upload_queue.capacity + self._hands
+    def _max_jobs(self) -> int:
+        """Messages that the queue may hold: waiting jobs, and one job for each worker of the cluster."""
+        return self.upload_queue.capacity + self._cluster_workers
 
-    async def _look(self) -> None:
-        """Find out within a second that the engine is away, and that it is back."""
+    async def _watch_connection(self) -> None:
+        """Find out within a second that NATS is away or back, and what other replicas are receiving."""
         while True:
             try:
                 if self._connection.needs_setup:
                     await self._connection.ping()
                     await self._prepare()
-                    log.info("engine is there again")
+                    log.info("the engine is available again")
                 await self._leases.count()
                 self.upload_queue.observe()
             except (*UNAVAILABLE, StreamFull):
-                await asyncio.sleep(min(_LOOK, max(_SOON, self._connection.breaker.remaining())))
-            except Exception:  # without this loop nobody would find out that the engine is away
-                log.exception("the look at the engine went wrong")
-                await asyncio.sleep(_BEAT)
+                retry_s = max(_MIN_WATCH_INTERVAL_S, self._connection.breaker.remaining())
+                await asyncio.sleep(min(_WATCH_INTERVAL_S, retry_s))
             else:
-                await asyncio.sleep(_LOOK)
+                await asyncio.sleep(_WATCH_INTERVAL_S)
 
-    async def _greet_all(self) -> None:
+    async def _run_heartbeats(self) -> None:
         while True:
-            await asyncio.sleep(_BEAT)
-            await self._greet()
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            await self._exchange_heartbeats()
 
-    async def _greet(self) -> None:
-        """Tell of this process, and reckon with those that were heard of."""
-        own = Heartbeat(True, 0, (), {}) if self._consumer is None else self._consumer.beat(serves=True)
-        await self._job_status.beat(own)
-        self._beats = self._job_status.beats() or [own]
-        self.upload_queue.replicas = max(1, sum(beat.serves for beat in self._beats))
-        hands = sum(beat.hands for beat in self._beats)
-        if hands != self._hands:
-            self._hands = hands
-            self._waiting_room.resize(max(1, hands), self.upload_queue.capacity)
+    async def _exchange_heartbeats(self) -> None:
+        """Send a heartbeat, and adapt to the number of replicas and workers in the cluster."""
+        own = Heartbeat(True, 0, (), {}) if self._consumer is None else self._consumer.heartbeat(serves=True)
+        await self._heartbeats.send(own)
+        self._members = self._heartbeats.recent() or [own]
+        self.upload_queue.replicas = max(1, sum(member.serves for member in self._members))
+        workers = sum(member.max_jobs for member in self._members)
+        if workers != self._cluster_workers:
+            self._cluster_workers = workers
+            self._waiting_room.resize(max(1, workers), self.upload_queue.capacity)
             with suppress(*UNAVAILABLE, StreamFull):
-                await jetstream.grow(self._connection, self._bound)
+                await jetstream.grow(self._connection, self._max_jobs)
 
-    # --- what the gate asks ----------------------------------------------------------------------------
+    # --- guards ----------------------------------------------------------------------------------------
 
     async def acquire_token(self, client: str) -> Grant:
         return await self._limiter.acquire(client)
@@ -178,8 +201,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
     async def remaining_quota(self, client: str) -> Quota:
         return await self._limiter.peek(client)
 
-    def certainly_refuses(self, requester: Requester) -> bool:  # noqa: ARG002 - one answer for all
-        """Only while NATS is away: else the tokens are there, and to take one is to wait."""
+    def certainly_refuses(self, requester: Requester) -> bool:  # noqa: ARG002 - the same for all
+        """Only while NATS is away: otherwise a refusal needs a token, and a token needs a request to NATS."""
         return not self._limiter.local.is_smooth and self._connection.breaker.remaining() > 0
 
     def acquire_local_token(self, client: str) -> Quota:
@@ -188,7 +211,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         slot = await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)
         try:
-            lease = await self._lease()
+            lease = await self._take_lease()
         except UNAVAILABLE:
             slot.release()
             remaining = max(1.0, self._connection.breaker.remaining())
@@ -206,28 +229,29 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             )
         return LeasedSlot(slot, self._leases, lease)
 
-    async def _lease(self) -> int | None:
-        """A lease that the queue has room for, or None. Raises EngineDown, BreakerOpen.
+    async def _take_lease(self) -> int | None:
+        """A lease for whose job the queue has room, or None. Raises EngineDown, BreakerOpen.
 
-        What others do is heard a moment later, so all might fill the same places. Where this one's part is
-        used up, the engine is asked what came before: the order of the leases decides.
+        What other replicas admit is known here a moment later, so all might fill the same places. Once this
+        replica's part of the queue is used up, NATS is asked how many leases and jobs came before this one.
         """
         lease = await self._leases.take()
         if lease is None or self.upload_queue.load * self.upload_queue.replicas <= self.upload_queue.capacity:
             return lease
         try:
-            fits = await self._leases.fits(lease, self._bound)
+            fits = await self._leases.fits(lease, self._max_jobs)
         except BaseException:
             self._leases.give_back(lease)
             raise
-        if not fits:
-            self._leases.give_back(lease)
-        return lease if fits else None
+        if fits:
+            return lease
+        self._leases.give_back(lease)
+        return None
 
     # --- jobs ------------------------------------------------------------------------------------------
 
     def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:
-        assert isinstance(place, LeasedSlot)  # noqa: S101 - an engine is given its own places only
+        assert isinstance(place, LeasedSlot)  # noqa: S101 - an engine is given its own slots only
         handle = self._registry.accept(job, place.client)
         place.enqueue(handle)
         self._outbox.put(handle, place)
@@ -237,13 +261,13 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         return self._registry.find(job_id)
 
     def adopt(self, job: Job) -> JobHandle | None:
-        """Accepted by a replica that could not tell of it yet, or has died."""
+        """Register a job of another replica that has not written its status yet, or has died."""
         self._registry.update(job)
         return self._registry.find(job.id)
 
     def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
-        place = self._registry.position(handle)
-        return place, None if place is None else self.upload_queue.drain_rate.wait(place)
+        position = self._registry.position(handle)
+        return position, None if position is None else self.upload_queue.drain_rate.wait(position)
 
     async def cancel(self, job_id: str) -> None:
         handle = self._registry.find(job_id)
@@ -251,24 +275,24 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             return
         handle.cancelled = True
         try:
-            await self._outbox.withdraw(job_id)
+            await self._jobs.stream.withdraw(job_id)
             with suppress(NoRespondersError):
-                await self._connection.client.request(cancel_subject(job_id), timeout=5)
-            await self._job_status.put(self._registry.end_cancelled(handle))
+                await self._connection.client.request(cancel_subject(job_id), timeout=_CANCEL_TIMEOUT_S)
+            await self._jobs.status.put(self._registry.end_cancelled(handle))
         except (*UNAVAILABLE, StreamFull, NatsError, OSError) as error:
-            # Its record goes all the same, and a worker that has it finds that out.
-            log.warning("the queue could not be told of a removal", job=job_id, reason=str(error))
+            # The caller deletes the record all the same, and a worker that has the job finds that out.
+            log.warning("a job could not be taken out of the queue", job=job_id, reason=str(error))
             self._registry.end_cancelled(handle)
 
     def snapshot(self) -> EngineSnapshot:
-        """The replica's own counters; the limiter's table is what it knows; the workers are everybody's."""
+        """Counters, queue and limiter table of this replica; workers of the whole cluster."""
         return EngineSnapshot(
             self._registry.counters,
             self._limiter.local.snapshot(),
             self.upload_queue.snapshot(),
             self._waiting_room.snapshot(),
-            [worker for beat in self._beats for worker in beat.workers],
-            next((beat.sandbox for beat in self._beats if beat.sandbox), {}),
+            [worker for member in self._members for worker in member.workers],
+            next((member.sandbox for member in self._members if member.sandbox), {}),
             BrownoutSnapshot(active=False, begun=0, deferred=0, capacity=0),
             self._breakers.snapshot(),
             self._state,

@@ -1,11 +1,7 @@
-"""The composition root of many machines: what one replica, and one worker without HTTP, are made of."""
+"""Builds the parts of a cluster's processes: the engine of a replica, the job consumer of a worker."""
 
-import asyncio
-import signal
 import time
-from contextlib import AsyncExitStack
-
-import structlog
+from dataclasses import dataclass
 
 from app.backpressure.brownout import Brownout, DeferredQueue
 from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
@@ -15,12 +11,14 @@ from app.backpressure.reservations import Reservations
 from app.backpressure.token_bucket import GCRA
 from app.backpressure.upload_queue import UploadQueue
 from app.backpressure.waiting_room import WaitingRoom
-from app.cluster import jetstream
-from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
-from app.cluster.engine import ClusterEngine
-from app.cluster.job_consumer import JobConsumer
+from app.cluster.connection import NatsConnection
+from app.cluster.engine import ClusterEngine, Guards, JobTracking
+from app.cluster.heartbeats import Heartbeats
+from app.cluster.jetstream import JobStream
+from app.cluster.job_consumer import FreeWorkers, JobConsumer
 from app.cluster.job_registry import JobRegistry
 from app.cluster.job_status import JobStatusStore
+from app.cluster.leases import Leases
 from app.cluster.rate_limiter import SharedRateLimiter
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.dispatcher import Dispatcher
@@ -28,65 +26,74 @@ from app.engine.job_handle import JobHandle
 from app.engine.job_plan import JobDefaults
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import WorkerPool
-from app.runtime import memory
 from app.runtime.metrics import Histograms
 from app.settings import Settings
 from app.storage.interface import Store
 
-log = structlog.get_logger(__name__)
-
-_SETTLING_S = 60.0
+_LEASE_MARGIN_S = 60.0
 """Seconds by which a lease outlives the longest upload."""
-_BEAT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessParts:
+    """What a process of the cluster has in common with one of a single machine."""
+
+    job_defaults: JobDefaults
+    store: Store
+    pool: WorkerPool
+    histograms: Histograms
+    breakers: CircuitBreakers
 
 
 def engine_breaker() -> CircuitBreaker:
-    """Opens after two questions in vain, and looks often whether the engine is back."""
+    """The breaker around NATS: opens after two failures and tries again within two seconds."""
     return CircuitBreaker("engine", failures=2, open_s=0.5, longest_s=2.0, call_s=2.0)
 
 
-def _connection(settings: Settings, breaker: CircuitBreaker) -> NatsConnection:
+def make_connection(settings: Settings, breaker: CircuitBreaker) -> NatsConnection:
+    """The connection, not opened yet, to the servers that ENGINE_URL names."""
     servers = settings.engine_url.removeprefix("nats://").split(",")
     return NatsConnection([f"nats://{server.removeprefix('nats://')}" for server in servers], breaker)
 
 
-def _lease_s(settings: Settings) -> float:
-    return settings.upload_timeout + _SETTLING_S
+def lease_s(settings: Settings) -> float:
+    """Seconds after which the lease of a replica that died ends."""
+    return settings.upload_timeout + _LEASE_MARGIN_S
 
 
-def _consumer(
-    settings: Settings,
-    connection: NatsConnection,
-    job_status: JobStatusStore,
-    store: Store,
-    pool: WorkerPool,
-    histograms: Histograms,
-    breakers: CircuitBreakers,
-    job_defaults: JobDefaults,
+def make_consumer(
+    settings: Settings, connection: NatsConnection, job_status: JobStatusStore, parts: ProcessParts
 ) -> JobConsumer:
-    """Workers in the service of the queue. What they hold is in hand, so nothing is put off here."""
+    """The workers of this process, connected to the cluster's queue.
+
+    The local queue between them holds only jobs that were taken for a free worker, so it never fills, and
+    nothing is deferred.
+    """
     workers = settings.workers
-    hand: UploadQueue[JobHandle] = UploadQueue(4 * workers, workers, 4 * workers, DrainRate(workers, workers))
-    work_queue = WorkQueue(hand, Brownout(settings.brownout_high, settings.brownout_low, DeferredQueue(0)))
-    return JobConsumer(
-        connection, job_status, Dispatcher(work_queue, pool, store, histograms, breakers, job_defaults), store
+    local_queue: UploadQueue[JobHandle] = UploadQueue(
+        4 * workers, workers, 4 * workers, DrainRate(workers, workers)
     )
+    brownout = Brownout(settings.brownout_high, settings.brownout_low, DeferredQueue(0))
+    free_workers = FreeWorkers(workers)
+    dispatcher = Dispatcher(
+        WorkQueue(local_queue, brownout),
+        parts.pool,
+        parts.store,
+        parts.histograms,
+        parts.breakers,
+        parts.job_defaults,
+        on_worker_free=lambda handle: free_workers.free(handle.job.id),
+    )
+    return JobConsumer(connection, job_status, dispatcher, free_workers, parts.store)
 
 
-def make_replica(
-    settings: Settings,
-    meter: GCRA,
-    job_defaults: JobDefaults,
-    store: Store,
-    pool: WorkerPool,
-    histograms: Histograms,
-    breakers: CircuitBreakers,
-) -> ClusterEngine:
-    """The engine of one replica."""
-    assert breakers.engine is not None  # noqa: S101 - an engine elsewhere has one
-    connection = _connection(settings, breakers.engine)
-    smooth = settings.limiter == "leaky_bucket"
-    local = RateLimiter(meter, settings.max_clients, smooth=smooth, clock=time.time_ns)
+def make_replica(settings: Settings, gcra: GCRA, parts: ProcessParts) -> ClusterEngine:
+    """The engine of a replica, with workers of its own unless WORKERS is 0."""
+    assert parts.breakers.engine is not None  # noqa: S101 - `app.factory.make_breakers` makes one for a cluster
+    connection = make_connection(settings, parts.breakers.engine)
+    leases = Leases(connection)
+    job_status = JobStatusStore(connection)
+    # Until heartbeats tell how many workers the cluster has, the estimates are those of this process.
     workers = max(1, settings.workers)
     upload_queue = SharedUploadQueue(
         settings.queue_size,
@@ -94,80 +101,27 @@ def make_replica(
         settings.client_share,
         DrainRate(workers, settings.max_receiving),
         max_wait=settings.max_wait,
+        receiving_elsewhere=lambda: leases.held_elsewhere,
     )
     reservations = Reservations(
         workers, settings.queue_size, lambda: upload_queue.uploads_per_s, settings.max_clients
     )
-    job_status = JobStatusStore(connection)
-    consumer = None
-    if settings.workers:
-        consumer = _consumer(
-            settings, connection, job_status, store, pool, histograms, breakers, job_defaults
-        )
+    smooth = settings.limiter == "leaky_bucket"
+    local_limiter = RateLimiter(gcra, settings.max_clients, smooth=smooth, clock=time.time_ns)
     return ClusterEngine(
         connection,
-        SharedRateLimiter(connection, local),
-        upload_queue,
-        WaitingRoom(upload_queue, reservations),
-        JobRegistry(upload_queue, histograms),
-        job_status,
-        consumer,
-        breakers,
-        store,
-        lease_s=_lease_s(settings),
+        Guards(
+            SharedRateLimiter(connection, local_limiter),
+            upload_queue,
+            WaitingRoom(upload_queue, reservations),
+            leases,
+            parts.breakers,
+        ),
+        JobTracking(
+            JobRegistry(upload_queue, parts.histograms), job_status, JobStream(connection), parts.store
+        ),
+        Heartbeats(connection),
+        make_consumer(settings, connection, job_status, parts) if settings.workers else None,
+        lease_s=lease_s(settings),
         drain_timeout=settings.drain_timeout,
     )
-
-
-async def work(settings: Settings, job_defaults: JobDefaults, store: Store) -> None:
-    """Do jobs of the queue until SIGTERM or SIGINT, then finish those in hand.
-
-    Raises:
-        EngineUnusable, StoreError, PoolNotStarted: what keeps it from starting.
-    """
-    ended, hurried = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (hurried if ended.is_set() else ended).set())
-    breaker = engine_breaker()
-    breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), breaker)
-    pool = WorkerPool(settings.workers, breakers.workers)
-    connection = _connection(settings, breaker)
-    job_status = JobStatusStore(connection)
-    consumer = _consumer(settings, connection, job_status, store, pool, Histograms(), breakers, job_defaults)
-    async with AsyncExitStack() as stack:
-        await store.open()
-        stack.push_async_callback(store.close)
-        await connection.open()
-        stack.push_async_callback(connection.close)
-        with connection.startup():
-            places = settings.queue_size + settings.workers
-            await jetstream.prepare(connection, places, settings.max_receiving, _lease_s(settings))
-            await job_status.prepare()
-        stack.push_async_callback(consumer.stop)
-        await consumer.start()
-        beating = asyncio.create_task(_beat(connection, job_status, consumer), name="beat")
-        stack.callback(beating.cancel)
-        await stack.enter_async_context(memory.kept_trimmed())
-        print(f"Spillway worker is ready: {settings.workers} at {connection.name}", flush=True)
-        await ended.wait()
-        log.info("draining", timeout_s=settings.drain_timeout)
-        ends = [
-            asyncio.ensure_future(consumer.drain(settings.drain_timeout)),
-            asyncio.create_task(hurried.wait()),
-        ]
-        _, open_ends = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for end in open_ends:
-            end.cancel()
-
-
-async def _beat(connection: NatsConnection, job_status: JobStatusStore, consumer: JobConsumer) -> None:
-    """Tell of this process, and ask the engine whether it is there: that closes its breaker."""
-    while True:
-        await job_status.beat(consumer.beat(serves=False))
-        try:
-            async with connection.request() as js:
-                await js.account_info()
-        except (*UNAVAILABLE, StreamFull):
-            pass
-        await asyncio.sleep(_BEAT)

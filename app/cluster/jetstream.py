@@ -1,14 +1,16 @@
-"""What the engine on NATS JetStream keeps.
+"""The streams and key-value buckets of the cluster in NATS JetStream.
 
-    spillway-jobs     work queue, file: a message for each job that waits or runs, its subject the job's own
-    spillway-dead     file: jobs that were given up because they kept ending their workers
-    spillway-leases   memory: a message for each place in the dock
-    KV spillway-status, file: the last known record of each job, for whoever watches
-    KV spillway-rate-…, memory: each client's bucket, one for each law
+    spillway-jobs     work queue, on disk: one message for each job that waits or runs
+    spillway-dead     on disk: jobs that were given up because they repeatedly ended their workers
+    spillway-leases   in memory: one message for each receiving slot that is taken
+    KV spillway-status, on disk: the last known record of each job, for the replicas that watch it
+    KV spillway-rate-…, in memory: the token bucket of each client, for one rate and burst
 
-One subject for each job and at most one message on it: however often a publish is repeated whose answer did
-not come, the queue has the job once.
+Each job has a subject of its own that holds at most one message. So a publish that is repeated because its
+answer was lost never puts the job into the queue twice.
 """
+
+from contextlib import suppress
 
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -24,124 +26,133 @@ from nats.js.errors import APIError, NotFoundError
 from nats.js.kv import KeyValue
 
 from app.backpressure.token_bucket import GCRA
-from app.cluster.connection import NatsConnection
+from app.cluster.connection import PUBLISH_TIMEOUT_S, SETUP_TIMEOUT_S, NatsConnection
+from app.job import Job
 
 JOBS, DEAD, LEASES, STATUS = "spillway-jobs", "spillway-dead", "spillway-leases", "spillway-status"
 WORKERS = "workers"
 """The one durable consumer of the queue."""
-ACK_WAIT = 15.0
-"""Seconds after which a job whose worker is silent is given to another."""
-_OPENING_S = 3.0
-"""Seconds to make what is not there yet."""
+ACK_WAIT_S = 15.0
+"""Seconds without a sign of life from its worker after which a job is given to another one."""
+_STATUS_TTL_S = 300.0
+"""Seconds for which a status is kept. A replica that starts reads all of them."""
+_DEAD_TTL_S = 7 * 86_400.0
+_MIN_RATE_TTL_S = 60.0
+_MAX_DEAD = 10_000
+_MAX_ACK_PENDING = 100_000
+_MAX_WAITING_PULLS = 10_000
+_DUPLICATE_WINDOW_S = 120
 _BYTES_PER_CLIENT = 512
-_STATUS_S = 300.0
-"""Seconds for which a status is kept: for who comes later, and it has to read them all."""
-_DEAD_S = 7 * 86_400.0
 
 
-async def prepare(connection: NatsConnection, places: int, dock: int, lease_s: float) -> None:
-    """Have the streams there. The queue only ever grows: a server drops what is beyond a new bound."""
-    async with connection.request(_OPENING_S) as js:
-        await _fit(js, places, connection.copies)
+async def prepare(connection: NatsConnection, max_jobs: int, max_receiving: int, lease_s: float) -> None:
+    """Create the streams and the consumer where they are missing. Raises as `NatsConnection.request` does.
+
+    `max_jobs` bounds the jobs that wait and run, `max_receiving` the leases, each of which ends after
+    `lease_s` seconds. The bound of the job stream is raised but never lowered: a server drops the messages
+    beyond a lower one.
+    """
+    async with connection.request(SETUP_TIMEOUT_S) as js:
+        await _fit_job_stream(js, max_jobs, connection.replicas)
         await js.add_consumer(
             JOBS,
             ConsumerConfig(
                 durable_name=WORKERS,
                 ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ACK_WAIT,
+                ack_wait=ACK_WAIT_S,
                 max_deliver=-1,
-                max_ack_pending=100_000,
-                max_waiting=10_000,
+                max_ack_pending=_MAX_ACK_PENDING,
+                max_waiting=_MAX_WAITING_PULLS,
             ),
         )
-        await _keep(
+        await _ensure_stream(
             js,
             StreamConfig(
                 name=DEAD,
                 subjects=[f"{_subject(DEAD)}.*"],
                 storage=StorageType.FILE,
-                max_msgs=10_000,
-                max_age=_DEAD_S,
-                num_replicas=connection.copies,
+                max_msgs=_MAX_DEAD,
+                max_age=_DEAD_TTL_S,
+                num_replicas=connection.replicas,
             ),
         )
-        await _keep(
+        await _ensure_stream(
             js,
             StreamConfig(
                 name=LEASES,
                 subjects=[_subject(LEASES)],
                 storage=StorageType.MEMORY,
-                max_msgs=dock,
+                max_msgs=max_receiving,
                 discard=DiscardPolicy.NEW,
                 max_age=lease_s,
-                num_replicas=connection.copies,
+                num_replicas=connection.replicas,
             ),
         )
 
 
-async def grow(connection: NatsConnection, places: int) -> None:
-    """Let so many jobs wait and run, if it is not that many already. Raises as `asking` does."""
-    async with connection.request(_OPENING_S) as js:
-        await _fit(js, places, connection.copies)
+async def grow(connection: NatsConnection, max_jobs: int) -> None:
+    """Raise the bound of the job stream, if it is lower. Raises as `NatsConnection.request` does."""
+    async with connection.request(SETUP_TIMEOUT_S) as js:
+        await _fit_job_stream(js, max_jobs, connection.replicas)
 
 
-async def _fit(js: JetStreamContext, places: int, copies: int) -> None:
+async def _fit_job_stream(js: JetStreamContext, max_jobs: int, replicas: int) -> None:
     config = StreamConfig(
         name=JOBS,
         subjects=[f"{_subject(JOBS)}.*"],
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
-        max_msgs=places,
+        max_msgs=max_jobs,
         max_msgs_per_subject=1,
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,
-        duplicate_window=120,
-        num_replicas=copies,
+        duplicate_window=_DUPLICATE_WINDOW_S,
+        num_replicas=replicas,
     )
     try:
-        there = (await js.stream_info(JOBS)).config
+        existing = (await js.stream_info(JOBS)).config
     except NotFoundError:
         await js.add_stream(config)
         return
-    if (there.max_msgs or 0) < places:
+    if (existing.max_msgs or 0) < max_jobs:
         await js.update_stream(config)
 
 
-async def _keep(js: JetStreamContext, config: StreamConfig) -> None:
+async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
     try:
         await js.add_stream(config)
-    except APIError:  # it is there, made by other settings: the latest replica's hold
+    except APIError:  # it exists with other settings: those of the replica that came last are in force
         await js.update_stream(config)
 
 
-async def statuses(connection: NatsConnection) -> KeyValue:
-    """The bucket of the jobs' last known records."""
+async def status_bucket(connection: NatsConnection) -> KeyValue:
+    """The key-value bucket of the last known record of each job."""
     return await _bucket(
         connection,
         KeyValueConfig(
-            STATUS, history=1, ttl=_STATUS_S, storage=StorageType.FILE, replicas=connection.copies
+            STATUS, history=1, ttl=_STATUS_TTL_S, storage=StorageType.FILE, replicas=connection.replicas
         ),
     )
 
 
-async def buckets(connection: NatsConnection, law: GCRA, max_clients: int) -> KeyValue:
-    """The bucket of the clients' buckets under one law."""
+async def rate_bucket(connection: NatsConnection, gcra: GCRA, max_clients: int) -> KeyValue:
+    """The key-value bucket of the clients' token buckets at one rate and burst."""
     config = KeyValueConfig(
-        f"spillway-rate-{law.per_ns}-{law.per_token}-{law.depth}",
+        f"spillway-rate-{gcra.per_ns}-{gcra.per_token}-{gcra.depth}",
         history=1,
-        ttl=max(60.0, 2.0 * law.window_s),
+        ttl=max(_MIN_RATE_TTL_S, 2.0 * gcra.window_s),
         max_bytes=max_clients * _BYTES_PER_CLIENT,
         storage=StorageType.MEMORY,
-        replicas=connection.copies,
+        replicas=connection.replicas,
     )
     return await _bucket(connection, config)
 
 
 async def _bucket(connection: NatsConnection, config: KeyValueConfig) -> KeyValue:
-    async with connection.request(_OPENING_S) as js:
+    async with connection.request(SETUP_TIMEOUT_S) as js:
         try:
             return await js.create_key_value(config)
-        except APIError:  # it is there, made by another version: what it is will do
+        except APIError:  # it exists, made by another version: use it as it is
             return await js.key_value(config.bucket)
 
 
@@ -150,8 +161,48 @@ def _subject(stream: str) -> str:
 
 
 def job_subject(job_id: str, stream: str = JOBS) -> str:
-    """Where the one message of a job is."""
+    """The subject that holds the one message of a job."""
     return f"{_subject(stream)}.{job_id}"
 
 
 LEASE_SUBJECT = _subject(LEASES)
+
+
+class JobStream:
+    """The queue of the cluster. Every method raises as `NatsConnection.request` does."""
+
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+
+    async def publish(self, job: Job, message_id: str | None = None) -> None:
+        """Put a job into the queue. A repeated publish with the same `message_id` succeeds and adds nothing.
+
+        Raises:
+            StreamFull: the queue has no room, or has the job already (`subject` is then true).
+        """
+        headers = None if message_id is None else {"Nats-Msg-Id": message_id}
+        async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+            await js.publish(job_subject(job.id), b"", headers=headers)
+
+    async def withdraw(self, job_id: str) -> None:
+        """Take a job out of the queue, also while a worker has it.
+
+        Its message is deleted by number: after a purge of its subject, nats-server 2.9 would pass over all
+        other waiting messages.
+        """
+        async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+            with suppress(NotFoundError):
+                await js.delete_msg(JOBS, (await js.get_last_msg(JOBS, job_subject(job_id))).seq or 0)
+
+    async def job_ids(self) -> list[str]:
+        """The ids of all jobs in the queue."""
+        async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+            subjects = (await js.stream_info(JOBS, subjects_filter=">")).state.subjects
+        return [subject.rpartition(".")[2] for subject in subjects or {}]
+
+    async def is_passed_over(self, job_id: str) -> bool:
+        """Whether a job in the queue is never delivered, because the consumer takes it for acknowledged."""
+        async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+            ack_floor = (await js.consumer_info(JOBS, WORKERS)).ack_floor
+            sequence = (await js.get_last_msg(JOBS, job_subject(job_id))).seq
+        return ack_floor is not None and (sequence or 0) <= ack_floor.stream_seq

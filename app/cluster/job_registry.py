@@ -1,4 +1,4 @@
-"""The chronicle: every job under way in the cluster, as one replica hears of it."""
+"""Every job under way in the cluster, as one replica knows it from the statuses that it hears."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class KnownJob:
-    """A job under way: whether this replica accepted it, when it last changed, and when it was begun."""
+    """A job under way. Times are of the registry's clock; `own` tells that this replica accepted it."""
 
     handle: JobHandle
     own: bool
@@ -26,7 +26,7 @@ class KnownJob:
 
 
 class JobRegistry:
-    """Turns records that are heard into what watchers are told and the backlog holds."""
+    """Brings job handles, the upload queue and the counters up to date with the statuses of jobs."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class JobRegistry:
         histograms: Histograms,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` returns seconds."""
         self.counters = JobCounters()
         self._upload_queue = upload_queue
         self._histograms = histograms
@@ -49,14 +50,14 @@ class JobRegistry:
         return None if known is None else known.handle
 
     def accept(self, job: Job, client: str) -> JobHandle:
-        """A job that this replica has accepted."""
+        """Register a job that this replica has accepted."""
         handle = JobHandle(job, client, accepted_at=self._clock())
         self._known[job.id] = KnownJob(handle, own=True, changed_at=self._clock())
         self.counters.accepted += 1
         return handle
 
     def update(self, job: Job) -> None:
-        """The record of a job as it is, or was a moment ago."""
+        """Take over a status of a job, which may be a moment old."""
         known = self._known.get(job.id)
         if known is None:
             if not job.is_final:
@@ -65,7 +66,7 @@ class JobRegistry:
             self._change(known, job)
 
     def _add(self, job: Job) -> None:
-        handle = JobHandle(job, client=job.id)  # whose it is, only its own replica knows
+        handle = JobHandle(job, client=job.id)  # only the replica that accepted it knows its client
         known = self._known[job.id] = KnownJob(handle, own=False, changed_at=self._clock())
         if job.status == JobStatus.QUEUED:
             self._upload_queue.add_elsewhere(handle)
@@ -93,7 +94,7 @@ class JobRegistry:
         handle.set_status(job.status)
 
     def end_cancelled(self, handle: JobHandle) -> Job:
-        """A job's files are to go; what it is then."""
+        """End a job whose files are being deleted. Returns the cancelled job."""
         job = handle.job = replace(handle.job, made={}, deferred=(), status=JobStatus.CANCELLED)
         known = self._known.get(job.id)
         if known is not None and known.handle is handle:
@@ -120,12 +121,13 @@ class JobRegistry:
             self.counters.failed += 1
 
     def position(self, handle: JobHandle) -> int | None:
-        """How many jobs, itself among them, wait until it is begun; None when it does not wait."""
+        """The place of a job in the queue, 1 for the next to be begun; None when it does not wait."""
         if handle.job.status != JobStatus.QUEUED:
             return None
-        place = 1
+        position = 1
         for known in self._known.values():
             if known.handle is handle:
-                return place
-            place += known.handle.job.status == JobStatus.QUEUED
+                return position
+            if known.handle.job.status == JobStatus.QUEUED:
+                position += 1
         return None

@@ -1,133 +1,90 @@
-"""The bulletin: tells every replica what becomes of each job, and who works and who serves in the cluster.
+"""The status of every job, shared by all processes through a key-value bucket.
 
-Records are posted in a key-value bucket, so that a replica that comes later hears of what is under way; the
-record in the store stays the one truth. Beats are told to whoever listens, and kept nowhere.
+The bucket keeps the last record of each job for some minutes, so a replica that starts later learns what is
+under way. The record in the store remains authoritative.
 """
 
 import asyncio
-import json
-import secrets
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 
 import structlog
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from app.cluster import jetstream
-from app.cluster.connection import UNAVAILABLE, NatsConnection
-from app.engine.worker_pool import WorkerSnapshot
+from app.cluster.connection import PUBLISH_TIMEOUT_S, NatsConnection
 from app.job import Job
+from app.runtime import tasks
 
 log = structlog.get_logger(__name__)
 
-_BEATS = "spillway.beats"
-_FORGOTTEN = 5.0
-"""Seconds of silence after which a process is taken to be gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """What a process tells of itself: whether it serves, how many jobs it takes at once, its workers."""
-
-    serves: bool
-    hands: int
-    workers: tuple[WorkerSnapshot, ...]
-    sandbox: dict[str, str]
+_WATCH_TIMEOUT_S = 5.0
 
 
 class JobStatusStore:
-    """Posts, and listens to what others post."""
+    """Writes statuses, and passes on those that other processes write."""
 
-    def __init__(self, connection: NatsConnection, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, connection: NatsConnection) -> None:
         self._connection = connection
-        self._clock = clock
-        self._name = secrets.token_hex(8)
-        self._table: KeyValue | None = None
+        self._bucket: KeyValue | None = None
         self._watcher: KeyValue.KeyWatcher | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._heard: dict[str, tuple[float, Heartbeat]] = {}
 
     async def prepare(self) -> None:
-        """Have the bucket there. Raises EngineDown, BreakerOpen."""
-        self._table = await jetstream.statuses(self._connection)
+        """Create the bucket if it is missing. Raises EngineDown, BreakerOpen."""
+        self._bucket = await jetstream.status_bucket(self._connection)
 
     async def put(self, job: Job) -> None:
-        """Tell what a job is now. Raises EngineDown, BreakerOpen."""
-        assert self._table is not None  # noqa: S101 - `prepare` comes first
-        async with self._connection.request(2.0):
-            await self._table.put(job.id, job.to_record())
+        """Write the present status of a job. Raises EngineDown, BreakerOpen, StreamFull."""
+        bucket = self._prepared()
+        async with self._connection.request(PUBLISH_TIMEOUT_S):
+            await bucket.put(job.id, job.to_record())
 
     async def read(self, job_id: str) -> Job | None:
-        """What was told last of a job. Raises EngineDown, BreakerOpen."""
-        assert self._table is not None  # noqa: S101 - `prepare` comes first
+        """The last status of a job, None when there is none. Raises EngineDown, BreakerOpen."""
+        bucket = self._prepared()
         try:
-            async with self._connection.request(2.0):
-                entry = await self._table.get(job_id)
+            async with self._connection.request(PUBLISH_TIMEOUT_S):
+                entry = await bucket.get(job_id)
             return Job.from_record(entry.value or b"")
         except (KeyNotFoundError, ValueError):
             return None
 
-    async def watch(self, hear: Callable[[Job], None]) -> None:
-        """Have `hear` called with the last record of each job and every later one, until watched anew."""
-        assert self._table is not None  # noqa: S101 - `prepare` comes first
-        await self.close()
-        async with self._connection.request(5.0):
-            self._watcher = await self._table.watchall()
-        self._reader = asyncio.create_task(self._read(self._watcher, hear), name="bulletin")
+    async def watch(self, update: Callable[[Job], None]) -> None:
+        """Call `update` with the last status of each job and every later one, until `close`.
 
-    async def _read(self, watcher: KeyValue.KeyWatcher, hear: Callable[[Job], None]) -> None:
-        async for entry in watcher:
-            if entry is None or not entry.value:
-                continue
-            try:
-                job = Job.from_record(entry.value)
-            except ValueError:
-                log.warning("a status that cannot be read", key=entry.key)
-                continue
-            if job.id == entry.key:
-                hear(job)
+        Replaces an earlier watch. Raises EngineDown, BreakerOpen.
+        """
+        bucket = self._prepared()
+        await self.close()
+        async with self._connection.request(_WATCH_TIMEOUT_S):
+            watcher = self._watcher = await bucket.watchall()
+        self._reader = tasks.supervise(lambda: _read(watcher, update), "job status watch")
 
     async def close(self) -> None:
-        """Listen no more."""
+        """End the watch."""
         if self._reader is not None:
-            self._reader.cancel()
+            await tasks.cancel_and_wait([self._reader])
         if self._watcher is not None:
             with suppress(NatsError, OSError):
                 await self._watcher.stop()  # type: ignore[no-untyped-call]
         self._reader = self._watcher = None
 
-    # --- who is there ----------------------------------------------------------------------------------
+    def _prepared(self) -> KeyValue:
+        assert self._bucket is not None  # noqa: S101 - `prepare` comes first
+        return self._bucket
 
-    async def listen(self) -> None:
-        """Hear the beats of all, this process's own among them."""
-        await self._connection.client.subscribe(_BEATS, cb=self._note)
 
-    async def beat(self, beat: Heartbeat) -> None:
-        """Tell of this process; in vain while the engine is away."""
-        with suppress(NatsError, OSError, *UNAVAILABLE):
-            data = json.dumps({"name": self._name, **asdict(beat)}).encode()
-            await self._connection.client.publish(_BEATS, data)
-
-    async def _note(self, message: Msg) -> None:
+async def _read(watcher: KeyValue.KeyWatcher, update: Callable[[Job], None]) -> None:
+    async for entry in watcher:
+        if entry is None or not entry.value:
+            continue
         try:
-            data = json.loads(message.data)
-            workers = tuple(
-                WorkerSnapshot(str(w["state"]), int(w["busy_ms"]), int(w["jobs"]), int(w["restarts"]))
-                for w in data["workers"]
-            )
-            sandbox = {str(name): str(state) for name, state in data["sandbox"].items()}
-            beat = Heartbeat(bool(data["serves"]), int(data["hands"]), workers, sandbox)
-            self._heard[str(data["name"])] = (self._clock(), beat)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            log.warning("a beat that cannot be understood", reason=repr(error))
-
-    def beats(self) -> list[Heartbeat]:
-        """Of every process that was heard of lately."""
-        now = self._clock()
-        self._heard = {name: (at, beat) for name, (at, beat) in self._heard.items() if now - at < _FORGOTTEN}
-        return [beat for _, beat in self._heard.values()]
+            job = Job.from_record(entry.value)
+        except ValueError:
+            log.warning("unreadable job status", key=entry.key)
+            continue
+        if job.id == entry.key:
+            update(job)

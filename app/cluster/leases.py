@@ -1,7 +1,7 @@
-"""Leases: places in the dock that count for all replicas, each a message that its holder deletes.
+"""Leases: receiving slots that count for all replicas. Each is a message that its holder deletes.
 
-The server refuses one too many by itself, so the bound is exact however many replicas ask at once. The places
-of a replica that died come back when their leases run out.
+The server refuses one message too many, so the bound is exact however many replicas ask at once. The leases
+of a replica that died expire.
 """
 
 import asyncio
@@ -13,17 +13,17 @@ from app.engine.job_handle import JobHandle
 
 
 class Leases:
-    """Takes and gives back; knows how many are out."""
+    """Takes and returns this replica's leases, and knows how many the others hold."""
 
     def __init__(self, connection: NatsConnection) -> None:
+        self.held_elsewhere = 0
+        """Leases of other replicas, as of the last `count`."""
         self._connection = connection
         self._own: set[int] = set()
         self._returning: set[asyncio.Task[None]] = set()
-        self.elsewhere = 0
-        """How many other replicas hold, when last counted."""
 
     async def take(self) -> int | None:
-        """A lease, or None when all are out. Raises EngineDown, BreakerOpen."""
+        """A new lease, or None when all are taken. Raises EngineDown, BreakerOpen."""
         try:
             async with self._connection.request() as js:
                 lease = (await js.publish(LEASE_SUBJECT)).seq
@@ -33,9 +33,9 @@ class Leases:
         return lease
 
     def give_back(self, lease: int) -> None:
-        """Let others have it, in a moment; one that cannot be returned runs out by itself."""
+        """Return a lease in the background. One that cannot be returned expires."""
         self._own.discard(lease)
-        task = asyncio.create_task(self._return(lease))
+        task = asyncio.create_task(self._return(lease), name=f"return of lease {lease}")
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
 
@@ -46,45 +46,50 @@ class Leases:
         except UNAVAILABLE:
             pass
 
-    async def fits(self, lease: int, bound: int) -> bool:
-        """Whether a queue of `bound` messages has room for all leases up to this. Raises as `take` does."""
+    async def fits(self, lease: int, max_jobs: int) -> bool:
+        """Whether a queue of `max_jobs` has room for all uploads whose leases are not later than this one.
+
+        Raises:
+            EngineDown, BreakerOpen: NATS is not available.
+        """
         async with self._connection.request() as js:
-            dock = (await js.stream_info(LEASES)).state
+            leases = (await js.stream_info(LEASES)).state
             queue = (await js.stream_info(JOBS)).state
-        return dock.messages - max(0, dock.last_seq - lease) + queue.messages <= bound
+        later = max(0, leases.last_seq - lease)
+        return leases.messages - later + queue.messages <= max_jobs
 
     async def count(self) -> None:
-        """Look how many are out. Raises EngineDown, BreakerOpen."""
+        """Find out how many leases other replicas hold. Raises EngineDown, BreakerOpen."""
         async with self._connection.request() as js:
-            out = (await js.stream_info(LEASES)).state.messages
-        self.elsewhere = max(0, out - len(self._own) - len(self._returning))
+            taken = (await js.stream_info(LEASES)).state.messages
+        self.held_elsewhere = max(0, taken - len(self._own) - len(self._returning))
 
 
 class LeasedSlot:
-    """A place in the dock: one of this replica's, and a lease of it that counts for all."""
+    """A receiving slot of this replica together with the lease that makes it count for all replicas."""
 
     def __init__(self, slot: ReceivingSlot[JobHandle], leases: Leases, lease: int) -> None:
         self.client = slot.client
         self._slot = slot
-        self._offered = False
         self._leases = leases
         self._lease: int | None = lease
+        self._is_enqueued = False
 
     def progress(self, share: float) -> None:
         self._slot.progress(share)
 
     def release(self) -> None:
-        if not self._offered:
+        if not self._is_enqueued:
             self._slot.release()
             self.end_lease()
 
     def enqueue(self, handle: JobHandle) -> None:
-        """Its upload has become a job; the lease lasts until that is in the queue."""
-        self._offered = True
+        """Turn the upload into a waiting job. The lease is kept until the job is in the cluster's queue."""
+        self._is_enqueued = True
         self._slot.enqueue(handle)
 
     def end_lease(self) -> None:
-        """Let other replicas have the place."""
+        """Return the lease, once."""
         if self._lease is not None:
             self._leases.give_back(self._lease)
             self._lease = None

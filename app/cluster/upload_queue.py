@@ -1,4 +1,4 @@
-"""The backlog as one replica of many sees it."""
+"""The upload queue of one replica among many."""
 
 from collections.abc import Callable
 
@@ -8,57 +8,65 @@ from app.engine.job_handle import JobHandle
 
 
 class SharedUploadQueue(UploadQueue[JobHandle]):
-    """This replica's uploads and waiting jobs, beside how many the others have.
+    """The uploads and waiting jobs of this replica, and how many the other replicas have.
 
-    Nothing is taken from its belt: a job leaves it when it is heard that some worker has begun it.
+    `take` is never called: a job leaves when a status says that some worker has begun it.
     """
 
     def __init__(
-        self, capacity: int, dock: int, share: int, drain_rate: DrainRate, *, max_wait: float
+        self,
+        capacity: int,
+        max_receiving: int,
+        client_share: int,
+        drain_rate: DrainRate,
+        *,
+        max_wait: float,
+        receiving_elsewhere: Callable[[], int],
     ) -> None:
-        super().__init__(capacity, dock, share, drain_rate, max_wait=max_wait)
+        """`receiving_elsewhere` returns how many uploads other replicas receive; `max_wait` is in seconds."""
+        super().__init__(capacity, max_receiving, client_share, drain_rate, max_wait=max_wait)
         self.replicas = 1
-        """How many processes serve, each of which may promise only its part of what drains."""
-        self.elsewhere: dict[str, JobHandle] = {}
+        """Processes that take uploads. Each may promise only its part of the drain rate."""
+        self._waiting_elsewhere: dict[str, JobHandle] = {}
         """Waiting jobs that other replicas accepted."""
-        self.receiving_elsewhere: Callable[[], int] = lambda: 0
-        self._all_full_since: float | None = None
+        self._receiving_elsewhere = receiving_elsewhere
+        self._cluster_full_since: float | None = None
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue of all, and accepted ones on their way into it."""
-        return super().waiting + len(self.elsewhere)
+        """Jobs in the cluster's queue, and accepted ones on their way into it."""
+        return super().waiting + len(self._waiting_elsewhere)
 
     @property
     def load(self) -> int:
-        """Jobs that wait, and uploads that are soon to, wherever they come in."""
-        return super().load + self.receiving_elsewhere()
+        """Waiting jobs, and uploads that will soon be, of all replicas."""
+        return super().load + self._receiving_elsewhere()
 
     @property
     def full_for(self) -> float:
-        """Seconds for which the queue of all has been full, when looked at."""
-        return 0.0 if self._all_full_since is None else self._clock() - self._all_full_since
+        """Seconds for which the cluster's queue has been full, as seen by `observe`."""
+        return 0.0 if self._cluster_full_since is None else self._clock() - self._cluster_full_since
 
     @property
     def uploads_per_s(self) -> float:
-        """Uploads per second that this replica may promise a place to."""
+        """Uploads per second to which this replica may promise a place."""
         return self.drain_rate.uploads_per_s / self.replicas
 
     def add_elsewhere(self, handle: JobHandle) -> None:
-        """Another replica's job waits."""
-        self.elsewhere[handle.job.id] = handle
+        """Count a waiting job of another replica."""
+        self._waiting_elsewhere[handle.job.id] = handle
 
     def discard(self, handle: JobHandle) -> None:
-        """A job waits no more; harmless for one that did not."""
-        if self.elsewhere.pop(handle.job.id, None) is None:
+        """Remove a job that does not wait any more. Harmless for one that is not here."""
+        if self._waiting_elsewhere.pop(handle.job.id, None) is None:
             self.remove(handle)
         else:
             self._advance()
 
     def observe(self) -> None:
-        """Look whether it is full, and let those at the door know of room that others have made."""
+        """Note whether the cluster's queue is full, and admit uploads to slots that other replicas freed."""
         if self.waiting < self.capacity:
-            self._all_full_since = None
-        elif self._all_full_since is None:
-            self._all_full_since = self._clock()
+            self._cluster_full_since = None
+        elif self._cluster_full_since is None:
+            self._cluster_full_since = self._clock()
         self.on_free_slot()

@@ -46,12 +46,13 @@ class Dispatcher:
         histograms: Histograms,
         breakers: CircuitBreakers,
         job_defaults: JobDefaults,
+        on_worker_free: Callable[[JobHandle], None] = lambda _: None,
     ) -> None:
+        """`on_worker_free` is called when a worker has done its part of a job, not recorded yet."""
         self.work_queue = work_queue
         self.pool = pool
         self.counters = JobCounters()
-        self.on_worker_free: Callable[[JobHandle], None] = lambda _: None
-        """Called when a worker has done its part of a job, which is yet to be settled."""
+        self._on_worker_free = on_worker_free
         self._store = store
         self._histograms = histograms
         self._breakers = breakers
@@ -204,7 +205,7 @@ class Dispatcher:
             busy = time.monotonic() - started
             self._histograms.service.observe(busy)
             self.work_queue.record(batch, busy, rest=bool(job.deferred))
-        self.on_worker_free(handle)
+        self._on_worker_free(handle)
         settling = asyncio.create_task(self._record(handle, batch, outcome, folder))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from tests.cluster.servers import Hand, NatsServer
+from tests.cluster.servers import NatsServer, SpillwayWorker
 from tests.cluster.streams import ask
 from tests.service import Service, until
 from tests.storage.servers import Ceph, Moto, S3Server, free_port, missing_for_ceph
@@ -26,7 +26,7 @@ class Machines:
         self.engines = _nats(folder, nodes)
         self.store: S3Server = Moto(_new(folder / "s3")) if missing_for_ceph() else Ceph(_new(folder / "s3"))
         self.replicas: list[Service] = []
-        self.workers: list[Hand] = []
+        self.workers: list[SpillwayWorker] = []
         self._folder = folder
         self._settings = settings
         self._stack = ExitStack()
@@ -65,9 +65,9 @@ class Machines:
         self.replicas.append(Service(folder, **given))
         return self.replicas[-1]
 
-    def work(self, **settings: object) -> Hand:
+    def work(self, **settings: object) -> SpillwayWorker:
         """One more worker."""
-        self.workers.append(Hand(self._folder, **{**self._shared, **settings}))
+        self.workers.append(SpillwayWorker(self._folder, **{**self._shared, **settings}))
         return self.workers[-1]
 
     def names(self, folder: str) -> list[str]:
@@ -81,7 +81,7 @@ class Machines:
 
     def kill_engine(self, number: int, pause_s: float) -> None:
         """Kill one server, and have it back after so many seconds."""
-        self.engines[number].die()
+        self.engines[number].kill()
         time.sleep(pause_s)
         self.engines[number].start()
 
@@ -95,7 +95,7 @@ class Machines:
         """Kill one worker, and have another in its place."""
         self.workers[number].kill()
         time.sleep(pause_s)
-        self.workers[number] = _patiently(lambda: Hand(self._folder, **self._shared))
+        self.workers[number] = _patiently(lambda: SpillwayWorker(self._folder, **self._shared))
 
 
 def _new(folder: Path) -> Path:

@@ -1,47 +1,54 @@
 """A cluster on loopback: NATS, an S3 server, replicas and workers."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.servers import Hand, NatsServer
+from app.cluster.connection import NatsConnection
+from app.cluster.factory import engine_breaker
+from app.cluster.jetstream import prepare
+from tests.cluster.servers import NatsServer, SpillwayWorker
 from tests.service import Service, serving
 from tests.storage.servers import Moto
 
-Work = Callable[[], Hand]
-Engine = Callable[..., NatsServer]
+StartWorker = Callable[[], SpillwayWorker]
+StartNats = Callable[..., NatsServer]
+Connect = Callable[[], Awaitable[NatsConnection]]
+
+QUEUE_SIZE, MAX_RECEIVING = 20, 5
+"""Bounds of the streams that `connect` prepares."""
 
 TIGHT = {"rate": 0.01, "burst": 3, "queue_size": 6, "max_receiving": 4, "client_share": 10}
-"""Bounds that a test reaches; most clients of the tests upload once, each from an address of its own."""
+"""Bounds that are low enough for a test to reach. Most tests upload from a new address each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Two replicas that have no workers of their own, and what is behind them."""
+    """Two replicas without workers, and the NATS server and settings that they share."""
 
-    engine: NatsServer
+    nats: NatsServer
     here: Service
     there: Service
     settings: dict[str, object]
 
     def jobs(self, outcome: str) -> int:
-        """How many jobs the replicas count as accepted, done or failed."""
+        """Jobs that both replicas together count as accepted, done or failed."""
         return sum(int(service.stats()["jobs"][outcome]) for service in (self.here, self.there))
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The client of NATS is made for asyncio."""
+    """The NATS client works with asyncio only."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
-def start_engine() -> Iterator[Engine]:
-    """Starts engines, where one is installed; each keeps its streams in the folder that it is given."""
+def start_nats() -> Iterator[StartNats]:
+    """Starts NATS servers, each with its streams in a given folder. Skips where none is installed."""
     if shutil.which("nats-server") is None:
         pytest.skip("not installed: nats-server (Debian: nats-server)")
     with ExitStack() as stack:
@@ -56,14 +63,31 @@ def start_engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def nats(start_engine: Engine, tmp_path: Path) -> NatsServer:
-    """An engine of the test's own, empty."""
-    return start_engine(tmp_path)
+def nats(start_nats: StartNats, tmp_path: Path) -> NatsServer:
+    """A new, empty server for one test."""
+    return start_nats(tmp_path)
+
+
+@pytest.fixture
+async def connect(nats: NatsServer) -> AsyncIterator[Connect]:
+    """Opens connections, each as of a process of its own, to a server with all streams."""
+    opened = []
+
+    async def one() -> NatsConnection:
+        connection = NatsConnection([nats.url], engine_breaker())
+        await connection.open()
+        opened.append(connection)
+        await prepare(connection, QUEUE_SIZE, MAX_RECEIVING, 60)
+        return connection
+
+    yield one
+    for connection in opened:
+        await connection.close()
 
 
 @pytest.fixture(scope="session")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
-    """The store's server, one for all tests."""
+    """An S3 server, one for all tests."""
     server = Moto(tmp_path_factory.mktemp("moto"))
     try:
         server.start()
@@ -76,11 +100,11 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
 
 
 @pytest.fixture(scope="module")
-def cluster(start_engine: Engine, moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests of a module: each leaves its queue empty, and starts workers of its own."""
-    engine = start_engine(tmp_path_factory.mktemp("engine"))
+def cluster(start_nats: StartNats, moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster for all tests of a module. Each test starts its own workers and leaves the queue empty."""
+    nats_server = start_nats(tmp_path_factory.mktemp("nats"))
     settings = {
-        "engine_url": engine.url,
+        "engine_url": nats_server.url,
         "store_url": f"s3://{moto.new_bucket()}/photos",
         "variants": "thumb=96",
         **TIGHT,
@@ -90,11 +114,11 @@ def cluster(start_engine: Engine, moto: Moto, tmp_path_factory: pytest.TempPathF
         here, there = (
             stack.enter_context(serving(folder, **{**settings, "workers": 0})) for folder in folders
         )
-        yield Cluster(engine, here, there, settings)
+        yield Cluster(nats_server, here, there, settings)
 
 
 @pytest.fixture
-def work(cluster: Cluster, tmp_path: Path) -> Iterator[Work]:
-    """Starts workers, ended with the test."""
+def start_worker(cluster: Cluster, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts worker processes, which end with the test."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(Hand(tmp_path, **cluster.settings))
+        yield lambda: stack.enter_context(SpillwayWorker(tmp_path, **cluster.settings))

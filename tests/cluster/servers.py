@@ -1,19 +1,19 @@
-"""What the tests of the cluster run: a NATS server on loopback, and workers without HTTP."""
+"""The processes of the cluster tests: a NATS server on loopback, and `spillway worker`."""
 
 import signal
 import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.service import COMMAND, children, environment, gone, is_running, until
+from tests.service import COMMAND, PATIENCE, children, environment, gone, is_running, until
 from tests.storage.servers import free_port
 
 
 class NatsServer:
-    """A real server that keeps its streams in a folder, whatever is done to it."""
+    """A real server. It keeps its streams in a folder, so it can be killed and started again."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        """`options` go to its command line."""
+        """`options` are added to its command line."""
         self._folder = folder
         self._options = options
         self._port = free_port()
@@ -21,52 +21,55 @@ class NatsServer:
         self.url = f"nats://127.0.0.1:{self._port}"
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it (again, on what it kept) and return once it is ready, unless that takes another one."""
-        where = ("-a", "127.0.0.1", "-p", str(self._port), "-sd", str(self._folder / "jetstream"))
+        """Start it, with the streams of an earlier run, and return when it is ready.
+
+        Without `wait`, return at once: a server of a NATS cluster is not ready before the others run.
+        """
+        options = ("-a", "127.0.0.1", "-p", str(self._port), "-sd", str(self._folder / "jetstream"))
         with (self._folder / "nats").open("ab") as output:
             self._process = subprocess.Popen(
-                ["nats-server", "-js", *where, *self._options],
+                ["nats-server", "-js", *options, *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
         self._starts += 1
-        said = self._folder / "nats"
+        output_file = self._folder / "nats"
         if wait:
-            until(lambda: said.read_text().count("Server is ready") == self._starts, "nats-server")
+            until(lambda: output_file.read_text().count("Server is ready") == self._starts, "nats-server")
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         return self._process.pid
 
-    def hang(self) -> None:
-        """From now on it takes bytes and never answers."""
+    def suspend(self) -> None:
+        """Stop it by SIGSTOP: its connections stay open, and nothing is answered."""
         self._process.send_signal(signal.SIGSTOP)
         stat = Path(f"/proc/{self._process.pid}/stat")
-        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "nats-server to stand still")
+        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "nats-server to stop")
 
     def resume(self) -> None:
-        """It answers again."""
+        """Let a suspended server continue."""
         self._process.send_signal(signal.SIGCONT)
 
-    def die(self) -> None:
-        """Give it no time at all."""
+    def kill(self) -> None:
+        """Kill it by SIGKILL and wait for its end."""
         self._process.kill()
         self._process.wait()
         gone(self._process.pid)
 
     def stop(self) -> None:
-        """End it, if it runs."""
+        """Kill it, if it runs."""
         self._process.kill()
         self._process.wait()
 
 
-class Hand:
+class SpillwayWorker:
     """A running `spillway worker`."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        """Start it and return once it takes jobs."""
+        """Start it with these settings (lower-case names) and return when it takes jobs."""
         self._errors = folder / "worker-errors"
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
@@ -89,21 +92,21 @@ class Hand:
 
     @property
     def child(self) -> int:
-        """The process that decodes."""
+        """The id of the child process that decodes images."""
         return next(pid for pid in children(self.process.pid) if is_running(pid))
 
     def errors(self) -> str:
-        """What it has written to standard error."""
+        """Its standard error so far."""
         return self._errors.read_text()
 
-    def finished(self) -> int:
-        """Its exit status, once it has done what it had."""
-        status = self.process.wait(30)
+    def exit_status(self) -> int:
+        """Wait for its end and return its exit status. Fails when it wrote a traceback."""
+        status = self.process.wait(PATIENCE)
         assert "Traceback" not in self.errors(), self.errors()
         return status
 
     def kill(self) -> None:
-        """Give it no time at all."""
+        """Kill it by SIGKILL, if it runs."""
         self.process.kill()
         self.process.wait()
         if self.process.stdout is not None:

@@ -1,4 +1,4 @@
-"""A look into the engine, and a hand on it, from outside of the service."""
+"""Reads and changes the streams in NATS from outside of the service."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,25 +12,25 @@ from app.cluster.jetstream import DEAD, JOBS, STATUS, WORKERS
 from app.job import Job
 
 
-def ask(url: str, question: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
-    """The answer to one question, over a connection of its own."""
+def ask(url: str, request: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
+    """The result of `request`, made over a new connection."""
 
     async def once() -> Any:
-        client = await nats.connect(url, allow_reconnect=False, error_cb=_untold)
+        client = await nats.connect(url, allow_reconnect=False, error_cb=_ignore)
         try:
-            return await question(client.jetstream())
+            return await request(client.jetstream())
         finally:
             await client.close()
 
     return asyncio.run(once())
 
 
-async def _untold(_: Exception) -> None:
-    """Whoever asks hears of it by the exception."""
+async def _ignore(_: Exception) -> None:
+    """Log nothing: the request itself raises."""
 
 
 def queued(url: str, stream: str = JOBS) -> int:
-    """Messages in a stream: jobs that wait or run."""
+    """How many messages a stream holds: those of the queue are jobs that wait or run."""
 
     async def count(js: JetStreamContext) -> int:
         return (await js.stream_info(stream)).state.messages
@@ -39,12 +39,12 @@ def queued(url: str, stream: str = JOBS) -> int:
 
 
 def given_up(url: str) -> int:
-    """Jobs that nobody tries any more."""
+    """How many jobs were given up because they killed their workers."""
     return queued(url, DEAD)
 
 
-def told(url: str, job_id: str) -> Job:
-    """What was told last of a job."""
+def status_of(url: str, job_id: str) -> Job:
+    """The last status of a job."""
 
     async def read(js: JetStreamContext) -> Job:
         entry = await (await js.key_value(STATUS)).get(job_id)
@@ -55,11 +55,11 @@ def told(url: str, job_id: str) -> Job:
     return job
 
 
-def lose_patience(url: str, seconds: float) -> None:
-    """Have a silent worker's job given to another so soon."""
+def set_ack_wait(url: str, seconds: float) -> None:
+    """Give the job of a silent worker to another one after so many seconds."""
 
     async def shorten(js: JetStreamContext) -> None:
-        there = (await js.consumer_info(JOBS, WORKERS)).config
-        await js.add_consumer(JOBS, replace(there, ack_wait=seconds))
+        config = (await js.consumer_info(JOBS, WORKERS)).config
+        await js.add_consumer(JOBS, replace(config, ack_wait=seconds))
 
     ask(url, shorten)

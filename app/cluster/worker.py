@@ -1,0 +1,91 @@
+"""The process of `spillway worker`: does jobs of the cluster's queue and answers no HTTP."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack, suppress
+
+import structlog
+
+from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.cluster import jetstream
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
+from app.cluster.factory import ProcessParts, engine_breaker, lease_s, make_connection, make_consumer
+from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
+from app.cluster.job_consumer import JobConsumer
+from app.cluster.job_status import JobStatusStore
+from app.engine.job_plan import JobDefaults
+from app.engine.worker_pool import WorkerPool
+from app.runtime import memory, tasks
+from app.runtime.metrics import Histograms
+from app.settings import Settings
+from app.storage.interface import Store
+
+log = structlog.get_logger(__name__)
+
+
+async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store) -> None:
+    """Do jobs until SIGTERM or SIGINT, then finish those in progress. A second signal ends them at once.
+
+    Raises:
+        EngineUnusable, StoreError, PoolNotStarted: the process cannot start.
+    """
+    drain_requested, stop_requested = _signals()
+    breaker = engine_breaker()
+    breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), breaker)
+    pool = WorkerPool(settings.workers, breakers.workers)
+    connection = make_connection(settings, breaker)
+    job_status = JobStatusStore(connection)
+    parts = ProcessParts(job_defaults, store, pool, Histograms(), breakers)
+    consumer = make_consumer(settings, connection, job_status, parts)
+    heartbeats = Heartbeats(connection)
+    async with AsyncExitStack() as stack:
+        await store.open()
+        stack.push_async_callback(store.close)
+        await connection.open()
+        stack.push_async_callback(connection.close)
+        with connection.startup():
+            max_jobs = settings.queue_size + settings.workers
+            await jetstream.prepare(connection, max_jobs, settings.max_receiving, lease_s(settings))
+            await job_status.prepare()
+        stack.push_async_callback(consumer.stop)
+        await consumer.start()
+        beating = tasks.supervise(lambda: _run_heartbeats(connection, heartbeats, consumer), "heartbeats")
+        stack.push_async_callback(tasks.cancel_and_wait, [beating])
+        await stack.enter_async_context(memory.kept_trimmed())
+        print(f"Spillway worker is ready: {settings.workers} at {connection.name}", flush=True)
+        await drain_requested.wait()
+        log.info("draining", timeout_s=settings.drain_timeout)
+        await _drain(consumer, settings.drain_timeout, stop_requested)
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events that the first and the second SIGTERM or SIGINT set."""
+    first, second = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def received() -> None:
+        (second if first.is_set() else first).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+    return first, second
+
+
+async def _drain(consumer: JobConsumer, timeout_s: float, stop_requested: asyncio.Event) -> None:
+    """Finish the jobs in progress, for at most `timeout_s` seconds or until a stop is requested."""
+    ends = [
+        asyncio.create_task(consumer.drain(timeout_s)),
+        asyncio.create_task(stop_requested.wait()),
+    ]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    await tasks.cancel_and_wait(ends)
+
+
+async def _run_heartbeats(connection: NatsConnection, heartbeats: Heartbeats, consumer: JobConsumer) -> None:
+    """Send heartbeats, and ask NATS for something each time: the answer closes an open breaker again."""
+    while True:
+        await heartbeats.send(consumer.heartbeat(serves=False))
+        with suppress(*UNAVAILABLE, StreamFull):
+            async with connection.request() as js:
+                await js.account_info()
+        await asyncio.sleep(HEARTBEAT_INTERVAL_S)

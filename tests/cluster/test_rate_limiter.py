@@ -1,0 +1,74 @@
+"""The token buckets that replicas share, in a real NATS server."""
+
+import asyncio
+
+import pytest
+
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.token_bucket import RateLimited, token_bucket_gcra
+from app.cluster.rate_limiter import SharedRateLimiter
+from tests.clocks import HandClock
+from tests.cluster.conftest import Connect
+from tests.cluster.servers import NatsServer
+
+pytestmark = pytest.mark.anyio
+
+CLIENT = "2001:db8::/64"
+SECOND = 1_000_000_000
+
+
+async def limiters(connect: Connect, count: int, clock: HandClock) -> list[SharedRateLimiter]:
+    """The limiters of `count` replicas, each with a burst of ten and two tokens a second."""
+    made = []
+    for _ in range(count):
+        local = RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock)
+        limiter = SharedRateLimiter(await connect(), local, clock)
+        await limiter.prepare()
+        made.append(limiter)
+    return made
+
+
+async def granted(limiters: list[SharedRateLimiter], requests: int) -> int:
+    """How many of `requests` requests at once, spread over the replicas, get a token."""
+    calls = [limiters[number % len(limiters)].acquire(CLIENT) for number in range(requests)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, RateLimited) for answer in answers if isinstance(answer, Exception))
+    return sum(not isinstance(answer, Exception) for answer in answers)
+
+
+async def test_a_bucket_is_exact_over_all_replicas(connect: Connect) -> None:
+    """Replicas that take tokens at the same time get exactly the burst, then what the rate adds."""
+    clock = HandClock(1_000 * SECOND)
+    replicas = await limiters(connect, 4, clock)
+    assert await granted(replicas, 60) == 10
+    clock.advance(SECOND * 3 // 2)
+    assert await granted(replicas, 20) == 3
+    assert (await replicas[1].peek(CLIENT)).remaining == 0
+
+
+async def test_a_bucket_continues_from_its_state_while_nats_is_away(
+    connect: Connect, nats: NatsServer
+) -> None:
+    """The local bucket knows the tokens taken before an outage, and those taken in it count afterwards."""
+    clock = HandClock(1_000 * SECOND)
+    (limiter,) = await limiters(connect, 1, clock)
+    assert await granted([limiter], 6) == 6
+    nats.suspend()
+    assert await granted([limiter], 8) == 4
+    nats.resume()
+    clock.advance(SECOND)
+    await recovered(limiter)
+    assert await granted([limiter], 8) == 2
+
+
+async def recovered(limiter: SharedRateLimiter) -> None:
+    """Wait until the limiter's connection gets answers again."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                async with limiter._connection.request() as js:
+                    await js.account_info()
+            except Exception:
+                await asyncio.sleep(0.05)
+            else:
+                return
