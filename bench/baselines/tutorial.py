@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import BackgroundTasks, FastAPI, Request, UploadFile
 from PIL import Image, ImageOps
-from slowapi import RateLimiter, _rate_limit_exceeded_handler
+from slowapi import Limiter, _rate_limit_exceeded_handler
 from slowapi.errors import RateLimitExceeded
 from slowapi.util import get_remote_address
 
@@ -30,7 +30,7 @@ def resize(photo: bytes, home: Path) -> None:
 
 def tutorial(folder: Path) -> FastAPI:
     """The application, which writes each image's variants into a folder of its own in `folder`."""
-    limiter = RateLimiter(key_func=get_remote_address)
+    limiter = Limiter(key_func=get_remote_address)
     app = FastAPI()
     app.state.limiter = limiter
     app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)
