@@ -10,9 +10,11 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api.errors import ErrorHandlers, problem_of
-from app.api.images import ImageService, images_router
+from app.api.image_routes import UPLOAD_PATH
+from app.api.image_routes import router as image_router
+from app.api.images import ImageService
+from app.api.openapi import complete_openapi
 from app.api.refusal_counter import RefusalCounter
-from app.api.schemas import ProblemDocument
 from app.api.stats_feed import StatsFeed
 from app.api.status import Status, status_router
 from app.engine.interface import Engine
@@ -32,6 +34,7 @@ from app.uploads.body import BodyReader
 from app.uploads.client_key import ClientKey
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import IdempotencyKeys
+from app.uploads.receiver import UploadReceiver
 from app.web.demo import Demo, demo_router
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings
@@ -89,8 +92,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = parts.service
+    app.state.admission = parts.admission
+    app.state.images = parts.images
     _add_routes(app, parts)
-    _complete_openapi(app)
+    complete_openapi(app, parts.settings.variants)
     _add_middleware(app, parts)
     return app
 
@@ -131,17 +136,8 @@ def _make_parts(settings: Settings) -> _Parts:
     body_reader = BodyReader(
         engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate
     )
-    images = ImageService(
-        admission,
-        body_reader,
-        idempotency_keys,
-        engine,
-        store,
-        breakers.store,
-        open_requests,
-        settings.variants,
-        settings.max_hold,
-    )
+    receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
+    images = ImageService(receiver, engine, store, open_requests, settings.max_hold)
     status = Status(
         engine,
         store,
@@ -185,7 +181,7 @@ def _lifespan_of(parts: _Parts) -> Callable[[FastAPI], AbstractAsyncContextManag
 def _add_routes(app: FastAPI, parts: _Parts) -> None:
     """Every endpoint, and the problem that each exception becomes."""
     settings, engine, status = parts.settings, parts.engine, parts.status
-    app.include_router(images_router(parts.images))
+    app.include_router(image_router)
     app.include_router(
         status_router(status, parts.admission, parts.feed, Metrics(parts.histograms, status.stats))
     )
@@ -206,7 +202,7 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
     app.state.fast_reject = FastReject(
-        "/v1/images",
+        UPLOAD_PATH,
         parts.admission.reject_early,
         lambda refusal: parts.errors.refuse(refusal.error, refusal.quota),
         lambda error: render(problem_of(error)),
@@ -223,33 +219,3 @@ def _cors(origins: Sequence[str]) -> dict[str, Any]:
         "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
         "expose_headers": _EXPOSED,
     }
-
-
-def _complete_openapi(app: FastAPI) -> None:
-    """Add to the generated description what no route declares by itself."""
-    generated = app.openapi
-
-    def openapi() -> dict[str, object]:
-        if app.openapi_schema is None:
-            schema = generated()
-            components = schema.setdefault("components", {})
-            components.setdefault("schemas", {}).setdefault(
-                "ProblemDocument",
-                ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}"),
-            )
-            components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
-            _forget_validation(schema)
-        assert app.openapi_schema is not None  # noqa: S101
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _forget_validation(schema: dict[str, Any]) -> None:
-    """Drop the answer that FastAPI describes wherever there is a parameter: no route here gives it."""
-    for operations in schema["paths"].values():
-        for operation in operations.values():
-            if "HTTPValidationError" in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        schema["components"]["schemas"].pop(name, None)

@@ -10,9 +10,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api import schemas
+from app.api import openapi
 from app.api.history import History
-from app.api.schemas import QuotaDocument, StatsDocument
 from app.api.stats_feed import StatsFeed
 from app.engine.interface import Engine
 from app.runtime.metrics import CONTENT_TYPE, Metrics
@@ -113,41 +112,29 @@ def status_router(status: Status, admission: Admission, feed: StatsFeed, metrics
     """The routes that read and never spend."""
     router = APIRouter(tags=["status"])
 
-    @router.get("/v1/quota", responses={200: {"model": QuotaDocument}})
+    @router.get("/v1/quota", responses=openapi.QUOTA)
     async def quota(request: Request) -> Response:
         """The caller's own bucket, read without spending."""
         left = await status.engine.remaining_quota(admission.client(request.scope))
         document = {"policy": "ip", **asdict(left)}
         return JSONResponse(document, headers={"Cache-Control": "no-store", **dict(ratelimit_fields(left))})
 
-    @router.get("/v1/stats", responses={200: {"model": StatsDocument}})
+    @router.get("/v1/stats", responses=openapi.STATS)
     async def stats() -> Response:
         """The whole state as one snapshot."""
         return JSONResponse(status.stats(), headers={"Cache-Control": "no-store"})
 
-    @router.get(
-        "/v1/stats/stream",
-        responses={
-            200: schemas.EVENT_STREAM,
-            **schemas.refusals("streams"),
-        },
-    )
+    @router.get("/v1/stats/stream", responses=openapi.STATS_STREAM)
     async def stream(request: Request) -> Response:
         """The snapshot once a second, as server-sent events named `stats`."""
         return feed.stream(admission.client(request.scope))
 
-    @router.get("/healthz", responses={200: {"description": "Alive, whatever the load."}})
+    @router.get("/healthz", responses=openapi.HEALTH)
     async def healthz() -> Response:
         """Whether the process answers."""
         return JSONResponse({"alive": True}, headers={"Cache-Control": "no-store"})
 
-    @router.get(
-        "/readyz",
-        responses={
-            200: {"description": "Ready for traffic."},
-            **schemas.refusals("not-serving"),
-        },
-    )
+    @router.get("/readyz", responses=openapi.READINESS)
     async def readyz() -> Response:
         """Whether to send traffic here."""
         reasons, sandbox = status.readiness()
@@ -155,7 +142,7 @@ def status_router(status: Status, admission: Admission, feed: StatsFeed, metrics
             raise NotServing(reasons)
         return JSONResponse({"ready": True, "sandbox": sandbox}, headers={"Cache-Control": "no-store"})
 
-    @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+    @router.get("/metrics", responses=openapi.METRICS)
     async def exposition() -> Response:
         """Prometheus metrics."""
         return Response(metrics.text(), headers={"Cache-Control": "no-store", "Content-Type": CONTENT_TYPE})

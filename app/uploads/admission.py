@@ -7,21 +7,22 @@
     5  queue     a receiving slot, or a reservation that has become due              503
     6  disk      bytes in the store                                                  507
 
-Guard 1 is a FastAPI dependency of its own, `Admission.spend_token`: like the bouncer of a club it takes a
-token from everybody who asks, so that whoever hammers a full queue soon gets 429 instead of 503. Guards 2 to
-6 are the list in `Admission.__init__`. A refused request holds nothing but the token that it spent.
+Guard 1 stands alone, in `Admission.spend_token`: like the bouncer of a club it takes a token from everybody
+who asks, so that whoever hammers a full queue soon gets 429 instead of 503. Guards 2 to 6 are the list in
+`Admission.__init__`. A refused request holds nothing but the token that it spent.
 
-The same list serves two callers. The upload endpoint depends on `Admission.admit`, which runs every guard.
-The connection calls `Admission.reject_early` with the request's head alone, before there is a task for the
+The same list serves two callers. The upload endpoint has FastAPI dependencies that run every guard. The
+connection calls `Admission.reject_early` with the request's head alone, before there is a task for the
 request: it answers only uploads that are certain to be refused, and lets all others through to the endpoint.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -100,7 +101,7 @@ class Guard:
 
 
 class Admission:
-    """Admits or refuses uploads; `spend_token` and `admit` are the upload endpoint's dependencies."""
+    """Admits or refuses uploads."""
 
     def __init__(
         self,
@@ -165,7 +166,7 @@ class Admission:
     # --- in the endpoint -------------------------------------------------------------------------------
 
     async def spend_token(self, request: Request) -> UploadRequest:
-        """Guard 1, a FastAPI dependency: spends a token of the client.
+        """Guard 1: spend a token of the client.
 
         An upload that was refused with a Retry-After and returns when told spends none, once.
 
@@ -193,25 +194,26 @@ class Admission:
         finally:
             self._delayed -= 1
 
-    def admit(self) -> Callable[..., AsyncIterator[UploadRequest]]:
-        """A FastAPI dependency that runs guards 2 to 6.
+    @asynccontextmanager
+    async def admit(self, upload: UploadRequest) -> AsyncIterator[None]:
+        """Run guards 2 to 6, then the block, in which the body may be read.
 
-        When the request ends, whatever the guards gave the upload and nobody took over is given back.
+        After the block, whatever the guards gave the upload and nobody took over is given back.
+
+        Raises:
+            TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull, StoreFull: a guard
+                refused the upload.
+            MalformedKey, KeyInUse: its Idempotency-Key cannot be used.
+            ClientGone: the client left while the upload waited for its receiving slot.
         """
-
-        async def admitted(
-            upload: Annotated[UploadRequest, Depends(self.spend_token)],
-        ) -> AsyncIterator[UploadRequest]:
-            try:
-                for guard in self._guards:
-                    decision = guard.admit(upload)
-                    if decision is not None:
-                        await decision
-                yield upload
-            finally:
-                upload.release()
-
-        return admitted
+        try:
+            for guard in self._guards:
+                decision = guard.admit(upload)
+                if decision is not None:
+                    await decision
+            yield
+        finally:
+            upload.release()
 
     # --- the guards ------------------------------------------------------------------------------------
     # A repeat takes neither a slot nor space, so of these only guards 2 and 4 apply to it.

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 import app
 from app.api.errors import ROWS, ErrorHandlers
-from app.api.images import Forbidden, NotReady, Unauthorized, UnknownVariant
+from app.api.images import Forbidden, NotReady, Unauthorized
 from app.api.refusal_counter import RefusalCounter
 from app.api.status import NotServing
 from app.backpressure.circuit_breaker import BreakerOpen
@@ -46,6 +46,7 @@ from app.uploads.body import NoFile, TooLarge, UnsupportedType, UploadTooSlow
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
+from app.uploads.receiver import UnknownVariant
 from app.web.demo import ForeignOrigin
 from app.web.demo_runner import ActRunning
 from app.web.demo_settings import InvalidDemoSetting

@@ -1,0 +1,264 @@
+"""What /openapi.json says beyond what FastAPI derives from the endpoints' signatures.
+
+Endpoints answer with ready responses, so that FastAPI does not validate and serialise each document a second
+time. Their answers, and the header fields that they read from the request, are therefore described here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from app.api.schemas import (
+    DegradedDocument,
+    JobDocument,
+    ProblemDocument,
+    QuotaDocument,
+    StatsDocument,
+    UploadDocument,
+)
+from app.server.problems import KINDS
+from app.uploads.idempotency import KEY_PATTERN
+from workers.formats import MEDIA_TYPES
+from workers.variants import Variant
+
+Responses = dict[int | str, dict[str, Any]]
+"""The answers of one endpoint by status, as FastAPI takes them."""
+
+_HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "Retry-After": {
+        "description": "Whole seconds, never before the true time.",
+        "schema": {"type": "integer"},
+    },
+    "RateLimit-Policy": {"description": "The policies in force.", "schema": {"type": "string"}},
+    "RateLimit": {"description": "What is left of them.", "schema": {"type": "string"}},
+    "Accept": {"description": "What an upload may be.", "schema": {"type": "string"}},
+    "Upload-Limit": {"description": "max-size in bytes.", "schema": {"type": "string"}},
+    "WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}},
+    "Location": {"description": "The job.", "schema": {"type": "string"}},
+    "Content-Range": {"description": "The bytes sent, or the size.", "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "handling=lenient.", "schema": {"type": "string"}},
+    "ETag": {"description": "Digest of the bytes.", "schema": {"type": "string"}},
+}
+_PROBLEM_HEADERS: Final = {
+    401: ["WWW-Authenticate"],
+    413: ["Upload-Limit"],
+    415: ["Accept"],
+    416: ["Content-Range"],
+    429: ["Retry-After", "RateLimit-Policy", "RateLimit"],
+    503: ["Retry-After", "RateLimit-Policy", "RateLimit"],
+}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    """The description of some response headers."""
+    return {name: _HEADERS[name] for name in names}
+
+
+def problems(*slugs: str) -> Responses:
+    """The description of the problems that an endpoint answers with, gathered by status."""
+    found: Responses = {}
+    for kind in (KINDS[slug] for slug in slugs):
+        entry = found.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {
+                    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+                },
+                "headers": _headers(*_PROBLEM_HEADERS.get(kind.status, [])),
+            },
+        )
+        entry["description"] = f"{entry['description']}\n\n`{kind.slug}`: {kind.meaning}".strip()
+    return found
+
+
+# --- what an endpoint reads -----------------------------------------------------------------------------
+
+UPLOAD_BODY: Final = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "minLength": 1,
+                        "description": "the image",
+                    },
+                },
+            },
+        },
+        "image/*": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
+    },
+}
+PREFER: Final = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "`wait=N`: answer when the job has ended, or after N seconds (RFC 7240).",
+}
+_UPLOAD_PREFER: Final = {
+    **PREFER,
+    "description": "`wait=N`: answer when the job has ended, or after N seconds. `handling=lenient`: a "
+    "preview instead of an error when the queue is full; `strict`: the error (RFC 7240).",
+}
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+    "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
+    "job (draft-ietf-httpapi-idempotency-key-header).",
+    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+}
+
+
+def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
+    """`?variants=a,b`; the names are those of the settings."""
+    return {
+        "name": "variants",
+        "in": "query",
+        "required": False,
+        "description": "some of the variants, comma separated",
+        "style": "form",
+        "explode": False,
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": [variant.name for variant in variants]},
+        },
+    }
+
+
+# --- what an endpoint answers ---------------------------------------------------------------------------
+
+_JOB_LINKS: Final = {
+    "document": {"operationId": "image", "parameters": {"id": "$response.body#/id"}},
+    "events": {"operationId": "events", "parameters": {"id": "$response.body#/id"}},
+    "remove": {
+        "operationId": "remove",
+        "parameters": {"id": "$response.body#/id"},
+        "description": "with the delete_token as bearer",
+    },
+}
+_EVENT_STREAM: Final = {
+    "description": "Server-sent events; each is described here.",
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"type": "string"},
+                    "data": {"type": "string", "description": "a JSON document"},
+                    "id": {"type": "string", "description": "for Last-Event-ID"},
+                },
+            }
+        }
+    },
+}
+
+UPLOAD: Final[Responses] = {
+    200: {
+        "model": DegradedDocument,
+        "description": "The queue is full and `handling=lenient` is preferred, or the default: nothing was "
+        "kept. A preview of the image, and the time after which to send it again.",
+        "headers": _headers("Retry-After", "Preference-Applied", "RateLimit-Policy", "RateLimit"),
+    },
+    202: {
+        "model": UploadDocument,
+        "description": "Accepted: this job will be done, whatever happens.",
+        "headers": _headers("Location", "RateLimit-Policy", "RateLimit"),
+        "links": _JOB_LINKS,
+    },
+    201: {
+        "model": UploadDocument,
+        "description": "Done within the wait that was asked for.",
+        "headers": _headers("Location", "RateLimit-Policy", "RateLimit"),
+        "links": _JOB_LINKS,
+    },
+    **problems(
+        # the guards
+        *("rate", "share", "draining", "breaker", "queue", "disk"),
+        # what is wrong with the request or its body
+        *("malformed-multipart", "no-file", "unknown-variant", "bad-request"),
+        *("upload-too-slow", "too-large", "unsupported-media-type"),
+        # an Idempotency-Key that was used before
+        *("repeat-too-soon", "repeat-differs", "repeats"),
+        # how a job fails while the client waits for it
+        *("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died", "internal"),
+    ),
+}
+DOCUMENT: Final[Responses] = {
+    200: {"model": JobDocument, "description": "The job, whatever its status."},
+    **problems("not-found", "streams", "breaker"),
+}
+EVENTS: Final[Responses] = {
+    200: _EVENT_STREAM,
+    204: {"description": "Nothing more will happen: do not reconnect."},
+    **problems("not-found", "streams", "breaker"),
+}
+VARIANT: Final[Responses] = {
+    200: {
+        "description": "The variant's bytes.",
+        "content": {
+            media_type: {"schema": {"type": "string", "format": "binary"}}
+            for media_type in MEDIA_TYPES.values()
+        },
+        "headers": _headers("ETag"),
+    },
+    206: {"description": "A part of them.", "headers": _headers("ETag", "Content-Range")},
+    304: {"description": "Not modified.", "headers": _headers("ETag")},
+    **problems("not-found", "not-ready", "range-not-satisfiable", "breaker"),
+}
+REMOVE: Final[Responses] = {
+    204: {"description": "Every file is gone."},
+    **problems("unauthorized", "forbidden", "not-found", "breaker"),
+}
+QUOTA: Final[Responses] = {200: {"model": QuotaDocument}}
+STATS: Final[Responses] = {200: {"model": StatsDocument}}
+STATS_STREAM: Final[Responses] = {200: _EVENT_STREAM, **problems("streams")}
+HEALTH: Final[Responses] = {200: {"description": "Alive, whatever the load."}}
+READINESS: Final[Responses] = {200: {"description": "Ready for traffic."}, **problems("not-serving")}
+METRICS: Final[Responses] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+# --- the whole document ---------------------------------------------------------------------------------
+
+
+def complete_openapi(app: FastAPI, variants: Sequence[Variant]) -> None:
+    """Have the application describe itself with what no route declares; `variants` are those it makes."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(generate(), variants)
+        assert app.openapi_schema is not None  # noqa: S101 - `generate` has stored it there
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any], variants: Sequence[Variant]) -> None:
+    upload = document["paths"]["/v1/images"]["post"]
+    upload["parameters"] = [_variants_parameter(variants), _UPLOAD_PREFER, _IDEMPOTENCY_KEY]
+    components = document["components"]
+    components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
+    schemas = components["schemas"]
+    schemas.setdefault(
+        "ProblemDocument", ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    )
+    # FastAPI describes its own 422 wherever there is a parameter. Here a request that it finds invalid is
+    # answered with a problem, and the 422s that an endpoint declares are problems too.
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
