@@ -179,3 +179,7 @@ def main() -> None:
     """The console script."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
     cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -85,11 +85,10 @@ def make_engine(
     brownout = Brownout(settings.brownout_high, settings.brownout_low, deferred_queue)
     return LocalEngine(
         RateLimiter(meter, settings.max_clients, smooth=smooth),
-        upload_queue,
         WaitingRoom(upload_queue, reservations),
         Dispatcher(WorkQueue(upload_queue, brownout), pool, store, histograms, breakers, job_defaults),
         breakers,
         store,
         drain_timeout=settings.drain_timeout,
-        trial=[variant.spec for variant in settings.variants],
+        trial_variants=[variant.spec for variant in settings.variants],
     )

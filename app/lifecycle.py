@@ -9,6 +9,7 @@ import structlog
 
 from app.engine.interface import Engine
 from app.engine.preview_worker import PreviewWorker
+from app.runtime import tasks
 from app.server.open_requests import OpenRequests
 from app.settings import Settings
 from app.storage.interface import Store
@@ -36,8 +37,8 @@ class Service:
             await self.engine.start()
             self.previews.start()
             stack.push_async_callback(self.previews.stop)
-            sweeper = asyncio.create_task(self._sweep(), name="sweeper")
-            stack.callback(sweeper.cancel)
+            sweeper = tasks.supervise(self._sweep, name="sweeper")
+            stack.push_async_callback(tasks.cancel_and_wait, [sweeper])
             stack.callback(self.open_requests.close)
             log.info("started", workers=self.settings.workers, sandbox=self.engine.snapshot().sandbox)
             yield

@@ -13,6 +13,7 @@ from app.api.errors import ErrorHandlers, problem_of
 from app.api.image_routes import UPLOAD_PATH
 from app.api.image_routes import router as image_router
 from app.api.images import ImageService
+from app.api.metrics import Metrics
 from app.api.openapi import complete_openapi
 from app.api.refusal_counter import RefusalCounter
 from app.api.stats_feed import StatsFeed
@@ -23,7 +24,7 @@ from app.engine.preview_worker import PreviewWorker
 from app.engine.worker_pool import WorkerPool
 from app.factory import make_breakers, make_engine, make_store
 from app.lifecycle import Service
-from app.runtime.metrics import Histograms, Metrics
+from app.runtime.metrics import Histograms
 from app.server.fast_reject import FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.open_requests import OpenRequests

@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse
 
 from app.api import openapi
 from app.api.history import History
+from app.api.metrics import Metrics
 from app.api.stats_feed import StatsFeed
 from app.engine.interface import Engine
-from app.runtime.metrics import CONTENT_TYPE, Metrics
+from app.runtime.metrics import CONTENT_TYPE
 from app.server.headers import ratelimit_fields
 from app.server.problems import ProblemError
 from app.storage.interface import Store
@@ -101,7 +102,7 @@ class Status:
     def readiness(self) -> tuple[list[str], dict[str, str]]:
         """Why not to send traffic here, if anything; and which layers of the sandbox are in force."""
         engine = self.engine.snapshot()
-        reasons = [] if engine.state == "ready" else [engine.state]
+        reasons: list[str] = [] if engine.state == "ready" else [engine.state]
         reasons += [f"the {each.name} breaker is open" for each in engine.breakers if each.remaining_s > 0]
         if engine.full_for_s >= _FULL_TOO_LONG:
             reasons.append(f"the queue has been full for {engine.full_for_s:.0f} s")

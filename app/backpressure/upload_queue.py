@@ -210,7 +210,15 @@ class UploadQueue(Generic[E]):
 
     async def take(self) -> E:
         """The next job, as soon as there is one. Cancelling loses nothing."""
-        entry = await self._queue.get()
+        return self._taken(await self._queue.get())
+
+    def take_nowait(self) -> E | None:
+        """The next job, or None when no job waits."""
+        if self._queue.empty():
+            return None
+        return self._taken(self._queue.get_nowait())
+
+    def _taken(self, entry: E) -> E:
         self.uncount_client(entry.client)
         self._advance()
         return entry

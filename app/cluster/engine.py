@@ -33,7 +33,7 @@ from app.cluster.rate_limiter import SharedRateLimiter
 from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.base import BaseEngine
-from app.engine.interface import EngineSnapshot, UploadSlot
+from app.engine.interface import EngineSnapshot, EngineState, UploadSlot
 from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.runtime import tasks
@@ -120,7 +120,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             tasks.supervise(self._watch_connection, "connection watch"),
             tasks.supervise(self._run_heartbeats, "heartbeats"),
         ]
-        self._state = "ready"
+        self._state = EngineState.READY
 
     async def drain(self, timeout: float) -> None:
         end = time.monotonic() + timeout
@@ -134,7 +134,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         self._receives_until = 0.0
 
     async def stop(self) -> None:
-        self._state = "draining"
+        self._state = EngineState.DRAINING
         self._waiting_room.close()
         await tasks.cancel_and_wait(self._tasks)
         if self._consumer is not None:
@@ -250,11 +250,11 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
 
     # --- jobs ------------------------------------------------------------------------------------------
 
-    def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:
-        assert isinstance(place, LeasedSlot)  # noqa: S101 - an engine is given its own slots only
-        handle = self._registry.accept(job, place.client)
-        place.enqueue(handle)
-        self._outbox.put(handle, place)
+    def enqueue(self, slot: UploadSlot, job: Job) -> JobHandle:
+        assert isinstance(slot, LeasedSlot)  # noqa: S101 - an engine is given its own slots only
+        handle = self._registry.accept(job, slot.client)
+        slot.enqueue(handle)
+        self._outbox.put(handle, slot)
         return handle
 
     def find(self, job_id: str) -> JobHandle | None:

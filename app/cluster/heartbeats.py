@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.cluster.connection import UNAVAILABLE, NatsConnection
-from app.engine.worker_pool import WorkerSnapshot
+from app.engine.worker_pool import WorkerSnapshot, WorkerState
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Heartbeat:
     def from_dict(cls, data: Any) -> "Heartbeat":
         """Read a heartbeat. Raises AttributeError, KeyError, TypeError or ValueError for anything else."""
         workers = tuple(
-            WorkerSnapshot(str(w["state"]), int(w["busy_ms"]), int(w["jobs"]), int(w["restarts"]))
+            WorkerSnapshot(WorkerState(w["state"]), int(w["busy_ms"]), int(w["jobs"]), int(w["restarts"]))
             for w in data["workers"]
         )
         sandbox = {str(name): str(state) for name, state in data["sandbox"].items()}

@@ -172,7 +172,7 @@ class JobConsumer:
         is_redelivered = message.metadata.num_delivered > 1
         if not job.is_final and is_redelivered:
             job = await self._count_death(message, job)
-        if job.is_final or self._dispatcher.find(job_id) is not None:
+        if job.is_final or self._dispatcher.jobs.find(job_id) is not None:
             await self._write_status(job)
             await self._acknowledge(message)
             return

@@ -1,4 +1,4 @@
-"""The front of an engine: what the gate asks of this very process, whichever engine is behind it."""
+"""What every engine decides in this process alone: whether it is open, and who may be received."""
 
 import math
 import time
@@ -8,17 +8,22 @@ from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
 from app.backpressure.reservations import Requester
 from app.backpressure.upload_queue import UploadQueue
 from app.backpressure.waiting_room import QueueFull, WaitingRoom
-from app.engine.interface import Draining
+from app.engine.interface import Draining, EngineState
 from app.engine.job_handle import JobHandle
 
 B = TypeVar("B", bound=UploadQueue[JobHandle])
 
-_LAST_ANSWERS = 1.0
-"""Seconds before the end of a drain in which uploads that are not whole yet are told so."""
+_LAST_ANSWERS_S = 1.0
+"""Seconds before the end of a drain in which incomplete uploads are refused, so that clients are told."""
 
 
 class BaseEngine(Generic[B]):
-    """The backlog, the door to it, and whether it is open: not in a drain, nor while a breaker is."""
+    """The upload queue, the waiting room and the state of an engine.
+
+    An engine derives from this class and implements the rest of `app.engine.interface.Engine`, whose
+    docstrings hold for the methods here as well. It sets `_state` to ready when it has started, calls
+    `_begin_drain` when it is to drain, and passes `_reopens_in` to the waiting room.
+    """
 
     def __init__(
         self,
@@ -27,12 +32,12 @@ class BaseEngine(Generic[B]):
         breakers: CircuitBreakers,
         drain_timeout: float,
     ) -> None:
-        """`drain_timeout`, in seconds, is what those who come during a drain are told to wait at least."""
+        """`drain_timeout`, in seconds, is how long uploads that come during a drain are told to wait."""
         self.upload_queue = upload_queue
         self._waiting_room = waiting_room
         self._breakers = breakers
         self._drain_timeout = drain_timeout
-        self._state = "starting"
+        self._state = EngineState.STARTING
         self._receives_until = math.inf
 
     def is_due(self, key: str) -> bool:
@@ -45,7 +50,7 @@ class BaseEngine(Generic[B]):
         self.upload_queue.check_share(client)
 
     def check_open(self, requester: Requester, not_before: float) -> None:
-        if self._state == "draining":
+        if self._state == EngineState.DRAINING:
             raise Draining(self._waiting_room.refuse(requester, self._drain_timeout, not_before))
         for breaker in self._breakers:
             if (remaining := breaker.remaining()) > 0:
@@ -53,11 +58,6 @@ class BaseEngine(Generic[B]):
 
     def refuse(self, requester: Requester, not_before: float) -> NoReturn:
         raise QueueFull(self._waiting_room.refuse(requester, 0, not_before), self.upload_queue.capacity)
-
-    def _reopens_in(self) -> float:
-        if self._state == "draining":
-            return self._drain_timeout
-        return max(breaker.remaining() for breaker in self._breakers)
 
     def check_receiving(self) -> None:
         if time.monotonic() >= self._receives_until:
@@ -67,8 +67,14 @@ class BaseEngine(Generic[B]):
     def receiving_full(self) -> bool:
         return self.upload_queue.receiving_full
 
+    def _reopens_in(self) -> float:
+        """Seconds until uploads may be received again; 0 when they may be now."""
+        if self._state == EngineState.DRAINING:
+            return self._drain_timeout
+        return max(breaker.remaining() for breaker in self._breakers)
+
     def _begin_drain(self, timeout: float) -> None:
-        """A drain begins, of so many seconds."""
-        self._state = "draining"
-        self._receives_until = time.monotonic() + timeout - min(_LAST_ANSWERS, timeout / 2)
+        """Refuse new uploads from now on, and incomplete ones shortly before `timeout` seconds are over."""
+        self._state = EngineState.DRAINING
+        self._receives_until = time.monotonic() + timeout - min(_LAST_ANSWERS_S, timeout / 2)
         self._waiting_room.close()

@@ -1,59 +1,53 @@
-"""The calibration: what a job takes on this machine, measured before there was one.
+"""Calibration: measures what a job takes on this machine before there has been a real one.
 
-The first turns are told by it, when a crowd meets a service that has just started and nothing of an earlier
-one's is known. A photo that the service makes itself stands for the jobs to come.
+The first estimates of waiting times are based on it when many clients come to a service that has just started
+for the first time. The measured job is of a photo that the service makes itself.
 """
 
 import asyncio
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
-from app.engine.worker_process import environment
+from app.engine.worker_process import spawn
 
 log = structlog.get_logger(__name__)
 
-_WITHIN = 60.0
-_BESIDE = 1.4
-"""Seconds that a worker is busy with a job, for each second of CPU that its process takes: beside it there
-are its birth, pipes and disk, and others who want the processor. What is taken for too long costs less than
-what is taken for too short: places are free a moment sooner than they were promised."""
+_TIMEOUT_S = 60.0
+_BUSY_PER_CPU = 1.4
+"""Seconds that a worker is busy with a job for each second of CPU that the job takes.
+
+The rest is for the fork, the pipes, the disk, and others who want the processor. An estimate that is too long
+costs less than one that is too short: places become free a moment earlier than clients were told."""
 
 
-async def calibrate(variants: Sequence[str], tell: Callable[[float], None]) -> None:
-    """Find out how many seconds a worker is busy with these variants of a photo, and `tell`.
+async def calibrate(variants: Sequence[str], report: Callable[[float], None]) -> None:
+    """Measure for how many seconds a worker is busy with these variants of a photo, and call `report`.
 
-    Takes half a second of CPU in a process of its own, which ends when this is cancelled. Where it fails
-    nothing is told: what is made of real photos will tell.
+    It takes about half a second of CPU in a process of its own, which ends when this is cancelled. If it
+    fails, nothing is reported and the first real jobs are what estimates are based on.
     """
     try:
-        async with asyncio.timeout(_WITHIN):
+        async with asyncio.timeout(_TIMEOUT_S):
             cpu_s = await _measure(variants)
     except (OSError, ValueError, TimeoutError) as error:
-        log.warning("what a job takes here is not known yet", reason=str(error) or "no answer")
+        log.warning("how long a job takes could not be measured", reason=str(error) or "no answer")
         return
-    log.info("a photo of 12 megapixels was made for trial", cpu_s=cpu_s)
-    tell(cpu_s * _BESIDE)
+    log.info("how long a job takes was measured by a trial photo", cpu_s=cpu_s)
+    report(cpu_s * _BUSY_PER_CPU)
 
 
 async def _measure(variants: Sequence[str]) -> float:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "workers.trial_photo", *variants),
-        stdout=PIPE,
-        env=environment(),
-        start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
-    )
+    """Seconds of CPU; ValueError when the process could not tell."""
+    process = await spawn("workers.trial_photo", *variants)
     try:
-        assert process.stdout is not None  # noqa: S101 - it was started with one
-        said = await process.stdout.read()
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        output = await process.stdout.read()
         await process.wait()
     except BaseException:
         with suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
         raise
-    return float(said)
+    return float(output)

@@ -1,21 +1,21 @@
-"""The foreman: gives jobs from the backlog to the workers and brings what they make to the store."""
+"""The dispatcher: gives jobs to free workers and has the outcomes recorded in the store."""
 
 import asyncio
-import errno
-import os
+import functools
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
-from app.engine.interface import JobCounters
+from app.backpressure.upload_queue import ReceivingSlot
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch, JobDefaults
-from app.engine.outcomes import OutcomeRecorder
+from app.engine.job_registry import JobRegistry
+from app.engine.outcomes import Cancelled, Outcome, OutcomeRecorder, StoreFailure, outcome_of
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
@@ -27,15 +27,29 @@ from workers.messages import Done, Failed
 
 log = structlog.get_logger(__name__)
 
-_SETTLING_PER_WORKER = 2
-_STORE_PAUSE = 1.0
-"""Seconds before a job is tried again whose outcome the store could not take."""
+_RECORDINGS_PER_WORKER = 2
+"""Outcomes that may wait for the store, for each worker, before no further job is begun."""
+_STORE_RETRY_PAUSE_S = 1.0
+"""Seconds before a job is queued again whose outcome the store could not take."""
+_DRAIN_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One job given to a worker once: the variants asked for, the outcome, the folder written into."""
+
+    batch: Batch
+    outcome: Outcome
+    folder: Path | None
 
 
 class Dispatcher:
-    """Has the pool do the jobs of the backlog, keeps their records in step, and tells those who wait.
+    """Has the pool's workers do the jobs of the work queue, and keeps records and watchers up to date.
 
-    In a brownout a job is made in two parts. With the first it is done; for the second it goes to the lane.
+    One task for each worker takes a job, fetches its source from the store and has the worker make a batch
+    of variants. The outcome is recorded by a task of its own while the worker is on its next job. In a
+    brownout the first batch of a job is its most needed variant; the job then waits in the deferred queue
+    for the others.
     """
 
     def __init__(
@@ -48,88 +62,90 @@ class Dispatcher:
         job_defaults: JobDefaults,
         on_worker_free: Callable[[JobHandle], None] = lambda _: None,
     ) -> None:
-        """`on_worker_free` is called when a worker has done its part of a job, not recorded yet."""
+        """`on_worker_free` is called with a job whose worker is free for another one; its outcome may not be
+        recorded yet."""
         self.work_queue = work_queue
         self.pool = pool
-        self.counters = JobCounters()
-        self._on_worker_free = on_worker_free
+        self.jobs = JobRegistry()
         self._store = store
         self._histograms = histograms
         self._breakers = breakers
         self._job_defaults = job_defaults
         self._recorder = OutcomeRecorder(store, job_defaults)
-        self._handles: dict[str, JobHandle] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._settling: set[asyncio.Task[None]] = set()
+        self._on_worker_free = on_worker_free
+        self._serving: list[asyncio.Task[None]] = []
+        self._recording: set[asyncio.Task[None]] = set()
+        self._recording_slots = asyncio.Semaphore(_RECORDINGS_PER_WORKER * len(pool.workers))
+        self._closing = asyncio.Event()
         self._active = [asyncio.Event() for _ in pool.workers]
         self.set_active_workers(len(pool.workers))
-        self._settlers = asyncio.Semaphore(_SETTLING_PER_WORKER * len(pool.workers))
-
-    # --- life ------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the workers."""
+        """Start the workers and give them jobs.
+
+        Raises:
+            PoolNotStarted: the worker processes do not start.
+        """
         await self.pool.start()
-        self._tasks = [
-            asyncio.create_task(self._serve(worker, duty), name=f"worker {worker.number}")
-            for worker, duty in zip(self.pool.workers, self._active, strict=True)
+        self._serving = [
+            tasks.supervise(functools.partial(self._serve, worker, active), name=f"worker {worker.number}")
+            for worker, active in zip(self.pool.workers, self._active, strict=True)
         ]
 
     async def recover(self) -> None:
-        """Take up what an earlier run left undone, ahead of every newcomer."""
+        """Queue the jobs that an earlier run accepted and did not finish, ahead of every newcomer."""
         count = 0
         async for job in self._store.pending():
             self.resume(job)
             count += 1
         if count:
-            log.info("took up unfinished jobs", jobs=count)
-
-    def resume(self, job: Job) -> JobHandle:
-        """Answer for a job that was accepted before, or elsewhere."""
-        handle = JobHandle(job, client=job.id)  # whose it was is not on record, so none waits for another
-        self._handles[job.id] = handle
-        self._requeue(handle)
-        return handle
+            log.info("unfinished jobs of an earlier run are queued", jobs=count)
 
     def set_active_workers(self, count: int) -> None:
-        """Have the first `count` workers take jobs; the others finish what they have, and rest."""
-        for place, duty in enumerate(self._active):
-            duty.set() if place < count else duty.clear()
+        """Have the first `count` workers take jobs; the others finish what they have and then pause."""
+        for number, active in enumerate(self._active):
+            if number < count:
+                active.set()
+            else:
+                active.clear()
         self.work_queue.wake_all()
 
     async def drain(self, timeout: float) -> None:
-        """Begin no job more; return when those under way are settled, or after `timeout` seconds."""
-        self.work_queue.close()
+        """Begin no more jobs; return when those under way are recorded, or after `timeout` seconds."""
+        self._close()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._unfinished():  # noqa: ASYNC110 - three kinds of end to wait for
-                    await asyncio.sleep(0.05)
+                while self._is_busy():  # noqa: ASYNC110 - three kinds of work, none of which has an event
+                    await asyncio.sleep(_DRAIN_POLL_S)
 
-    def _unfinished(self) -> bool:
-        return bool(self.work_queue.upload_queue.snapshot().receiving or self.pool.busy or self._settling)
+    def _is_busy(self) -> bool:
+        return bool(self.work_queue.upload_queue.snapshot().receiving or self.pool.busy or self._recording)
 
     async def stop(self) -> None:
-        """End the workers at once; what is unfinished stays in the store."""
-        self.work_queue.close()
-        await tasks.cancel_and_wait(self._tasks)
-        await asyncio.gather(*self._settling, return_exceptions=True)
+        """End the workers at once; unfinished jobs stay in the store."""
+        self._close()
+        await tasks.cancel_and_wait(self._serving)
+        await asyncio.gather(*self._recording, return_exceptions=True)
         await self.pool.stop()
 
-    # --- jobs under way --------------------------------------------------------------------------------
+    def _close(self) -> None:
+        self._closing.set()
+        self.work_queue.close()
 
-    def accept(self, job: Job, client: str) -> JobHandle:
-        """Answer for a job from now on; it is yet to be put into the backlog."""
-        handle = JobHandle(job, client, accepted_at=time.monotonic())
-        self._handles[job.id] = handle
-        self.counters.accepted += 1
+    def accept(self, job: Job, slot: ReceivingSlot[JobHandle]) -> JobHandle:
+        """Queue a new job, which the store has accepted and whose upload held `slot`."""
+        handle = self.jobs.accept(job, slot.client)
+        self.work_queue.enqueue(slot, handle)
         return handle
 
-    def find(self, job_id: str) -> JobHandle | None:
-        """The job if it is under way."""
-        return self._handles.get(job_id)
+    def resume(self, job: Job) -> JobHandle:
+        """Queue a job that an earlier run or another process accepted, ahead of every newcomer."""
+        handle = self.jobs.resume(job)
+        self._requeue(handle)
+        return handle
 
     async def cancel(self, handle: JobHandle) -> None:
-        """Take a job out of queue or lane, or stop it; returns when nothing works on it any more."""
+        """Take a waiting job out of its queue, or stop it; returns when nothing works on it any more."""
         handle.cancelled = True
         if self.work_queue.remove(handle):
             self._end_cancelled(handle)
@@ -137,162 +153,8 @@ class Dispatcher:
             handle.worker.cancel(handle.job.id)
         await handle.finished.wait()
 
-    # --- the work --------------------------------------------------------------------------------------
-
-    async def _serve(self, worker: Worker, duty: asyncio.Event) -> None:
-        """Give one worker job after job while it is on duty, until the drain."""
-        while not self.work_queue.is_closed:
-            await duty.wait()
-            handle = await self.work_queue.take(duty.is_set)
-            if handle is None:
-                continue
-            if handle.client_left and not handle.job.deferred:
-                await self._drop(handle)
-            elif not worker.is_alive:  # it died with nothing to do, so no job is to blame
-                self._requeue(handle)
-                await worker.restart()
-            else:
-                await self._settlers.acquire()
-                if not await self._run(worker, handle):
-                    await worker.restart()
-
-    async def _drop(self, handle: JobHandle) -> None:
-        """Remove a job that nobody waits for and nobody was promised."""
-        try:
-            await self._store.delete(handle.job.id)
-        except OSError as error:
-            log.error("abandoned upload could not be removed", job=handle.job.id, reason=str(error))
-        self._end_cancelled(handle)
-
-    async def _run(self, worker: Worker, handle: JobHandle) -> bool:
-        """Have a part of the job made; its outcome is settled beside the worker's next job.
-
-        False when the worker is gone, and the outcome with it.
-        """
-        job = handle.job
-        batch = Batch(())
-        handle.worker = worker
-        started = time.monotonic()
-        if not job.deferred:
-            handle.set_status(JobStatus.PROCESSING)
-            if handle.accepted_at:
-                self._histograms.wait.observe(started - handle.accepted_at)
-        folder: Path | None = None
-        survived = True
-        try:
-            batch = self._job_defaults.batch(job, self.work_queue.brownout)
-            with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
-                folder = await self._store.workspace(job.id)
-                source = await self._store.fetch(job.id, folder)
-            if handle.cancelled:
-                outcome: Done | Failed = Failed(job.id, "cancelled", "")
-            else:
-                outcome = await worker.run(self._job_defaults.task(job, batch, source, folder))
-        except JobGone:
-            log.warning("a job's files were removed by hand", job=job.id)
-            outcome = Failed(job.id, "cancelled", "")
-        except (OSError, BreakerOpen):
-            outcome = Failed(job.id, "no-space", "The store could not be written.")
-        except Exception as death:
-            if not isinstance(death, WorkerProcessFailed):
-                log.exception("job went wrong", job=job.id)
-            log.warning("worker died", worker=worker.number, job=job.id, reason=str(death))
-            outcome = Failed(job.id, *WORKER_DIED)
-            survived = False
-        finally:
-            handle.worker = None
-        if survived:
-            busy = time.monotonic() - started
-            self._histograms.service.observe(busy)
-            self.work_queue.record(batch, busy, rest=bool(job.deferred))
-        self._on_worker_free(handle)
-        settling = asyncio.create_task(self._record(handle, batch, outcome, folder))
-        self._settling.add(settling)
-        settling.add_done_callback(self._settling.discard)
-        return survived
-
-    # --- what came of it -------------------------------------------------------------------------------
-
-    async def _record(
-        self, handle: JobHandle, batch: Batch, outcome: Done | Failed, folder: Path | None
-    ) -> None:
-        """Bring the outcome to the store. Nobody is told of it before its record is durable."""
-        reason = outcome.reason if isinstance(outcome, Failed) else None
-        try:
-            if handle.cancelled or reason == "cancelled":
-                self._end_cancelled(handle)
-                return
-            if reason == "no-space":
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
-                job = await self._settle(handle.job, batch, outcome, folder)
-            self._publish(handle, job)
-        except JobGone:
-            log.warning("a job's files were removed by hand", job=handle.job.id)
-            self._end_cancelled(handle)
-        except (OSError, BreakerOpen) as error:
-            log.error("store failed while a job was settled", job=handle.job.id, reason=str(error))
-            await self._retry_later(handle)
-        except Exception:
-            log.exception("nothing could be settled of a job", job=handle.job.id)
-            await self._retry_later(handle)
-        finally:
-            self._settlers.release()
-            if folder is not None:
-                await self._store.drop_workspace(folder)
-
-    async def _settle(self, job: Job, batch: Batch, outcome: Done | Failed, folder: Path | None) -> Job:
-        """What the outcome makes of a job. Our own fault counts as a death: it may come each time."""
-        try:
-            return await self._recorder.settle(job, batch, outcome, folder)
-        except (OSError, JobGone):
-            raise
-        except Exception:
-            log.exception("what came of a job could not be settled", job=job.id)
-            died = Failed(job.id, "worker-died", "What was made of it could not be kept.")
-            return await self._recorder.settle(job, batch, died, None)
-
-    async def _retry_later(self, handle: JobHandle) -> None:
-        """The outcome could not be written, so the job is still as it was on disk."""
-        await asyncio.sleep(max(_STORE_PAUSE, self._breakers.store.remaining()))
-        self._requeue(handle)
-
-    def _publish(self, handle: JobHandle, job: Job) -> None:
-        """The job is, durably, what it has become: tell whoever waits, and see to what is left of it."""
-        before, handle.job = handle.job, job
-        if job.status == JobStatus.QUEUED or (before.deferred and job.deferred):
-            self._requeue(handle)
-            return
-        if job.is_final:
-            self._forget(handle)
-        # In a second part the last variant is the end, and bears its id: who reconnects then is done.
-        for count in range(len(before.made) + 1, len(job.made) + 1):
-            last = before.deferred and count == len(job.made)
-            handle.publish("variant", None if last else f"variant.{count}")
-        log.info(
-            "job ended",
-            job=job.id,
-            status=job.status,
-            reason=job.problem and job.problem[0],
-            deferred=job.deferred,
-        )
-        if not before.deferred:
-            self._count(job)
-            handle.set_status(job.status)
-        elif job.problem:
-            handle.publish(JobStatus.DONE)
-        if job.deferred:
-            self._requeue(handle)
-
-    def _count(self, job: Job) -> None:
-        if job.status == JobStatus.DONE:
-            self.counters.done += 1
-            self.counters.deferred += bool(job.deferred)
-        else:
-            self.counters.failed += 1
-
     def _requeue(self, handle: JobHandle) -> None:
-        """Let a job wait for its turn, the rest of one in the lane."""
+        """Let a job wait for a worker, in the deferred queue if it is done but for deferred variants."""
         if handle.cancelled:
             self._end_cancelled(handle)
             return
@@ -301,12 +163,134 @@ class Dispatcher:
         self.work_queue.put(handle)
 
     def _end_cancelled(self, handle: JobHandle) -> None:
-        """Nothing works on the job any more, and its files are to go."""
-        self._forget(handle)
-        self.counters.cancelled += handle.job.status != JobStatus.DONE
-        handle.job = replace(handle.job, made={}, deferred=())
-        handle.set_status(JobStatus.CANCELLED)
-
-    def _forget(self, handle: JobHandle) -> None:
-        self._handles.pop(handle.job.id, None)
         self.work_queue.release(handle)
+        self.jobs.end_cancelled(handle)
+
+    async def _serve(self, worker: Worker, active: asyncio.Event) -> None:
+        """Give one worker job after job until the work queue is closed, pausing while `active` is not set."""
+        while not self.work_queue.is_closed:
+            if not worker.is_alive:
+                await worker.restart()
+            await active.wait()
+            handle = await self.work_queue.take(active.is_set)
+            if handle is None:
+                continue
+            if handle.client_left and not handle.job.deferred:
+                await self._drop(handle)
+            elif not worker.is_alive:  # it died while it was idle, so the job is not to blame
+                self._requeue(handle)
+            else:
+                await self._recording_slots.acquire()
+                await self._run(worker, handle)
+
+    async def _drop(self, handle: JobHandle) -> None:
+        """Remove a job whose client disconnected before it got the answer that the job was accepted."""
+        try:
+            await self._store.delete(handle.job.id)
+        except OSError as error:
+            log.error("an abandoned upload could not be removed", job=handle.job.id, reason=str(error))
+        except Exception:
+            log.exception("an abandoned upload could not be removed", job=handle.job.id)
+        self._end_cancelled(handle)
+
+    async def _run(self, worker: Worker, handle: JobHandle) -> None:
+        """Have a batch of the job made; its outcome is recorded while the worker is on its next job."""
+        started = time.monotonic()
+        handle.worker = worker
+        try:
+            attempt = await self._make(worker, handle)
+        finally:
+            handle.worker = None
+        if worker.is_alive:
+            busy_s = time.monotonic() - started
+            self._histograms.service.observe(busy_s)
+            self.work_queue.record(attempt.batch, busy_s, deferred=bool(handle.job.deferred))
+        recording = asyncio.create_task(self._record(handle, attempt), name=f"record {handle.job.id}")
+        self._recording.add(recording)
+        recording.add_done_callback(self._recording.discard)
+        self._on_worker_free(handle)
+
+    async def _make(self, worker: Worker, handle: JobHandle) -> Attempt:
+        """Fetch the job's source and have a batch of it made. Every failure is an outcome."""
+        job = handle.job
+        batch = Batch(())
+        folder: Path | None = None
+        outcome: Outcome
+        try:
+            self._tell_processing(handle)
+            batch = self._job_defaults.batch(job, self.work_queue.brownout)
+            with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
+                folder = await self._store.workspace(job.id)
+                source = await self._store.fetch(job.id, folder)
+            if handle.cancelled:
+                outcome = Cancelled()
+            else:
+                outcome = outcome_of(await worker.run(self._job_defaults.task(job, batch, source, folder)))
+        except JobGone:
+            log.warning("the files of a job have been removed", job=job.id)
+            outcome = Cancelled()
+        except (OSError, BreakerOpen) as error:
+            outcome = StoreFailure(str(error))
+        except WorkerProcessFailed as failure:
+            log.warning("worker died", worker=worker.number, job=job.id, reason=str(failure))
+            outcome = Failed(job.id, *WORKER_DIED)
+        except Exception:  # a fault of this program, which the job may cause each time: it counts as a death
+            log.exception("a job could not be given to a worker", worker=worker.number, job=job.id)
+            outcome = Failed(job.id, *WORKER_DIED)
+        return Attempt(batch, outcome, folder)
+
+    def _tell_processing(self, handle: JobHandle) -> None:
+        if handle.job.deferred:
+            return
+        handle.set_status(JobStatus.PROCESSING)
+        if handle.accepted_at:
+            self._histograms.wait.observe(time.monotonic() - handle.accepted_at)
+
+    async def _record(self, handle: JobHandle, attempt: Attempt) -> None:
+        """Bring an outcome to the store, then tell watchers: nobody is told before the record is durable."""
+        try:
+            match attempt.outcome:
+                case Cancelled():
+                    self._end_cancelled(handle)
+                case _ if handle.cancelled:
+                    self._end_cancelled(handle)
+                case StoreFailure(reason):
+                    await self._retry_later(handle, reason)
+                case Done() | Failed() as outcome:
+                    with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
+                        job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
+                    self._publish(handle, job)
+        except JobGone:
+            log.warning("the files of a job have been removed", job=handle.job.id)
+            self._end_cancelled(handle)
+        except (OSError, BreakerOpen) as error:
+            await self._retry_later(handle, str(error))
+        except Exception:
+            log.exception("the outcome of a job could not be recorded", job=handle.job.id)
+            await self._retry_later(handle, "internal error")
+        finally:
+            self._recording_slots.release()
+            if attempt.folder is not None:
+                await self._store.drop_workspace(attempt.folder)
+
+    async def _retry_later(self, handle: JobHandle, reason: str) -> None:
+        """Queue a job again after a pause: its outcome was not written, so its record is what it was.
+
+        A drain ends the pause, because the job will be begun by the next run only.
+        """
+        log.error("the store failed, the job is tried again", job=handle.job.id, reason=reason)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(_STORE_RETRY_PAUSE_S, self._breakers.store.remaining())):
+                await self._closing.wait()
+        self._requeue(handle)
+
+    def _publish(self, handle: JobHandle, job: Job) -> None:
+        """The record of a job has become `job`: tell watchers how it ended, or let it wait for a worker."""
+        before, handle.job = handle.job, job
+        is_tried_again = job.status == JobStatus.QUEUED or (before.deferred and job.deferred)
+        if not is_tried_again:
+            if job.is_final:
+                self.work_queue.release(handle)
+            self.jobs.publish_result(handle, before)
+        if not job.is_final:
+            self._requeue(handle)

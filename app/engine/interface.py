@@ -1,6 +1,16 @@
-"""The engine: limiter, backlog and job status. A protocol, so that one machine and many look alike."""
+"""The engine as the HTTP layer sees it: a protocol, so that one machine and many look alike.
+
+An engine holds the rate limiter, the queue and the status of jobs; the store holds the bytes and the records.
+There are two engines: `app.engine.local.LocalEngine` and `app.cluster.engine.ClusterEngine`. What both decide
+in the same way is in `app.engine.base.BaseEngine`, from which a third one should derive too.
+
+The path of an upload: `acquire_token`, `check_share` and `check_open` decide whether it is taken at all;
+`reserve` gives it a receiving slot, in which its body is read; when the store has accepted it, `enqueue`
+exchanges the slot for a job handle.
+"""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NoReturn, Protocol
 
 from app.backpressure.brownout import BrownoutSnapshot
@@ -16,7 +26,7 @@ from app.job import Job
 
 
 class Draining(Exception):
-    """Raised when the service is shutting down and takes nothing new."""
+    """Raised when the service is shutting down and receives no more uploads."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("the service is shutting down")
@@ -24,12 +34,20 @@ class Draining(Exception):
 
 
 class EngineUnusable(Exception):
-    """Raised when the engine cannot be used from the start; its message is one clear line."""
+    """Raised when an engine cannot be started; its message is one line for the operator."""
+
+
+class EngineState(StrEnum):
+    """What an engine is doing. Only a ready one receives uploads."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
 
 
 @dataclass(slots=True)
 class JobCounters:
-    """What became of the uploads since the start."""
+    """How many jobs were accepted since the start, and how they ended; `deferred` ones are done as well."""
 
     accepted: int = 0
     done: int = 0
@@ -40,7 +58,7 @@ class JobCounters:
 
 @dataclass(frozen=True, slots=True)
 class EngineSnapshot:
-    """The whole engine at one moment."""
+    """The whole engine at one moment. `sandbox` names each layer of the workers' sandbox and its state."""
 
     jobs: JobCounters
     limiter: LimiterSnapshot
@@ -50,46 +68,56 @@ class EngineSnapshot:
     sandbox: dict[str, str]
     brownout: BrownoutSnapshot
     breakers: list[BreakerSnapshot]
-    state: str
+    state: EngineState
     full_for_s: float
+    """Seconds for which the queue has been full without a break."""
 
 
 class UploadSlot(Protocol):
-    """A place in the dock that an upload holds until its job is offered."""
+    """The receiving slot of one upload, from `Engine.reserve` until `Engine.enqueue` or `release`."""
 
     def progress(self, share: float) -> None:
-        """Tell how much of the upload has come, from 0 to 1."""
+        """Tell how much of the upload has arrived, from 0 to 1, so that a slow one keeps nobody out."""
 
     def release(self) -> None:
-        """Give it back; harmless after the job was offered and when called again."""
+        """Give the slot back. Has no effect after `Engine.enqueue` or when called again."""
 
 
 class Engine(Protocol):
-    """What the web layer asks of an engine."""
+    """What the HTTP layer needs of an engine. Times are in seconds."""
 
     async def start(self) -> None:
-        """Start the workers and feed them what an earlier run left undone."""
+        """Start the workers and give them the jobs that an earlier run left unfinished.
+
+        Raises:
+            EngineUnusable: something that the engine needs is not there.
+            PoolNotStarted: the worker processes do not start.
+        """
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new; return when running jobs and uploads are finished, or after `timeout` seconds."""
+        """Refuse new uploads; return when running jobs and uploads are finished, or after `timeout`."""
 
     async def stop(self) -> None:
-        """Stop at once; what is unfinished stays in the store."""
+        """Stop at once; unfinished jobs stay in the store. Also called after a failed `start`."""
 
     async def acquire_token(self, client: str) -> Grant:
-        """Take a token. Raises RateLimited."""
+        """Take a token from the client's bucket.
+
+        Raises:
+            RateLimited: the bucket is empty.
+        """
 
     def local_quota(self, client: str) -> Quota:
-        """What the client has left, as far as this process knows, without spending."""
+        """What is left of the client's quota, as far as this process knows; takes no token."""
 
     async def remaining_quota(self, client: str) -> Quota:
-        """What the client has left, wherever it spent, without spending."""
+        """What is left of the client's quota in all processes; takes no token."""
 
     def is_due(self, key: str) -> bool:
-        """Whether this upload was refused, returns as it was told and so owes no token."""
+        """Whether the upload with this key holds a reservation that is due: it needs no token."""
 
     def waive_token(self, key: str) -> bool:
-        """The same, once for each time that it was told."""
+        """Whether the upload with this key needs no token; true at most once for each reservation."""
 
     def certainly_refuses(self, requester: Requester) -> bool:
         """Whether an upload that asked now would be refused, by a breaker, a drain or a full queue.
@@ -99,7 +127,11 @@ class Engine(Protocol):
         """
 
     def acquire_local_token(self, client: str) -> Quota:
-        """Take a token without waiting, of a client whose upload is certainly refused. Raises RateLimited."""
+        """Take a token without waiting, for a client whose upload is certainly refused.
+
+        Raises:
+            RateLimited: the client's bucket is empty.
+        """
 
     def refuse(self, requester: Requester, not_before: float) -> NoReturn:
         """Refuse a slot at once, with a reservation for `not_before` seconds from now or later.
@@ -109,46 +141,62 @@ class Engine(Protocol):
         """
 
     def check_share(self, client: str) -> None:
-        """Raises ShareExceeded."""
+        """Check that the client has less than its share of the queue and of the receiving slots.
+
+        Raises:
+            ShareExceeded: it has all of it.
+        """
 
     def check_open(self, requester: Requester, not_before: float) -> None:
-        """Raises Draining, or BreakerOpen when the workers do not start or the store fails.
+        """Check that the engine receives uploads at all.
 
-        Both tell the upload's turn after the opening, `not_before` seconds from now or later.
+        A refusal carries a reservation for when it will again, `not_before` seconds from now at the earliest.
+
+        Raises:
+            Draining: the service is shutting down.
+            BreakerOpen: the workers do not start, the store fails or the cluster is not reachable.
         """
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
-        """A place in the dock, after a moment at the door if need be.
+        """Give the upload a receiving slot, after a moment in the waiting room if it has a reservation.
 
         Raises:
-            QueueFull: with the upload's turn, `not_before` seconds from now or later.
-            ClientGone: `watch` told that the client went away from the door.
+            QueueFull: there is no place, but a reservation `not_before` seconds from now or later.
+            BreakerOpen: the cluster is not reachable.
+            ClientGone: `watch` has told that the client disconnected meanwhile.
         """
 
-    def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:
-        """Hand over a job that the store has accepted. Never waits and never refuses."""
+    def enqueue(self, slot: UploadSlot, job: Job) -> JobHandle:
+        """Queue a job that the store has accepted, in exchange for its slot. Never waits, never refuses."""
 
     def find(self, job_id: str) -> JobHandle | None:
-        """The job if it is under way."""
+        """The job with this id if it is under way, else None."""
 
     def adopt(self, job: Job) -> JobHandle | None:
-        """The live job of a record that is not final, if some other process may be at work on it."""
+        """Watch a job whose record is not final and which `find` does not know.
+
+        Returns None when no other process can be at work on it.
+        """
 
     async def cancel(self, job_id: str) -> None:
-        """Take a job out of the queue or stop it; returns when nothing works on it any more."""
+        """Take the job out of the queue or stop it; return when nothing works on it any more."""
 
     def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
-        """The place in the queue, 1 the next, and the estimated wait in seconds; None when not waiting.
+        """The job's position in the queue, 1 being the next, and the estimated wait.
 
-        A job with variants put off has no place, but a wait for these.
+        Both are None when it does not wait. A job with deferred variants has no position, but a wait.
         """
 
     def check_receiving(self) -> None:
-        """Raises Draining when an upload that is not whole by now is given up."""
+        """Check, while a body is read, that there is still time for it.
+
+        Raises:
+            Draining: the drain is nearly over.
+        """
 
     @property
     def receiving_full(self) -> bool:
-        """Whether slow uploads are in the way of others."""
+        """Whether every receiving slot is taken, so that a slow upload keeps others out."""
 
     def snapshot(self) -> EngineSnapshot:
-        """The state now."""
+        """The present state, read by statistics, health and metrics."""

@@ -1,17 +1,17 @@
-"""Orders: what a worker is told to make of a job, all at once or in two parts."""
+"""What a worker is to make of a job: all of its variants at once, or in two batches."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.backpressure.brownout import Brownout
 from app.job import Job
-from workers.messages import Task as Task
+from workers.messages import Task
 from workers.variants import Variant, parse_variants
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The variants of a job that are made now, and the names of those that are put off."""
+    """The variants of a job that are made now, and the names of those that are deferred."""
 
     now: tuple[Variant, ...]
     later: tuple[str, ...] = ()
@@ -19,9 +19,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class JobDefaults:
-    """What holds for every job: `timeout_s` in seconds, `memory_bytes` for one process.
+    """The settings that hold for every job.
 
-    `variants` are made for a job that names none; `truncated` takes what is there of a cut-off file.
+    `variants` are made for a job that names none, of an image of at most `max_pixels`. One job may take a
+    worker `timeout_s` seconds and `memory_bytes` of memory. With `truncated`, what is there of a cut-off file
+    is used instead of refusing it; with `blurhash`, the first batch of a job makes a BlurHash as well.
     """
 
     variants: tuple[Variant, ...]
@@ -32,11 +34,15 @@ class JobDefaults:
     blurhash: bool
 
     def wanted(self, job: Job) -> tuple[Variant, ...]:
-        """All variants that a job is to end with."""
+        """All variants that the job is to end with."""
         return parse_variants(",".join(job.wanted)) if job.wanted else self.variants
 
     def batch(self, job: Job, brownout: Brownout) -> Batch:
-        """What to make of a job now: what was put off, or all of it, or the smallest when in a brownout."""
+        """What to make of the job now.
+
+        These are its deferred variants if it has any. Of a new job all variants are made, or the smallest
+        alone during a brownout, if the deferred queue has a place for the rest.
+        """
         wanted = self.wanted(job)
         if job.deferred:
             return Batch(tuple(each for each in wanted if each.name in job.deferred))
@@ -45,7 +51,7 @@ class JobDefaults:
         return Batch(tuple(each for each in wanted if each.name in now), tuple(later))
 
     def task(self, job: Job, batch: Batch, source: Path, folder: Path) -> Task:
-        """The order to a worker: make a part of `source`, in `folder`."""
+        """The message to a worker: make `batch` of the file `source`, and write it into `folder`."""
         return Task(
             id=job.id,
             source=str(source),

@@ -1,4 +1,4 @@
-"""The engine of one machine: an asyncio.Queue and worker processes of this very process."""
+"""The engine of one machine: an asyncio.Queue and worker processes started by this very process."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from app.backpressure.waiting_room import WaitingRoom, Watch
 from app.engine.base import BaseEngine
 from app.engine.calibration import calibrate
 from app.engine.dispatcher import Dispatcher
-from app.engine.interface import EngineSnapshot, UploadSlot
+from app.engine.interface import EngineSnapshot, EngineState, UploadSlot
 from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.runtime import tasks
@@ -23,67 +23,74 @@ from app.storage.interface import Store
 
 log = structlog.get_logger(__name__)
 
-_SETTLED = 2.0
+_CALIBRATION_DELAY_S = 2.0
+"""Seconds after the start, which has work enough of its own, before a trial job is measured."""
 
 
 class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
-    """What the gate asks and the pages show; the work itself is the foreman's."""
+    """Answers for all limits and jobs itself; the dispatcher has the jobs done.
+
+    Reservations and the measured drain rate survive a restart: they are saved in the store when it stops.
+    """
 
     def __init__(
         self,
         limiter: RateLimiter,
-        upload_queue: UploadQueue[JobHandle],
         waiting_room: WaitingRoom[JobHandle],
         dispatcher: Dispatcher,
         breakers: CircuitBreakers,
         store: Store,
         *,
         drain_timeout: float,
-        trial: Sequence[str],
+        trial_variants: Sequence[str],
     ) -> None:
-        """`drain_timeout` is in seconds; `trial` are the variants by which the length of a job is tried."""
-        super().__init__(upload_queue, waiting_room, breakers, drain_timeout)
+        """`drain_timeout` is in seconds.
+
+        `trial_variants` are the specifications of the variants by which the first estimates are calibrated.
+        """
+        super().__init__(dispatcher.work_queue.upload_queue, waiting_room, breakers, drain_timeout)
         self._limiter = limiter
         self._dispatcher = dispatcher
         self._store = store
-        self._trial = trial
-        self._calibrating: list[asyncio.Task[None]] = []
+        self._trial_variants = trial_variants
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self._dispatcher.start()
         await self._dispatcher.recover()
-        note = await self._store.load_state()
-        if note is not None:
+        state = await self._store.load_state()
+        if state is not None:
             try:
-                self._waiting_room.restore(note, time.time())
+                self._waiting_room.restore(state, time.time())
             except ValueError as error:
-                log.warning("what was promised before the start is lost", reason=str(error))
-        self._calibrating.append(asyncio.create_task(self._calibrate(), name="calibration"))
-        self._state = "ready"
+                log.warning("the reservations of the previous run are lost", reason=str(error))
+        self._tasks.append(tasks.supervise(self._calibrate, name="calibration"))
+        self._state = EngineState.READY
 
     async def _calibrate(self) -> None:
-        """Soon after the start, for that has work enough of its own; not once anything was measured."""
-        await asyncio.sleep(_SETTLED)
+        """Measure a trial job, unless a real one was measured before."""
+        await asyncio.sleep(_CALIBRATION_DELAY_S)
         drain_rate = self.upload_queue.drain_rate
         if drain_rate.is_unmeasured:
-            await calibrate(self._trial, drain_rate.calibrate)
+            await calibrate(self._trial_variants, drain_rate.calibrate)
 
     async def drain(self, timeout: float) -> None:
         self._begin_drain(timeout)
         await self._dispatcher.drain(timeout)
-        self._receives_until = 0.0  # repeats are read without a place, so nothing has waited for them
+        # Repeats of uploads are read without a slot, so the dispatcher has not waited for them.
+        self._receives_until = 0.0
 
     async def stop(self) -> None:
-        started = self._state != "starting"
-        self._state = "draining"
+        was_started = self._state != EngineState.STARTING
+        self._state = EngineState.DRAINING
         self._waiting_room.close()
-        await tasks.cancel_and_wait(self._calibrating)
+        await tasks.cancel_and_wait(self._tasks)
         await self._dispatcher.stop()
-        if started:
+        if was_started:
             try:
                 await self._store.save_state(self._waiting_room.export(time.time()))
             except OSError as error:
-                log.error("promises could not be kept for the next start", reason=str(error))
+                log.error("reservations could not be saved for the next run", reason=str(error))
 
     async def acquire_token(self, client: str) -> Grant:
         return self._limiter.acquire(client)
@@ -105,44 +112,42 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         return await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)
 
-    def enqueue(self, place: UploadSlot, job: Job) -> JobHandle:
-        assert isinstance(place, ReceivingSlot)  # noqa: S101 - an engine is given its own places only
-        handle = self._dispatcher.accept(job, place.client)
-        place.enqueue(handle)
-        return handle
+    def enqueue(self, slot: UploadSlot, job: Job) -> JobHandle:
+        assert isinstance(slot, ReceivingSlot)  # noqa: S101 - it is one that `reserve` returned
+        return self._dispatcher.accept(job, slot)
 
     def find(self, job_id: str) -> JobHandle | None:
-        return self._dispatcher.find(job_id)
+        return self._dispatcher.jobs.find(job_id)
 
     def adopt(self, job: Job) -> JobHandle | None:  # noqa: ARG002 - there is no other process
         return None
 
     def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
-        place = self.upload_queue.position(handle)
-        return place, self._dispatcher.work_queue.wait(handle, place)
+        position = self.upload_queue.position(handle)
+        return position, self._dispatcher.work_queue.wait(handle, position)
 
     async def cancel(self, job_id: str) -> None:
-        handle = self._dispatcher.find(job_id)
+        handle = self._dispatcher.jobs.find(job_id)
         if handle is not None:
             await self._dispatcher.cancel(handle)
 
-    def reconfigure(self, meter: GCRA, places: int, workers: int) -> None:
-        """Go on with another law of the buckets, so many places in the queue and so many of the workers."""
-        self._limiter.reconfigure(meter)
-        self._waiting_room.resize(workers, places)
+    def reconfigure(self, gcra: GCRA, capacity: int, workers: int) -> None:
+        """Change the rate of the limiter, the capacity of the queue and the number of active workers."""
+        self._limiter.reconfigure(gcra)
+        self._waiting_room.resize(workers, capacity)
         self._dispatcher.set_active_workers(workers)
 
     def snapshot(self) -> EngineSnapshot:
         pool = self._dispatcher.pool
         return EngineSnapshot(
-            self._dispatcher.counters,
-            self._limiter.snapshot(),
-            self.upload_queue.snapshot(),
-            self._waiting_room.snapshot(),
-            pool.snapshot(),
-            pool.sandbox,
-            self._dispatcher.work_queue.snapshot(),
-            self._breakers.snapshot(),
-            self._state,
-            self.upload_queue.full_for,
+            jobs=self._dispatcher.jobs.counters,
+            limiter=self._limiter.snapshot(),
+            upload_queue=self.upload_queue.snapshot(),
+            reservations=self._waiting_room.snapshot(),
+            workers=pool.snapshot(),
+            sandbox=pool.sandbox,
+            brownout=self._dispatcher.work_queue.snapshot(),
+            breakers=self._breakers.snapshot(),
+            state=self._state,
+            full_for_s=self.upload_queue.full_for,
         )

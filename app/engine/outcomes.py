@@ -1,22 +1,48 @@
-"""Settlement: what a worker's outcome makes of a job, brought to the store."""
+"""The outcomes of a job given to a worker, and what each makes of the job's record in the store."""
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from app.engine.job_plan import Batch, JobDefaults
 from app.job import MAX_DEATHS, Job, JobStatus
-from app.storage.interface import Store, VariantRejected
+from app.storage.interface import JobGone, Store, VariantRejected
 from workers.messages import Done, Failed
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The job was cancelled, or its files are gone: its record is not written any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailure:
+    """The store failed or is full, which says nothing of the job: it is to be tried again later."""
+
+    reason: str
+
+
+Outcome = Done | Failed | StoreFailure | Cancelled
+"""What came of a job that was given to a worker: only the first two change the job's record."""
+
+
+def outcome_of(answer: Done | Failed) -> Outcome:
+    """The outcome that a worker's answer stands for."""
+    if isinstance(answer, Failed):
+        if answer.reason == "cancelled":
+            return Cancelled()
+        if answer.reason == "no-space":
+            return StoreFailure(answer.detail)
+    return answer
+
+
 class OutcomeRecorder:
-    """Turns outcomes into records."""
+    """Writes what workers' outcomes make of jobs to the store."""
 
     def __init__(
         self, store: Store, job_defaults: JobDefaults, clock: Callable[[], float] = time.time
@@ -27,11 +53,26 @@ class OutcomeRecorder:
         self._clock = clock
 
     async def settle(self, job: Job, batch: Batch, outcome: Done | Failed, folder: Path | None) -> Job:
-        """What the job has become, durably: queued, or deferred as before, when it is to be tried again.
+        """Write and return the job as it is after an outcome of `batch`, made in `folder`.
+
+        A job that is to be tried again is queued, or still done with variants deferred. An unexpected
+        exception counts as a death of the worker: else a job that makes this program fail would be tried
+        without end.
 
         Raises:
             OSError: the store could not be written, and the job's record is what it was.
+            JobGone: the job's files have been removed.
         """
+        try:
+            return await self._settle(job, batch, outcome, folder)
+        except (OSError, JobGone):
+            raise
+        except Exception:
+            log.exception("the outcome of a job could not be recorded", job=job.id)
+            died = Failed(job.id, "worker-died", "What was made of it could not be kept.")
+            return await self._settle(job, batch, died, None)
+
+    async def _settle(self, job: Job, batch: Batch, outcome: Done | Failed, folder: Path | None) -> Job:
         if isinstance(outcome, Failed):
             settled = self._failed(job, outcome)
         else:
@@ -40,22 +81,26 @@ class OutcomeRecorder:
         return settled
 
     def _failed(self, job: Job, failure: Failed) -> Job:
-        """The job to be tried again, failed, or done without what was put off."""
-        deaths = job.deaths + (failure.reason == "worker-died")
-        again = job.deaths < deaths < MAX_DEATHS
-        if job.deferred:
-            job = replace(job, deaths=deaths)
-        else:
-            job = replace(job, deaths=deaths, status=JobStatus.QUEUED if again else JobStatus.FAILED)
-        if again:
+        """The job after a failure: to be tried again, failed, or done without its deferred variants.
+
+        Only the death of a worker may have another cause than the job, so only that is tried again.
+        """
+        deaths = job.deaths
+        if failure.reason == "worker-died":
+            deaths += 1
+        is_tried_again = job.deaths < deaths < MAX_DEATHS
+        job = replace(job, deaths=deaths)
+        if not job.deferred:
+            job.status = JobStatus.QUEUED if is_tried_again else JobStatus.FAILED
+        if is_tried_again:
             return job
         problem = (failure.reason, failure.detail)
         return replace(job, finished_at=self._clock(), deferred=(), problem=problem)
 
     async def _made(self, job: Job, batch: Batch, done: Done, folder: Path | None) -> Job:
-        """The job with what the worker made; failed if that is not what was asked for."""
+        """The job with the variants that the worker made; failed if they are not those of the batch."""
         try:
-            # Names are unique and name their own files: `workers.parser` takes nothing else.
+            # Names are unique and name their own files: `workers.parser` accepts nothing else.
             if folder is None or {item.name for item in done.made} != {each.name for each in batch.now}:
                 raise VariantRejected("not what was asked for")
             made = job.made | await self._store.take_variants(job, folder, done.made)

@@ -1,4 +1,4 @@
-"""The parent's half of the preview worker: one warm child, one preview at a time, and never an error."""
+"""The preview worker: a warm child process that decodes the thumbnails which cameras embed in photos."""
 
 import asyncio
 import time
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import structlog
 
 from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
+from app.runtime import tasks
 from workers.frames import framed
 from workers.thumbnail import DEADLINE, MAX_SIDE, bare_size
 
 log = structlog.get_logger(__name__)
 
-_PATIENCE = 0.5
+_QUEUE_TIMEOUT_S = 0.5
 """Seconds that a preview may wait for those before it."""
-_GRACE = 1.0
-"""Seconds past a preview's own deadline after which the child, who should have ended it, is killed."""
-_PAUSE = 1.0
+_GRACE_S = 1.0
+"""Seconds past a preview's own deadline after which the child, which should have ended it, is killed."""
+_RESTART_PAUSE_S = 1.0
 """Seconds before a child that ended is replaced."""
 _FAILURES = OSError, WorkerProcessFailed, TimeoutError
 
@@ -33,7 +34,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class PreviewWorkerSnapshot:
-    """Whether the child is there, what it has made, how often it was replaced."""
+    """Whether the child is ready, how many previews were made, how often the child was replaced."""
 
     ready: bool
     made: int
@@ -41,41 +42,47 @@ class PreviewWorkerSnapshot:
 
 
 class PreviewWorker:
-    """The child process (`python -m workers.preview`): kept alive, and its every word checked."""
+    """Keeps one child process (`python -m workers.preview`) and has it make one preview at a time.
+
+    A preview is a favour to a client that is refused, so nothing here raises: without a child, or when it
+    fails, there is none. What the child sends is checked, because a thumbnail may have taken it over.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is in seconds."""
         self._clock = clock
         self._child: WorkerProcess | None = None
-        self._turn = asyncio.Lock()
-        self._keeper: asyncio.Task[None] | None = None
+        self._exchange_lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
         self._made = 0
         self._restarts = 0
 
     def start(self) -> None:
-        """Have a child started and kept; nothing waits for it."""
-        self._keeper = asyncio.create_task(self._keep(), name="previews")
+        """Start the child in the background, and replace it whenever it ends."""
+        self._task = tasks.supervise(self._keep_child, name="preview worker")
 
     async def stop(self) -> None:
         """End the child."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     async def make(self, segment: bytes) -> Preview | None:
-        """The preview in an EXIF segment; None when there is none, or no child to make it in time."""
-        by = self._clock() + _PATIENCE
-        # Finished even when nobody waits any more: else its answer would be taken for the next one's.
-        exchange = asyncio.create_task(self._exchange(segment, by))
-        done, _ = await asyncio.wait({exchange}, timeout=_PATIENCE + DEADLINE)
+        """The preview in an EXIF segment, or None if there is none or it was not made in time."""
+        deadline = self._clock() + _QUEUE_TIMEOUT_S
+        # It is finished even when the caller has gone: else the answer would be taken for that of the next.
+        exchange = asyncio.create_task(self._exchange(segment, deadline))
+        done, _ = await asyncio.wait({exchange}, timeout=_QUEUE_TIMEOUT_S + DEADLINE)
         return exchange.result() if done else None
 
-    async def _exchange(self, segment: bytes, by: float) -> Preview | None:
-        async with self._turn:
+    async def _exchange(self, segment: bytes, deadline: float) -> Preview | None:
+        """Send a segment to the child and read the preview, if its turn comes before the deadline."""
+        async with self._exchange_lock:
             child = self._child
-            if child is None or self._clock() > by:
+            if child is None or self._clock() > deadline:
                 return None
             try:
-                async with asyncio.timeout(DEADLINE + _GRACE):
+                async with asyncio.timeout(DEADLINE + _GRACE_S):
                     await child.write(framed(segment))
                     jpeg = await child.read()
             except _FAILURES as error:
@@ -89,18 +96,17 @@ class PreviewWorker:
         self._made += 1
         return Preview(jpeg, *size)
 
-    async def _keep(self) -> None:
-        """Start the child, and another one whenever it ends."""
+    async def _keep_child(self) -> None:
         while True:
             try:
-                await self._serve()
+                await self._run_child()
             except _FAILURES as error:
                 log.error("preview worker did not start", reason=str(error) or type(error).__name__)
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RESTART_PAUSE_S)
             self._restarts += 1
 
-    async def _serve(self) -> None:
-        """One child, from its start to its end."""
+    async def _run_child(self) -> None:
+        """Start one child and return when it has ended."""
         child = await WorkerProcess.start("workers.preview")
         try:
             self._child = child
@@ -110,9 +116,9 @@ class PreviewWorker:
             await child.end()
 
     def pids(self) -> list[int]:
-        """The process id of the child, while there is one."""
+        """The process id of the child, if there is one."""
         return [] if self._child is None else [self._child.pid]
 
     def snapshot(self) -> PreviewWorkerSnapshot:
-        """What there is now."""
+        """The present state, and what was done so far."""
         return PreviewWorkerSnapshot(self._child is not None, self._made, self._restarts)

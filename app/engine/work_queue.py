@@ -1,107 +1,126 @@
-"""The supply: what the workers take from, which is the queue and, at its turns, the deferred lane."""
+"""What the workers take jobs from: the upload queue and, now and then, the deferred queue."""
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from app.backpressure.brownout import Brownout, BrownoutSnapshot
-from app.backpressure.upload_queue import UploadQueue
+from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch
 
 
 class WorkQueue:
-    """Jobs to be begun, from the backlog, and jobs with a rest to be made, in the lane."""
+    """New jobs in the upload queue, and done jobs with deferred variants in the deferred queue.
+
+    Every job comes in by `enqueue` or `put`, which wake the workers that wait in `take`. A worker that was
+    woken looks for a job and takes it without another await, so cancelling one loses neither a job nor a
+    wake-up. Those that find nothing wait again in the order in which they waited before.
+    """
 
     def __init__(self, upload_queue: UploadQueue[JobHandle], brownout: Brownout) -> None:
         self.upload_queue = upload_queue
         self.brownout = brownout
         self._deferred: dict[str, JobHandle] = {}
-        self._naps: set[asyncio.Timeout] = set()
-        self._closed = False
-        self._deferred_s = 0.0
+        self._changed = asyncio.Event()
+        """Set, and replaced by a new one, whenever those who wait in `take` are to look again."""
+        self._is_closed = False
+        self._deferred_busy_s = 0.0
+        """Seconds that workers spent on deferred variants, while jobs waited, since they last ended a job."""
 
-    async def take(self, wanted: Callable[[], bool] = lambda: True) -> JobHandle | None:
-        """The next job, as soon as there is one; None once this is closed, or none is `wanted` any more."""
-        while wanted() and not self._closed:
-            self._observe()
-            if self.brownout.deferred_is_next(self.upload_queue.waiting) and (
-                key := self.brownout.deferred_queue.pop()
-            ):
-                return self._deferred.pop(key)
-            # Cut short when the lane has something: whether it did or not, no job of the queue is lost.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None) as nap:
-                    self._naps.add(nap)
-                    try:
-                        return await self.upload_queue.take()
-                    finally:
-                        self._naps.discard(nap)
+    async def take(self, is_wanted: Callable[[], bool] = lambda: True) -> JobHandle | None:
+        """The next job, as soon as there is one.
+
+        Returns None when the work queue is closed, or when `is_wanted` says no; it is asked at the start and
+        at each wake-up.
+        """
+        while is_wanted() and not self._is_closed:
+            handle = self._next()
+            if handle is not None:
+                return handle
+            await self._changed.wait()
         return None
 
+    def _next(self) -> JobHandle | None:
+        self._observe()
+        if self.brownout.deferred_is_next(self.upload_queue.waiting):
+            key = self.brownout.deferred_queue.pop()
+            if key is not None:
+                return self._deferred.pop(key)
+        return self.upload_queue.take_nowait()
+
+    def enqueue(self, slot: ReceivingSlot[JobHandle], handle: JobHandle) -> None:
+        """Let a new job wait in place of the upload that held `slot`."""
+        slot.enqueue(handle)
+        self.wake_all()
+
     def put(self, handle: JobHandle) -> None:
-        """Let an accepted job wait, ahead of every newcomer; in the lane when only a rest is to be made."""
+        """Let a job wait that was accepted before: in the deferred queue, or ahead of every newcomer.
+
+        A job that is tried again gives up the place that it had reserved in the deferred queue: whether
+        variants of it are deferred is decided anew when it is begun.
+        """
         if handle.job.deferred:
             self._deferred[handle.job.id] = handle
             self.brownout.deferred_queue.push(handle.job.id)
-            self._wake()
         else:
             self.release(handle)
             self.upload_queue.restore(handle)
+        self.wake_all()
 
     def remove(self, handle: JobHandle) -> bool:
-        """Take a job out of queue or lane; whether it waited there."""
+        """Take a job out of either queue; False when it waits in neither."""
         return self.release(handle) or self.upload_queue.remove(handle)
 
     def release(self, handle: JobHandle) -> bool:
-        """Give up the place in the lane that was kept for a job's rest; whether the rest waited there."""
+        """Give up a job's place in the deferred queue; whether the job waited there for a worker."""
         self._deferred.pop(handle.job.id, None)
         return self.brownout.deferred_queue.remove(handle.job.id)
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more is given out."""
-        return self._closed
+        """Whether no more jobs are given out."""
+        return self._is_closed
 
     def close(self) -> None:
-        """Give out nothing more."""
-        self._closed = True
+        """Give out no more jobs. Those that wait stay where they are."""
+        self._is_closed = True
         self.wake_all()
 
     def wake_all(self) -> None:
-        """Let all who wait ask themselves whether they still want a job."""
-        while self._naps:
-            self._wake()
+        """Let all who wait in `take` look for a job again, and ask whether they still want one."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    def wait(self, handle: JobHandle, place: int | None) -> float | None:
-        """Seconds until a job with this place in the queue begins; without one, until its rest is made.
+    def wait(self, handle: JobHandle, position: int | None) -> float | None:
+        """Seconds until the job at this position of the queue begins.
 
-        What would be true if nobody came after, so that in a brownout it is rather too long than too short.
+        Without a position, seconds until the deferred variants of the job are made, None if it has none. The
+        estimate holds if no more jobs come, so in a brownout it is rather too long than too short.
         """
         waiting, drain_rate = self.upload_queue.waiting, self.upload_queue.drain_rate
-        if place is not None:
-            return drain_rate.wait(
-                place, self.brownout.ends_before(place, waiting, self.upload_queue.capacity)
-            )
-        return drain_rate.wait(waiting + len(self.brownout.deferred_queue)) if handle.job.deferred else None
+        if position is not None:
+            whole = self.brownout.ends_before(position, waiting, self.upload_queue.capacity)
+            return drain_rate.wait(position, whole)
+        if handle.job.deferred:
+            return drain_rate.wait(waiting + len(self.brownout.deferred_queue))
+        return None
 
-    def record(self, batch: Batch, busy_s: float, *, rest: bool) -> None:
-        """Measure how the queue drains: a worker was busy for so many seconds with a part, or a rest."""
-        if not rest:
-            self.upload_queue.drain_rate.record(busy_s + self._deferred_s, brief=bool(batch.later))
-            self._deferred_s = 0.0
+    def record(self, batch: Batch, busy_s: float, *, deferred: bool) -> None:
+        """Measure how fast the queue drains: a worker was busy for `busy_s` seconds with a batch.
+
+        `deferred` says that it made deferred variants. While jobs wait, that time counts towards the next
+        job that leaves the queue, because the worker was not there for the queue.
+        """
+        if not deferred:
+            self.upload_queue.drain_rate.record(busy_s + self._deferred_busy_s, brief=bool(batch.later))
+            self._deferred_busy_s = 0.0
         elif self.upload_queue.waiting:
-            self._deferred_s += busy_s  # time that the queue did not get
+            self._deferred_busy_s += busy_s
 
     def snapshot(self) -> BrownoutSnapshot:
-        """Whether variants are put off now, and for how many jobs they were."""
+        """Whether variants are deferred now, and for how many jobs they are."""
         self._observe()
         return self.brownout.snapshot()
 
     def _observe(self) -> None:
         self.brownout.observe(self.upload_queue.waiting, self.upload_queue.capacity)
-
-    def _wake(self) -> None:
-        """Let one of those who wait for the queue look up."""
-        if self._naps:
-            self._naps.pop().reschedule(0)

@@ -1,56 +1,64 @@
-"""The parent's half of the workers: a fixed number of warm children, each with one job at a time."""
+"""The workers: a fixed number of warm child processes, each of which does one job at a time."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import structlog
 
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
-from workers.messages import (
-    Cancel,
-    Done,
-    Failed,
-    ProtocolError,
-    Ready,
-    Started,
-    Task,
-)
+from workers.messages import Cancel, Done, Failed, Message, ProtocolError, Started, Task
 from workers.parser import parse
 
 log = structlog.get_logger(__name__)
 
-_GRACE = 5.0
-"""Seconds past a job's own deadline after which its child, who should have ended it, is killed too."""
-_ALL_READY_WITHIN = 60.0
+_GRACE_S = 5.0
+"""Seconds past a job's own deadline after which its worker, which should have ended the job, is killed."""
+_POOL_READY_TIMEOUT_S = 60.0
+_START_FAILURES = OSError, WorkerProcessFailed, TimeoutError
 
 
 class PoolNotStarted(Exception):
-    """Raised when the workers do not start with the service; its message is one clear line."""
+    """Raised when the workers do not start with the service; its message is one line for the operator."""
+
+
+class WorkerState(StrEnum):
+    """What a worker is doing."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """One worker: `state` is starting, idle, busy or stopped; `busy_ms` is all its time on jobs so far."""
+    """One worker at one moment; `busy_ms` is all the time that it has spent on jobs, in milliseconds."""
 
-    state: str
+    state: WorkerState
     busy_ms: int
     jobs: int
     restarts: int
 
 
 class Worker:
-    """One warm child process (`python -m workers`) and the pipe to it; started anew whenever it dies."""
+    """One warm child process (`python -m workers`), replaced by a new one when it dies.
+
+    The child forks a process of its own for each job, so what an image does to a decoder usually ends that
+    fork and not the child. A child that dies or breaks the protocol ends the call of `run`; the caller then
+    calls `restart`.
+    """
 
     def __init__(
         self, number: int, breaker: CircuitBreaker, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`breaker` is shared by all workers: it opens when children cannot be started."""
+        """`breaker`, shared by all workers, opens when children cannot be started; `clock` is in seconds."""
         self.number = number
         self._breaker = breaker
-        self.state = "starting"
+        self.state = WorkerState.STARTING
         self.sandbox: dict[str, str] = {}
         self.pid: int | None = None
         self._clock = clock
@@ -61,59 +69,69 @@ class Worker:
         self._restarts = 0
 
     async def start(self) -> None:
-        """Start the child and wait until it says that it is ready, with its canary decoded.
+        """Start the child and return when it is ready, which it says after it has decoded a trial image.
 
-        A start that fails is what counts for the breaker, which says when to try again. The death of a child
-        does not count: it may be an image's doing, and no image shall close the service.
+        Tries until it succeeds. Failed starts count for the breaker, which says when to try again. The death
+        of a child does not count, because an image may have caused it and no image may close the service.
         """
         while True:
             await asyncio.sleep(self._breaker.remaining())
             try:
-                with self._breaker.guard(OSError, WorkerProcessFailed, TimeoutError):
+                with self._breaker.guard(*_START_FAILURES):
                     await self._spawn()
             except BreakerOpen:
-                continue  # another worker is the probe
-            except (OSError, WorkerProcessFailed, TimeoutError) as error:
+                continue  # another worker's start is the breaker's probe
+            except _START_FAILURES as error:
                 log.error("worker did not start", worker=self.number, reason=str(error) or "no answer")
                 await self._end()
             else:
-                self.state = "idle"
+                self.state = WorkerState.IDLE
                 return
 
     async def _spawn(self) -> None:
-        self.state = "starting"
+        self.state = WorkerState.STARTING
         self._process = await WorkerProcess.start("workers")
         self.pid = self._process.pid
         self.sandbox = self._process.sandbox
 
-    async def run(self, job: Task) -> Done | Failed:
-        """Have one job done. Cancelling the caller stops the job.
+    async def run(self, task: Task) -> Done | Failed:
+        """Have one task done, and return the child's answer. Cancelling the caller ends the child.
 
         Raises:
-            ChildFailed: the child is gone or was killed for its silence; a new one has been started.
+            WorkerProcessFailed: the child died, or was killed because it broke the protocol or the deadline.
         """
-        self.state = "busy"
+        self.state = WorkerState.BUSY
         self._busy_since = self._clock()
         try:
-            async with asyncio.timeout(job.timeout_s + _GRACE):
-                assert self._process is not None  # noqa: S101 - it is started first
-                await self._process.write(job.to_frame())
-                while True:
-                    message = await self._answer(self._process)
-                    if isinstance(message, Started):
-                        continue
-                    if not isinstance(message, Done | Failed) or message.id != job.id:
-                        raise WorkerProcessFailed("the child answered for another job")
-                    self.state = "idle"
-                    return message
+            async with asyncio.timeout(task.timeout_s + _GRACE_S):
+                answer = await self._exchange(task)
+            self.state = WorkerState.IDLE
+            return answer
         except TimeoutError:
-            raise WorkerProcessFailed("the child did not keep the job's deadline") from None
+            raise WorkerProcessFailed("the process did not keep the job's deadline") from None
         finally:
             self._jobs += 1
             self._busy_s += self._clock() - self._busy_since
             self._busy_since = None
-            if self.state != "idle":
+            if self.state != WorkerState.IDLE:
                 await self._end()
+
+    async def _exchange(self, task: Task) -> Done | Failed:
+        assert self._process is not None  # noqa: S101 - it is started first
+        await self._process.write(task.to_frame())
+        while True:
+            message = await self._read(self._process)
+            if isinstance(message, Started):
+                continue
+            if not isinstance(message, Done | Failed) or message.id != task.id:
+                raise WorkerProcessFailed("the process did not answer for the job that it was given")
+            return message
+
+    async def _read(self, process: WorkerProcess) -> Message:
+        try:
+            return parse(await process.read())
+        except ProtocolError as error:
+            raise WorkerProcessFailed(f"the process sent an invalid message: {error}") from None
 
     @property
     def is_alive(self) -> bool:
@@ -126,69 +144,62 @@ class Worker:
         await self.start()
 
     def cancel(self, job_id: str) -> None:
-        """Ask the child to end the job, if that is the one it has."""
-        if self._process is not None and self.state == "busy":
+        """Ask the child to end this job, without waiting for it; without effect on any other job."""
+        if self._process is not None and self.state == WorkerState.BUSY:
             self._process.post(Cancel(job_id).to_frame())
 
     async def stop(self) -> None:
-        """End the child."""
-        self.state = "stopped"
+        """End the child at once."""
+        self.state = WorkerState.STOPPED
         await self._end()
 
-    async def _answer(self, child: WorkerProcess) -> Started | Done | Failed | Ready:
-        try:
-            message = parse(await child.read())
-        except ProtocolError as error:
-            raise WorkerProcessFailed(f"the child spoke nonsense: {error}") from None
-        if isinstance(message, Task | Cancel):
-            raise WorkerProcessFailed("the child spoke nonsense: a message that only the parent sends")
-        return message
-
     async def _end(self) -> None:
-        child, self._process = self._process, None
-        if child is not None:
-            await child.end()
+        process, self._process = self._process, None
+        if process is not None:
+            await process.end()
 
     def snapshot(self) -> WorkerSnapshot:
-        """What it is on, and what it has done."""
-        now = self._clock() - self._busy_since if self._busy_since is not None else 0.0
-        return WorkerSnapshot(self.state, round((self._busy_s + now) * 1000), self._jobs, self._restarts)
+        """The present state, and what was done so far."""
+        busy_s = self._busy_s
+        if self._busy_since is not None:
+            busy_s += self._clock() - self._busy_since
+        return WorkerSnapshot(self.state, round(busy_s * 1000), self._jobs, self._restarts)
 
 
 class WorkerPool:
-    """All workers."""
+    """All workers of this process."""
 
     def __init__(self, size: int, breaker: CircuitBreaker) -> None:
         self.workers = [Worker(number, breaker) for number in range(size)]
 
     async def start(self) -> None:
-        """Start every child; returns when all are ready.
+        """Start every worker; return when all are ready.
 
         Raises:
-            PoolNotStarted: they do not start.
+            PoolNotStarted: one of them does not start within a minute.
         """
         try:
-            async with asyncio.timeout(_ALL_READY_WITHIN):
+            async with asyncio.timeout(_POOL_READY_TIMEOUT_S):
                 await asyncio.gather(*(worker.start() for worker in self.workers))
         except TimeoutError:
             raise PoolNotStarted("the workers do not start; the log above says why") from None
 
     async def stop(self) -> None:
-        """End every child."""
+        """End every worker at once."""
         await asyncio.gather(*(worker.stop() for worker in self.workers))
 
     @property
     def busy(self) -> int:
-        """Workers that are on a job."""
-        return sum(worker.state == "busy" for worker in self.workers)
+        """How many workers are on a job."""
+        return sum(worker.state == WorkerState.BUSY for worker in self.workers)
 
     def pids(self) -> list[int]:
-        """The process ids of the children."""
+        """The process ids of the workers."""
         return [worker.pid for worker in self.workers if worker.pid is not None]
 
     @property
     def sandbox(self) -> dict[str, str]:
-        """Which layers of the sandbox are in force."""
+        """The state of each layer of the workers' sandbox, by its name."""
         return self.workers[0].sandbox if self.workers else {}
 
     def snapshot(self) -> list[WorkerSnapshot]:

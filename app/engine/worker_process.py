@@ -1,4 +1,4 @@
-"""A child: a Python module run as a process of its own, with which frames are exchanged over its pipes."""
+"""Python modules run as processes of their own, and the exchange of frames with one over its pipes."""
 
 import asyncio
 import os
@@ -11,113 +11,138 @@ from workers.frames import LENGTH_BYTES, ProtocolError, payload_length
 from workers.messages import Ready
 from workers.parser import parse
 
-_READY_WITHIN = 30.0
-_OURS = ("SPILLWAY_", "AWS_")
+_READY_TIMEOUT_S = 30.0
+_PRIVATE_PREFIXES = ("SPILLWAY_", "AWS_")
+"""Environment variables with the service's settings and with the keys to its bucket."""
 
 
 class WorkerProcessFailed(Exception):
-    """Raised when a child is gone, or spoke what it never should."""
+    """Raised when a process has ended, or has sent what it never should."""
 
 
 def environment() -> dict[str, str]:
-    """What a child is told of this process's environment: no setting, and no key to a store."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    """This process's environment without the service's settings and without keys to a store.
+
+    What a child process does not know it cannot disclose, should an image take it over.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
+
+
+async def spawn(module: str, *arguments: str, stdin: int | None = None, stderr: int | None = None) -> Process:
+    """Run `python -m module arguments…` with its standard output as a pipe; the caller ends it.
+
+    It gets the environment of `environment()`. `stdin` and `stderr` are as for `subprocess.Popen`: by default
+    both are shared with this process. It is in a session of its own, because Ctrl+C in a terminal is for the
+    server alone, which then stops its children in order.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=stderr,
+        env=environment(),
+        start_new_session=True,
+    )
 
 
 class WorkerProcess:
-    """One that has said that it is ready; whoever has it ends it."""
+    """A child process that exchanges frames with this one over its standard input and output.
+
+    `start` makes one; whoever holds it calls `end`.
+    """
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self.sandbox: dict[str, str] = {}
-        """Which layers of its sandbox are in force."""
+        """What is in force of each layer of its sandbox, by its own word."""
 
     @classmethod
     async def start(cls, module: str) -> Self:
-        """Run `python -m module PID`, with this process's id, and wait until it is ready.
+        """Run `python -m module PID`, with the id of this process, and wait for its message `Ready`.
 
         Raises:
-            OSError: it cannot be started.
-            ChildFailed: it ended, or began with anything else.
-            TimeoutError: it said nothing for half a minute.
+            OSError: the process cannot be started.
+            WorkerProcessFailed: it ended, or its first message is another one.
+            TimeoutError: it was not ready within half a minute.
         """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            str(os.getpid()),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=environment(),
-            start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
-        )
-        child = cls(process)
+        child = cls(await spawn(module, str(os.getpid()), stdin=PIPE))
         try:
-            await child._greet()
+            await child._read_ready()
         except BaseException:
             await child.end()
             raise
         return child
 
-    async def _greet(self) -> None:
-        async with asyncio.timeout(_READY_WITHIN):
+    async def _read_ready(self) -> None:
+        async with asyncio.timeout(_READY_TIMEOUT_S):
             payload = await self.read()
         try:
             ready = parse(payload)
         except ProtocolError as error:
-            raise WorkerProcessFailed(f"the child spoke nonsense: {error}") from None
+            raise WorkerProcessFailed(f"the process sent an invalid message: {error}") from None
         if not isinstance(ready, Ready):
-            raise WorkerProcessFailed("the child did not begin with ready")
+            raise WorkerProcessFailed("the first message of the process was not that it is ready")
         self.sandbox = ready.sandbox
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether, as far as is known, it still runs."""
+        """Whether the process still runs, as far as this one has been told."""
         return self._process.returncode is None
 
     async def write(self, frame: bytes) -> None:
-        """Have it get a frame. Raises ChildFailed."""
+        """Send a frame, and wait until the pipe has taken enough of it.
+
+        Raises:
+            WorkerProcessFailed: the process has ended.
+        """
         assert self._process.stdin is not None  # noqa: S101 - it was started with one
         try:
             self._process.stdin.write(frame)
             await self._process.stdin.drain()
-        except (OSError, RuntimeError):  # the last is uvloop's word for a closed pipe
-            raise WorkerProcessFailed("the child is gone") from None
+        except (OSError, RuntimeError):  # uvloop raises the latter for a closed pipe
+            raise WorkerProcessFailed("the process has ended") from None
 
     def post(self, frame: bytes) -> None:
-        """The same without waiting, and in vain when it is gone."""
+        """Send a frame without waiting. It is lost if the process has ended."""
         assert self._process.stdin is not None  # noqa: S101 - it was started with one
         with suppress(OSError, RuntimeError):
             self._process.stdin.write(frame)
 
     async def read(self) -> bytes:
-        """The payload of its next frame. Raises ChildFailed."""
+        """The payload of the next frame that the process sends.
+
+        Raises:
+            WorkerProcessFailed: the process has ended, or the frame is longer than a frame may be.
+        """
         assert self._process.stdout is not None  # noqa: S101 - it was started with one
         try:
             length = payload_length(await self._process.stdout.readexactly(LENGTH_BYTES))
             return await self._process.stdout.readexactly(length)
         except (EOFError, OSError):
-            raise WorkerProcessFailed("the child is gone") from None
+            raise WorkerProcessFailed("the process has ended") from None
         except ProtocolError as error:
-            raise WorkerProcessFailed(f"the child spoke nonsense: {error}") from None
+            raise WorkerProcessFailed(f"the process sent an invalid message: {error}") from None
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended by itself."""
+        """Wait until the process ends by itself; its exit status, negative for a signal."""
         return await self._process.wait()
 
     def kill(self) -> None:
-        """Have it end at once."""
+        """Send SIGKILL, without waiting for the end."""
         with suppress(ProcessLookupError):
             self._process.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     async def end(self) -> None:
-        """The same; returns when it has ended."""
+        """Kill the process and return when it has ended."""
         self.kill()
         await self._process.wait()

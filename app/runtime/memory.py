@@ -1,8 +1,8 @@
-"""The heap: what a crowd leaves behind goes back to the system.
+"""Gives memory back to the operating system after a peak of connections.
 
-Connections are in reference cycles with their protocols, and lie among what stays. Python looks for cycles
-seldom once there is much to look at, and the C library keeps whatever is not at the end of its heap; so ten
-thousand connections would be paid for long after they have gone.
+Connections and their protocols are in reference cycles, and lie in memory between objects that stay. Python
+looks for cycles seldom once there are many objects, and malloc keeps whatever is not at the end of its heap.
+So a process would keep the memory of ten thousand connections long after they have gone.
 """
 
 import asyncio
@@ -14,32 +14,35 @@ from typing import Any
 
 from app.runtime import tasks
 
-PERIOD = 10.0
-"""Seconds between looks."""
+TRIM_PERIOD_S = 10.0
 
 
 @asynccontextmanager
 async def kept_trimmed() -> AsyncIterator[None]:
-    """Around the life of a process that is ready: what is there stays, what comes later is looked after."""
+    """Keep the memory of this process small while the block lasts; it begins when the process is ready."""
     freeze_startup_heap()
-    keeping = asyncio.create_task(trim_periodically(), name="heap")
+    trimming = tasks.supervise(trim_periodically, name="memory trimming")
     try:
         yield
     finally:
-        await tasks.cancel_and_wait([keeping])
+        await tasks.cancel_and_wait([trimming])
 
 
 def freeze_startup_heap() -> None:
-    """Look through what is there once and never again: the modules, the routes, the parts."""
+    """Collect garbage, then exempt all present objects from later collections.
+
+    These are modules, routes and parts of the service, which stay as long as the process does; to look
+    through them each time would cost tens of milliseconds.
+    """
     gc.collect()
     gc.freeze()
 
 
 async def trim_periodically() -> None:
-    """Give back what is free, time and again, for ever."""
-    trim: Callable[[int], Any] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+    """Collect garbage and return free memory to the operating system every `TRIM_PERIOD_S`, for ever."""
+    trim: Callable[[int], Any] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     while True:
-        await asyncio.sleep(PERIOD)
+        await asyncio.sleep(TRIM_PERIOD_S)
         gc.collect()
         if trim is not None:
             trim(0)

@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-import os
-import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import structlog
 
+from app.engine.worker_process import spawn
 from app.server.problems import ProblemError
 
 log = structlog.get_logger(__name__)
@@ -22,9 +21,6 @@ _ACT_TIMEOUT_S: Final = 90.0
 """Seconds after which an act is stopped, whatever is still under way; accepted jobs go on without it."""
 _TERMINATION_TIMEOUT_S: Final = 5.0
 """Seconds that the process has after SIGTERM to print its figures, before SIGKILL."""
-_COMMAND: Final = (sys.executable, "-c", "from app.cli import main; main()", "stampede")
-_PRIVATE_VARIABLES: Final = ("SPILLWAY_", "AWS_")
-"""Prefixes of variables that an act must not get: this server's settings, and the keys to its store."""
 
 
 class ActRunning(ProblemError):
@@ -76,13 +72,10 @@ class DemoRunner:
 
     async def _run(self, act: str, url: str) -> None:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(*_COMMAND, url, "--act", act, "--seconds", f"{ARRIVALS_S:g}", "--json"),
+            process = await spawn(
+                *("app.cli", "stampede", url, "--act", act, "--seconds", f"{ARRIVALS_S:g}", "--json"),
                 stdin=DEVNULL,
-                stdout=PIPE,
                 stderr=DEVNULL,
-                env=_environment(),
-                start_new_session=True,  # Ctrl+C in a terminal is the server's to handle
             )
             self._last = {"act": act, **_summary(await self._output(process))}
         except OSError as error:
@@ -115,10 +108,6 @@ class DemoRunner:
         """The act that runs, the seconds that it may last yet, and a summary of the one before."""
         seconds_left = None if self._act is None else max(0, round(self._deadline - self._clock()))
         return {"act": self._act, "left_s": seconds_left, "last": self._last}
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_VARIABLES)}
 
 
 def _summary(output: bytes) -> dict[str, Any]:

@@ -124,22 +124,22 @@ async def test_rests_that_are_made_while_jobs_wait_slow_the_drain() -> None:
     work_queue.put(fresh())
     for _ in range(100):
         for _ in range(9):
-            work_queue.record(BRIEF, 0.1, rest=False)
-        work_queue.record(WHOLE, 0.9, rest=True)
+            work_queue.record(BRIEF, 0.1, deferred=False)
+        work_queue.record(WHOLE, 0.9, deferred=True)
     assert work_queue.upload_queue.drain_rate.jobs_per_s == pytest.approx(5, rel=0.1)
-    work_queue.record(BRIEF, 0.1, rest=False)
+    work_queue.record(BRIEF, 0.1, deferred=False)
     await taken(work_queue)
     before = work_queue.upload_queue.drain_rate.jobs_per_s
     for _ in range(100):
-        work_queue.record(WHOLE, 0.9, rest=True)
-    work_queue.record(BRIEF, 0.1, rest=False)
+        work_queue.record(WHOLE, 0.9, deferred=True)
+    work_queue.record(BRIEF, 0.1, deferred=False)
     assert work_queue.upload_queue.drain_rate.jobs_per_s == pytest.approx(before, rel=0.05)
 
 
 async def test_waits_are_told_for_places_and_for_rests() -> None:
     """A place waits for those before it, a rest for all who wait and for the lane; what runs, for nothing."""
     work_queue = supply_of()
-    work_queue.record(WHOLE, 2.0, rest=False)
+    work_queue.record(WHOLE, 2.0, deferred=False)
     for _ in range(3):
         work_queue.put(fresh())
     later = rest()
@@ -152,9 +152,9 @@ async def test_waits_are_told_for_places_and_for_rests() -> None:
 async def test_in_a_brownout_the_wait_told_is_for_whole_jobs_too() -> None:
     """Sixteen of twenty wait: the last five would be taken after its end, should nobody come any more."""
     work_queue = supply_of()
-    work_queue.record(WHOLE, 1.0, rest=False)
+    work_queue.record(WHOLE, 1.0, deferred=False)
     for _ in range(200):
-        work_queue.record(BRIEF, 0.1, rest=False)
+        work_queue.record(BRIEF, 0.1, deferred=False)
     for _ in range(16):
         work_queue.put(fresh())
     assert work_queue.snapshot().active

@@ -35,7 +35,7 @@ async def test_cycles_are_looked_for_time_and_again() -> None:
         for _ in range(2):
             knot = weakref.ref(Knot())
             assert knot() is not None
-            await asyncio.sleep(memory.PERIOD)
+            await asyncio.sleep(memory.TRIM_PERIOD_S)
             await settle()
             assert knot() is None
         await tasks.cancel_and_wait([keeping])
@@ -53,7 +53,7 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
     before = resident()
     del blocks
     keeping = asyncio.create_task(memory.trim_periodically())
-    await asyncio.sleep(memory.PERIOD)
+    await asyncio.sleep(memory.TRIM_PERIOD_S)
     await settle()
     assert resident() < before - 10_000
     assert len(kept) == 50

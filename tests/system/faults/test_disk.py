@@ -57,7 +57,7 @@ class TestFull:
         with mounted.paused() as (running,):
             waiting = [mounted.upload() for _ in range(3)]
             fill(mounted)
-        until(lambda: "store failed while a job was settled" in mounted.errors(), "a job to miss its room")
+        until(lambda: "the store failed, the job" in mounted.errors(), "a job to miss its room")
         assert mounted.status_of(running.json()["id"]) in ("queued", "processing")
         (mounted.store / "ballast").unlink()
         for answer in (running, *waiting):

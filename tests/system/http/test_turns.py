@@ -313,4 +313,4 @@ class TestClosing:
         (tmp_path / "data" / "note").write_bytes(b'{"pacer":{"job_s":-1}')
         with serving(tmp_path) as service:
             assert service.stats()["backlog"]["outstanding"] == 0
-            assert "what was promised before the start is lost" in service.errors()
+            assert "reservations of the previous run are lost" in service.errors()

@@ -44,7 +44,7 @@ def test_a_photo_is_made_for_trial() -> None:
 def test_a_trial_that_fails_tells_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """The guess stays, until there are real jobs."""
     assert tried("no variant") == []
-    assert "not known yet" in capfd.readouterr().out
+    assert "could not be measured" in capfd.readouterr().out
 
 
 def test_a_trial_that_is_cancelled_leaves_nothing(folder: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_service_tries_what_it_does_not_know(start: Start) -> None:
     service.ended(service.upload().json()["id"])
     learnt = service.stats()["backlog"]["drain_per_s"]
     service.stop()
-    assert service.errors().count("made for trial") == 1
+    assert service.errors().count("measured by a trial photo") == 1
     service.start()
     assert service.stats()["backlog"]["drain_per_s"] == learnt
     service.stop()
-    assert service.errors().count("made for trial") == 1
+    assert service.errors().count("measured by a trial photo") == 1

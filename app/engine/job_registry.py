@@ -1,0 +1,88 @@
+"""The jobs under way in this process, and the counters of how jobs ended."""
+
+import time
+from dataclasses import replace
+
+import structlog
+
+from app.engine.interface import JobCounters
+from app.engine.job_handle import JobHandle
+from app.job import Job, JobStatus
+
+log = structlog.get_logger(__name__)
+
+
+class JobRegistry:
+    """Finds a job under way by its id, tells its watchers what it has become, and counts.
+
+    It knows nothing of queues and workers: the dispatcher moves jobs and calls this class after each change.
+    """
+
+    def __init__(self) -> None:
+        self.counters = JobCounters()
+        self._handles: dict[str, JobHandle] = {}
+
+    def accept(self, job: Job, client: str) -> JobHandle:
+        """Register and count a new job; `client` is the one whose share it counts against."""
+        handle = JobHandle(job, client, accepted_at=time.monotonic())
+        self._handles[job.id] = handle
+        self.counters.accepted += 1
+        return handle
+
+    def resume(self, job: Job) -> JobHandle:
+        """Register a job that was accepted by an earlier run or by another process, without counting it.
+
+        Records do not name the client, so the job counts against nobody's share: its own id stands in.
+        """
+        handle = JobHandle(job, client=job.id)
+        self._handles[job.id] = handle
+        return handle
+
+    def find(self, job_id: str) -> JobHandle | None:
+        """The job with this id, or None when it is not under way."""
+        return self._handles.get(job_id)
+
+    def publish_result(self, handle: JobHandle, before: Job) -> None:
+        """Tell watchers what a worker added to a job, which was `before` until now, and count how it ended.
+
+        A job that is final is forgotten.
+        """
+        job = handle.job
+        if job.is_final:
+            self._forget(handle)
+        # Of a job whose deferred variants were made, the last variant is the end of its event stream and has
+        # the id of the final state, so that a client which reconnects with it learns that nothing follows.
+        for count in range(len(before.made) + 1, len(job.made) + 1):
+            is_last = before.deferred and count == len(job.made)
+            handle.publish("variant", None if is_last else f"variant.{count}")
+        log.info(
+            "job ended",
+            job=job.id,
+            status=job.status,
+            reason=job.problem and job.problem[0],
+            deferred=job.deferred,
+        )
+        if not before.deferred:
+            self._count(job)
+            handle.set_status(job.status)
+        elif job.problem:
+            handle.publish(JobStatus.DONE)
+
+    def end_cancelled(self, handle: JobHandle) -> None:
+        """Forget a job on which nothing works any more and whose files are to be removed; tell watchers."""
+        self._forget(handle)
+        if handle.job.status != JobStatus.DONE:
+            self.counters.cancelled += 1
+        handle.job = replace(handle.job, made={}, deferred=())
+        handle.set_status(JobStatus.CANCELLED)
+
+    def _count(self, job: Job) -> None:
+        if job.status != JobStatus.DONE:
+            self.counters.failed += 1
+            return
+        self.counters.done += 1
+        if job.deferred:
+            self.counters.deferred += 1
+
+    def _forget(self, handle: JobHandle) -> None:
+        self._handles.pop(handle.job.id, None)
