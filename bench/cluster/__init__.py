@@ -1,1 +1,1 @@
-"""Spillway on many machines, all of them this one: what is started for it, killed and measured."""
+"""A cluster on this machine: killed under load, or measured."""

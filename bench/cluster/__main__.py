@@ -4,12 +4,12 @@
     python -m bench.cluster scale [--jobs 200]
 
 `kills`: two replicas, three workers, one NATS server or three, and an S3 server (Ceph where it is installed,
-else moto). Clients send each photo under an Idempotency-Key to whichever replica answers until it is
-acknowledged; workers, replicas and NATS servers die by SIGKILL in turn at random moments and come back within
-a second. At the end every acknowledged upload must be there, done once, with every variant; and nothing else.
+else moto). Clients send each photo with an Idempotency-Key to a random replica until it is acknowledged.
+Workers, replicas and NATS servers are killed in turn by SIGKILL at random times and come back in a second.
+At the end every acknowledged upload must exist, done once, with every variant, and nothing else may exist.
 
-`scale`: the figures of docs/scale.md. CPU time is the processes' own, from /proc/PID/stat; S3 is not counted,
-for it is the same with one machine.
+`scale`: the figures of docs/scale.md. CPU time is that of the processes, from /proc/PID/stat. S3 is not
+counted, because it is the same with one machine.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from bench.soak import SETTINGS
 
 
 def main() -> int:
-    """Run what is asked for; 1 when something was lost or doubled."""
+    """Run `kills` or `scale`. Returns 1 when something was lost or doubled."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -32,8 +32,8 @@ def main() -> int:
     parser.add_argument("what", choices=["kills", "scale"])
     parser.add_argument("--kills", type=int, default=60, help="SIGKILLs under load (%(default)s)")
     parser.add_argument("--nodes", type=int, choices=[1, 3], default=3, help="NATS servers (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=200, help="of each row of scale (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random times (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=200, help="for each row of scale (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spillway-cluster-") as name:
         if options.what == "scale":

@@ -1,4 +1,4 @@
-"""Workers, replicas and engine servers are killed in turn under load; then everything is looked for."""
+"""Kills workers, replicas and NATS servers in turn under load, then checks that nothing was lost."""
 
 import random
 import sys
@@ -16,25 +16,25 @@ from tests.cluster.streams import queued
 _SENDERS = 6
 _PROGRESS = 12
 _SETTLE_S = 240.0
-"""Seconds for all to end: a silent worker's job is another's after 15, a lost one is found after 60."""
+"""Seconds for all jobs to end: that of a dead worker starts again after 15, a lost one is found after 60."""
 _TRY_S = 0.25
 _TRIES = 30
 
 
 class _Replicas(httpx.BaseTransport):
-    """Whichever replica answers, as a proxy would choose."""
+    """Sends each request to a random replica."""
 
     def __init__(self, urls: Sequence[str], address: str) -> None:
         self._ports = [int(url.rpartition(":")[2]) for url in urls]
         self._transport = httpx.HTTPTransport(local_address=address)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.url = request.url.copy_with(port=random.choice(self._ports))  # noqa: S311 - it spreads load
+        request.url = request.url.copy_with(port=random.choice(self._ports))  # noqa: S311 - spreads load
         return self._transport.handle_request(request)
 
 
-class _Patient(_Replicas):
-    """The same, asked again when a part of the service is away: what is looked for is whether it is there."""
+class _RetryingReplicas(_Replicas):
+    """Sends each request to a random replica, and again while the answer is 503."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         response = super().handle_request(request)
@@ -48,7 +48,7 @@ class _Patient(_Replicas):
 
 
 class Roamer(Sender):
-    """A client that asks one replica after the other."""
+    """A client that uses all replicas."""
 
     def __init__(self, number: int, urls: Sequence[str], told: Told, over: threading.Event) -> None:
         super().__init__(number, urls[0], told, over)
@@ -57,8 +57,8 @@ class Roamer(Sender):
 
 
 def run(machines: Machines, kills: int, seed: int) -> Told:
-    """Kill so many times under load, wait for all to end, then look at everything."""
-    chance = random.Random(seed)  # noqa: S311 - it chooses moments
+    """Kill `kills` processes under load, wait until all jobs have ended, then check every upload."""
+    rng = random.Random(seed)  # noqa: S311 - chooses times
     told, over = Told(), threading.Event()
     urls = [replica.url for replica in machines.replicas]
     senders = [Roamer(number, urls, told, over) for number in range(_SENDERS)]
@@ -67,13 +67,13 @@ def run(machines: Machines, kills: int, seed: int) -> Told:
     began = time.monotonic()
     try:
         for count in range(kills):
-            time.sleep(chance.uniform(0, 1.5))
-            kill, those = (
+            time.sleep(rng.uniform(0, 1.5))
+            kill, count_of_kind = (
                 (machines.kill_worker, len(machines.workers)),
                 (machines.kill_replica, len(machines.replicas)),
-                (machines.kill_engine, len(machines.engines)),
+                (machines.kill_nats, len(machines.nats_servers)),
             )[count % 3]
-            kill(chance.randrange(those), chance.uniform(0, 1.0))
+            kill(rng.randrange(count_of_kind), rng.uniform(0, 1.0))
             if (count + 1) % _PROGRESS == 0:
                 seconds = time.monotonic() - began
                 print(f"{count + 1} kills in {seconds:.0f} s, {told.acknowledged} acknowledged", flush=True)
@@ -82,12 +82,12 @@ def run(machines: Machines, kills: int, seed: int) -> Told:
     for sender in senders:
         sender.join()
     _settle(machines, told)
-    _look(machines, told)
+    _check(machines, told)
     return told
 
 
 def _settle(machines: Machines, told: Told) -> None:
-    """Wait until every acknowledged job has ended, or there is no hope."""
+    """Wait until every acknowledged job has ended, for at most `_SETTLE_S` seconds."""
     began = time.monotonic()
     with httpx.Client(
         transport=_Replicas([r.url for r in machines.replicas], "127.0.1.99"), timeout=30
@@ -101,21 +101,23 @@ def _settle(machines: Machines, told: Told) -> None:
                     if answer.status_code == 404 or answer.json().get("status") in ("done", "failed"):
                         break
                 time.sleep(_TRY_S)
-    while time.monotonic() - began < _SETTLE_S and queued(machines.engines[0].url):
+    while time.monotonic() - began < _SETTLE_S and queued(machines.nats_servers[0].url):
         time.sleep(_TRY_S)
     print(f"all ended {time.monotonic() - began:.0f} s after the last upload", file=sys.stderr)
 
 
-def _look(machines: Machines, told: Told) -> None:
+def _check(machines: Machines, told: Told) -> None:
     urls = [replica.url for replica in machines.replicas]
-    with httpx.Client(base_url=urls[0], transport=_Patient(urls, "127.0.1.98"), timeout=30) as client:
+    with httpx.Client(
+        base_url=urls[0], transport=_RetryingReplicas(urls, "127.0.1.98"), timeout=30
+    ) as client:
         for job_id in told.kept:
             told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
         for job_id in told.deleted:
             answer = client.get(f"/v1/images/{job_id}")
             if answer.status_code != 404:
                 told.wrong.append(f"{job_id} was deleted and is there: {answer.text}")
-    if left := queued(machines.engines[0].url):
+    if left := queued(machines.nats_servers[0].url):
         told.wrong.append(f"{left} jobs are left in the queue")
     names = machines.names("photos/records/")
     there = {name.removesuffix(".json") for name in names}
@@ -127,7 +129,7 @@ def _look(machines: Machines, told: Told) -> None:
 
 
 def summary(told: Told, kills: int) -> str:
-    """What a run came to, in one line."""
+    """The result of a run in one line."""
     lost = sum("lost" in fault for fault in told.wrong)
     doubled = sum(any(word in fault for word in DOUBLED) for fault in told.wrong)
     return (

@@ -1,4 +1,4 @@
-"""A cluster on loopback: NATS, an S3 server, replicas and workers, which may be killed and come back."""
+"""A cluster on loopback whose processes can be killed and started again."""
 
 import os
 import time
@@ -15,15 +15,19 @@ from tests.storage.servers import Ceph, Moto, S3Server, free_port, missing_for_c
 T = TypeVar("T")
 
 _STARTS = 20
-"""Tries to start a process whose engine is not there just now; an orchestrator would go on for ever."""
+"""Attempts to start a process while NATS is away. An orchestrator would never stop trying."""
 
 
 class Machines:
-    """All of them, for the length of a block. Keeps everything below `folder`."""
+    """NATS, an S3 server, replicas and workers, as a context manager."""
 
     def __init__(self, folder: Path, nodes: int, **settings: object) -> None:
-        """`nodes` NATS servers, one or three; `settings` (lower case) go to every replica and worker."""
-        self.engines = _nats(folder, nodes)
+        """All files are kept below `folder`.
+
+        `nodes` is the number of NATS servers, one or three; `settings` (lower-case names) are those of every
+        replica and worker.
+        """
+        self.nats_servers = _nats(folder, nodes)
         self.store: S3Server = Moto(_new(folder / "s3")) if missing_for_ceph() else Ceph(_new(folder / "s3"))
         self.replicas: list[Service] = []
         self.workers: list[SpillwayWorker] = []
@@ -33,17 +37,17 @@ class Machines:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for engine in self.engines:
-                stack.callback(engine.stop)
-                engine.start(wait=False)
-            for engine in self.engines:
-                until(lambda engine=engine: _answers(engine.url), "the engine")
+            for server in self.nats_servers:
+                stack.callback(server.stop)
+                server.start(wait=False)
+            for server in self.nats_servers:
+                until(lambda server=server: _answers(server.url), "a NATS server")
             stack.callback(self.store.stop)
             self.store.start()
             os.environ.update(self.store.environment)
             self.bucket = self.store.new_bucket()
             self._shared: dict[str, Any] = {
-                "engine_url": ",".join(engine.url for engine in self.engines),
+                "engine_url": ",".join(server.url for server in self.nats_servers),
                 "store_url": f"s3://{self.bucket}/photos",
                 **self._settings,
             }
@@ -59,19 +63,19 @@ class Machines:
             process.kill()
 
     def serve(self, **settings: object) -> Service:
-        """One more replica, without workers of its own."""
+        """Start a replica, without workers unless `settings` say so."""
         folder = _new(self._folder / f"replica{len(self.replicas)}")
         given = {"workers": 0, "port": free_port(), **self._shared, **settings}
         self.replicas.append(Service(folder, **given))
         return self.replicas[-1]
 
     def work(self, **settings: object) -> SpillwayWorker:
-        """One more worker."""
+        """Start a worker process."""
         self.workers.append(SpillwayWorker(self._folder, **{**self._shared, **settings}))
         return self.workers[-1]
 
     def names(self, folder: str) -> list[str]:
-        """What there is in a folder of the bucket."""
+        """The names of all objects in a folder of the bucket."""
         pages = (
             self.store.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=folder)
         )
@@ -79,23 +83,23 @@ class Machines:
 
     # --- faults ----------------------------------------------------------------------------------------
 
-    def kill_engine(self, number: int, pause_s: float) -> None:
-        """Kill one server, and have it back after so many seconds."""
-        self.engines[number].kill()
+    def kill_nats(self, number: int, pause_s: float) -> None:
+        """Kill a NATS server and start it again after `pause_s` seconds."""
+        self.nats_servers[number].kill()
         time.sleep(pause_s)
-        self.engines[number].start()
+        self.nats_servers[number].start()
 
     def kill_replica(self, number: int, pause_s: float) -> None:
-        """Kill one replica, and have it back at the same address."""
+        """Kill a replica and start it again at the same address after `pause_s` seconds."""
         self.replicas[number].kill()
         time.sleep(pause_s)
-        _patiently(self.replicas[number].start)
+        _start_retrying(self.replicas[number].start)
 
     def kill_worker(self, number: int, pause_s: float) -> None:
-        """Kill one worker, and have another in its place."""
+        """Kill a worker process and start another after `pause_s` seconds."""
         self.workers[number].kill()
         time.sleep(pause_s)
-        self.workers[number] = _patiently(lambda: SpillwayWorker(self._folder, **self._shared))
+        self.workers[number] = _start_retrying(lambda: SpillwayWorker(self._folder, **self._shared))
 
 
 def _new(folder: Path) -> Path:
@@ -121,14 +125,14 @@ def _nats(folder: Path, nodes: int) -> list[NatsServer]:
 def _answers(url: str) -> bool:
     try:
         return bool(ask(url, lambda js: js.account_info()))
-    except Exception:  # it is not there, or the servers have not found one another
+    except Exception:  # it is not running, or the servers have not formed a cluster yet
         return False
 
 
-def _patiently(start: Callable[[], T]) -> T:
+def _start_retrying(start: Callable[[], T]) -> T:
     for _ in range(_STARTS):
         try:
             return start()
-        except AssertionError:  # its engine is not there
+        except AssertionError:  # NATS is away
             time.sleep(0.5)
     return start()

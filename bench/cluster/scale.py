@@ -1,4 +1,4 @@
-"""What a cluster costs, and how it grows: jobs, refusals, and uploads that found their place taken."""
+"""Measures what a cluster costs: jobs, refusals, and uploads that found the queue full when complete."""
 
 import re
 import time
@@ -20,11 +20,11 @@ _QUEUE = 20
 _RACERS = 60
 _RACE_S = 60.0
 _IDLE_S = 5.0
-_PATIENCE = 600.0
+_JOBS_TIMEOUT_S = 600.0
 
 
 def run(folder: Path, jobs: int) -> None:
-    """Measure all of it, and print tables."""
+    """Measure everything and print tables."""
     photo = photo_file(folder, "jpeg", 2).read_bytes()
     report = Report("bench.cluster scale: jobs")
     for workers in (1, 2, 4):
@@ -34,15 +34,15 @@ def run(folder: Path, jobs: int) -> None:
             report.add(**_local(machines, workers, photo, jobs))
     report.notes.append(
         f"{jobs} JPEGs of 2 megapixels, uploaded before the first worker starts. Milliseconds of CPU for "
-        "each job of: the replica, the workers' own process, the NATS server, the process that decodes. S3 "
-        "is not counted, nor is what each uses when there is nothing to do."
+        "each job in the replica, the worker process, the NATS server and the process that decodes. Neither "
+        "S3 nor the use of idle processes is counted."
     )
     report.show(None)
     report = Report("bench.cluster scale: refusals")
     with Machines(folder / "refusals", 1, **EMPTY) as machines:
         report.add(**_refusals(machines))
     report.show(None)
-    report = Report("bench.cluster scale: places taken meanwhile")
+    report = Report("bench.cluster scale: queue full when an upload was complete")
     with Machines(folder / "race", 1, **_PLENTY, queue_size=_QUEUE) as machines:
         report.add(**_race(machines))
     report.show(None)
@@ -63,16 +63,18 @@ def _done(services: Sequence[Service]) -> int:
 
 
 def _jobs(machines: Machines, workers: int, photo: bytes, jobs: int) -> dict[str, float | str]:
-    replica, engine = machines.serve(), machines.engines[0].pid
-    serving = _Busy(replica.pid, engine)
+    replica, nats_pid = machines.serve(), machines.nats_servers[0].pid
+    serving = _CpuTime(replica.pid, nats_pid)
     _upload([replica], photo, jobs)
-    hands = [machines.work() for _ in range(workers)]
-    working = _Busy(*(hand.process.pid for hand in hands))
-    first = until(lambda: _done([replica]), "the first job", _PATIENCE)
+    worker_processes = [machines.work() for _ in range(workers)]
+    working = _CpuTime(*(worker.process.pid for worker in worker_processes))
+    first = until(lambda: _done([replica]), "the first job", _JOBS_TIMEOUT_S)
     started = time.monotonic()
-    until(lambda: _paused(lambda: _done([replica]) >= jobs), "the last job", _PATIENCE)
+    until(lambda: _slowly(lambda: _done([replica]) >= jobs), "the last job", _JOBS_TIMEOUT_S)
     seconds = time.monotonic() - started
-    decoding = sum(cpu_s(child, reaped=True) for hand in hands for child in children(hand.process.pid))
+    decoding = sum(
+        cpu_s(child, reaped=True) for worker in worker_processes for child in children(worker.process.pid)
+    )
     (replica_s, nats_s), own = serving.used(), sum(working.used())
     used = {"replica": replica_s, "worker": own, "nats": nats_s, "decoding": decoding}
     rate = (jobs - first) / seconds
@@ -80,12 +82,12 @@ def _jobs(machines: Machines, workers: int, photo: bytes, jobs: int) -> dict[str
 
 
 def _local(machines: Machines, workers: int, photo: bytes, jobs: int) -> dict[str, float | str]:
-    """One machine with the same store: what the engine costs is the difference."""
+    """Measure one machine with the same store: the difference is the cost of the engine."""
     service = machines.serve(engine_url="local:", workers=workers)
     child = children(service.pid)
-    serving = _Busy(service.pid)
+    serving = _CpuTime(service.pid)
     _upload([service], photo, jobs)
-    until(lambda: _paused(lambda: _done([service]) >= jobs), "the last job", _PATIENCE)
+    until(lambda: _slowly(lambda: _done([service]) >= jobs), "the last job", _JOBS_TIMEOUT_S)
     decoding = sum(cpu_s(pid, reaped=True) for pid in child)
     used = {"replica": serving.used()[0], "decoding": decoding}
     return {"of": f"{workers} in local:"} | _per_job(used, jobs)
@@ -95,14 +97,14 @@ def _per_job(used: dict[str, float], jobs: int) -> dict[str, float | str]:
     return {f"{name}_ms": 1000 * seconds / jobs for name, seconds in used.items()}
 
 
-def _paused(condition: Callable[[], bool]) -> bool:
-    """Asked not too often, for asking costs what is measured."""
+def _slowly(condition: Callable[[], bool]) -> bool:
+    """Evaluate a condition once a second: asking more often would change what is measured."""
     time.sleep(1)
     return condition()
 
 
-class _Busy:
-    """CPU seconds of processes from now on, without what they use when there is nothing to do."""
+class _CpuTime:
+    """CPU seconds that processes use from now on, without what they use while idle."""
 
     def __init__(self, *pids: int) -> None:
         self._pids = pids
@@ -110,7 +112,7 @@ class _Busy:
         self._before = [cpu_s(pid) for pid in pids]
 
     def used(self) -> list[float]:
-        """Of each; there is nothing to do any more."""
+        """CPU seconds of each process. Call it when they are idle."""
         seconds, now = time.monotonic() - self._began, [cpu_s(pid) for pid in self._pids]
         time.sleep(_IDLE_S)
         idle = [(cpu_s(pid) - at) / _IDLE_S for pid, at in zip(self._pids, now, strict=True)]
@@ -120,19 +122,19 @@ class _Busy:
 def _refusals(machines: Machines) -> dict[str, float | str]:
     replica = machines.serve()
     sample(replica.port)
-    engine = cpu_s(machines.engines[0].pid)
+    nats_s = cpu_s(machines.nats_servers[0].pid)
     micros = refusal_us(Serving(replica.pid, replica.port), 0, _REQUESTS)
-    engine = cpu_s(machines.engines[0].pid) - engine
+    nats_s = cpu_s(machines.nats_servers[0].pid) - nats_s
     return {
         "of": f"429 at {HOST}",
         "us": micros,
         "per_s_and_core": 1e6 / micros,
-        "nats_us": 1e6 * engine / _REQUESTS,
+        "nats_us": 1e6 * nats_s / _REQUESTS,
     }
 
 
 def _race(machines: Machines) -> dict[str, float | str]:
-    """Many more uploads at once than there are places, at two replicas."""
+    """Upload from many more clients at once than the queue has places, at two replicas."""
     replicas = [machines.serve(), machines.serve()]
     for _ in range(2):
         machines.work()
@@ -151,11 +153,11 @@ def _race(machines: Machines) -> dict[str, float | str]:
         list(threads.map(race, range(_RACERS)))
     taken = answers.count(202)
     found = [re.findall(r"so_far=(\d+)", service.errors()) for service in replicas]
-    overtaken = sum(int(numbers[-1]) for numbers in found if numbers)
+    found_full = sum(int(numbers[-1]) for numbers in found if numbers)
     return {
         "of": "2 replicas",
         "asked": len(answers),
         "accepted": taken,
-        "waited": overtaken,
-        "share": overtaken / taken,
+        "waited": found_full,
+        "share": found_full / taken,
     }
