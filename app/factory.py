@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from app.backpressure.brownout import Brownout, DeferredQueue
-from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.backpressure.circuit_breaker import CircuitBreaker
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.rate_limiter import RateLimiter
 from app.backpressure.reservations import Reservations
-from app.backpressure.token_bucket import leaky_bucket_gcra, token_bucket_gcra
+from app.backpressure.token_bucket import GCRA
 from app.backpressure.upload_queue import UploadQueue
 from app.backpressure.waiting_room import WaitingRoom
+from app.engine.base import CircuitBreakers
 from app.engine.dispatcher import Dispatcher
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
@@ -62,21 +63,21 @@ def make_engine(
     job_defaults = make_job_defaults(settings)
     smooth = settings.limiter == "leaky_bucket"
     if smooth:
-        meter = leaky_bucket_gcra(settings.rate, settings.max_delay)
+        gcra = GCRA.leaky_bucket(settings.rate, settings.max_delay)
     else:
-        meter = token_bucket_gcra(settings.rate, settings.burst)
+        gcra = GCRA.token_bucket(settings.rate, settings.burst)
     if settings.engine_url != "local:":
         from app.cluster.factory import ProcessParts, make_replica  # loads NATS, only where it is needed
 
         parts = ProcessParts(job_defaults, store, pool, histograms, breakers)
-        return make_replica(settings, meter, parts)
+        return make_replica(settings, gcra, parts)
     drain_rate = DrainRate(settings.workers, settings.max_receiving)
     upload_queue: UploadQueue[JobHandle] = UploadQueue(
         settings.queue_size,
         settings.max_receiving,
         settings.client_share,
         drain_rate,
-        max_wait=settings.max_wait,
+        max_wait_s=settings.max_wait,
     )
     reservations = Reservations(
         settings.workers, settings.queue_size, lambda: drain_rate.uploads_per_s, settings.max_clients
@@ -84,7 +85,7 @@ def make_engine(
     deferred_queue = DeferredQueue(settings.deferred_size if settings.brownout == "on" else 0)
     brownout = Brownout(settings.brownout_high, settings.brownout_low, deferred_queue)
     return LocalEngine(
-        RateLimiter(meter, settings.max_clients, smooth=smooth),
+        RateLimiter(gcra, settings.max_clients, smooth=smooth),
         WaitingRoom(upload_queue, reservations),
         Dispatcher(WorkQueue(upload_queue, brownout), pool, store, histograms, breakers, job_defaults),
         breakers,

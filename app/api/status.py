@@ -82,12 +82,17 @@ class Status:
             "jobs": {**asdict(engine.jobs), "degraded": degraded_response.degraded},
             "refusals": self.refusals(),
             "limiter": asdict(engine.limiter),
-            "backlog": asdict(engine.upload_queue)
-            | {
+            "backlog": {
+                "capacity": engine.upload_queue.capacity,
+                "dock": engine.upload_queue.max_receiving,
+                "receiving": engine.upload_queue.receiving,
+                "waiting": engine.upload_queue.waiting,
+                "drain_per_s": engine.upload_queue.drain_per_s,
+                "estimated_wait_ms": engine.upload_queue.estimated_wait_ms,
                 "outstanding": engine.reservations.outstanding,
                 "awaited": engine.reservations.awaited,
-                "parked": engine.reservations.parked,
-                "returning": engine.reservations.returning,
+                "parked": engine.reservations.waiting,
+                "returning": engine.reservations.return_rate,
             },
             "workers": [asdict(worker) for worker in engine.workers],
             "previews": {**asdict(degraded_response.previews), "reading": degraded_response.reading},

@@ -1,7 +1,7 @@
-"""Brownout: under pressure each job makes its most needed variant now, and the others when there is time.
+"""Brownout: under pressure, each job makes its most needed variant now and defers the others.
 
-Two marks, not one: it begins when the queue has filled to the high mark and ends when it has drained to the
-low one, so that it does not flicker. What was put off stays in the deferred lane, which has a bound.
+A brownout begins when the queue has filled to a high mark and ends when it has drained to a low mark. With
+one mark for both it would flicker. Jobs with deferred variants wait in the deferred queue, which is bounded.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BrownoutSnapshot:
-    """Whether it is on, how often it began, and what is put off, of `capacity`."""
+    """Whether there is a brownout, how many have begun, and how many jobs, of `capacity`, are deferred."""
 
     active: bool
     begun: int
@@ -19,10 +19,10 @@ class BrownoutSnapshot:
 
 
 class DeferredQueue:
-    """Jobs with something left to make, oldest first, at most `capacity` of them.
+    """Keys of jobs with deferred variants, first in first out, at most `capacity` of them.
 
-    A job *holds* a place from the moment that it is decided to put a part off, and is *ready* once the first
-    part is made. Held places count, so that a job's second part is never refused after its first was made.
+    A place is *reserved* when it is decided to defer variants, and the job becomes *ready* when its first
+    variant is made. Reserved places count, so there is always room for a job whose first variant is made.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -35,30 +35,33 @@ class DeferredQueue:
 
     @property
     def ready(self) -> int:
-        """How many could be taken now."""
+        """How many jobs could be taken now."""
         return len(self._ready)
 
     def reserve(self, key: str) -> bool:
-        """Keep a place for the rest of a job; False when there is none: the job is to be made whole."""
+        """Reserve a place for a job; False when there is none, so that all variants must be made now."""
         if len(self) >= self.capacity:
             return False
         self._reserved.add(key)
         return True
 
     def push(self, key: str) -> None:
-        """The rest of this job can be made. Never refused: a restart brings promised ones back too."""
+        """The deferred variants of this job can be made.
+
+        Never refused, even without a reserved place: after a restart, jobs come back that were accepted.
+        """
         self._reserved.discard(key)
         self._ready[key] = None
 
     def pop(self) -> str | None:
-        """The one that has been ready longest, now the caller's to make."""
-        for key in self._ready:
-            del self._ready[key]
-            return key
-        return None
+        """Remove the job that has been ready longest; None when there is none."""
+        oldest = next(iter(self._ready), None)
+        if oldest is not None:
+            del self._ready[oldest]
+        return oldest
 
     def remove(self, key: str) -> bool:
-        """The job failed, or was deleted; whether its rest was ready."""
+        """Remove a job that failed or was deleted, or its reserved place; whether it was ready."""
         self._reserved.discard(key)
         if key not in self._ready:
             return False
@@ -67,59 +70,67 @@ class DeferredQueue:
 
 
 class Brownout:
-    """Tells when to put variants off, and whose turn it is: a fresh job's or the lane's.
+    """Decides when variants are deferred, and whether a free worker takes a new or a deferred job.
 
-    `high` and `low` are shares of the queue's places. While jobs wait, the lane gets one turn in `every`, so
-    that even under lasting pressure all that was put off is made; while none waits it gets every turn.
-    With a lane of no places it never begins.
+    `high` and `low` are shares of the queue's capacity. While jobs wait in the queue, every `every`-th job
+    that is taken is a deferred one, so that deferred variants are made even under lasting pressure. While
+    none waits, all are. When the deferred queue has no capacity, a brownout never begins.
     """
 
     def __init__(self, high: float, low: float, deferred_queue: DeferredQueue, *, every: int = 10) -> None:
-        if not 0 <= low < high <= 1 or every < 2:
-            raise ValueError("a brownout ends below where it begins, and leaves turns to fresh jobs")
+        """Raises ValueError unless 0 <= low < high <= 1 and `every` is 2 or more."""
+        if not 0 <= low < high <= 1:
+            raise ValueError("a brownout must end at a lower mark than it begins, both from 0 to 1")
+        if every < 2:
+            raise ValueError("a brownout must leave some turns to new jobs")
         self.deferred_queue = deferred_queue
         self._high = high
         self._low = low
         self._every = every
         self._active = False
         self._begun = 0
-        self._turns = 0
+        self._taken_since_deferred = 0
 
     @property
     def active(self) -> bool:
-        """Whether jobs are to put variants off."""
+        """Whether variants are to be deferred."""
         return self._active
 
-    def ends_before(self, place: int, waiting: int, places: int) -> int:
-        """How many of the first `place` jobs are taken after its end, should no more than `waiting` come."""
-        whole = place - waiting + int(self._low * places) if self._active else 0
-        return max(0, min(place, whole))
-
-    def observe(self, waiting: int, places: int) -> None:
-        """How many jobs wait now, for so many places; to be told at every change."""
-        if not self._active and self.deferred_queue.capacity and waiting >= self._high * places:
+    def observe(self, waiting: int, capacity: int) -> None:
+        """Begin or end the brownout by the number of waiting jobs. To be called whenever that changes."""
+        if self._active:
+            self._active = waiting > self._low * capacity
+        elif self.deferred_queue.capacity and waiting >= self._high * capacity:
             self._active = True
             self._begun += 1
-        elif self._active and waiting <= self._low * places:
-            self._active = False
 
-    def split(self, key: str, variants: Iterable[str], needed: str) -> tuple[list[str], list[str]]:
-        """Which variants of a job to make now and which later; later ones hold a place in the lane."""
+    def split(self, key: str, variants: Iterable[str], most_needed: str) -> tuple[list[str], list[str]]:
+        """The variants of a job to make now, and those to make later, for which a place is then reserved."""
         every = list(variants)
-        later = [name for name in every if name != needed]
-        if self._active and later and needed in every and self.deferred_queue.reserve(key):
-            return [needed], later
+        later = [name for name in every if name != most_needed]
+        if self._active and later and most_needed in every and self.deferred_queue.reserve(key):
+            return [most_needed], later
         return every, []
 
+    def full_jobs_within(self, position: int, waiting: int, capacity: int) -> int:
+        """How many of the next `position` jobs are taken after the brownout, with all of their variants.
+
+        This supposes that no more than the `waiting` jobs come, so that the queue drains to the low mark.
+        """
+        if not self._active:
+            return 0
+        taken_before_end = waiting - int(self._low * capacity)
+        return min(position, max(0, position - taken_before_end))
+
     def deferred_is_next(self, waiting: int) -> bool:
-        """Whether a free worker is to take from the lane; asked once for each job that is taken."""
+        """Whether a free worker takes a deferred job. To be asked exactly once for each job that is taken."""
         if not self.deferred_queue.ready:
             return False
         if waiting:
-            self._turns += 1
-            if self._turns < self._every:
+            self._taken_since_deferred += 1
+            if self._taken_since_deferred < self._every:
                 return False
-        self._turns = 0
+        self._taken_since_deferred = 0
         return True
 
     def snapshot(self) -> BrownoutSnapshot:

@@ -1,202 +1,223 @@
-"""The circuit breaker: stops asking a part that fails, and finds out with few probes when it works again."""
+"""The circuit breaker: stops calling a dependency that fails, and probes carefully whether it works again."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
-CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
+_MAX_DOUBLINGS = 60
+"""Bounds the exponent of the backoff, so that it cannot overflow a float."""
+
+
+class BreakerState(StrEnum):
+    """Closed lets every call through, open lets none, half-open lets a few probes through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
 
 
 class BreakerOpen(Exception):
-    """Raised when the part behind a breaker is not asked because it failed lately."""
+    """Raised instead of a call while the breaker is open; `retry_after` is in seconds."""
 
     def __init__(self, name: str, retry_after: float) -> None:
-        super().__init__(f"the {name} is not asked for another {retry_after:.1f} s")
+        super().__init__(f"the {name} breaker is open for another {retry_after:.1f} s")
         self.name = name
         self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave for one call, to be handed back with its outcome; worth nothing in a later generation."""
+    """The permission for one call, to be handed back with its outcome. Only its own generation counts it."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSnapshot:
-    """The state of a breaker; `opened` counts how often it has opened."""
+    """The state of a breaker.
+
+    `failures` is the current run of failures, `opened` how often it has opened, and `remaining_s` the seconds
+    for which no call passes.
+    """
 
     name: str
-    state: str
+    state: BreakerState
     failures: int
     opened: int
     remaining_s: float
 
 
 class CircuitBreaker:
-    """Closed, it lets every call through; after some failures in a row it is open, and lets none.
+    """Opens after `failure_threshold` failures in a row and closes after `probes` successful probes.
 
-    When its time is over it is half open: exactly `probes` calls pass. If all succeed it closes; one failure,
-    or probes without an outcome for as long as a call may take, and it is open for twice as long as before,
-    up to a bound. Each change of state begins a new generation, and an outcome counts only in
-    the generation whose pass it brings: a call that was slow to fail cannot open what has recovered since.
+    * Closed: every call passes.
+    * Open: no call passes for `open_s` seconds; then it becomes half-open.
+    * Half-open: exactly `probes` calls pass. When all have succeeded it closes. When one fails, or has no
+      outcome after `call_timeout_s`, it opens for twice as long as the last time, at most `max_open_s`.
 
-    A third outcome is *excluded*: the call ended in a way that says nothing of the part (a corrupt image, a
-    client that left). It neither adds to a row of failures nor breaks it, and frees a probe's place.
+    Each change of state begins a new *generation*. An outcome counts only in the generation in which its call
+    began, so a call that was slow to fail cannot open a breaker that has closed since.
 
-    It counts failures in a row, not their share of a window: what stands behind works or does not, a row
-    needs no least volume, and while every second call still succeeds, to refuse them all would be worse.
+    Besides success and failure there is a third outcome, *ignored*: the call ended in a way that says nothing
+    about the dependency, for instance because the input was corrupt or the client left. It neither extends
+    nor ends a run of failures, and in the half-open state another call may take its place as a probe.
+
+    Failures in a row are counted, not their share in a window of time: that needs no minimum volume, and
+    while every second call still succeeds it would be worse to refuse all of them.
+
+    Most callers want `guard()`. Those that learn the outcome elsewhere use `acquire()` and hand the permit to
+    `record_success()`, `record_failure()` or `ignore()`.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        failures: int = 5,
+        failure_threshold: int = 5,
         probes: int = 1,
         open_s: float = 1.0,
-        longest_s: float = 60.0,
-        call_s: float = 30.0,
+        max_open_s: float = 60.0,
+        call_timeout_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Opens after so many `failures` in a row, first for `open_s` seconds; calls end in `call_s`."""
-        if failures < 1 or probes < 1 or not 0 < open_s <= longest_s or call_s <= 0:
-            raise ValueError("a breaker needs a failure, a probe and some time")
+        """Raises ValueError for a breaker that could never open or never close."""
+        if failure_threshold < 1 or probes < 1:
+            raise ValueError("a breaker needs a failure threshold and a number of probes of 1 or more")
+        if not 0 < open_s <= max_open_s or call_timeout_s <= 0:
+            raise ValueError("a breaker needs times above 0, and max_open_s must not be less than open_s")
         self.name = name
-        self._most_failures = failures
+        self._failure_threshold = failure_threshold
         self._probes = probes
         self._open_s = open_s
-        self._longest_s = longest_s
-        self._call_s = call_s
+        self._max_open_s = max_open_s
+        self._call_timeout_s = call_timeout_s
         self._clock = clock
-        self._state = CLOSED
+        self._state = BreakerState.CLOSED
         self._generation = 0
-        self._until = 0.0
-        """When the state ends by itself: the open time, or the time in which probes must end."""
-        self._failures = 0
-        self._in_row = 0
+        self._ends_at = math.inf
+        """When the state ends by itself: the open time is over, or the probes have timed out."""
+        self._opened_in_row = 0
         """How often it opened since it was last closed."""
         self._opened = 0
-        self._passed = 0
-        self._succeeded = 0
+        # Counted anew in each generation:
+        self._failures = 0
+        self._probes_started = 0
+        self._probes_succeeded = 0
 
     def remaining(self) -> float:
-        """Seconds for which no call passes; 0 when one would now. Takes no probe's place."""
-        now = self._now()
-        if self._state == CLOSED or (self._state == HALF_OPEN and self._passed < self._probes):
-            return 0.0
-        rest = self._until - now
-        return rest if self._state == OPEN else min(rest, self._open_s)
+        """Seconds for which no call passes; 0 when one would pass now. Does not count as a call."""
+        now = self._advance()
+        match self._state:
+            case BreakerState.CLOSED:
+                return 0.0
+            case BreakerState.OPEN:
+                return self._ends_at - now
+            case BreakerState.HALF_OPEN:
+                if self._probes_started < self._probes:
+                    return 0.0
+                # It may close much sooner than the probes time out, so nobody is sent away for that long.
+                return min(self._ends_at - now, self._open_s)
 
     def check(self) -> None:
-        """Raises BreakerOpen where `enter()` would."""
+        """Raises BreakerOpen when `acquire()` would. Does not count as a call."""
         remaining = self.remaining()
         if remaining > 0:
             raise BreakerOpen(self.name, remaining)
 
     def acquire(self) -> Permit:
-        """Leave for one call, which must end in one of the three outcomes.
+        """The permit for one call, which has to be handed back with one of the three outcomes.
 
         Raises:
             BreakerOpen: no call passes now.
         """
         self.check()
-        if self._state == HALF_OPEN:
-            self._passed += 1
-            self._until = self._clock() + self._call_s
+        if self._state is BreakerState.HALF_OPEN:
+            self._probes_started += 1
+            self._ends_at = self._clock() + self._call_timeout_s
         return Permit(self._generation)
 
-    def record_success(self, leave: Permit) -> None:
-        """The call did what it should."""
-        if not self._counts(leave):
+    def record_success(self, permit: Permit) -> None:
+        """The call succeeded."""
+        if not self._counts(permit):
             return
         self._failures = 0
-        if self._state == HALF_OPEN:
-            self._succeeded += 1
-            if self._succeeded == self._probes:
-                self._in_row = 0
-                self._set_state(CLOSED, 0.0)
+        if self._state is BreakerState.HALF_OPEN:
+            self._probes_succeeded += 1
+            if self._probes_succeeded == self._probes:
+                self._opened_in_row = 0
+                self._set_state(BreakerState.CLOSED, math.inf)
+            elif not self._probes_under_way:
+                self._ends_at = math.inf
 
-    def record_failure(self, leave: Permit) -> None:
-        """The call failed, and the part is to blame."""
-        if not self._counts(leave):
+    def record_failure(self, permit: Permit) -> None:
+        """The call failed, and the dependency is to blame."""
+        if not self._counts(permit):
             return
         self._failures += 1
-        if self._state == HALF_OPEN or self._failures >= self._most_failures:
-            self._trip(self._clock())
+        if self._state is BreakerState.HALF_OPEN or self._failures >= self._failure_threshold:
+            self._open(self._clock())
 
-    def ignore(self, leave: Permit) -> None:
-        """The call ended in a way that says nothing of the part."""
-        if self._counts(leave) and self._state == HALF_OPEN:
-            self._passed -= 1
+    def ignore(self, permit: Permit) -> None:
+        """The call ended in a way that says nothing about the dependency."""
+        if self._counts(permit) and self._state is BreakerState.HALF_OPEN:
+            self._probes_started -= 1
+            if not self._probes_under_way:
+                self._ends_at = math.inf
 
     @contextmanager
-    def guard(self, *failures: type[Exception], excluded: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-        """Around one call: these exceptions are failures, any other end by exception is excluded.
+    def guard(self, *failures: type[Exception], ignored: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Around one call: exceptions of these types are failures, all others are ignored.
 
-        `excluded` names exceptions that are no failures though they are of a type that is.
+        `ignored` names subclasses of `failures` that say nothing about the dependency, and are ignored too.
 
         Raises:
-            BreakerOpen: no call passes now.
+            BreakerOpen: no call passes now; the body is not entered.
         """
-        leave = self.acquire()
+        permit = self.acquire()
         try:
             yield
         except BaseException as error:
-            if isinstance(error, failures) and not isinstance(error, excluded):
-                self.record_failure(leave)
+            if isinstance(error, failures) and not isinstance(error, ignored):
+                self.record_failure(permit)
             else:
-                self.ignore(leave)
+                self.ignore(permit)
             raise
-        self.record_success(leave)
+        self.record_success(permit)
 
     def snapshot(self) -> BreakerSnapshot:
         """The state now."""
-        remaining = self.remaining()
-        return BreakerSnapshot(self.name, self._state, self._failures, self._opened, round(remaining, 3))
+        remaining_s = round(self.remaining(), 3)
+        return BreakerSnapshot(self.name, self._state, self._failures, self._opened, remaining_s)
 
-    def _counts(self, leave: Permit) -> bool:
-        self._now()
-        return leave.generation == self._generation
+    @property
+    def _probes_under_way(self) -> int:
+        return self._probes_started - self._probes_succeeded
 
-    def _now(self) -> float:
-        """Let time pass. Gives the time."""
+    def _counts(self, permit: Permit) -> bool:
+        """Whether the call began in the present generation."""
+        self._advance()
+        return permit.generation == self._generation
+
+    def _advance(self) -> float:
+        """Make the changes of state that are due by now. Gives the time."""
         now = self._clock()
-        if self._state == HALF_OPEN and self._passed and now >= self._until:
-            self._trip(self._until)
-        if self._state == OPEN and now >= self._until:
-            self._set_state(HALF_OPEN, math.inf)
+        if self._state is BreakerState.HALF_OPEN and now >= self._ends_at:
+            self._open(self._ends_at)
+        if self._state is BreakerState.OPEN and now >= self._ends_at:
+            self._set_state(BreakerState.HALF_OPEN, math.inf)
         return now
 
-    def _trip(self, now: float) -> None:
-        pause = min(self._longest_s, self._open_s * 2.0 ** min(self._in_row, 60))
-        self._in_row += 1
+    def _open(self, since: float) -> None:
+        doublings = min(self._opened_in_row, _MAX_DOUBLINGS)
+        self._opened_in_row += 1
         self._opened += 1
-        self._set_state(OPEN, now + pause)
+        self._set_state(BreakerState.OPEN, since + min(self._max_open_s, self._open_s * 2.0**doublings))
 
-    def _set_state(self, state: str, until: float) -> None:
+    def _set_state(self, state: BreakerState, ends_at: float) -> None:
         self._generation += 1
         self._state = state
-        self._until = until
-        self._failures = self._passed = self._succeeded = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitBreakers:
-    """The breakers of the service: around the start of workers, around what is written to the store, and
-    around what is asked of an engine that is not this very process."""
-
-    workers: CircuitBreaker
-    store: CircuitBreaker
-    engine: CircuitBreaker | None = None
-
-    def __iter__(self) -> Iterator[CircuitBreaker]:
-        there = (self.workers, self.store, self.engine)
-        return (breaker for breaker in there if breaker is not None)
-
-    def snapshot(self) -> list[BreakerSnapshot]:
-        """The state of each."""
-        return [breaker.snapshot() for breaker in self]
+        self._ends_at = ends_at
+        self._failures = self._probes_started = self._probes_succeeded = 0

@@ -1,102 +1,120 @@
-"""The pacer: how fast the queue drains, and how fast uploads can come in."""
+"""The drain rate: how many jobs per second leave the queue, and how many uploads can come in."""
 
 import math
 from collections.abc import Mapping
 
-_SAMPLES = 512
-_LATEST = 32
-"""Jobs after which it shows that a brownout has begun or ended."""
-_TRIAL = 8
-"""Jobs that a trial counts as: the first real ones differ so much that some of them must outweigh it."""
-_DOUBT = 16
-"""Measurements that it takes to outweigh what was assumed of uploads, or measured by an earlier process."""
-_LEAST_S, _MOST_S = 0.001, 86_400.0
+_MAX_SAMPLES = 512
+"""Samples that a mean remembers: a change shows after a few hundred jobs."""
+_MAX_SHARE_SAMPLES = 32
+"""Samples for the share of reduced jobs, fewer because the beginning and end of a brownout must show soon."""
+_CALIBRATION_SAMPLES = 8
+"""Jobs that a calibration counts as. The first real ones differ widely, so several must outweigh it."""
+_PRIOR_SAMPLES = 16
+"""Measurements that a value counts as which was assumed, or measured by an earlier process."""
+_MIN_JOB_S, _MAX_S = 0.001, 86_400.0
 
 
 class _Mean:
-    """An exponentially weighted mean over some latest samples that starts as a plain one."""
+    """The plain mean of the first `max_samples` samples, exponentially weighted from then on."""
 
-    def __init__(self, value: float, weight: int, samples: int = _SAMPLES) -> None:
-        """`value` counts as so many samples."""
+    def __init__(self, value: float, weight: int, max_samples: int = _MAX_SAMPLES) -> None:
+        """`value` counts as `weight` samples."""
         self.value = value
         self.weight = weight
-        self._samples = samples
+        self._max_samples = max_samples
 
     def add(self, sample: float) -> None:
-        self.weight = min(self.weight + 1, self._samples)
+        self.weight = min(self.weight + 1, self._max_samples)
         self.value += (sample - self.value) / self.weight
 
-    def put_before(self, value: float, weight: int) -> None:
-        """Count `value` as so many samples more."""
+    def add_prior(self, value: float, weight: int) -> None:
+        """Count `value` as `weight` samples that came before all others."""
         self.weight += weight
         self.value += (value - self.value) * weight / self.weight
 
 
 class DrainRate:
-    """Measures the seconds that a worker is busy with one job, and those that an upload keeps its place.
+    """Measures how long a worker is busy with a job, and how long an upload keeps its receiving slot.
 
-    Both are means of what was seen, not of departures: an idle hour teaches nothing. Jobs made in brief, as
-    in a brownout, have a mean of their own, so that the rate follows at once when there are more of either.
+    The rates follow from these durations. Departures per second are not counted: an idle hour would then look
+    like a slow one. *Reduced* jobs, for which a brownout defers some variants, have a mean of their own, so
+    that the rate follows within a few dozen jobs when a brownout begins or ends.
     """
 
-    def __init__(self, workers: int, dock: int, *, job_s: float = 0.25) -> None:
-        """`job_s` is believed until something has been measured; `dock` uploads come in at once."""
+    def __init__(self, workers: int, max_receiving: int, *, job_s: float = 0.25) -> None:
+        """`max_receiving` uploads come in at once; a job is taken to last `job_s` until one was measured."""
         self.workers = workers
-        self._max_receiving = dock
-        self._job = _Mean(job_s, 0)
-        self._brief_job = _Mean(0.0, 0)
-        self._brief_share = _Mean(0.0, 0, _LATEST)
-        self._upload = _Mean(0.0, _DOUBT)
-        self._seen = False
+        self._max_receiving = max_receiving
+        self._full_job = _Mean(job_s, 0)
+        self._reduced_job = _Mean(0.0, 0)
+        self._reduced_share = _Mean(0.0, 0, _MAX_SHARE_SAMPLES)
+        self._upload = _Mean(0.0, _PRIOR_SAMPLES)
+        self._has_full_job = False
 
     @property
     def is_unmeasured(self) -> bool:
-        """Whether all that it tells is a guess."""
-        return not (self._job.weight or self._brief_job.weight)
+        """Whether no job was measured or calibrated yet, so that the rate is a guess."""
+        return self._full_job.weight == 0 and self._reduced_job.weight == 0
 
     @property
     def jobs_per_s(self) -> float:
-        """Jobs per second that leave the queue when all workers are busy."""
-        share = self._brief_share.value
-        return self.workers / (share * self._brief_job.value + (1 - share) * self._job.value)
+        """Jobs per second that leave the queue while all workers are busy."""
+        share = self._reduced_share.value
+        return self.workers / (share * self._reduced_job.value + (1 - share) * self._full_job.value)
 
     @property
     def uploads_per_s(self) -> float:
-        """Uploads per second that can be let in: as many as drain, or fewer where uplinks are slow."""
-        return self._max_receiving / max(self._upload.value, self._max_receiving / self.jobs_per_s)
+        """Uploads per second that can be admitted: as many as drain, or fewer when the uplinks are slow.
+
+        By Little's law, `max_receiving` slots that are each held for s seconds let max_receiving / s through.
+        """
+        upload_s = self._upload.value
+        if upload_s <= 0:
+            return self.jobs_per_s
+        return min(self.jobs_per_s, self._max_receiving / upload_s)
 
     def calibrate(self, job_s: float) -> None:
-        """Reckon with the length of a job that was tried, before there were real ones or among the first."""
-        self._job.put_before(min(max(job_s, _LEAST_S), _MOST_S), _TRIAL)
+        """Count a trial job, made before the first real ones or among them, that took `job_s` seconds."""
+        self._full_job.add_prior(min(max(job_s, _MIN_JOB_S), _MAX_S), _CALIBRATION_SAMPLES)
 
-    def record(self, busy_s: float, *, brief: bool = False) -> None:
-        """Count one job that kept a worker busy for so many seconds, to be made in `brief` or whole."""
-        self._seen = self._seen or not brief
-        (self._brief_job if brief else self._job).add(max(busy_s, _LEAST_S))
-        self._brief_share.add(brief)
+    def record(self, busy_s: float, *, reduced: bool = False) -> None:
+        """Count one job that kept a worker busy for `busy_s` seconds."""
+        if reduced:
+            self._reduced_job.add(max(busy_s, _MIN_JOB_S))
+            self._reduced_share.add(1.0)
+        else:
+            self._full_job.add(max(busy_s, _MIN_JOB_S))
+            self._reduced_share.add(0.0)
+            self._has_full_job = True
 
     def record_upload(self, seconds: float) -> None:
-        """Count one upload that kept a place in the dock for so many seconds."""
+        """Count one upload that kept a receiving slot for so many seconds."""
         self._upload.add(seconds)
 
-    def wait(self, jobs: int, whole: int = 0) -> float:
-        """Seconds until so many jobs have left the queue, the last of them made `whole` for certain."""
-        return (jobs - whole) / self.jobs_per_s + whole * self._job.value / self.workers
+    def wait_s(self, jobs: int, full_jobs: int = 0) -> float:
+        """Seconds until `jobs` jobs have left the queue, of which `full_jobs` are known not to be reduced."""
+        return (jobs - full_jobs) / self.jobs_per_s + full_jobs * self._full_job.value / self.workers
 
     def export(self) -> dict[str, float]:
-        """What was measured, for the next process; nothing before the first job, for a trial is soon made."""
-        return {"job_s": self._job.value, "upload_s": self._upload.value} if self._seen else {}
+        """What was measured, for the next process; empty before the first full job.
+
+        A calibration alone is not handed on: the next process makes its own, perhaps for other variants.
+        """
+        if not self._has_full_job:
+            return {}
+        return {"job_s": self._full_job.value, "upload_s": self._upload.value}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Begin with what an earlier process measured.
+        """Start from what an earlier process exported.
 
         Raises:
-            KeyError, TypeError, ValueError: this is not what `export()` gave.
+            KeyError, TypeError, ValueError: this is not what `export()` gave; nothing was changed.
         """
         if not state:
             return
         job_s, upload_s = float(state["job_s"]), float(state["upload_s"])
-        if not (math.isfinite(upload_s) and _LEAST_S <= job_s <= _MOST_S and 0 <= upload_s <= _MOST_S):
-            raise ValueError("these are not times of jobs and uploads")
-        self._job, self._upload = _Mean(job_s, _DOUBT), _Mean(upload_s, _DOUBT)
-        self._seen = True
+        if not (math.isfinite(upload_s) and _MIN_JOB_S <= job_s <= _MAX_S and 0 <= upload_s <= _MAX_S):
+            raise ValueError("the durations of a job and of an upload are out of range")
+        self._full_job = _Mean(job_s, _PRIOR_SAMPLES)
+        self._upload = _Mean(upload_s, _PRIOR_SAMPLES)
+        self._has_full_job = True

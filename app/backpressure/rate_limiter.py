@@ -1,4 +1,4 @@
-"""The limiter: a bucket for each client, in a table with a bound."""
+"""The rate limiter: one bucket per client, in a table of bounded size."""
 
 import time
 from collections import OrderedDict
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from app.backpressure.token_bucket import GCRA, Clock, Quota, RateLimited
 
-_CLEARED = 2
-"""Places cleared for each newcomer, who takes one of them: the table shrinks even while it is used."""
-_LOOKS = 8
-"""Places looked at for that: as many may owe long, and the next newcomer looks behind them."""
+_MAX_FORGOTTEN = 2
+"""Full buckets that are forgotten for each new one. More than one, so that the table shrinks while in use."""
+_MAX_INSPECTED = 8
+"""Buckets looked at to find those: this keeps the cost constant when the oldest are all far from full."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimiterSnapshot:
-    """How full the table is; `overflowing` counts the requests that met the shared bucket."""
+    """How full the table is; `overflowing` counts the requests that were charged to the shared bucket."""
 
     clients: int
     capacity: int
@@ -23,34 +23,37 @@ class LimiterSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token that was given: what is left, and how long the caller must hold the request first."""
+    """A token was given. `quota` is what is left; the caller first holds the request for `delay_ns`."""
 
     quota: Quota
     delay_ns: int
 
 
 class RateLimiter:
-    """One bucket per client, each a single integer, at most `max_clients` of them.
+    """One bucket for each client, at most `max_clients` of them, each stored as a single integer.
 
-    The table is ordered by last spend, so the oldest entry is the likeliest to be full, and each newcomer
-    clears at most two of these: O(1). A full bucket equals no bucket, so forgetting one changes nothing;
-    a bucket that still owes is never forgotten. In a full table those who owe long are passed over, a few
-    at a time, and become the youngest. When all owe, newcomers share one bucket until there is room: a
-    flood of addresses buys its sender nothing.
+    A full bucket and no bucket are the same, so forgetting a full one changes nothing. A bucket that is not
+    full is never forgotten: a client could empty it anew. The table is ordered by the last token spent, which
+    puts the buckets that are most likely full first, and each new client removes up to two of these. In a
+    full table, buckets at the front that are far from full are moved to the end, a few at a time. All of this
+    takes constant time.
+
+    When the table is full of buckets that are not, new clients share one bucket until there is room again. A
+    flood from many addresses therefore costs a fixed amount of memory and gets one client's worth of tokens.
     """
 
     def __init__(
-        self, meter: GCRA, max_clients: int, *, smooth: bool = False, clock: Clock = time.monotonic_ns
+        self, gcra: GCRA, max_clients: int, *, smooth: bool = False, clock: Clock = time.monotonic_ns
     ) -> None:
-        """`smooth` makes it a leaky bucket: a grant carries the delay after which the request may pass."""
-        self.meter = meter
+        """With `smooth`, buckets are leaky: a grant tells how long to hold the request."""
+        self.gcra = gcra
         self.capacity = max_clients
         self.is_smooth = smooth
         self._clock = clock
         self._latest = clock()
-        # Not a dict: finding the first entry of one walks over all that were taken from its front.
+        # Not a dict: to find the first key of a dict takes longer the more were removed from its front.
         self._full_at: OrderedDict[str, int] = OrderedDict()
-        self._shared = 0
+        self._shared_full_at = 0
         self._overflowing = 0
 
     def _now(self) -> int:
@@ -60,66 +63,69 @@ class RateLimiter:
         return self._latest
 
     def acquire(self, client: str) -> Grant:
-        """Take one of the client's tokens. Asking is what costs: an empty bucket stays empty.
+        """Take one of the client's tokens. A refusal takes nothing.
 
         Raises:
             RateLimited: the bucket is empty.
         """
         now = self._now()
-        table = self._full_at
-        before = table.get(client)
-        newcomer = before is None
-        shared = newcomer and not self._has_room(now)
-        if before is None:
-            before = self._shared if shared else 0
-        self._overflowing += shared
-        after = self.meter.spend(before, now)
+        full_at = self._full_at.get(client)
+        if full_at is None:
+            if not self._make_room(now):
+                self._overflowing += 1
+                grant, self._shared_full_at = self._spend(self._shared_full_at, now)
+                return grant
+            full_at = 0
+        grant, self._full_at[client] = self._spend(full_at, now)
+        self._full_at.move_to_end(client)
+        return grant
+
+    def _spend(self, full_at: int, now: int) -> tuple[Grant, int]:
+        """Take a token from a bucket. Gives the grant and the bucket's new state; raises RateLimited."""
+        gcra = self.gcra
+        after = gcra.spend(full_at, now)
         if after is None:
-            raise RateLimited(self.meter.quota(before, now))
-        if shared:
-            self._shared = after
-        else:
-            if not newcomer:
-                del table[client]  # put back at the end: the table stays in order of last spend
-            table[client] = after
-        delay = -(-self.meter.debt(before, now) // self.meter.per_ns) if self.is_smooth else 0
-        return Grant(self.meter.quota(after, now), delay)
+            raise RateLimited(gcra.quota(full_at, now))
+        delay_ns = gcra.delay_ns(full_at, now) if self.is_smooth else 0
+        return Grant(gcra.quota(after, now), delay_ns), after
 
     def peek(self, client: str) -> Quota:
-        """What the client has left, without spending."""
+        """What the client has left. Spends nothing and adds nobody to the table."""
         now = self._now()
         full_at = self._full_at.get(client)
         if full_at is None:
-            full_at = 0 if self._has_room(now) else self._shared
-        return self.meter.quota(full_at, now)
+            full_at = 0 if self._make_room(now) else self._shared_full_at
+        return self.gcra.quota(full_at, now)
 
     def full_at(self, client: str) -> int:
-        """The client's bucket as far as it is known here; 0 when it is not."""
+        """The state of the client's bucket in this table; 0, a full bucket, when there is none."""
         return self._full_at.get(client, 0)
 
     def put(self, client: str, full_at: int) -> None:
-        """Take over a bucket that is kept elsewhere, where there is room for it."""
-        if self._full_at.pop(client, None) is not None or self._has_room(self._now()):
+        """Replace the state of a client's bucket. Ignored for a client that finds no room in the table."""
+        if self._full_at.pop(client, None) is not None or self._make_room(self._now()):
             self._full_at[client] = full_at
 
-    def reconfigure(self, meter: GCRA) -> None:
-        """Go on under another law, for all clients at once: what they have spent stays spent."""
+    def reconfigure(self, gcra: GCRA) -> None:
+        """Change the rate and depth of all buckets. Tokens that were spent stay spent."""
         now = self._now()
         for client, full_at in self._full_at.items():
-            self._full_at[client] = self.meter.convert(full_at, now, meter)
-        self._shared = self.meter.convert(self._shared, now, meter)
-        self.meter = meter
+            self._full_at[client] = self.gcra.convert(full_at, now, gcra)
+        self._shared_full_at = self.gcra.convert(self._shared_full_at, now, gcra)
+        self.gcra = gcra
 
-    def _has_room(self, now: int) -> bool:
+    def _make_room(self, now: int) -> bool:
+        """Forget a few full buckets; whether the table has room for one more."""
         table = self._full_at
-        cleared = 0
-        for _ in range(_LOOKS):
+        now_ticks = now * self.gcra.ticks_per_ns
+        forgotten = 0
+        for _ in range(_MAX_INSPECTED):
             oldest = next(iter(table), None)
-            if oldest is None or cleared == _CLEARED:
+            if oldest is None or forgotten == _MAX_FORGOTTEN:
                 break
-            if table[oldest] <= now * self.meter.per_ns:
+            if table[oldest] <= now_ticks:
                 del table[oldest]
-                cleared += 1
+                forgotten += 1
             elif len(table) < self.capacity:
                 break
             else:

@@ -1,10 +1,15 @@
-"""Turns: a Retry-After that keeps its word.
+"""Reservations: a Retry-After that keeps a place.
 
-A refused upload gets a *turn*: the next moment at which, at the measured drain rate, a place comes free that
-nobody else was promised. It is remembered under a key of that upload. Whoever comes back at its turn goes
-before every newcomer; if no place is free that second, it waits at the *door*, its body unread, and gets the
-next one. Newcomers come in only where there is room for them beside all who hold a turn, or where the workers
-would run dry. Whoever comes early is told the same moment again, so that impatience gains nothing.
+A refused upload gets a reservation: the next moment at which, at the measured drain rate, a slot comes free
+that is not reserved for another. It is remembered under a key of that upload. A client that comes back at its
+time goes before all that have no reservation. If no slot is free in that second, it waits a little with its
+body unread, and gets the next slot.
+
+Uploads without reservation are admitted only where there is room for them beside all that have one, or where
+the workers would run out of work. A client that comes early is told the same moment again, so that asking
+more often gains nothing.
+
+Nothing here does any I/O, and time is a parameter. The asyncio half is `waiting_room`.
 """
 
 import math
@@ -14,266 +19,282 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from app.backpressure.reservation_table import Reservation, ReservationTable
+from app.backpressure.reservation_table import Requester, Reservation, ReservationTable
 
-_FURTHEST = 3600.0
-"""Seconds ahead that a turn may lie."""
-_PATIENCE = 8.0
-"""Seconds at the door."""
-_DOOR = 512
-"""Requests at the door at once."""
-_ENOUGH_S = 0.6
-"""Seconds of work in sight, beside a job for each worker, below which newcomers pass those who hold turns."""
-
-_SLACK = 1.0
-"""Seconds by which a place is kept free sooner than it must be."""
-_MARGIN = 1.02
-"""By how much turns lie further apart than places come free: the error of a measured rate is about that."""
+_MAX_AHEAD_S = 3600.0
+"""How far ahead a client may be told to come back."""
+_WAIT_TIMEOUT_S = 8.0
+"""How long a client with a reservation waits for a slot."""
+_MAX_WAITING = 512
+"""Clients that wait for a slot at once."""
+_MIN_WORK_S = 0.6
+"""Seconds of queued work, beside one job for each worker, below which a free slot is never kept empty."""
+_SLACK_S = 1.0
+"""How much earlier than it must be a slot is kept free."""
+_SPACING = 1.02
+"""Reservations lie further apart than slots come free by this factor, about the error of a measured rate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Requester:
-    """Who wants to bring which upload: `key` is that upload's, `net` the wider network of its `client`."""
+class QueueLoad:
+    """The state of the upload queue when somebody asks to come in; all are numbers of jobs or uploads.
 
-    key: str
-    client: str
-    net: str
+    `load` counts the jobs that wait and the uploads that soon will, `free_slots` how many uploads more may
+    come in beside those, and `unreserved_slots` how many may while there is no reservation.
+    """
+
+    load: int
+    free_slots: int
+    unreserved_slots: int
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """The upload may take a place now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """The upload is to come back in `retry_after` whole seconds; `kept`: with a place kept for it."""
-
-    retry_after: int
-    kept: bool = True
+    """The upload may take a slot now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wait:
-    """The upload waits at the door, at most until `until`. Also the ticket by which it is called."""
+    """The upload may wait for a slot until the moment `until`.
 
-    key: str
-    client: str
-    net: str
+    Ends with `next_waiter()`, `cancel_wait()` or `expire_wait()`, which are given this very object.
+    """
+
+    requester: Requester
     until: float
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """The upload shall come back in `retry_after` whole seconds; `reserved`: a slot is kept for it then."""
+
+    retry_after: int
+    reserved: bool = True
+
+
+Decision = Admit | Wait | Refuse
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationsSnapshot:
-    """Turns that are out, of `capacity`; those of them that a place is kept free for, and those missed;
-    requests at the door; the share that returns."""
+    """There are `outstanding` reservations, at most `capacity`.
+
+    For `awaited` ones a slot is kept free, `missed` ones were not used in time. `waiting` clients wait for a
+    slot, and `return_rate` is the share of clients that come back.
+    """
 
     outstanding: int
     awaited: int
     missed: int
     capacity: int
-    parked: int
-    returning: float
+    waiting: int
+    return_rate: float
 
 
 class Reservations:
-    """Lets uploads in or tells them when, with at most `max_clients` turns out at once.
+    """Admits uploads, or tells them when to come back; holds at most `max_clients` reservations.
 
-    Invariant: of those who return, no more are due by any time than the places free now and those that drain
-    until then, but for rounding up to whole seconds. Where no turn can be kept (the table is full, or one
-    client or net has many), refusals still follow one another at the drain rate.
+    Invariant: of the clients that come back, no more are due by any moment than there are free slots now and
+    jobs that drain until then, but for the rounding to whole seconds. Where no reservation can be made (the
+    table is full, or one client or network has many), refusals are still spread out at the drain rate.
 
-    Callers say how many places an upload could take now (`free`), how many jobs wait or soon will (`used`),
-    and how many places there are while nobody is promised any (`room`). They ask `excuse()` before they
-    charge a token, then `ask()`; a freed place goes to `call()`.
+    Most callers want `request()`. They ask `waive_token()` before they charge the client a token, and offer
+    each slot that comes free to `next_waiter()`.
     """
 
     def __init__(
         self,
         workers: int,
-        places: int,
+        capacity: int,
         rate: Callable[[], float],
         max_clients: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rate()` is how many jobs leave the queue of `places` per second while all workers are busy."""
+        """`capacity` jobs may wait; `rate()` gives how many leave per second while all workers are busy."""
         self._workers = workers
-        self._places = places
+        self._capacity = capacity
         self._rate = rate
         self._clock = clock
         self._table = ReservationTable(max_clients)
         self._waiting: dict[Wait, None] = {}
-        self._tail = self._far = -math.inf
+        """Clients that wait for a slot, the oldest first; the dict serves as an ordered set."""
+        self._last_reserved = self._last_unreserved = -math.inf
+        """The latest moments that were told, with and without a reservation."""
 
-    def resize(self, workers: int, places: int) -> None:
-        """Reckon with so many workers and places; turns that are out stay as they were told."""
-        self._workers, self._places = workers, places
-
-    def _now(self) -> float:
-        now = self._clock()
-        self._table.sweep(now)
-        return now
+    def resize(self, workers: int, capacity: int) -> None:
+        """Change the size of the service. Reservations that were made stay as they are."""
+        self._workers, self._capacity = workers, capacity
 
     def is_due(self, key: str) -> bool:
-        """Whether this upload returns as it was told, so that it owes no second token."""
-        now = self._now()
-        reservation = self._table.get(key)
-        return reservation is not None and reservation.due <= now and not reservation.token_waived
+        """Whether this upload comes back at its time and owes no token for that."""
+        return self._find_due(key) is not None
 
     def waive_token(self, key: str) -> bool:
-        """Whether this upload is due, once for each turn: whoever asks again pays as others do."""
-        due = self.is_due(key)
-        if due:
-            self._table.waive_token(key)
-        return due
+        """As `is_due()`, but once for each reservation: a client that asks again is charged a token."""
+        reservation = self._find_due(key)
+        if reservation is None:
+            return False
+        reservation.token_waived = True
+        return True
 
-    def request(
-        self,
-        key: str,
-        client: str,
-        net: str,
-        *,
-        used: int,
-        free: int,
-        room: int,
-        reopen: float = 0,
-        not_before: float = 0,
-    ) -> Admit | Wait | Refuse:
-        """May this upload come in?
-
-        Nobody may for `reopen` seconds; this one is not to come for `not_before` seconds.
-        """
+    def request(self, requester: Requester, queue: QueueLoad, *, not_before: float = 0) -> Decision:
+        """Decide on an upload. A client that is refused is told to stay away for `not_before` s at least."""
         now = self._now()
-        reservation = self._table.get(key)
-        if reservation is not None and now < reservation.due:
-            return self._repeat(reservation, now, not_before)
-        open_ = reopen <= 0
-        if reservation is not None:
-            self._table.redeem(reservation)
-            if open_ and free > len(self._waiting):
+        reservation = self._table.get(requester.key)
+        if reservation is None:
+            if self._admits_unreserved(requester.client, queue):
                 return Admit()
-            if open_ and len(self._waiting) < _DOOR:
-                wait = Wait(key, client, net, now + _PATIENCE)
+        elif reservation.due <= now:
+            self._table.redeem(reservation)
+            if queue.free_slots > len(self._waiting):
+                return Admit()
+            if len(self._waiting) < _MAX_WAITING:
+                wait = Wait(requester, now + _WAIT_TIMEOUT_S)
                 self._waiting[wait] = None
                 return wait
-        elif open_ and self._admits_newcomer(client, used, free, room):
-            return Admit()
-        free -= len(self._waiting)
-        return self._refuse(now, key, client, net, free, reopen, not_before)
+        return self._refuse(now, requester, queue.free_slots, 0, not_before)
 
-    def would_refuse(self, key: str, client: str, *, used: int, free: int, room: int) -> bool:
-        """Whether `ask()` would refuse this upload, were it to ask now; for one that is due, False."""
+    def refuse(
+        self, requester: Requester, free_slots: int, *, reopens_in: float = 0, not_before: float = 0
+    ) -> Refuse:
+        """Refuse an upload: nobody is admitted for `reopens_in` s, this client not for `not_before` s."""
+        return self._refuse(self._now(), requester, free_slots, reopens_in, not_before)
+
+    def would_refuse(self, requester: Requester, queue: QueueLoad) -> bool:
+        """Whether `request()` would certainly refuse this upload now. Changes nothing."""
         now = self._now()
-        reservation = self._table.get(key)
+        reservation = self._table.get(requester.key)
         if reservation is not None:
             return now < reservation.due
-        return not self._admits_newcomer(client, used, free, room)
+        return not self._admits_unreserved(requester.client, queue)
 
-    def _admits_newcomer(self, client: str, used: int, free: int, room: int) -> bool:
-        parked, table = len(self._waiting), self._table
-        if not parked and not table.awaited and room > 0:
-            return True
-        if free - parked > max(0, table.expected_due):
-            return True
-        enough = self._workers + _ENOUGH_S * self._rate()
-        return free > parked and used + parked < enough and not table.has_client(client)
-
-    def next_waiter(self, free: int) -> Wait | None:
-        """Whoever has waited longest at the door, if a place is free: that place is theirs."""
-        if free <= 0 or not self._waiting:
+    def next_waiter(self, free_slots: int) -> Wait | None:
+        """Remove the client that has waited longest, if a slot is free: the slot is for this client."""
+        if free_slots <= 0 or not self._waiting:
             return None
         oldest = next(iter(self._waiting))
         del self._waiting[oldest]
         return oldest
 
     def cancel_wait(self, wait: Wait) -> None:
-        """The client at the door has gone. Harmless when it was called before."""
+        """The waiting client has gone. Does nothing when the wait has ended already."""
         self._waiting.pop(wait, None)
 
-    def expire_wait(self, wait: Wait, *, free: int, reopen: float = 0) -> Refuse:
-        """End a wait at the door that was in vain, or that a closing ends: there is a new turn for it."""
+    def expire_wait(self, wait: Wait, free_slots: int, *, reopens_in: float = 0) -> Refuse:
+        """End a wait without a slot: the client gets a new reservation."""
         self.cancel_wait(wait)
+        return self.refuse(wait.requester, free_slots, reopens_in=reopens_in)
+
+    def _now(self) -> float:
+        now = self._clock()
+        self._table.sweep(now)
+        return now
+
+    def _find_due(self, key: str) -> Reservation | None:
+        """The reservation of an upload, if its time has come and its token was not waived yet."""
         now = self._now()
-        return self._refuse(now, wait.key, wait.client, wait.net, free - len(self._waiting), reopen, 0)
+        reservation = self._table.get(key)
+        if reservation is None or now < reservation.due or reservation.token_waived:
+            return None
+        return reservation
 
-    def _repeat(self, reservation: Reservation, now: float, not_before: float) -> Refuse:
-        """Who comes early is told the same moment, or a later one if that visit took its last token."""
-        seconds = _whole_seconds(max(reservation.due - now, not_before))
-        if not_before > reservation.due - now:
-            self._table.cancel(reservation)
-            self._reserve(
-                Reservation(reservation.key, reservation.client, reservation.net, now + seconds), now
-            )
-        return Refuse(seconds)
-
-    def _reserve(self, reservation: Reservation, now: float) -> None:
-        """Remember a turn; no place need be free for it until what may wait by then has to leave first."""
-        self._table.add(reservation, reservation.due - now - self._places / self._rate() - _SLACK, now)
+    def _admits_unreserved(self, client: str, queue: QueueLoad) -> bool:
+        """Whether an upload without reservation may come in."""
+        waiting, table = len(self._waiting), self._table
+        if not waiting and not table.awaited and queue.unreserved_slots > 0:
+            return True
+        free_slots = queue.free_slots - waiting
+        if free_slots > table.expected_due:
+            return True
+        needed = self._workers + _MIN_WORK_S * self._rate()
+        return free_slots > 0 and queue.load + waiting < needed and not table.has_client(client)
 
     def _refuse(
-        self, now: float, key: str, client: str, net: str, free: int, reopen: float, not_before: float
+        self, now: float, requester: Requester, free_slots: int, reopens_in: float, not_before: float
     ) -> Refuse:
+        reservation = self._table.get(requester.key)
+        if reservation is not None:
+            if now < reservation.due:
+                return self._refuse_early(reservation, now, not_before)
+            self._table.redeem(reservation)
         rate, table = self._rate(), self._table
-        step = _MARGIN * table.returning / rate
-        ahead = (table.expected - free) / rate - 1  # a second less, for turns are rounded up to whole ones
-        moment = max(now + max(0.0, reopen) + max(0.0, ahead), self._tail + step)
-        kept = table.has_room(client, net) and moment <= now + _FURTHEST
-        if kept:
-            self._tail = moment
+        interval = _SPACING * table.return_rate / rate
+        ahead = table.expected - (free_slots - len(self._waiting))
+        drained_in = max(0.0, ahead / rate - 1)  # a second less, for seconds are rounded up below
+        moment = max(now + max(0.0, reopens_in) + drained_in, self._last_reserved + interval)
+        reserved = table.has_room(requester) and moment <= now + _MAX_AHEAD_S
+        if reserved:
+            self._last_reserved = moment
         else:
-            self._far = moment = min(max(moment, self._far + step), now + _FURTHEST)
+            moment = min(max(moment, self._last_unreserved + interval), now + _MAX_AHEAD_S)
+            self._last_unreserved = moment
         seconds = max(1, _whole_seconds(moment - now), _whole_seconds(not_before))
-        if kept:
-            self._reserve(Reservation(key, client, net, now + seconds), now)
-        return Refuse(seconds, kept)
+        if reserved:
+            self._add(Reservation(requester, now + seconds), now)
+        return Refuse(seconds, reserved)
+
+    def _refuse_early(self, reservation: Reservation, now: float, not_before: float) -> Refuse:
+        """Tell a client that comes early the same moment, or a later one if it has no token before."""
+        remaining = reservation.due - now
+        seconds = _whole_seconds(max(remaining, not_before))
+        if not_before > remaining:
+            self._table.remove(reservation)
+            self._add(Reservation(reservation.requester, now + seconds), now)
+        return Refuse(seconds)
+
+    def _add(self, reservation: Reservation, now: float) -> None:
+        """Add a reservation. No slot is kept for it before all that may wait now has had time to drain."""
+        drain_s = self._capacity / self._rate()
+        self._table.add(reservation, now, awaited_from=reservation.due - drain_s - _SLACK_S)
 
     def export(self, wall: float) -> dict[str, Any]:
-        """What is promised, as data for JSON, for the next process; `wall` is the time of day."""
+        """All reservations as data for JSON, for the next process; `wall` is the time of day in seconds.
+
+        The keys are a stored format, older than the names in this module: "turns" are the reservations,
+        "tail_s" is the latest of them and "returning" the share of clients that come back.
+        """
         now = self._now()
         return {
             "at": wall,
-            "tail_s": max(0.0, self._tail - now),
-            "returning": self._table.returning,
+            "tail_s": max(0.0, self._last_reserved - now),
+            "returning": self._table.return_rate,
             "turns": [
-                [reservation.key, reservation.client, reservation.net, reservation.due - now]
-                for reservation in self._table
+                [each.requester.key, each.requester.client, each.requester.net, each.due - now]
+                for each in self._table
             ],
         }
 
     def restore(self, state: dict[str, Any], wall: float) -> None:
-        """Keep what an earlier process promised; turns that came up meanwhile are due now.
+        """Take over what an earlier process exported. Reservations whose time came meanwhile are due now.
 
         Raises:
-            KeyError, TypeError, ValueError: this is not what `export()` gave.
+            KeyError, TypeError, ValueError: this is not what `export()` gave; nothing was changed.
         """
         now = self._now()
         table = self._table
-        past = max(0.0, wall - state["at"])
+        elapsed = max(0.0, wall - state["at"])
         reservations = [
-            Reservation(str(key), str(client), str(net), now + min(_FURTHEST, max(0.0, due_s - past)))
+            Reservation(
+                Requester(str(key), str(client), str(net)),
+                now + min(_MAX_AHEAD_S, max(0.0, due_s - elapsed)),
+            )
             for key, client, net, due_s in islice(state["turns"], table.capacity - len(table))
         ]
-        tail = now + min(_FURTHEST, state["tail_s"] - past)
+        last_reserved = now + min(_MAX_AHEAD_S, state["tail_s"] - elapsed)
         table.seed(state["returning"])
-        self._tail = max(self._tail, tail)
+        self._last_reserved = max(self._last_reserved, last_reserved)
         for reservation in reservations:
-            if table.get(reservation.key) is None:
-                self._reserve(reservation, now)
+            if table.get(reservation.requester.key) is None:
+                self._add(reservation, now)
 
     def snapshot(self) -> ReservationsSnapshot:
-        """What is promised now."""
+        """The state now."""
         self._now()
         table = self._table
-        return ReservationsSnapshot(
-            len(table),
-            table.awaited,
-            table.missed,
-            table.capacity,
-            len(self._waiting),
-            round(table.returning, 3),
-        )
+        counts = len(table), table.awaited, table.missed, table.capacity, len(self._waiting)
+        return ReservationsSnapshot(*counts, round(table.return_rate, 3))
 
 
 def _whole_seconds(seconds: float) -> int:
-    """Rounded up, but not for the dust that sums of floats leave."""
+    """Rounded up, except for the small errors that sums of floats have."""
     return math.ceil(round(seconds, 6))

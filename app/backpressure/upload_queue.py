@@ -1,42 +1,54 @@
-"""The backlog: the loading dock, the entrance and the belt.
+"""The upload queue: receiving slots for uploads on their way in, and a bounded queue of jobs that wait.
 
-An upload first reserves a place in the *dock*, then is read. When its body is complete it moves to the
-*belt*, a bounded asyncio.Queue from which the workers take, round robin over clients. Should the belt be
-full by then, it waits at the *entrance*, already safe on disk, ahead of every newcomer. So nobody is ever
-read in full only to be refused, and a slow uplink holds a place in the dock, never one on the belt.
+An upload first takes a *receiving slot*, and only then is its body read. When the body is complete the upload
+has become a job and moves into the *queue*, an asyncio.Queue of bounded size from which the workers take,
+round robin over clients. Think of a conveyor belt with a loading dock: parcels are unloaded at the dock, in
+whatever time that takes, and stand on the belt only when they are complete.
+
+If the queue has filled in the meantime, the job goes to the *overflow*: it was accepted, and is ahead of
+every upload that is not. So no upload is read to its end and then refused, and a slow uplink occupies a
+receiving slot, never a place in the queue. The overflow is bounded too, by the number of those slots.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic
 
 from app.backpressure.drain_rate import DrainRate
-from app.backpressure.fair_queue import E, FairQueue
+from app.backpressure.fair_queue import E, FairAsyncQueue, FairQueue
 
-_SEEN_S = 0.5
-"""Seconds after which the pace of an upload is known."""
-_SOON = 0.5
-"""An upload counts as soon there when it ends within this share of the time that a full queue takes."""
+_MIN_OBSERVED_S = 0.5
+"""Seconds for which an upload is observed before its speed is taken as known."""
+_MAX_SOON_SHARE = 0.5
+"""An upload ends *soon* when it does within this share of the time in which a full queue drains."""
+
+
+class Arrival(StrEnum):
+    """When an upload that holds a receiving slot is expected to be complete."""
+
+    UNKNOWN = "unknown"  # it has only just begun; counted as if it ended soon, for most do
+    SOON = "soon"
+    LATE = "late"
 
 
 class ShareExceeded(Exception):
-    """Raised when one client has its full share of the dock and the queue."""
+    """Raised when a client has its `share` of uploads and waiting jobs; `retry_after` is in seconds."""
 
     def __init__(self, retry_after: float, share: int) -> None:
-        super().__init__(f"this client has {share} uploads in work already")
+        super().__init__(f"this client already has {share} uploads under way")
         self.retry_after = retry_after
         self.share = share
 
 
 @dataclass(frozen=True, slots=True)
 class UploadQueueSnapshot:
-    """The state of the backlog; `waiting` counts the belt and the entrance, waits are in ms."""
+    """The state of the upload queue. `waiting` counts the jobs in the queue and in the overflow."""
 
     capacity: int
-    dock: int
+    max_receiving: int
     receiving: int
     waiting: int
     drain_per_s: float
@@ -44,179 +56,168 @@ class UploadQueueSnapshot:
 
 
 class ReceivingSlot(Generic[E]):
-    """A place in the dock, held by one upload until it is offered or released."""
+    """A receiving slot, held by one upload until it is enqueued or released."""
 
-    __slots__ = ("_held", "_upload_queue", "client", "expected_soon", "known_soon", "since")
+    __slots__ = ("_held", "_upload_queue", "arrival", "client", "since")
 
     def __init__(self, upload_queue: "UploadQueue[E]", client: str, since: float) -> None:
         self._upload_queue = upload_queue
         self._held = True
-        self.client = client
-        self.since = since
-        self.expected_soon = True
-        """Whether the upload is taken to be soon there."""
-        self.known_soon = False
-        """Whether it is, for its pace is known."""
+        self.client, self.since = client, since
+        self.arrival = Arrival.UNKNOWN
 
     def progress(self, share: float) -> None:
-        """Tell how much of the upload has come, from 0 to 1, so that a slow one keeps nobody out."""
+        """Report how much of the upload has arrived, from 0 to 1, so that a slow one keeps nobody out."""
         if self._held:
-            self._upload_queue._update_progress(self, share)
+            self._upload_queue._observe_progress(self, share)
 
     def enqueue(self, entry: E) -> None:
-        """Hand the finished upload over to the queue. Never waits and never refuses."""
+        """Give up the slot for a place in the queue. Never waits and never refuses.
+
+        Raises RuntimeError when the slot was given up before: that would be a way past the bounds.
+        """
         if not self._held:
-            raise RuntimeError("the slot was given back already")
+            raise RuntimeError("the receiving slot was already given up")
         self._held = False
         self._upload_queue._enqueue(self, entry)
 
     def release(self) -> None:
-        """Give the place back; harmless after `offer` and when called again."""
+        """Give up the slot without a job. Does nothing when the slot was given up before."""
         if self._held:
             self._held = False
-            self._upload_queue._free_slot(self)
-
-
-class _FairAsyncQueue(asyncio.Queue[E]):
-    """An asyncio.Queue that hands out round robin over clients, by the hooks of its kind."""
-
-    def _init(self, maxsize: int) -> None:  # noqa: ARG002
-        self._queue = self.rota = FairQueue[E]()
-
-    def _put(self, item: E) -> None:
-        self.rota.append(item)
-
-    def _get(self) -> E:
-        return self.rota.popleft()
+            self._upload_queue._release(self)
 
 
 class UploadQueue(Generic[E]):
-    """Places for uploads on their way in and for jobs that wait, all bounded."""
+    """Receiving slots and waiting jobs, all bounded. Who may come in is for the caller to decide.
+
+    A caller looks at `free_slots` or `unreserved_slots`, then calls `count_client()` and `reserve()`, reads
+    the body, and ends with `enqueue()` or `release()` of the slot.
+    """
 
     def __init__(
         self,
         capacity: int,
-        dock: int,
-        share: int,
+        max_receiving: int,
+        client_share: int,
         drain_rate: DrainRate,
         *,
-        max_wait: float = float("inf"),
+        max_wait_s: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`capacity` jobs on the belt, `dock` uploads, `share` of both for one client, `max_wait` seconds."""
-        self.capacity = capacity
-        self.max_capacity = capacity
-        """What the capacity can be set to, for it is what the queue was made for."""
-        self.max_receiving = dock
-        self.client_share = share
+        """Up to `capacity` jobs wait and `max_receiving` uploads come in, `client_share` of both per client.
+
+        The queue also counts as full when a job that is added would wait longer than `max_wait_s`.
+        """
+        self.capacity = self.max_capacity = capacity
+        self.max_receiving = max_receiving
+        self.client_share = client_share
         self.drain_rate = drain_rate
-        self.max_wait = max_wait
+        self.max_wait_s = max_wait_s
         self._clock = clock
-        self._queue: _FairAsyncQueue[E] = _FairAsyncQueue(maxsize=capacity)
+        self._queue: FairAsyncQueue[E] = FairAsyncQueue(maxsize=capacity)
         self._overflow = FairQueue[E]()
-        self._receiving = 0
-        self._expected_soon = 0
-        self._known_soon = 0
+        self._in_order = (self._queue.fair, self._overflow)  # jobs leave the first one first
+        self._arrivals = dict.fromkeys(Arrival, 0)  # of the uploads that hold a receiving slot
         self._client_counts: Counter[str] = Counter()
         self._full_since: float | None = None
-        self.on_free_slot: Callable[[], None] = lambda: None
-        """Called whenever a place may have come free."""
+        self._free_slot_listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, on_free_slot: Callable[[], None]) -> None:
+        """Have `on_free_slot` called whenever a slot may have come free."""
+        self._free_slot_listeners.append(on_free_slot)
 
     @property
     def waiting(self) -> int:
-        """Jobs on the belt and at the entrance."""
+        """Jobs in the queue and in the overflow."""
         return self._queue.qsize() + len(self._overflow)
 
     @property
+    def receiving(self) -> int:
+        """Receiving slots that are held."""
+        return sum(self._arrivals.values())
+
+    @property
     def receiving_full(self) -> bool:
-        """Whether every place for an upload on its way in is taken."""
-        return self._receiving >= self.max_receiving
+        """Whether all receiving slots are held."""
+        return self.receiving >= self.max_receiving
 
     @property
     def full_for(self) -> float:
-        """Seconds for which the belt has been full without a break."""
+        """Seconds for which the queue has been full without a break."""
         return 0.0 if self._full_since is None else self._clock() - self._full_since
 
     @property
     def load(self) -> int:
-        """Jobs that wait, and uploads that are soon to."""
-        return self.waiting + self._expected_soon
+        """Jobs that wait, and uploads that will soon be jobs."""
+        return self.waiting + self.receiving - self._arrivals[Arrival.LATE]
 
     @property
     def free_slots(self) -> int:
-        """Places for uploads whose jobs are to find room on the belt; below 0 by as many as come too much."""
-        return min(self._max_waiting - self.load, self.max_receiving - self._receiving)
+        """Slots for uploads that shall find room in the queue; negative by as many as are too many."""
+        max_waiting = min(self.capacity, self._max_waiting_for_latency)
+        return min(max_waiting - self.load, self.max_receiving - self.receiving)
 
     @property
     def unreserved_slots(self) -> int:
-        """Places for uploads while nobody is promised any: the dock is bound by itself then.
+        """Slots for uploads while there are no reservations.
 
-        But no burst in it shall wait longer than `max_wait`: what is known to come from it soon counts there.
+        Uploads on their way then keep nobody out, for the receiving slots bound them. But those that are
+        known to end soon count for the bound of `max_wait_s`.
         """
-        ahead = self.waiting + self._known_soon
         return min(
             self.capacity - self.waiting,
-            self._max_waiting_for_latency - ahead,
-            self.max_receiving - self._receiving,
+            self._max_waiting_for_latency - self.waiting - self._arrivals[Arrival.SOON],
+            self.max_receiving - self.receiving,
         )
 
     @property
-    def _max_waiting(self) -> int:
-        """How many jobs may wait, for the belt's sake and for `max_wait`'s."""
-        return min(self.capacity, self._max_waiting_for_latency)
-
-    @property
     def _max_waiting_for_latency(self) -> int:
-        """How many jobs may wait for `max_wait`'s sake."""
-        return int(min(self.max_wait * self.drain_rate.jobs_per_s + 1, self.capacity + self.max_receiving))
+        """How many jobs may wait so that none waits longer than `max_wait_s`; at least 1."""
+        drained = self.max_wait_s * self.drain_rate.jobs_per_s
+        return int(min(drained + 1, self.capacity + self.max_receiving))
 
     def resize(self, capacity: int) -> None:
-        """Let so many jobs wait, 1 to `most`, from now on; those who wait already stay.
-
-        Raises:
-            ValueError: the queue was not made for so many.
-        """
+        """Change how many jobs may wait, from 1 to `max_capacity`; those that wait already stay."""
         if not 1 <= capacity <= self.max_capacity:
-            raise ValueError(f"a queue made for {self.max_capacity} jobs cannot hold {capacity}")
+            raise ValueError(f"a queue made for {self.max_capacity} jobs cannot be resized to {capacity}")
         self.capacity = capacity
         self._advance()
 
     def check_share(self, client: str) -> None:
-        """Raises ShareExceeded: the client has as much in work as one client may."""
+        """Raises ShareExceeded when the client has as many uploads and waiting jobs as one may have."""
         if self._client_counts[client] >= self.client_share:
-            raise ShareExceeded(self.drain_rate.wait(self._first_of(client) + 1), self.client_share)
+            first_leaves_in = self.drain_rate.wait_s(self._jobs_before_first_of(client) + 1)
+            raise ShareExceeded(first_leaves_in, self.client_share)
 
     def count_client(self, client: str) -> None:
-        """Count an upload in its client's share; whether there is room for it is the caller's to ask."""
+        """Count an upload in its client's share. The caller has checked that it fits."""
         self._client_counts[client] += 1
 
     def uncount_client(self, client: str) -> None:
-        """Take back what `hold` counted."""
+        """Undo one `count_client()`."""
         self._client_counts[client] -= 1
         if self._client_counts[client] <= 0:
             del self._client_counts[client]
 
     def reserve(self, client: str) -> ReceivingSlot[E]:
-        """Turn a hold into a place in the dock, which drops it in the end."""
-        self._receiving += 1
-        self._expected_soon += 1
+        """Take a receiving slot for an upload that was counted; giving up the slot undoes the counting."""
+        self._arrivals[Arrival.UNKNOWN] += 1
         return ReceivingSlot(self, client, self._clock())
 
     def restore(self, entry: E) -> None:
-        """Put an accepted job from before a restart at the entrance, ahead of every newcomer."""
+        """Add a job that was accepted before a restart, ahead of every upload that is not complete."""
         self._client_counts[entry.client] += 1
         self._overflow.append(entry)
         self._advance()
 
     async def take(self) -> E:
-        """The next job, as soon as there is one. Cancelling loses nothing."""
+        """Remove and return the next job, waiting for one if need be. Cancelling this loses no job."""
         return self._taken(await self._queue.get())
 
     def take_nowait(self) -> E | None:
-        """The next job, or None when no job waits."""
-        if self._queue.empty():
-            return None
-        return self._taken(self._queue.get_nowait())
+        """Remove and return the next job; None when no job waits."""
+        return None if self._queue.empty() else self._taken(self._queue.get_nowait())
 
     def _taken(self, entry: E) -> E:
         self.uncount_client(entry.client)
@@ -224,81 +225,82 @@ class UploadQueue(Generic[E]):
         return entry
 
     def remove(self, entry: E) -> bool:
-        """Take a waiting job out; False when it is not waiting."""
-        try:
-            self._overflow.remove(entry)
-        except ValueError:
+        """Remove a job that waits; False when it does not wait."""
+        for queue in self._in_order:
             try:
-                self._queue.rota.remove(entry)
+                queue.remove(entry)
             except ValueError:
-                return False
-        self.uncount_client(entry.client)
-        self._advance()
-        return True
+                continue
+            self.uncount_client(entry.client)
+            self._advance()
+            return True
+        return False
 
     def position(self, entry: E) -> int | None:
-        """Place in the queue, 1 for the next to be taken; None when it is not waiting."""
-        try:
-            return self._queue.rota.index(entry) + 1
-        except ValueError:
+        """The position of a job, 1 for the next to be taken; None when it does not wait."""
+        ahead = 0
+        for queue in self._in_order:
             try:
-                return self._queue.qsize() + self._overflow.index(entry) + 1
+                return ahead + queue.index(entry) + 1
             except ValueError:
-                return None
+                ahead += len(queue)
+        return None
 
     def snapshot(self) -> UploadQueueSnapshot:
         """The state now."""
         waiting = self.waiting
+        drain_per_s = round(self.drain_rate.jobs_per_s, 3)
+        wait_ms = round(self.drain_rate.wait_s(waiting) * 1000)
         return UploadQueueSnapshot(
-            self.capacity,
-            self.max_receiving,
-            self._receiving,
-            waiting,
-            round(self.drain_rate.jobs_per_s, 3),
-            round(self.drain_rate.wait(waiting) * 1000),
+            self.capacity, self.max_receiving, self.receiving, waiting, drain_per_s, wait_ms
         )
 
     def _enqueue(self, slot: ReceivingSlot[E], entry: E) -> None:
-        self._receiving -= 1
-        self._expected_soon -= slot.expected_soon
-        self._known_soon -= slot.known_soon
+        self._arrivals[slot.arrival] -= 1
         self.drain_rate.record_upload(self._clock() - slot.since)
         self._overflow.append(entry)
         self._advance()
 
-    def _free_slot(self, slot: ReceivingSlot[E]) -> None:
-        self._receiving -= 1
-        self._expected_soon -= slot.expected_soon
-        self._known_soon -= slot.known_soon
+    def _release(self, slot: ReceivingSlot[E]) -> None:
+        self._arrivals[slot.arrival] -= 1
         self.uncount_client(slot.client)
-        self.on_free_slot()
+        self._notify_free_slot()
 
-    def _update_progress(self, slot: ReceivingSlot[E], share: float) -> None:
-        """Reckon with an upload at once, and when its pace is known only while it will soon be there."""
+    def _observe_progress(self, slot: ReceivingSlot[E], share: float) -> None:
+        """Estimate when an upload ends, supposing that the rest arrives as fast as the beginning did."""
         elapsed = self._clock() - slot.since
-        if elapsed < _SEEN_S:
+        if elapsed < _MIN_OBSERVED_S:
             return
-        soon = elapsed * (1 - share) <= _SOON * self.capacity / self.drain_rate.jobs_per_s * share
-        self._expected_soon += soon - slot.expected_soon
-        self._known_soon += soon - slot.known_soon
-        slowed, slot.expected_soon, slot.known_soon = slot.expected_soon and not soon, soon, soon
-        if slowed:
-            self.on_free_slot()
+        max_s = _MAX_SOON_SHARE * self.capacity / self.drain_rate.jobs_per_s
+        # The time left is elapsed * (1 - share) / share; multiplied out, a share of 0 needs no special case.
+        arrival = Arrival.SOON if elapsed * (1 - share) <= max_s * share else Arrival.LATE
+        if arrival is slot.arrival:
+            return
+        self._arrivals[slot.arrival] -= 1
+        self._arrivals[arrival] += 1
+        slot.arrival = arrival
+        if arrival is Arrival.LATE:
+            self._notify_free_slot()
 
     def _advance(self) -> None:
-        """Let the entrance onto the belt while there is room."""
+        """Move jobs from the overflow into the queue while it has room."""
         while self._overflow and self._queue.qsize() < self.capacity:
             self._queue.put_nowait(self._overflow.popleft())
         if self._queue.qsize() < self.capacity:
             self._full_since = None
         elif self._full_since is None:
             self._full_since = self._clock()
-        self.on_free_slot()
+        self._notify_free_slot()
 
-    def _first_of(self, client: str) -> int:
-        """How many jobs are ahead of the client's first; all of them when it only has uploads."""
-        first = self._queue.rota.first_of(client)
-        if first is not None:
-            return first
-        first = self._overflow.first_of(client)
-        return self.waiting if first is None else self._queue.qsize() + first
+    def _notify_free_slot(self) -> None:
+        for on_free_slot in self._free_slot_listeners:
+            on_free_slot()
+
+    def _jobs_before_first_of(self, client: str) -> int:
+        """How many jobs are ahead of the client's first one: all of them when it only has uploads."""
+        ahead = 0
+        for queue in self._in_order:
+            if (first := queue.first_of(client)) is not None:
+                return ahead + first
+            ahead += len(queue)
+        return self.waiting

@@ -1,7 +1,8 @@
-"""The door: where uploads are let in, wait a moment for their place, or are told when to come back.
+"""The waiting room: admits uploads into the queue, lets them wait a moment for a slot, or refuses them.
 
-The asyncio half of the turns. Who is due while no place is free waits here, its body unread, and holds
-nothing but its client's share; a place that comes free is reserved for it before it is woken.
+This is the asyncio half of the reservations. A client that comes back at its time while no slot is free waits
+here with its body unread. It occupies no slot, but counts in its client's share. When a slot comes free it is
+taken for the client that has waited longest, and only then does its task wake up: nobody can slip in between.
 """
 
 import asyncio
@@ -11,28 +12,40 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from app.backpressure.fair_queue import E
-from app.backpressure.reservations import Admit, Refuse, Requester, Reservations, ReservationsSnapshot, Wait
+from app.backpressure.reservation_table import Requester
+from app.backpressure.reservations import (
+    Admit,
+    Decision,
+    QueueLoad,
+    Refuse,
+    Reservations,
+    ReservationsSnapshot,
+    Wait,
+)
 from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
 
 Watch = Callable[[Callable[[], Any] | None], None]
-"""Has something called once when the client goes away; nothing any more when given None."""
+"""Registers a function to be called once when the client goes away; None takes the registration back."""
 
 
 class ClientGone(Exception):
-    """Raised when a client goes away while its upload waits here."""
+    """Raised when a client goes away while its upload waits for a slot."""
 
 
 class QueueFull(Exception):
-    """Raised when the belt or the dock is full, or what is free there is promised to others."""
+    """Raised when there is no slot for an upload, or those that are free are reserved for others.
+
+    `retry_after` is in seconds, `capacity` the number of jobs that may wait.
+    """
 
     def __init__(self, retry_after: float, capacity: int) -> None:
-        super().__init__(f"a place should be free in {retry_after:.0f} s")
+        super().__init__(f"a slot should be free in {retry_after:.0f} s")
         self.retry_after = retry_after
         self.capacity = capacity
 
 
 class WaitingRoom(Generic[E]):
-    """Lets uploads into the backlog by turns."""
+    """Hands out the receiving slots of an upload queue by reservations."""
 
     def __init__(
         self,
@@ -40,142 +53,132 @@ class WaitingRoom(Generic[E]):
         reservations: Reservations,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` is that of the turns, in seconds."""
+        """`clock` is the clock of `reservations`, in seconds."""
         self._upload_queue = upload_queue
         self._reservations = reservations
         self._clock = clock
-        self._waiting: dict[Wait, asyncio.Future[ReceivingSlot[E] | None]] = {}
-        upload_queue.on_free_slot = self._admit_waiting
+        self._waiters: dict[Wait, asyncio.Future[ReceivingSlot[E] | None]] = {}
+        """What those who wait are waiting for: a slot, or None when the waiting room closes."""
+        upload_queue.subscribe(self._admit_waiting)
 
-    def resize(self, workers: int, places: int) -> None:
-        """Promise by so many workers and places from now on."""
+    def resize(self, workers: int, capacity: int) -> None:
+        """Change how many workers there are and how many jobs may wait."""
         self._upload_queue.drain_rate.workers = workers
-        self._reservations.resize(workers, places)
-        self._upload_queue.resize(places)
+        self._reservations.resize(workers, capacity)
+        self._upload_queue.resize(capacity)
 
     def is_due(self, key: str) -> bool:
-        """Whether this upload returns as it was told and owes no token."""
+        """Whether this upload was refused, comes back at its time, and so owes no token."""
         return self._reservations.is_due(key)
 
     def waive_token(self, key: str) -> bool:
-        """The same, once for each turn."""
+        """Whether this upload is due. True once for each reservation: a second try is charged a token."""
         return self._reservations.waive_token(key)
 
     def would_refuse(self, requester: Requester) -> bool:
-        """Whether this upload would be refused at once; for one that is due, False."""
-        upload_queue = self._upload_queue
-        return self._reservations.would_refuse(
-            requester.key,
-            requester.client,
-            used=upload_queue.load,
-            free=upload_queue.free_slots,
-            room=upload_queue.unreserved_slots,
-        )
+        """Whether this upload would certainly be refused now; never true for one that is due."""
+        return self._reservations.would_refuse(requester, self._load())
 
-    def refuse(self, requester: Requester, reopen: float, not_before: float) -> int:
-        """Whole seconds until the turn of an upload to which the door is shut, or is for `reopen` seconds."""
-        answer = self._request(requester, reopen, not_before)
-        if isinstance(answer, Admit):  # it opened since it was found shut: a promise lapsed, say
-            answer = Wait(requester.key, requester.client, requester.net, self._clock())
-        if isinstance(answer, Wait):
-            answer = self._reservations.expire_wait(answer, free=self._upload_queue.free_slots)
-        return answer.retry_after
+    def refuse(self, requester: Requester, reopens_in: float, not_before: float) -> int:
+        """Refuse an upload whatever room there is. Gives the whole seconds until it shall come back.
+
+        Nobody is admitted for the next `reopens_in` seconds, and this client is told to stay away for
+        `not_before` seconds at least.
+        """
+        refusal = self._reservations.refuse(
+            requester, self._upload_queue.free_slots, reopens_in=reopens_in, not_before=not_before
+        )
+        return refusal.retry_after
 
     async def admit(
         self, requester: Requester, not_before: float, watch: Watch, reopens_in: Callable[[], float]
     ) -> ReceivingSlot[E]:
-        """A place in the dock, after a moment at the door if need be.
+        """A receiving slot for this upload, perhaps after a wait of a few seconds.
 
-        `not_before` is the earliest time to tell, in seconds from now. `reopens_in` is asked at the end of
-        a wait in vain: how many seconds nobody is let in, 0 when it is not for that.
+        A client that is refused is told to stay away for `not_before` seconds at least. `reopens_in` is
+        asked when a wait ends without a slot: for how many seconds nobody is admitted, 0 if somebody is.
 
         Raises:
-            QueueFull: with the seconds to this upload's turn.
-            ClientGone: the client went away from the door.
+            QueueFull: with the seconds until this upload shall come back.
+            ClientGone: `watch` reported that the client went away while it waited.
         """
-        answer = self._request(requester, 0, not_before)
-        if isinstance(answer, Refuse):
-            raise QueueFull(answer.retry_after, self._upload_queue.capacity)
+        decision: Decision = self._reservations.request(requester, self._load(), not_before=not_before)
+        if isinstance(decision, Refuse):
+            raise QueueFull(decision.retry_after, self._upload_queue.capacity)
         self._upload_queue.count_client(requester.client)
-        if isinstance(answer, Admit):
+        if isinstance(decision, Admit):
             return self._upload_queue.reserve(requester.client)
-        return await self._wait(answer, watch, reopens_in)
+        return await self._wait(decision, watch, reopens_in)
 
     def close(self) -> None:
-        """Send away all who wait, as the service closes."""
-        for place in self._waiting.values():
-            if not place.done():
-                place.set_result(None)
+        """Refuse all who wait, because the service shuts down."""
+        for waiter in self._waiters.values():
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def _request(self, requester: Requester, reopen: float, not_before: float) -> Admit | Wait | Refuse:
-        upload_queue = self._upload_queue
-        return self._reservations.request(
-            requester.key,
-            requester.client,
-            requester.net,
-            used=upload_queue.load,
-            free=upload_queue.free_slots,
-            room=upload_queue.unreserved_slots,
-            reopen=reopen,
-            not_before=not_before,
-        )
+    def _load(self) -> QueueLoad:
+        queue = self._upload_queue
+        return QueueLoad(queue.load, queue.free_slots, queue.unreserved_slots)
 
     async def _wait(self, wait: Wait, watch: Watch, reopens_in: Callable[[], float]) -> ReceivingSlot[E]:
-        place: asyncio.Future[ReceivingSlot[E] | None] = asyncio.get_running_loop().create_future()
-        self._waiting[wait] = place
+        waiter: asyncio.Future[ReceivingSlot[E] | None] = asyncio.get_running_loop().create_future()
+        self._waiters[wait] = waiter
         slot = None
         try:
-            watch(place.cancel)
-            await asyncio.wait([place], timeout=max(0.0, wait.until - self._clock()))
-            if place.cancelled():
+            watch(waiter.cancel)
+            await asyncio.wait([waiter], timeout=max(0.0, wait.until - self._clock()))
+            if waiter.cancelled():
                 raise ClientGone
-            slot = place.result() if place.done() else None
+            slot = waiter.result() if waiter.done() else None
             if slot is not None:
                 return slot
-            refusal = self._reservations.expire_wait(
-                wait, free=self._upload_queue.free_slots, reopen=reopens_in()
-            )
+            free_slots = self._upload_queue.free_slots
+            refusal = self._reservations.expire_wait(wait, free_slots, reopens_in=reopens_in())
             raise QueueFull(refusal.retry_after, self._upload_queue.capacity)
         finally:
             watch(None)
-            if self._waiting.pop(wait, None) is not None:
+            if self._waiters.pop(wait, None) is not None:
                 self._reservations.cancel_wait(wait)
-                self._upload_queue.uncount_client(wait.client)
-            elif slot is None:  # called in, and cancelled before it could take its place
-                reserved = place.result()
-                assert reserved is not None  # noqa: S101 - that is what being called means
-                reserved.release()
+                self._upload_queue.uncount_client(wait.requester.client)
+            elif slot is None:  # a slot was taken for it, and its task cancelled before it woke up
+                taken = waiter.result()
+                assert taken is not None  # noqa: S101 - a waiter is removed with a slot as its result
+                taken.release()
 
     def _admit_waiting(self) -> None:
-        """Give free places to those who have waited longest."""
+        """Take free slots for those who have waited longest."""
         while wait := self._reservations.next_waiter(self._upload_queue.free_slots):
-            place = self._waiting.get(wait)
-            if place is not None and not place.done():
-                del self._waiting[wait]
-                place.set_result(self._upload_queue.reserve(wait.client))
+            waiter = self._waiters.get(wait)
+            if waiter is not None and not waiter.done():
+                del self._waiters[wait]
+                waiter.set_result(self._upload_queue.reserve(wait.requester.client))
 
     def export(self, wall: float) -> bytes:
-        """What is promised and what was measured, for the next process; `wall` is the time of day."""
+        """Reservations and measurements as JSON, for the next process; `wall` is the time of day in seconds.
+
+        The keys "turns" and "pacer" are a stored format, older than the names in this module.
+        """
         state = {"turns": self._reservations.export(wall), "pacer": self._upload_queue.drain_rate.export()}
         return json.dumps(state, separators=(",", ":")).encode()
 
     def restore(self, data: bytes, wall: float) -> None:
-        """Keep what an earlier process promised, and believe what it measured.
+        """Take over the reservations and measurements that an earlier process exported.
 
         Raises:
-            ValueError: this is not what `export()` gave; nothing is kept of it then.
+            ValueError: this is not what `export()` gave; no reservation was taken over.
         """
         try:
-            state = json.loads(data, parse_constant=_reject)
+            state = json.loads(data, parse_constant=_reject_constant)
             self._upload_queue.drain_rate.restore(state["pacer"])
             self._reservations.restore(state["turns"], wall)
         except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
-            raise ValueError(f"not a record of promises: {error!r}") from None
+            raise ValueError(f"not an export of reservations: {error!r}") from None
 
     def snapshot(self) -> ReservationsSnapshot:
-        """What is promised now."""
+        """The state of the reservations now."""
         return self._reservations.snapshot()
 
 
-def _reject(constant: str) -> None:
-    raise ValueError(f"{constant} is no time")
+def _reject_constant(constant: str) -> None:
+    """NaN and the infinities, which Python's JSON reads but JSON does not have, are no times."""
+    raise ValueError(f"{constant} is not a time")

@@ -15,9 +15,9 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from app.backpressure.brownout import BrownoutSnapshot
-from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
+from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.rate_limiter import Grant
-from app.backpressure.reservations import Requester
+from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import Quota
 from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
 from app.cluster import jetstream
@@ -32,7 +32,7 @@ from app.cluster.outbox import Outbox
 from app.cluster.rate_limiter import SharedRateLimiter
 from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
-from app.engine.base import BaseEngine
+from app.engine.base import BaseEngine, CircuitBreakers
 from app.engine.interface import EngineSnapshot, EngineState, UploadSlot
 from app.engine.job_handle import JobHandle
 from app.job import Job
@@ -267,7 +267,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
 
     def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
         position = self._registry.position(handle)
-        return position, None if position is None else self.upload_queue.drain_rate.wait(position)
+        return position, None if position is None else self.upload_queue.drain_rate.wait_s(position)
 
     async def cancel(self, job_id: str) -> None:
         handle = self._registry.find(job_id)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from app.backpressure.brownout import Brownout, DeferredQueue
-from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.backpressure.circuit_breaker import CircuitBreaker
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.rate_limiter import RateLimiter
 from app.backpressure.reservations import Reservations
@@ -21,6 +21,7 @@ from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import Leases
 from app.cluster.rate_limiter import SharedRateLimiter
 from app.cluster.upload_queue import SharedUploadQueue
+from app.engine.base import CircuitBreakers
 from app.engine.dispatcher import Dispatcher
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import JobDefaults
@@ -47,7 +48,7 @@ class ProcessParts:
 
 def engine_breaker() -> CircuitBreaker:
     """The breaker around NATS: opens after two failures and tries again within two seconds."""
-    return CircuitBreaker("engine", failures=2, open_s=0.5, longest_s=2.0, call_s=2.0)
+    return CircuitBreaker("engine", failure_threshold=2, open_s=0.5, max_open_s=2.0, call_timeout_s=2.0)
 
 
 def make_connection(settings: Settings, breaker: CircuitBreaker) -> NatsConnection:
@@ -100,7 +101,7 @@ def make_replica(settings: Settings, gcra: GCRA, parts: ProcessParts) -> Cluster
         settings.max_receiving,
         settings.client_share,
         DrainRate(workers, settings.max_receiving),
-        max_wait=settings.max_wait,
+        max_wait_s=settings.max_wait,
         receiving_elsewhere=lambda: leases.held_elsewhere,
     )
     reservations = Reservations(

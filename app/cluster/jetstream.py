@@ -138,7 +138,7 @@ async def status_bucket(connection: NatsConnection) -> KeyValue:
 async def rate_bucket(connection: NatsConnection, gcra: GCRA, max_clients: int) -> KeyValue:
     """The key-value bucket of the clients' token buckets at one rate and burst."""
     config = KeyValueConfig(
-        f"spillway-rate-{gcra.per_ns}-{gcra.per_token}-{gcra.depth}",
+        f"spillway-rate-{gcra.ticks_per_ns}-{gcra.ticks_per_token}-{gcra.max_debt}",
         history=1,
         ttl=max(_MIN_RATE_TTL_S, 2.0 * gcra.window_s),
         max_bytes=max_clients * _BYTES_PER_CLIENT,

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from app.backpressure.circuit_breaker import CLOSED, BreakerOpen
+from app.backpressure.circuit_breaker import BreakerOpen, BreakerState
 from app.cluster.connection import PUBLISH_TIMEOUT_S, UNAVAILABLE, EngineDown, NatsConnection, StreamFull
 from app.cluster.heartbeats import Heartbeat
 from app.cluster.jetstream import ACK_WAIT_S, DEAD, JOBS, WORKERS, job_subject
@@ -140,7 +140,7 @@ class JobConsumer:
     async def _next(self) -> Msg | None:
         """The next job's message, or None when none came within seconds."""
         try:
-            if self._connection.breaker.snapshot().state != CLOSED:
+            if self._connection.breaker.snapshot().state != BreakerState.CLOSED:
                 # A pull is not counted by the breaker, so ask whether NATS is back.
                 async with self._connection.request() as js:
                     await js.account_info()

@@ -16,7 +16,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from app.backpressure.rate_limiter import Grant, RateLimiter
-from app.backpressure.token_bucket import NANOSECONDS, Clock, Quota, RateLimited
+from app.backpressure.token_bucket import Clock, Quota, RateLimited, ceil_div
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.jetstream import rate_bucket
 
@@ -46,7 +46,7 @@ class SharedRateLimiter:
     async def prepare(self) -> None:
         """Create the shared bucket if it is missing. Raises EngineDown, BreakerOpen."""
         self._known.clear()
-        self._bucket = await rate_bucket(self._connection, self.local.meter, self.local.capacity)
+        self._bucket = await rate_bucket(self._connection, self.local.gcra, self.local.capacity)
 
     async def acquire(self, client: str) -> Grant:
         """Take one of the client's tokens. Raises RateLimited."""
@@ -58,7 +58,7 @@ class SharedRateLimiter:
                 return self.local.acquire(client)
 
     async def _acquire(self, client: str) -> Grant:
-        gcra = self.local.meter
+        gcra = self.local.gcra
         known = self._known.get(client)
         for _ in range(_MAX_TRIES):
             full_at, revision = known if known is not None else await self._read(client)
@@ -75,10 +75,10 @@ class SharedRateLimiter:
             except KeyWrongLastSequenceError:
                 continue
             self._remember(client, after, revision)
-            delay = -(-gcra.debt(before, now) // gcra.per_ns) if self.local.is_smooth else 0
+            delay = gcra.delay_ns(before, now) if self.local.is_smooth else 0
             return Grant(gcra.quota(after, now), delay)
-        wait = -(-gcra.per_token // gcra.per_ns)
-        raise RateLimited(Quota(gcra.size, gcra.window_s, 0, -(-wait * 1000 // NANOSECONDS)))
+        next_token_ms = ceil_div(gcra.ticks_per_token, gcra.ticks_per_ms)
+        raise RateLimited(Quota(gcra.limit, gcra.window_s, 0, next_token_ms))
 
     async def peek(self, client: str) -> Quota:
         """What the client has left over all replicas. Takes nothing."""
@@ -86,7 +86,7 @@ class SharedRateLimiter:
             full_at, _ = await self._read(client)
         except UNAVAILABLE:
             return self.local.peek(client)
-        return self.local.meter.quota(max(full_at, self.local.full_at(client)), self._clock())
+        return self.local.gcra.quota(max(full_at, self.local.full_at(client)), self._clock())
 
     def _remember(self, client: str, full_at: int, revision: int) -> None:
         self.local.put(client, full_at)

@@ -20,11 +20,11 @@ class SharedUploadQueue(UploadQueue[JobHandle]):
         client_share: int,
         drain_rate: DrainRate,
         *,
-        max_wait: float,
+        max_wait_s: float,
         receiving_elsewhere: Callable[[], int],
     ) -> None:
-        """`receiving_elsewhere` returns how many uploads other replicas receive; `max_wait` is in seconds."""
-        super().__init__(capacity, max_receiving, client_share, drain_rate, max_wait=max_wait)
+        """`receiving_elsewhere` gives how many uploads the other replicas receive."""
+        super().__init__(capacity, max_receiving, client_share, drain_rate, max_wait_s=max_wait_s)
         self.replicas = 1
         """Processes that take uploads. Each may promise only its part of the drain rate."""
         self._waiting_elsewhere: dict[str, JobHandle] = {}
@@ -69,4 +69,4 @@ class SharedUploadQueue(UploadQueue[JobHandle]):
             self._cluster_full_since = None
         elif self._cluster_full_since is None:
             self._cluster_full_since = self._clock()
-        self.on_free_slot()
+        self._notify_free_slot()

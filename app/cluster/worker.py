@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack, suppress
 
 import structlog
 
-from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
+from app.backpressure.circuit_breaker import CircuitBreaker
 from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.factory import ProcessParts, engine_breaker, lease_s, make_connection, make_consumer
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
 from app.cluster.job_consumer import JobConsumer
 from app.cluster.job_status import JobStatusStore
+from app.engine.base import CircuitBreakers
 from app.engine.job_plan import JobDefaults
 from app.engine.worker_pool import WorkerPool
 from app.runtime import memory, tasks

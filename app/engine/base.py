@@ -2,10 +2,12 @@
 
 import math
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
 
-from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
-from app.backpressure.reservations import Requester
+from app.backpressure.circuit_breaker import BreakerOpen, BreakerSnapshot, CircuitBreaker
+from app.backpressure.reservation_table import Requester
 from app.backpressure.upload_queue import UploadQueue
 from app.backpressure.waiting_room import QueueFull, WaitingRoom
 from app.engine.interface import Draining, EngineState
@@ -15,6 +17,29 @@ B = TypeVar("B", bound=UploadQueue[JobHandle])
 
 _LAST_ANSWERS_S = 1.0
 """Seconds before the end of a drain in which incomplete uploads are refused, so that clients are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreakers:
+    """The circuit breakers of the service: one around each dependency that can fail by itself.
+
+    `workers` is around the start of worker processes, `store` around writes to the store, and `engine` around
+    requests to an engine that runs elsewhere; it is None for an engine in this process.
+    """
+
+    workers: CircuitBreaker
+    store: CircuitBreaker
+    engine: CircuitBreaker | None = None
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        yield self.workers
+        yield self.store
+        if self.engine is not None:
+            yield self.engine
+
+    def snapshot(self) -> list[BreakerSnapshot]:
+        """The state of each."""
+        return [breaker.snapshot() for breaker in self]
 
 
 class BaseEngine(Generic[B]):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import structlog
 
-from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreakers
+from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.upload_queue import ReceivingSlot
+from app.engine.base import CircuitBreakers
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch, JobDefaults
 from app.engine.job_registry import JobRegistry
@@ -219,7 +220,7 @@ class Dispatcher:
         try:
             self._tell_processing(handle)
             batch = self._job_defaults.batch(job, self.work_queue.brownout)
-            with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
+            with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
                 folder = await self._store.workspace(job.id)
                 source = await self._store.fetch(job.id, folder)
             if handle.cancelled:
@@ -257,7 +258,7 @@ class Dispatcher:
                 case StoreFailure(reason):
                     await self._retry_later(handle, reason)
                 case Done() | Failed() as outcome:
-                    with self._breakers.store.guard(OSError, excluded=(StoreFull,)):
+                    with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
                         job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
                     self._publish(handle, job)
         except JobGone:

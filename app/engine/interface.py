@@ -16,7 +16,8 @@ from typing import NoReturn, Protocol
 from app.backpressure.brownout import BrownoutSnapshot
 from app.backpressure.circuit_breaker import BreakerSnapshot
 from app.backpressure.rate_limiter import Grant, LimiterSnapshot
-from app.backpressure.reservations import Requester, ReservationsSnapshot
+from app.backpressure.reservation_table import Requester
+from app.backpressure.reservations import ReservationsSnapshot
 from app.backpressure.token_bucket import Quota
 from app.backpressure.upload_queue import UploadQueueSnapshot
 from app.backpressure.waiting_room import Watch

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from app.backpressure.circuit_breaker import CircuitBreakers
 from app.backpressure.rate_limiter import Grant, RateLimiter
-from app.backpressure.reservations import Requester
+from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import GCRA, Quota
 from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
 from app.backpressure.waiting_room import WaitingRoom, Watch
-from app.engine.base import BaseEngine
+from app.engine.base import BaseEngine, CircuitBreakers
 from app.engine.calibration import calibrate
 from app.engine.dispatcher import Dispatcher
 from app.engine.interface import EngineSnapshot, EngineState, UploadSlot

@@ -99,10 +99,10 @@ class WorkQueue:
         """
         waiting, drain_rate = self.upload_queue.waiting, self.upload_queue.drain_rate
         if position is not None:
-            whole = self.brownout.ends_before(position, waiting, self.upload_queue.capacity)
-            return drain_rate.wait(position, whole)
+            full_jobs = self.brownout.full_jobs_within(position, waiting, self.upload_queue.capacity)
+            return drain_rate.wait_s(position, full_jobs)
         if handle.job.deferred:
-            return drain_rate.wait(waiting + len(self.brownout.deferred_queue))
+            return drain_rate.wait_s(waiting + len(self.brownout.deferred_queue))
         return None
 
     def record(self, batch: Batch, busy_s: float, *, deferred: bool) -> None:
@@ -112,7 +112,7 @@ class WorkQueue:
         job that leaves the queue, because the worker was not there for the queue.
         """
         if not deferred:
-            self.upload_queue.drain_rate.record(busy_s + self._deferred_busy_s, brief=bool(batch.later))
+            self.upload_queue.drain_rate.record(busy_s + self._deferred_busy_s, reduced=bool(batch.later))
             self._deferred_busy_s = 0.0
         elif self.upload_queue.waiting:
             self._deferred_busy_s += busy_s

@@ -28,7 +28,7 @@ from starlette.types import Scope
 
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.rate_limiter import Grant
-from app.backpressure.reservations import Requester
+from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull, Watch

@@ -58,7 +58,7 @@ class UploadReceiver:
                 received = await self.body_reader.receive(request, fingerprint or spool, upload.slot)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.fingerprint = None if fingerprint is None else fingerprint.digest()
-                with self.store_breaker.guard(OSError, excluded=(StoreFull,)):
+                with self.store_breaker.guard(OSError, ignored=(StoreFull,)):
                     await self.store.accept(spool, job)
             except StoreFull:
                 raise  # the client gets 507, as from guard 6

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.backpressure.token_bucket import GCRA, leaky_bucket_gcra, token_bucket_gcra
+from app.backpressure.token_bucket import GCRA
 from app.server.problems import ProblemError
 from app.settings import Settings
 
@@ -88,9 +88,9 @@ class DemoSettings:
 
     def _apply(self) -> None:
         if self._settings.limiter == "leaky_bucket":
-            gcra = leaky_bucket_gcra(self._values["rate"], self._settings.max_delay)
+            gcra = GCRA.leaky_bucket(self._values["rate"], self._settings.max_delay)
         else:
-            gcra = token_bucket_gcra(self._values["rate"], int(self._values["burst"]))
+            gcra = GCRA.token_bucket(self._values["rate"], int(self._values["burst"]))
         self._reconfigure(gcra, int(self._values["queue"]), int(self._values["workers"]))
 
     def _cancel_reset(self) -> None:

@@ -1,1 +1,1 @@
-"""A queue, its workers and a crowd of clients, in simulated time."""
+"""A discrete-event simulation of a queue, its workers and a crowd of clients."""

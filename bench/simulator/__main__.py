@@ -1,16 +1,16 @@
-"""Does a Retry-After keep its word? Four ways to hand it out, before the same crowds, in simulated time.
+"""Does a Retry-After keep its word? Four ways to compute it, with the same crowds, in simulated time.
 
-    python -m bench.simulator [--seeds 3] [--policy turns ...] [--crowd 5 ...] [--quick]
+    python -m bench.simulator [--seeds 3] [--policy reservations ...] [--crowd 5 ...] [--quick]
 
-Two workers with jobs of .2 s on average, queues of 20 and of 100. For each crowd and policy:
+Two workers with jobs of .2 s on average, queues of 20 and of 100 jobs. For each crowd and policy:
 
-    first    share of the patient refused who got in when they came back as told (in brackets: worst seed)
-    used     share of the workers' time used while anybody who had been refused was not in yet (worst seed)
-    ignoring seconds gained by asking every second instead
-    error    mean seconds from the moment that was told first to the place
-    wait     longest wait in the queue, seconds
+    first    share of refused, patient clients admitted when they came back as told (in brackets: worst seed)
+    used     share of time in which workers were busy while a refused client was not admitted yet (worst seed)
+    ignoring seconds gained by asking every second instead of waiting as told
+    error    mean seconds from the moment that a client was told first to its admission
+    wait     longest wait in the queue, in seconds
 
-`--quick` simulates turns alone, before some of the crowds, and fails where they miss the mark.
+`--quick` simulates reservations alone, with some of the crowds, and fails where they miss the target.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from bench.simulator.policies import POLICIES
 from bench.simulator.world import World
 
 QUEUES = (20, 100)
-LEAST_FIRST, LEAST_USED = 0.99, 0.96
+MIN_FIRST, MIN_USED = 0.99, 0.96
 _WORKERS = 2
-_QUICK = ("5 x", "500 at once", "5 x, 20 % impatient", "5 x, 30 % leave", "3 x, albums of ten")
+_QUICK_CROWDS = ("5 x", "500 at once", "5 x, 20 % impatient", "5 x, 30 % leave", "3 x, albums of ten")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One policy before one crowd, over some seeds."""
+    """One policy with one crowd, over some seeds."""
 
     crowd: str
     queue: int
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def first(self) -> float:
-        """The mean share that got in at its first return."""
+        """The mean share of clients that were admitted at their first return."""
         return self._mean(lambda one: one.first)
 
     @property
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def gain_s(self) -> float | None:
-        """What the impatient gained, where there were any."""
+        """The mean seconds that impatience gained; None where no client was impatient."""
         if all(one.gain_s is None for one in self.outcomes):
             return None
         return self._mean(lambda one: one.gain_s, 0)
@@ -88,34 +88,38 @@ def simulate(crowd: Crowd, queue: int, policy: str, seeds: Sequence[int]) -> Row
 
 
 def quick() -> Iterator[Row]:
-    """What the regression test looks at."""
+    """The rows for the regression test."""
     for queue in QUEUES:
         for crowd in CROWDS:
-            if crowd.name in _QUICK:
-                yield simulate(crowd, queue, "turns", (0,))
+            if crowd.name in _QUICK_CROWDS:
+                yield simulate(crowd, queue, "reservations", (0,))
 
 
 def keeps_its_word(row: Row) -> bool:
-    """Whether first returns and utilisation reach the mark, and impatience does not pay."""
-    return row.first >= LEAST_FIRST and row.used >= LEAST_USED and (row.gain_s or 0) <= 0
+    """Whether first returns and utilisation reach their targets, and impatience does not pay."""
+    return row.first >= MIN_FIRST and row.used >= MIN_USED and (row.gain_s or 0) <= 0
 
 
 def main() -> int:
-    """Print the table; 1 when `--quick` finds a row that misses the mark."""
+    """Print the table; gives 1 when `--quick` finds a row that misses the target."""
     parser = argparse.ArgumentParser(prog="python -m bench.simulator", description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row")
     parser.add_argument("--policy", nargs="+", choices=list(POLICIES), default=list(POLICIES))
-    parser.add_argument("--crowd", nargs="+", default=[""], help="words that a crowd's name begins with")
-    parser.add_argument("--quick", action="store_true", help="turns alone; fails where they miss the mark")
+    parser.add_argument("--crowd", nargs="+", default=[""], help="what the names of crowds begin with")
+    parser.add_argument(
+        "--quick", action="store_true", help="reservations alone; fails where they miss the target"
+    )
     options = parser.parse_args()
     print(HEAD, flush=True)
     if options.quick:
-        missed = False
+        missed = 0
         for row in quick():
-            kept = keeps_its_word(row)
-            missed |= not kept
-            print(row, "" if kept else "  MISSED", flush=True)
-        return int(missed)
+            if keeps_its_word(row):
+                print(row, flush=True)
+            else:
+                missed += 1
+                print(row, "  MISSED", flush=True)
+        return min(missed, 1)
     for queue in QUEUES:
         for crowd in CROWDS:
             if not crowd.name.startswith(tuple(options.crowd)):

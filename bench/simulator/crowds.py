@@ -1,39 +1,58 @@
-"""The crowds that come: from twice to ten times what the workers can do, as a stream or all at once."""
+"""The crowds: from twice to ten times the load that the workers can do, as a stream or all at once."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-PATIENT, IMPATIENT, LEAVER, TRICKLING = "patient", "impatient", "leaver", "trickling"
-_CALM, _CALM_S = 0.5, 500.0
-"""Traffic does not end with the peak: it falls to half of what the workers can do."""
+_CALM_LOAD, _CALM_S = 0.5, 500.0
+"""Traffic does not end with the peak: it falls to half of what the workers can do, for so many seconds."""
+_JOB_SIGMA = 0.6
+"""Spread of the durations of jobs (lognormal), about that between photos of cameras and of phones."""
+_UPLOAD_SIGMA = 0.4
+
+
+class Kind(StrEnum):
+    """What a client does when it is refused."""
+
+    PATIENT = "patient"
+    """It comes back when it was told to."""
+    IMPATIENT = "impatient"
+    """It asks again every second."""
+    LEAVER = "leaver"
+    """It never comes back."""
+    TRICKLING = "trickling"
+    """As a patient one, but its upload takes half a minute or more."""
 
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """One photo, whoever wants it taken, and what became of it; times in seconds."""
+    """One photo with its sender, and what happened to it. Times and durations are in seconds."""
 
     key: str
     address: str
-    kind: str
+    kind: Kind
     came: float
     upload_s: float
     job_s: float
     delay_s: float
-    """By how much it is later than it was told: its network, and its timer."""
+    """How much later than told it comes back, because of its network and its timer."""
     told: float | None = None
-    """When it was first told to come back, if it was."""
-    kept: bool | None = None
-    """Whether it got in when it then came back; None if it did not, or was never refused."""
+    """When it was first told to come back; None if it was never refused."""
+    first_return_admitted: bool | None = None
+    """Whether it was admitted when it came back for the first time; None before that."""
     admitted: float | None = None
-    landed: float = 0.0
+    enqueued: float = 0.0
     started: float = 0.0
     done: float = 0.0
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Who comes, when and how. `load` is steps of (times the capacity, seconds); shares are from 0 to 1."""
+    """Who comes, when and how.
+
+    `load` lists the steps of the peak as (multiple of the capacity, seconds). Shares are from 0 to 1.
+    """
 
     name: str
     load: tuple[tuple[float, float], ...] = ()
@@ -42,53 +61,57 @@ class Crowd:
     impatient: float = 0.0
     leavers: float = 0.0
     album: int = 1
-    """Photos of one address that come one after another."""
+    """Photos that come from one address, one after another."""
     trickling: float = 0.0
-    """Uploads at the least rate that begin shortly before the peak, in sizes of the queue."""
+    """Very slow uploads that begin shortly before the peak, in multiples of the queue's capacity."""
     upload_s: float = 0.1
     job_s: float = 0.2
     calm_s: float = 60.0
-    """When the peak begins; before it the service has half the work that it can do."""
+    """When the peak begins. Before it, the load is half of what the workers can do."""
     guess: float = 1.0
-    """What the service takes a job's length for when it has measured none, in times of the true mean."""
+    """What the service assumes of a job's duration before it has measured one, in multiples of the mean."""
     slow: tuple[float, float] = (0.0, 0.0)
-    """From when to when, after the peak began, jobs take three times as long."""
+    """From when to when, in seconds after the peak began, jobs take three times as long."""
 
     def slowness(self, now: float) -> float:
         """How many times longer than usual a job takes that begins now."""
         return 3.0 if self.slow[0] <= now - self.calm_s < self.slow[1] else 1.0
 
-    def clients(self, chance: random.Random, per_s: float, places: int) -> list[Client]:
-        """Everybody, in order of arrival; `per_s` jobs can be done, `places` is the queue."""
-        times = sorted([*self._stream(chance, per_s), *self._burst(chance)])
+    def clients(self, chance: random.Random, jobs_per_s: float, capacity: int) -> list[Client]:
+        """All clients, in order of arrival, for workers that do `jobs_per_s` and a queue of `capacity`."""
+        times = sorted([*self._stream(chance, jobs_per_s), *self._burst(chance)])
         clients = [self._client(str(n), str(n // self.album), came, chance) for n, came in enumerate(times)]
-        for n in range(round(self.trickling * places)):
+        for n in range(round(self.trickling * capacity)):
             came = self.calm_s - 20 + chance.uniform(0, 10)
             upload_s = chance.uniform(30, 120)
-            clients.append(Client(f"t{n}", f"t{n}", TRICKLING, came, upload_s, self.job_s, 0.1))
+            clients.append(Client(f"t{n}", f"t{n}", Kind.TRICKLING, came, upload_s, self.job_s, 0.1))
         return clients
 
-    def _stream(self, chance: random.Random, per_s: float) -> Iterator[float]:
+    def _stream(self, chance: random.Random, jobs_per_s: float) -> Iterator[float]:
         now = end = 0.0
-        for load, seconds in ((_CALM, self.calm_s), *self.load, (_CALM, _CALM_S)):
+        for load, seconds in ((_CALM_LOAD, self.calm_s), *self.load, (_CALM_LOAD, _CALM_S)):
             now, end = end, end + seconds
-            while (now := now + chance.expovariate(load * per_s)) < end:
+            while (now := now + chance.expovariate(load * jobs_per_s)) < end:
                 yield now
 
     def _burst(self, chance: random.Random) -> Iterator[float]:
         return (self.calm_s + chance.random() for _ in range(self.burst))
 
     def _client(self, key: str, address: str, came: float, chance: random.Random) -> Client:
-        way = chance.random()
-        kind = IMPATIENT if way < self.impatient else LEAVER if way > 1 - self.leavers else PATIENT
-        sigma = 0.6  # jobs differ about as much as photos of cameras and of phones do
+        draw = chance.random()
+        kind = Kind.PATIENT
+        if draw < self.impatient:
+            kind = Kind.IMPATIENT
+        elif draw > 1 - self.leavers:
+            kind = Kind.LEAVER
+        # A lognormal distribution has the mean 1 when its mu is -sigma**2 / 2.
         return Client(
             key,
             address,
             kind,
             came,
-            self.upload_s * chance.lognormvariate(-0.08, 0.4),
-            self.job_s * chance.lognormvariate(-sigma * sigma / 2, sigma),
+            self.upload_s * chance.lognormvariate(-0.08, _UPLOAD_SIGMA),
+            self.job_s * chance.lognormvariate(-_JOB_SIGMA * _JOB_SIGMA / 2, _JOB_SIGMA),
             chance.uniform(0.005, 0.15),
         )
 

@@ -1,9 +1,9 @@
-"""What came of a simulation: were promises kept, did the workers work, did ignoring them pay?"""
+"""The figures of a simulation: were clients admitted when told, were workers busy, did impatience pay?"""
 
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.simulator.crowds import IMPATIENT, PATIENT, Client
+from bench.simulator.crowds import Client, Kind
 from bench.simulator.world import World
 
 
@@ -12,28 +12,28 @@ class Outcome:
     """The figures of one run; None where nobody was refused, or nobody was impatient."""
 
     first: float | None
-    """Share of the patient refused who got in at their first return."""
+    """Share of the refused, patient clients that were admitted at their first return."""
     utilisation: float | None
-    """Share of the workers' time used while anybody who had been refused was not in yet."""
+    """Share of time in which workers were busy, while any client that was refused was not admitted yet."""
     gain_s: float | None
-    """Seconds by which the impatient were in sooner than the patient who came just before and after them."""
+    """Seconds by which impatient clients were admitted sooner than patient ones that came next to them."""
     error_s: float | None
-    """Mean seconds between the moment that one was first told and the place."""
+    """Mean seconds from the moment that a client was first told to its admission."""
     wait_s: float
-    """The longest wait of an upload that had arrived in full."""
+    """The longest wait of a complete upload in the queue, in seconds."""
 
 
 def outcome(world: World) -> Outcome:
-    """The figures of a world that has run."""
+    """The figures of a simulation that has run."""
     refused = [client for client in world.clients if client.told is not None]
-    late = [client for client in refused if client.admitted is not None]
-    patient = [client for client in late if client.kind == PATIENT]
+    readmitted = [client for client in refused if client.admitted is not None]
+    patient = [client for client in readmitted if client.kind is Kind.PATIENT]
     return Outcome(
-        first=fmean(bool(client.kept) for client in patient) if patient else None,
-        utilisation=_utilisation(world, late) if late else None,
-        gain_s=_gain(late),
+        first=fmean(bool(client.first_return_admitted) for client in patient) if patient else None,
+        utilisation=_utilisation(world, readmitted) if readmitted else None,
+        gain_s=_gain(readmitted),
         error_s=fmean(_admitted(client) - (client.told or 0) for client in patient) if patient else None,
-        wait_s=max(client.started - client.landed for client in world.clients if client.done),
+        wait_s=max(client.started - client.enqueued for client in world.clients if client.done),
     )
 
 
@@ -42,9 +42,9 @@ def _admitted(client: Client) -> float:
     return client.admitted
 
 
-def _utilisation(world: World, late: list[Client]) -> float:
+def _utilisation(world: World, readmitted: list[Client]) -> float:
     spans: list[tuple[float, float]] = []
-    for begin, end in sorted((client.came, _admitted(client)) for client in late):
+    for begin, end in sorted((client.came, _admitted(client)) for client in readmitted):
         if spans and begin <= spans[-1][1]:
             spans[-1] = spans[-1][0], max(end, spans[-1][1])
         else:
@@ -57,14 +57,14 @@ def _utilisation(world: World, late: list[Client]) -> float:
     return worked / (world.workers * sum(end - begin for begin, end in spans))
 
 
-def _gain(late: list[Client]) -> float | None:
+def _gain(readmitted: list[Client]) -> float | None:
     gains: list[float] = []
     last: Client | None = None
     between: list[Client] = []
-    for client in late:
-        if client.kind == IMPATIENT:
+    for client in readmitted:
+        if client.kind is Kind.IMPATIENT:
             between.append(client)
-        elif client.kind == PATIENT:
+        elif client.kind is Kind.PATIENT:
             beside = [_admitted(other) - other.came for other in (last, client) if other is not None]
             gains += [fmean(beside) - (_admitted(one) - one.came) for one in between]
             last, between = client, []

@@ -1,7 +1,7 @@
-"""The world: a dock, a belt, workers and the clients before them, moved from event to event.
+"""The simulated service: receiving slots, a queue, workers and clients, moved from event to event.
 
-Time is a number that jumps. Chance is seeded and drawn for each client before anything happens, so that every
-policy meets the same clients with the same photos.
+Time is a number that jumps to the next event. All random numbers are seeded and drawn for each client before
+anything happens, so that every policy meets the same clients with the same photos.
 """
 
 import random
@@ -10,81 +10,83 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from bench.simulator.crowds import IMPATIENT, LEAVER, Client, Crowd
+from bench.simulator.crowds import Client, Crowd, Kind
 
-_SEEN_S = 0.5
-"""After so long the pace of an upload is known."""
-_SOON = 0.5
-"""An upload counts as soon there when it ends within this share of the time that a full queue takes."""
-_SAMPLES = 512
-_DOUBT = 16
-_TRIAL = 8
-"""Jobs that what is believed at first counts as."""
+_MIN_OBSERVED_S = 0.5
+"""Seconds after which the speed of an upload is known."""
+_MAX_SOON_SHARE = 0.5
+"""An upload ends soon when it does within this share of the time in which a full queue drains."""
+_MAX_SAMPLES = 512
+_PRIOR_UPLOADS = 16
+_PRIOR_JOBS = 8
+"""How many uploads and jobs the durations count as that are assumed at first."""
 
 
 class Policy(Protocol):
-    """Answers whoever asks, by `World.admit` or `World.refuse`, at once or later."""
+    """Answers each client that asks with `World.admit` or `World.refuse`, at once or later."""
 
     def ask(self, client: Client) -> None:
-        """A client wants a place."""
+        """A client asks for a slot."""
 
-    def place_freed(self) -> None:
-        """A job has left the belt, or an upload turned out to be slow."""
+    def slot_freed(self) -> None:
+        """A job has left the queue, or an upload has turned out to be slow."""
 
 
 class World:
-    """What goes on between workers and clients under one policy."""
+    """What happens between clients, queue and workers under one policy."""
 
     def __init__(self, crowd: Crowd, capacity: int, workers: int, seed: int) -> None:
         self.crowd = crowd
         self.capacity = capacity
-        self.dock = 2 * capacity
+        self.max_receiving = 2 * capacity
         self.workers = workers
         self.now = 0.0
         self.receiving = 0
-        """Uploads in the dock."""
-        self.landing = 0
-        """Those of them that are soon on the belt, as far as can be told."""
+        """Receiving slots that are held."""
+        self.expected_soon = 0
+        """Uploads that will soon be in the queue, as far as is known."""
         self.job_s = crowd.job_s * crowd.guess
-        """Mean seconds of a job, as measured."""
+        """Mean duration of a job in seconds, as measured."""
         self.upload_s = 0.0
-        """Mean seconds of an upload, as measured."""
+        """Mean duration of an upload in seconds, as measured."""
         source = random.Random(seed)  # noqa: S311 - a crowd, not a secret
         self.clients = crowd.clients(source, workers / crowd.job_s, capacity)
         self.policy: Policy
-        self._belt: deque[Client] = deque()
-        self._busy = 0
-        self._measured = _TRIAL
-        self._landed = _DOUBT
+        self._queue: deque[Client] = deque()
+        self._busy_workers = 0
+        self._jobs_measured = _PRIOR_JOBS
+        self._uploads_measured = _PRIOR_UPLOADS
         self._events: list[tuple[float, int, Callable[[Client], None], Client]] = []
         self._scheduled = 0
 
     @property
     def waiting(self) -> int:
-        """Jobs on the belt."""
-        return len(self._belt)
+        """Jobs in the queue."""
+        return len(self._queue)
 
     @property
-    def rate(self) -> float:
-        """Jobs per second that leave the belt, as measured."""
+    def jobs_per_s(self) -> float:
+        """Jobs per second that leave the queue, as measured."""
         return self.workers / self.job_s
 
     @property
-    def pace(self) -> float:
-        """Uploads per second that can be let in: as many as drain, unless the dock lets fewer through."""
-        return min(self.rate, self.dock / self.upload_s) if self.upload_s else self.rate
+    def uploads_per_s(self) -> float:
+        """Uploads per second that can be admitted: as many as drain, or fewer when uplinks are slow."""
+        if not self.upload_s:
+            return self.jobs_per_s
+        return min(self.jobs_per_s, self.max_receiving / self.upload_s)
 
     def clock(self) -> float:
-        """The time, for parts of the service."""
+        """The simulated time, for the parts of the service that take a clock."""
         return self.now
 
     def at(self, when: float, happen: Callable[[Client], None], client: Client) -> None:
-        """Let something happen to a client later."""
+        """Schedule an event."""
         self._scheduled += 1
         heappush(self._events, (when, self._scheduled, happen, client))
 
     def run(self, policy: Policy) -> None:
-        """Let everything happen, until nobody wants anything any more."""
+        """Let everything happen, until no event is left."""
         self.policy = policy
         for client in self.clients:
             self.at(client.came, policy.ask, client)
@@ -94,59 +96,59 @@ class World:
 
     # --- answers ---------------------------------------------------------------------------------------
 
-    def refuse(self, client: Client, seconds: float) -> None:
-        """The client hears when to come back, and does as is its way."""
+    def refuse(self, client: Client, retry_after: float) -> None:
+        """The client is told when to come back, and does what clients of its kind do."""
         if client.told is None:
-            client.told = self.now + seconds
-        elif client.kept is None:
-            client.kept = False
-        if client.kind == LEAVER:
+            client.told = self.now + retry_after
+        elif client.first_return_admitted is None:
+            client.first_return_admitted = False
+        if client.kind is Kind.LEAVER:
             return
-        pause = 1.0 if client.kind == IMPATIENT else seconds
+        pause = 1.0 if client.kind is Kind.IMPATIENT else retry_after
         self.at(self.now + pause + client.delay_s, self.policy.ask, client)
 
     def admit(self, client: Client) -> None:
-        """The client gets a place in the dock, and starts to upload."""
-        if client.told is not None and client.kept is None:
-            client.kept = True
+        """The client gets a receiving slot and starts to upload."""
+        if client.told is not None and client.first_return_admitted is None:
+            client.first_return_admitted = True
         client.admitted = self.now
         self.receiving += 1
-        self.landing += 1
-        soon_s = _SOON * self.capacity / self.rate
-        if client.upload_s > soon_s + _SEEN_S:
-            self.at(self.now + _SEEN_S, self._is_slow, client)
+        self.expected_soon += 1
+        soon_s = _MAX_SOON_SHARE * self.capacity / self.jobs_per_s
+        if client.upload_s > soon_s + _MIN_OBSERVED_S:
+            self.at(self.now + _MIN_OBSERVED_S, self._is_slow, client)
             self.at(self.now + client.upload_s - soon_s, self._is_soon, client)
-        self.at(self.now + client.upload_s, self._land, client)
+        self.at(self.now + client.upload_s, self._enqueue, client)
 
-    # --- the way of an upload --------------------------------------------------------------------------
+    # --- from an upload to a job that is done ----------------------------------------------------------
 
     def _is_slow(self, _: Client) -> None:
-        self.landing -= 1
-        self.policy.place_freed()
+        self.expected_soon -= 1
+        self.policy.slot_freed()
 
     def _is_soon(self, _: Client) -> None:
-        self.landing += 1
+        self.expected_soon += 1
 
-    def _land(self, client: Client) -> None:
+    def _enqueue(self, client: Client) -> None:
         self.receiving -= 1
-        self.landing -= 1
-        client.landed = self.now
-        self._landed = min(self._landed + 1, _SAMPLES)
-        self.upload_s += (client.upload_s - self.upload_s) / self._landed
-        self._belt.append(client)
-        self._work()
+        self.expected_soon -= 1
+        client.enqueued = self.now
+        self._uploads_measured = min(self._uploads_measured + 1, _MAX_SAMPLES)
+        self.upload_s += (client.upload_s - self.upload_s) / self._uploads_measured
+        self._queue.append(client)
+        self._start_jobs()
 
-    def _work(self) -> None:
-        while self._belt and self._busy < self.workers:
-            client = self._belt.popleft()
-            self._busy += 1
+    def _start_jobs(self) -> None:
+        while self._queue and self._busy_workers < self.workers:
+            client = self._queue.popleft()
+            self._busy_workers += 1
             client.started = self.now
             client.done = self.now + client.job_s * self.crowd.slowness(self.now)
             self.at(client.done, self._finish, client)
-            self.policy.place_freed()
+            self.policy.slot_freed()
 
     def _finish(self, client: Client) -> None:
-        self._busy -= 1
-        self._measured += 1
-        self.job_s += (client.done - client.started - self.job_s) / min(self._measured, _SAMPLES)
-        self._work()
+        self._busy_workers -= 1
+        self._jobs_measured += 1
+        self.job_s += (client.done - client.started - self.job_s) / min(self._jobs_measured, _MAX_SAMPLES)
+        self._start_jobs()

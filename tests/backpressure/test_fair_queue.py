@@ -1,4 +1,4 @@
-"""Round robin over clients, looked at as a line."""
+"""The fair queue: round robin over clients, and what position that gives an entry."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,35 +24,35 @@ steps = st.lists(st.tuples(st.sampled_from(["append", "append", "popleft", "remo
 @examples
 @given(steps)
 def test_an_index_is_how_many_leave_before(steps: list[tuple[str, int]]) -> None:
-    """Whatever came, went and was removed, the entries leave in the order of their indices."""
-    rota: FairQueue[Entry] = FairQueue()
+    """Whatever was added, taken and removed, entries leave in the order of their indices."""
+    queue: FairQueue[Entry] = FairQueue()
     entries: list[Entry] = []
     for step, choice in steps:
         if step == "append":
             entries.append(Entry("abcde"[choice]))
-            rota.append(entries[-1])
+            queue.append(entries[-1])
         elif step == "popleft" and entries:
-            entries.remove(rota.popleft())
+            entries.remove(queue.popleft())
         elif step == "remove" and entries:
-            rota.remove(entries.pop(choice % len(entries)))
-        assert len(rota) == len(entries)
-    line = sorted(entries, key=rota.index)
-    firsts = {client: rota.first_of(client) for client in "abcde"}
+            queue.remove(entries.pop(choice % len(entries)))
+        assert len(queue) == len(entries)
+    in_order = sorted(entries, key=queue.index)
+    firsts = {client: queue.first_of(client) for client in "abcde"}
     for client, first in firsts.items():
-        assert first == next((at for at, entry in enumerate(line) if entry.client == client), None)
-    assert [rota.popleft() for _ in entries] == line
-    assert len(rota) == 0
+        assert first == next((at for at, entry in enumerate(in_order) if entry.client == client), None)
+    assert [queue.popleft() for _ in entries] == in_order
+    assert len(queue) == 0
 
 
 @examples
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))
 def test_nobody_gets_a_second_before_all_others_had_one(clients: list[str]) -> None:
-    """Between two jobs of one client every other that waits has one taken; its own keep their order."""
-    rota: FairQueue[Entry] = FairQueue()
+    """Between two entries of one client, one of each other waiting client leaves; each keeps its order."""
+    queue: FairQueue[Entry] = FairQueue()
     entries = [Entry(client) for client in clients]
     for entry in entries:
-        rota.append(entry)
-    taken = [rota.popleft() for _ in entries]
+        queue.append(entry)
+    taken = [queue.popleft() for _ in entries]
     for client in set(clients):
         own = [at for at, entry in enumerate(taken) if entry.client == client]
         assert [taken[at] for at in own] == [entry for entry in entries if entry.client == client]
@@ -61,13 +61,13 @@ def test_nobody_gets_a_second_before_all_others_had_one(clients: list[str]) -> N
             assert waiting <= {entry.client for entry in taken[earlier + 1 : later]}
 
 
-def test_what_is_not_there_is_neither_found_nor_removed() -> None:
-    """Not of an unknown client, nor of one with others."""
-    rota: FairQueue[Entry] = FairQueue()
+def test_an_entry_that_is_not_there_is_neither_found_nor_removed() -> None:
+    """Neither of an unknown client nor of one with other entries."""
+    queue: FairQueue[Entry] = FairQueue()
     for entry in (Entry("a"), Entry("b")):
         with pytest.raises(ValueError, match="not in"):
-            rota.index(entry)
+            queue.index(entry)
         with pytest.raises(ValueError, match="not in"):
-            rota.remove(entry)
-        rota.append(Entry("a"))
-    assert len(rota) == 2
+            queue.remove(entry)
+        queue.append(Entry("a"))
+    assert len(queue) == 2

@@ -1,4 +1,4 @@
-"""The table of buckets: exact below its bound, fair at it."""
+"""The rate limiter: exact while its table has room, fair when it is full."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from app.backpressure.rate_limiter import Grant, RateLimiter
 from app.backpressure.token_bucket import (
+    GCRA,
     NANOSECONDS,
     Quota,
     RateLimited,
     TokenBucket,
-    leaky_bucket_gcra,
-    token_bucket_gcra,
 )
 from tests.clocks import HandClock
 from tests.examples import examples
@@ -51,12 +50,12 @@ visits = st.lists(
 
 @examples
 @given(rate=st.sampled_from([0.5, 2.0, 3.0, 7.3]), burst=st.integers(1, 5), visits=visits)
-def test_below_its_bound_it_is_a_dict_of_buckets(
+def test_while_there_is_room_each_client_has_its_own_bucket(
     rate: float, burst: int, visits: list[tuple[str, int, bool]]
 ) -> None:
-    """Forgetting full buckets is invisible: every answer is that of one bucket per client kept for ever."""
+    """Forgetting full buckets is invisible: each answer is that of a bucket that is kept for ever."""
     clock = HandClock(10 * SECOND)
-    limiter = RateLimiter(token_bucket_gcra(rate, burst), 6, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(rate, burst), 6, clock=clock)
     latest = clock.now
     steady = HandClock(clock.now)
     buckets = {client: TokenBucket(rate, burst, steady) for client in "abcdef"}
@@ -77,10 +76,10 @@ def test_below_its_bound_it_is_a_dict_of_buckets(
 
 @examples
 @given(burst=st.integers(1, 4), visits=st.lists(st.tuples(st.integers(0, 30), st.integers(0, SECOND))))
-def test_a_bucket_that_owes_is_never_forgotten(burst: int, visits: list[tuple[int, int]]) -> None:
-    """With far more clients than places, nobody gets more than one bucket would have given it."""
+def test_a_bucket_that_is_not_full_is_never_forgotten(burst: int, visits: list[tuple[int, int]]) -> None:
+    """With far more clients than the table has room for, none gets more than its own bucket would give."""
     clock = HandClock(10 * SECOND)
-    limiter = RateLimiter(token_bucket_gcra(2, burst), 4, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(2, burst), 4, clock=clock)
     rest = {client: TokenBucket(2, burst, clock) for client in range(31)}
     for client, pause in visits:
         clock.advance(pause)
@@ -89,17 +88,17 @@ def test_a_bucket_that_owes_is_never_forgotten(burst: int, visits: list[tuple[in
         assert limiter.snapshot().clients <= 4
 
 
-def test_reading_a_quota_spends_nothing_and_remembers_nobody() -> None:
-    """A client that only asks how much it has left takes no place in the table."""
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 4, clock=HandClock())
+def test_peeking_spends_nothing_and_remembers_nobody() -> None:
+    """A client that only asks how much it has left is not added to the table."""
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 4, clock=HandClock())
     assert limiter.peek("a") == limiter.peek("a") == Quota(10, 5, 10, 0)
     assert limiter.snapshot().clients == 0
 
 
-def test_a_refusal_carries_its_remedy() -> None:
-    """Waiting as long as the refusal says is enough."""
+def test_a_refusal_tells_how_long_to_wait() -> None:
+    """After exactly that time there is a token."""
     clock = HandClock()
-    limiter = RateLimiter(token_bucket_gcra(3, 2), 4, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(3, 2), 4, clock=clock)
     assert exhaust(limiter, "a") == 2
     with pytest.raises(RateLimited) as refusal:
         limiter.acquire("a")
@@ -111,39 +110,39 @@ def test_a_refusal_carries_its_remedy() -> None:
 
 def test_clients_do_not_touch_one_another() -> None:
     """One client's flood costs another nothing."""
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 4, clock=HandClock())
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 4, clock=HandClock())
     assert exhaust(limiter, "loud") == 10
     assert limiter.peek("quiet").remaining == 10
     assert exhaust(limiter, "quiet") == 10
 
 
-# --- at the bound ---------------------------------------------------------------------------------------
+# --- with a full table ----------------------------------------------------------------------------------
 
 
-def test_at_the_bound_newcomers_share_one_bucket() -> None:
-    """When every place is taken by a client that owes, all newcomers together get one bucket's worth."""
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 3, clock=HandClock())
+def test_in_a_full_table_new_clients_share_one_bucket() -> None:
+    """When no bucket in the table is full, all new clients together get the tokens of one."""
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 3, clock=HandClock())
     fill(limiter, "abc")
-    newcomers = [f"newcomer {number}" for number in range(25)]
-    assert sum(asks(limiter, newcomer) for newcomer in newcomers) == 10
+    new_clients = [f"new {number}" for number in range(25)]
+    assert sum(asks(limiter, client) for client in new_clients) == 10
     assert limiter.peek("one more").remaining == 0
     snapshot = limiter.snapshot()
     assert (snapshot.clients, snapshot.capacity, snapshot.overflowing) == (3, 3, 25)
 
 
-def test_at_the_bound_the_known_keep_their_own_buckets() -> None:
+def test_in_a_full_table_known_clients_keep_their_own_buckets() -> None:
     """A flood of new addresses takes nothing from the clients that are in the table."""
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 3, clock=HandClock())
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 3, clock=HandClock())
     fill(limiter, "abc")
-    fill(limiter, [f"newcomer {number}" for number in range(10)])
+    fill(limiter, [f"new {number}" for number in range(10)])
     assert exhaust(limiter, "a") == 9
     assert limiter.peek("b").remaining == 9
 
 
-def test_a_place_is_free_again_when_its_client_owes_nothing() -> None:
-    """Once the oldest bucket is full again, half a second after its one token, a newcomer gets its place."""
+def test_a_full_bucket_makes_room_for_a_new_client() -> None:
+    """When the oldest bucket is full again, half a second after its one token, a new client replaces it."""
     clock = HandClock()
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 3, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 3, clock=clock)
     fill(limiter, "abc")
     clock.advance(SECOND // 2 - 1)
     limiter.acquire("early")
@@ -155,10 +154,10 @@ def test_a_place_is_free_again_when_its_client_owes_nothing() -> None:
     assert limiter.snapshot().clients <= 3
 
 
-def test_those_who_owe_long_keep_no_place_from_others() -> None:
-    """Behind a few who spent all that they had, the buckets that are whole again are found all the same."""
+def test_clients_that_spent_much_do_not_block_the_table() -> None:
+    """Full buckets are found even behind a few that take long to fill."""
     clock = HandClock()
-    limiter = RateLimiter(token_bucket_gcra(0.1, 100), 1000, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(0.1, 100), 1000, clock=clock)
     greedy = [f"greedy {number}" for number in range(3)]
     assert [exhaust(limiter, client) for client in greedy] == [100, 100, 100]
     for number in range(997):
@@ -172,9 +171,9 @@ def test_those_who_owe_long_keep_no_place_from_others() -> None:
 
 
 def test_a_hundred_thousand_addresses_stay_within_the_table() -> None:
-    """A flood of distinct clients, each once, never makes the table larger than its bound."""
+    """A flood of different clients, each once, never makes the table larger than its bound."""
     clock = HandClock()
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 1000, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 1000, clock=clock)
     largest = 0
     for hundred in range(1000):
         clock.advance(SECOND // 1000)  # a second in all: the first bucket is full again after half of it
@@ -186,9 +185,9 @@ def test_a_hundred_thousand_addresses_stay_within_the_table() -> None:
 
 
 def test_the_table_shrinks_while_it_is_used() -> None:
-    """Each newcomer clears two places whose clients are whole again, so a flood leaves nothing behind."""
+    """Each new client removes up to two full buckets, so a flood leaves nothing behind."""
     clock = HandClock()
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 1000, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 1000, clock=clock)
     fill(limiter, map(str, range(1000)))
     clock.advance(5 * SECOND)
     for number in range(1000):
@@ -200,10 +199,10 @@ def test_the_table_shrinks_while_it_is_used() -> None:
 # --- as a leaky bucket ----------------------------------------------------------------------------------
 
 
-def test_smooth_grants_tell_how_long_to_hold() -> None:
-    """A leaky limiter takes a crowd of floor(rate * max_delay) + 1, each held 1/rate longer, then refuses."""
+def test_smooth_grants_tell_how_long_to_hold_the_request() -> None:
+    """Of a crowd, floor(rate * max_delay) + 1 are taken, each held 1/rate longer, then others are refused."""
     clock = HandClock()
-    limiter = RateLimiter(leaky_bucket_gcra(2, 2), 4, smooth=True, clock=clock)
+    limiter = RateLimiter(GCRA.leaky_bucket(2, 2), 4, smooth=True, clock=clock)
     delays = [limiter.acquire("a").delay_ns for _ in range(5)]
     assert delays == [0, SECOND // 2, SECOND, 3 * SECOND // 2, 2 * SECOND]
     with pytest.raises(RateLimited) as refusal:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.backpressure.circuit_breaker import CircuitBreaker, CircuitBreakers
-from app.backpressure.token_bucket import token_bucket_gcra
+from app.backpressure.circuit_breaker import CircuitBreaker
+from app.backpressure.token_bucket import GCRA
 from app.cluster import reconciler
 from app.cluster.connection import NatsConnection
 from app.cluster.engine import ClusterEngine
@@ -20,6 +20,7 @@ from app.cluster.heartbeats import Heartbeats
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot
 from app.cluster.worker import _run_heartbeats
+from app.engine.base import CircuitBreakers
 from app.engine.worker_pool import WorkerPool
 from app.factory import make_job_defaults
 from app.job import Job, new_id
@@ -93,7 +94,7 @@ async def parts(settings: Settings, tmp_path: Path) -> AsyncIterator[ProcessPart
 async def engine(settings: Settings, parts: ProcessParts) -> AsyncIterator[ClusterEngine]:
     """A replica without workers, not started."""
     without_workers = settings.model_copy(update={"workers": 0})
-    engine = make_replica(without_workers, token_bucket_gcra(1, 10), parts)
+    engine = make_replica(without_workers, GCRA.token_bucket(1, 10), parts)
     yield engine
     await engine.stop()
 

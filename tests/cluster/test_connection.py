@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.backpressure.circuit_breaker import CLOSED, OPEN
+from app.backpressure.circuit_breaker import BreakerState
 from app.cluster.connection import EngineDown
 from tests.cluster.conftest import Connect
 from tests.cluster.servers import NatsServer
@@ -25,8 +25,8 @@ async def test_a_hanging_server_opens_the_breaker_within_a_second(connect: Conne
     nats.suspend()
     started = loop.time()
     await asyncio.gather(*(fail() for _ in range(20)))
-    assert connection.breaker.snapshot().state == CLOSED
+    assert connection.breaker.snapshot().state == BreakerState.CLOSED
     await fail()
-    assert connection.breaker.snapshot().state == OPEN
+    assert connection.breaker.snapshot().state == BreakerState.OPEN
     assert loop.time() - started < 1
     nats.resume()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.backpressure.rate_limiter import RateLimiter
-from app.backpressure.token_bucket import RateLimited, token_bucket_gcra
+from app.backpressure.token_bucket import GCRA, RateLimited
 from app.cluster.rate_limiter import SharedRateLimiter
 from tests.clocks import HandClock
 from tests.cluster.conftest import Connect
@@ -21,7 +21,7 @@ async def limiters(connect: Connect, count: int, clock: HandClock) -> list[Share
     """The limiters of `count` replicas, each with a burst of ten and two tokens a second."""
     made = []
     for _ in range(count):
-        local = RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock)
+        local = RateLimiter(GCRA.token_bucket(2, 10), 100, clock=clock)
         limiter = SharedRateLimiter(await connect(), local, clock)
         await limiter.prepare()
         made.append(limiter)

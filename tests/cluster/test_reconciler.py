@@ -36,5 +36,5 @@ async def test_an_ended_job_does_not_stay_in_the_queue(connect: Connect, tmp_pat
 
 def registry() -> JobRegistry:
     """A registry that knows no job."""
-    upload_queue = SharedUploadQueue(20, 5, 5, DrainRate(1, 5), max_wait=60, receiving_elsewhere=lambda: 0)
+    upload_queue = SharedUploadQueue(20, 5, 5, DrainRate(1, 5), max_wait_s=60, receiving_elsewhere=lambda: 0)
     return JobRegistry(upload_queue, Histograms())

@@ -8,7 +8,7 @@ import pytest
 from app.api.history import LENGTH, History
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.rate_limiter import RateLimiter
-from app.backpressure.token_bucket import GCRA, RateLimited, leaky_bucket_gcra, token_bucket_gcra
+from app.backpressure.token_bucket import GCRA, RateLimited
 from app.backpressure.upload_queue import UploadQueue
 from app.engine.job_handle import JobHandle
 from app.settings import Settings
@@ -36,10 +36,10 @@ def exhaust(limiter: RateLimiter, client: str) -> int:
 def test_what_was_spent_stays_spent_under_another_law() -> None:
     """Neither a larger burst nor another rate gives a token back, and unknown clients have full buckets."""
     clock = HandClock(SECOND)
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 100, clock=clock)
     for _ in range(4):
         limiter.acquire("a")
-    limiter.reconfigure(token_bucket_gcra(7, 25))
+    limiter.reconfigure(GCRA.token_bucket(7, 25))
     assert limiter.peek("a").remaining == 21
     assert limiter.peek("b").remaining == 25
     clock.advance(2 * SECOND)
@@ -49,9 +49,9 @@ def test_what_was_spent_stays_spent_under_another_law() -> None:
 def test_a_smaller_bucket_is_empty_at_worst() -> None:
     """Who owes more than it holds waits one token of the new law, not for the old debt."""
     clock = HandClock(SECOND)
-    limiter = RateLimiter(token_bucket_gcra(2, 10), 100, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(2, 10), 100, clock=clock)
     assert exhaust(limiter, "a") == 10
-    limiter.reconfigure(token_bucket_gcra(4, 3))
+    limiter.reconfigure(GCRA.token_bucket(4, 3))
     left = limiter.peek("a")
     assert (left.limit, left.remaining, left.next_token_ms) == (3, 0, 250)
 
@@ -59,10 +59,10 @@ def test_a_smaller_bucket_is_empty_at_worst() -> None:
 def test_turning_back_and_forth_gives_nothing_away() -> None:
     """Rounding is against the client: a hundred turns are no source of tokens."""
     clock = HandClock(123_456_789)
-    limiter = RateLimiter(token_bucket_gcra(3, 7), 100, clock=clock)
+    limiter = RateLimiter(GCRA.token_bucket(3, 7), 100, clock=clock)
     assert exhaust(limiter, "a") == 7
     for number in range(100):
-        limiter.reconfigure(token_bucket_gcra(0.1 + number / 7, 7))
+        limiter.reconfigure(GCRA.token_bucket(0.1 + number / 7, 7))
     assert limiter.peek("a").remaining == 0
     with pytest.raises(RateLimited):
         limiter.acquire("a")
@@ -96,7 +96,7 @@ async def test_a_larger_queue_lets_the_entrance_in() -> None:
         backlog.restore(fresh())
     assert backlog.full_for >= 0
     told: list[int] = []
-    backlog.on_free_slot = lambda: told.append(backlog.free_slots)
+    backlog.subscribe(lambda: told.append(backlog.free_slots))
     backlog.resize(4)
     assert told == [1]
     assert backlog.full_for == 0
@@ -130,14 +130,14 @@ class Turned:
     def __init__(self) -> None:
         self.last: tuple[GCRA, int, int] | None = None
 
-    def __call__(self, meter: GCRA, places: int, workers: int) -> None:
-        self.last = (meter, places, workers)
+    def __call__(self, gcra: GCRA, places: int, workers: int) -> None:
+        self.last = (gcra, places, workers)
 
     @property
     def figures(self) -> tuple[int, int, int]:
         assert self.last is not None
-        meter, places, workers = self.last
-        return meter.size, places, workers
+        gcra, places, workers = self.last
+        return gcra.limit, places, workers
 
 
 def settings(**given: Any) -> Settings:
@@ -186,7 +186,7 @@ async def test_the_leaky_bucket_has_no_burst_to_turn() -> None:
     levers = DemoSettings(settings(limiter="leaky_bucket", max_delay=2), turned)
     assert "burst" not in levers.levers
     levers.set({"rate": 5})
-    assert turned.figures[0] == leaky_bucket_gcra(5, 2).size == 11
+    assert turned.figures[0] == GCRA.leaky_bucket(5, 2).limit == 11
     levers.reset()
 
 

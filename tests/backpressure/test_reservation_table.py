@@ -1,0 +1,99 @@
+"""The reservation table: its bounds, and what happens to reservations that nobody uses."""
+
+import pytest
+
+from app.backpressure.reservations import Admit, Refuse
+from tests.backpressure.simulated_queue import CAPACITY, RATE, SimulatedQueue, is_empty
+
+# --- bounds ------------------------------------------------------------------------------------------------
+
+
+def test_a_hundred_thousand_clients_leave_no_trace() -> None:
+    """The table never outgrows its bound, and when all reservations have expired nothing is left."""
+    queue = SimulatedQueue(max_reservations=20_000)
+    queue.rate = 1000
+    for n in range(100_000):
+        queue.refused(f"c{n}", net=f"n{n // 64}")
+    table = queue.reservations._table
+    assert queue.reservations.snapshot().outstanding == 20_000
+    assert len(table._per_client) <= 20_000
+    assert len(table._changes) <= 2 * 20_000 + 65
+    queue.clock.advance(5000)
+    queue.reservations.snapshot()
+    assert is_empty(queue.reservations)
+
+
+def test_used_reservations_do_not_pile_up() -> None:
+    """However many clients come and come back, the heap stays small."""
+    queue = SimulatedQueue()
+    for n in range(5000):
+        told = queue.refused(f"c{n}")
+        queue.clock.advance(told)
+        queue.drain(1)
+        assert queue.ask(f"c{n}") == Admit()
+    assert len(queue.reservations._table._changes) <= 65
+
+
+def test_a_full_table_still_spreads_refusals_at_the_drain_rate() -> None:
+    """Clients without a reservation are told moments one drain interval apart, after all the others."""
+    queue = SimulatedQueue(max_reservations=100)
+    told = list(queue.refused_crowd(300).values())
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(300 / RATE, abs=2)
+    for second in range(2, told[-1]):
+        assert told.count(second) <= RATE + 1
+
+
+def test_one_client_has_ten_reservations_and_one_network_sixty_four() -> None:
+    """Beyond that a refusal reserves no slot, and takes none from others."""
+    queue = SimulatedQueue()
+    of_client = [queue.ask(f"p{n}", client="one") for n in range(15)]
+    assert [each.reserved for each in of_client if isinstance(each, Refuse)] == [True] * 10 + [False] * 5
+    of_net = [queue.ask(f"q{n}", net="lan") for n in range(70)]
+    assert sum(each.reserved for each in of_net if isinstance(each, Refuse)) == 64
+    assert queue.refused("other") <= (10 + 64 + 1) / RATE * 1.03 + 1
+
+
+# --- clients that stay away --------------------------------------------------------------------------------
+
+
+def test_a_client_that_stays_away_is_counted_on_for_a_second_and_honoured_for_thirty() -> None:
+    """A second after its time a reservation is missed; it is still due at 29 s and forgotten after 30 s."""
+    queue = SimulatedQueue()
+    told = queue.refused("late") + 0.0
+    queue.clock.advance(told + 0.9)
+    assert queue.not_missed == 1
+    queue.clock.advance(0.1)
+    assert queue.not_missed == 0
+    queue.clock.advance(28)
+    assert queue.reservations.is_due("late")
+    queue.clock.advance(1)
+    assert not queue.reservations.is_due("late")
+    assert is_empty(queue.reservations)
+
+
+def test_a_late_client_is_admitted_before_those_without_reservation() -> None:
+    """29 s after its time it still gets the one free slot, which others were refused."""
+    queue = SimulatedQueue()
+    told = queue.refused("late")
+    queue.clock.advance(told + 29)
+    queue.refused_crowd(2)
+    queue.drain(1)
+    assert isinstance(queue.ask("new"), Refuse)
+    assert queue.ask("late") == Admit()
+
+
+def test_reservations_lie_closer_when_many_clients_stay_away() -> None:
+    """When half of the clients do not come back, about twice as many are told to come in the same time."""
+    queue = SimulatedQueue()
+    for n in range(300):
+        told = queue.refused(f"c{n}")
+        queue.clock.advance(told)
+        queue.load = CAPACITY - 1
+        if n % 2:
+            queue.ask(f"c{n}")
+        queue.clock.advance(1)
+        queue.load = CAPACITY
+    assert 0.4 < queue.reservations.snapshot().return_rate < 0.6
+    last = max(queue.refused_crowd(500, "d").values())
+    assert last < 0.65 * 500 / RATE
