@@ -68,7 +68,8 @@ def serve(host: Host = None, port: Port = None) -> None:
     from app.engine.worker_pool import PoolNotStarted
     from app.main import create_app
     from app.runtime import logs
-    from app.server.uvicorn_server import AddressTaken, Server, listen
+    from app.server.listener import AddressTaken, listen
+    from app.server.uvicorn_server import Server
     from app.settings import SettingsError, load_settings, warnings_for
     from app.storage.interface import StoreError
 
@@ -79,7 +80,14 @@ def serve(host: Host = None, port: Port = None) -> None:
         for misfit in warnings_for(settings):
             print(f"spillway: warning: {misfit}", file=sys.stderr)
         listener = listen(settings.host, settings.port)
-        server = Server(create_app(settings), settings, listener)
+        app = create_app(settings)
+        server = Server(
+            app,
+            listener,
+            drain=app.state.service.drain,
+            fast_reject=app.state.fast_reject,
+            max_upload_bytes=settings.max_upload_bytes,
+        )
         uvloop.run(server.serve())
     except (SettingsError, AddressTaken, StoreError, PoolNotStarted, EngineUnusable) as error:
         _fail(error)

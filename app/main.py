@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api.errors import ErrorHandlers, problem_of
+from app.api.errors import ErrorHandlers
 from app.api.image_routes import UPLOAD_PATH
 from app.api.image_routes import router as image_router
 from app.api.images import ImageService
@@ -25,10 +25,10 @@ from app.engine.worker_pool import WorkerPool
 from app.factory import make_breakers, make_engine, make_store
 from app.lifecycle import Service
 from app.runtime.metrics import Histograms
-from app.server.fast_reject import FastReject
+from app.server.fast_reject import CorsFields, FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.open_requests import OpenRequests
-from app.server.problems import KINDS, render
+from app.server.problems import KINDS
 from app.settings import Settings, load_settings
 from app.uploads.admission import Admission
 from app.uploads.body import BodyReader
@@ -206,9 +206,8 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
         UPLOAD_PATH,
         parts.admission.reject_early,
         lambda refusal: parts.errors.refuse(refusal.error, refusal.quota),
-        lambda error: render(problem_of(error)),
         lambda: parts.errors.refusals.count(KINDS["rate"], "POST"),
-        CORSMiddleware(app, **cors) if cors else None,
+        CorsFields(cors["allow_origins"], cors["expose_headers"]) if cors else None,
     )
 
 

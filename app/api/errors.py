@@ -23,8 +23,8 @@ from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import ClientGone, QueueFull
 from app.engine.interface import Draining
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
-from app.server.middleware import Faults
-from app.server.problems import KINDS, Problem, ProblemError, render, whole_seconds
+from app.server.middleware import UnexpectedErrors
+from app.server.problems import KINDS, Problem, ProblemError, rate_limited, render, whole_seconds
 from app.storage.interface import StoreFull, StoreUnavailable
 from app.uploads.degraded import DegradedResponse
 
@@ -39,8 +39,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _rate(error: RateLimited, _: Quota | None) -> Problem:
-    detail = f"This client's bucket of {error.quota.limit} is empty; the {error}."
-    return Problem(KINDS["rate"], detail, error.retry_after, error.quota)
+    return rate_limited(error.quota)
 
 
 def _share(error: ShareExceeded, quota: Quota | None) -> Problem:
@@ -150,7 +149,7 @@ class ErrorHandlers:
         app.add_exception_handler(QueueFull, self.queue_full)  # type: ignore[arg-type]  # gets no other
         app.add_exception_handler(ClientDisconnect, self.client_gone)
         app.add_exception_handler(ClientGone, self.client_gone)
-        app.add_middleware(Faults, answer=self.unexpected)
+        app.add_middleware(UnexpectedErrors, answer=self.unexpected)
 
     async def answer(self, request: Request, error: Exception) -> Response:
         """The problem of a `ProblemError` or an exception of `ROWS`, counted if it is a refusal."""

@@ -66,4 +66,4 @@ def connection_of(scope: Scope) -> ClientConnection:
 @cache
 def _log_other_server() -> None:
     """Log once for the process."""
-    log.warning("not under `spillway serve`: no early rejection, no lingering close, no deadlines for heads")
+    log.warning("not under `spillway serve`: early rejection, lingering close, head deadlines are off")

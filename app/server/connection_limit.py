@@ -1,8 +1,8 @@
-"""How many connections may be open, and which of them go when there are too many.
+"""How many connections may be open, and which are closed when there are too many.
 
-A process that may open no further file can neither serve an image nor take an upload, and the event loop
-would close newcomers in the middle of their requests. So connections have most of the files but not all,
-and when they are used up those make room that ask for nothing.
+A process that cannot open another file can neither serve an image nor store an upload, and its event loop
+would close new connections in the middle of their requests. So connections may use most of the open files,
+but not all, and when they do, idle ones are closed.
 """
 
 import resource
@@ -10,44 +10,48 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-_MOST = 16_384
-"""An idle connection takes some 7 KiB."""
+_MAX_CONNECTIONS = 16_384
+"""An idle connection takes about 7 KiB of memory."""
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """What is needed of a connection."""
 
     @property
     def peer(self) -> str:
-        """The address at its other end."""
+        """The IP address of the client."""
 
     @property
     def idle_until(self) -> float | None:
-        """When it would be closed, the loop's time; None while it sends a body or gets an answer."""
+        """When it would be closed for being idle, in the loop's time; None while a request is under way."""
 
-    def leave(self) -> None:
+    def close_idle(self) -> None:
         """Close it."""
 
 
-def most_connections() -> int:
-    """`_MOST`, or three of four files that this process may open, once it has raised that number."""
+def max_connections() -> int:
+    """The number of connections that may be open: three of four open files, at most `_MAX_CONNECTIONS`.
+
+    The soft limit of open files (RLIMIT_NOFILE, getrlimit(2)) is raised to the hard one first.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-        except (OSError, ValueError):  # macOS has a lower bound of its own
+        except (OSError, ValueError):  # macOS has a lower limit beside these two
             pass
-    return min(_MOST, soft * 3 // 4)
+    return min(_MAX_CONNECTIONS, soft * 3 // 4)
 
 
-def make_room(connections: Iterable[Connection], most: int) -> None:
-    """Close some of the idle ones: first of the address that has most of them, the longest idle first.
+def make_room(connections: Iterable[Connection], limit: int) -> None:
+    """Close a sixteenth of `limit` connections, or one, of those that are idle.
 
-    It is a sixteenth of `most` each time, so that a flood is not looked through for each of its connections.
+    First those of the address that has most of the idle ones, and of these the longest idle. That many at
+    once, so that in a flood not each new connection looks through all others.
     """
-    idle = [(until, one) for one in connections if (until := one.idle_until) is not None]
-    crowds = Counter(one.peer for _, one in idle)
-    idle.sort(key=lambda each: (-crowds[each[1].peer], each[0]))
-    for _, one in idle[: max(1, most // 16)]:
-        one.leave()
+    idle = [(until, each) for each in connections if (until := each.idle_until) is not None]
+    per_address = Counter(each.peer for _, each in idle)
+    idle.sort(key=lambda entry: (-per_address[entry[1].peer], entry[0]))
+    for _, each in idle[: max(1, limit // 16)]:
+        each.close_idle()

@@ -1,136 +1,125 @@
-"""The turnstile: turns away, by its head alone, an upload that is certain to be refused.
+"""Early rejection: answers an upload that is certain to be refused, by its head alone.
 
-A flood is the moment when a refusal must cost nothing: here it costs no task, and nothing of FastAPI. The
-turnstile asks the gate, whose guards are the upload endpoint's own, and gives the bytes that the answer from
-there would become. The commonest refusal, for want of a token, is not even rendered.
+A flood is the moment when refusing must be cheap. Here a refusal costs no task and nothing of FastAPI; the
+guards that decide are those of the upload endpoint, and the answer is the one that the endpoint would give.
+The most frequent one, for want of a token, is not even rendered: its few bytes are put together directly.
 """
 
-import contextlib
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 import httptools
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import Message, Scope
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.backpressure.token_bucket import Quota, RateLimited
-from app.uploads.admission import Refusal
+from app.server.middleware import SECURITY
+from app.server.problem_kinds import KINDS
+from app.server.problems import RATE_LIMITED_DETAIL
+from app.server.raw_response import RawResponse, field_line
 
-_SECONDS = 7_654_321_000
-_MILLISECONDS = _SECONDS * 1000
-"""A wait that no refusal tells, and whose digits stand in no other part of one."""
+_RATE_LIMITED_HEAD = (
+    STATUS_LINE[429]
+    + b"cache-control: no-store\r\n"
+    + b"retry-after: %d\r\n"
+    + b'ratelimit-policy: "ip";q=%d;w=%d\r\n'
+    + b'ratelimit: "ip";r=%d;t=%d\r\n'
+    + b"content-length: %d\r\n"
+    + b"content-type: application/problem+json\r\n"
+    + b"".join(map(field_line, SECURITY))
+)
+_RATE_LIMITED_BODY = (
+    f'{{"type":"{KINDS["rate"].type}","title":"{KINDS["rate"].title}","status":429,'
+    f'"detail":"{RATE_LIMITED_DETAIL}","instance":"urn:uuid:%s",'
+    '"guard":"rate","violated-policies":["ip"],"retry_after_ms":%d}'
+)
 
 
 @dataclass(frozen=True, slots=True)
-class RawResponse:
-    """An answer as bytes: the status line and fields without the blank line that ends them, and the body."""
+class Refusal:
+    """Why an upload is refused, and what its client has left."""
 
-    head: bytes
-    body: bytes
-
-    @classmethod
-    def of(cls, response: Response) -> "RawResponse":
-        """The bytes of a response whose body is known."""
-        lines = [STATUS_LINE[response.status_code], *map(field_line, response.raw_headers)]
-        return cls(b"".join(lines), bytes(response.body))
+    error: Exception
+    quota: Quota
 
 
-def field_line(field: tuple[bytes, bytes]) -> bytes:
-    """One header field as it goes over the wire."""
-    return field[0] + b": " + field[1] + b"\r\n"
+def rate_limited_response(quota: Quota) -> RawResponse:
+    """The bytes of `render(rate_limited(quota))`, for a client that has no token left."""
+    wait_ms = quota.next_token_ms
+    wait_s = -(-wait_ms // 1000)
+    body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, uuid.uuid4(), wait_ms)).encode()
+    policy = quota.limit, quota.window_s
+    head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, quota.remaining, wait_s, len(body))
+    return RawResponse(head, body)
 
 
-class Template:
-    """Every refusal for want of a token of one policy: its bytes, ready but for what differs among them."""
+@dataclass(frozen=True, slots=True)
+class CorsFields:
+    """The header fields that let pages of other origins read an answer, as `CORSMiddleware` adds them."""
 
-    def __init__(self, limit: int, window_s: int, render: Callable[[RateLimited], Response]) -> None:
-        """Made from one that `render` gave, so that there is one truth about how a refusal looks."""
-        wire = RawResponse.of(render(RateLimited(Quota(limit, window_s, 0, _MILLISECONDS))))
-        instance = json.loads(wire.body)["instance"].rpartition(":")[2].encode()
-        length = b"content-length: %d\r\n" % len(wire.body)
-        self._head = _holes(wire.head).replace(length, b"content-length: %(length)d\r\n")
-        self._body = _holes(wire.body).replace(instance, b"%(instance)s")
+    allow_origins: Sequence[str]
+    """The origins; `*` among them stands for all."""
+    expose_headers: Sequence[str]
 
-    def fill(self, next_token_ms: int) -> RawResponse:
-        """The refusal of a client whose next token comes after so many milliseconds."""
-        values: dict[bytes, int | bytes] = {
-            b"ms": next_token_ms,
-            b"s": -(-next_token_ms // 1000),
-            b"instance": str(uuid.uuid4()).encode(),
-        }
-        body = self._body % values
-        values[b"length"] = len(body)
-        return RawResponse(self._head % values, body)
-
-
-def _holes(rendered: bytes) -> bytes:
-    """A format string: what was rendered, with holes where the wait stood."""
-    text = rendered.replace(b"%", b"%%").replace(b"%d" % _MILLISECONDS, b"%(ms)d")
-    return text.replace(b"%d" % _SECONDS, b"%(s)d")
-
-
-def _shared(cors: CORSMiddleware, request: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The fields that let a page of another origin read the answer, as the layer itself adds them."""
-    answer: Message = {"type": "http.response.start", "headers": []}
-
-    async def nobody(_: Message) -> None:
-        pass
-
-    with contextlib.suppress(StopIteration):  # it has nothing to wait for
-        cors.send(answer, nobody, Headers(raw=list(request))).send(None)
-    return b"".join(map(field_line, answer["headers"]))
+    def lines(self, request: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The lines that belong into the head of the answer to a request with these header fields."""
+        origin = next((value for name, value in request if name == b"origin"), None)
+        fields: list[tuple[bytes, bytes]] = []
+        if origin is not None:
+            if "*" in self.allow_origins:
+                fields.append((b"access-control-allow-origin", b"*"))
+            fields.append((b"access-control-expose-headers", ", ".join(self.expose_headers).encode()))
+            if "*" not in self.allow_origins and origin.decode("latin-1") in self.allow_origins:
+                fields.append((b"access-control-allow-origin", origin))
+        fields.append((b"vary", b"Origin"))
+        return b"".join(map(field_line, fields))
 
 
 class FastReject:
-    """Answers the heads of uploads from clients without tokens; lets everything else through."""
+    """Decides about the heads of uploads, `POST` to one path."""
 
     def __init__(
         self,
         path: str,
-        refuse: Callable[[Scope], Refusal | None],
+        check: Callable[[Scope], Refusal | None],
         answer: Callable[[Refusal], Response],
-        render: Callable[[RateLimited], Response],
-        count: Callable[[], None],
-        cors: CORSMiddleware | None = None,
+        count_rate_limited: Callable[[], None],
+        cors: CorsFields | None = None,
     ) -> None:
-        """Watches POST `path`. `refuse` gives None for an upload that may get in.
+        """`check` returns None for an upload that may come in.
 
-        `answer` renders and counts a refusal; for want of a token, `render` is asked once and `count` counts.
+        `answer` renders and counts a refusal. One for want of a token is rendered here, and
+        `count_rate_limited` is called for it. `cors` is given if pages of other origins may read answers.
         """
         self._path = path.encode()
-        self._target = self._path + b"?"
-        self._refuse = refuse
+        self._path_with_query = self._path + b"?"
+        self._check = check
         self._answer = answer
-        self._render = render
-        self._count = count
+        self._count_rate_limited = count_rate_limited
         self._cors = cors
-        self._policy: tuple[int, int] | None = None
-        self._template: Template | None = None
 
     def __call__(self, scope: Scope, target: bytes) -> RawResponse | None:
         """The refusal of a POST to `target`, or None. Of `scope`, the client and the headers are read."""
-        if not self._is_watched(target):
+        if not self._is_upload(target):
             return None
-        refusal = self._refuse(scope)
+        refusal = self._check(scope)
         if refusal is None:
             return None
         if isinstance(refusal.error, RateLimited):
-            self._count()
-            wire = self._template_of(refusal.quota).fill(refusal.quota.next_token_ms)
+            self._count_rate_limited()
+            response = rate_limited_response(refusal.quota)
         else:
-            wire = RawResponse.of(self._answer(refusal))
+            response = RawResponse.of(self._answer(refusal))
         if self._cors is None:
-            return wire
-        return RawResponse(wire.head + _shared(self._cors, scope["headers"]), wire.body)
+            return response
+        return RawResponse(response.head + self._cors.lines(scope["headers"]), response.body)
 
-    def _is_watched(self, target: bytes) -> bool:
-        if target == self._path or target.startswith(self._target):
+    def _is_upload(self, target: bytes) -> bool:
+        """Whether a request target is the path, however it is written (RFC 9112, section 3.2)."""
+        if target == self._path or target.startswith(self._path_with_query):
             return True
         if b"%" not in target and b":" not in target:
             return False
@@ -139,9 +128,3 @@ class FastReject:
         except httptools.HttpParserInvalidURLError:
             return False
         return unquote_to_bytes(path) == self._path
-
-    def _template_of(self, quota: Quota) -> Template:
-        policy = quota.limit, quota.window_s
-        if self._template is None or self._policy != policy:
-            self._template, self._policy = Template(*policy, self._render), policy
-        return self._template

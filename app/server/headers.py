@@ -1,4 +1,4 @@
-"""The HTTP fields that Spillway reads and writes, each by its own specification."""
+"""Reads and writes HTTP header fields, each as its specification says."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from app.backpressure.token_bucket import Quota
 
 
 def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC with milliseconds, from seconds since the epoch."""
+    """A date and time of RFC 3339, in UTC with milliseconds, from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -18,15 +18,21 @@ def timestamp(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyPolicy:
-    """A bound on things at once (`"queue"`, `"share"`), told beside the client's own rate when it refused."""
+    """A bound on uploads at the same time, named beside the rate limit when it refused one."""
 
     name: str
+    """`queue` or `share`."""
     quota: int
+    """The bound."""
     reset_s: int
+    """Whole seconds until an upload should fit again."""
 
 
 def ratelimit_fields(quota: Quota, extra: ConcurrencyPolicy | None = None) -> list[tuple[str, str]]:
-    """RateLimit-Policy and RateLimit; the window and reset are whole seconds, rounded up."""
+    """RateLimit-Policy and RateLimit of a client, whose times are whole seconds, rounded up.
+
+    `extra` is the bound that refused the request, if one did: nothing is left of it.
+    """
     policy = f'"ip";q={quota.limit};w={quota.window_s}'
     limit = f'"ip";r={quota.remaining};t={-(-quota.next_token_ms // 1000)}'
     if extra is not None:
@@ -40,14 +46,19 @@ def ratelimit_fields(quota: Quota, extra: ConcurrencyPolicy | None = None) -> li
 
 @dataclass(frozen=True, slots=True)
 class Prefer:
-    """The preferences that Spillway knows: how long to wait (seconds), and how to handle a full queue."""
+    """The preferences that are understood here."""
 
     wait: float | None = None
+    """Seconds to wait for the result."""
     handling: str | None = None
+    """`lenient` or `strict`."""
 
 
 def parse_prefer(values: Sequence[str]) -> Prefer:
-    """Read every Prefer field; the first of each preference counts, what is not understood is ignored."""
+    """Read the values of all Prefer fields.
+
+    Of a repeated preference the first counts. What is not understood is ignored.
+    """
     found: dict[str, str] = {}
     for part in ",".join(values).split(","):
         name, _, value = part.partition(";")[0].partition("=")
@@ -64,7 +75,7 @@ def parse_prefer(values: Sequence[str]) -> Prefer:
 
 
 class RangeNotSatisfiable(Exception):
-    """Raised when no byte of the representation lies in the range asked for."""
+    """Raised when the range that was asked for contains no byte; `size` is that of the representation."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the representation has {size} bytes")
@@ -72,12 +83,12 @@ class RangeNotSatisfiable(Exception):
 
 
 def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
-    """The first and last byte of the one range asked for, or None for the whole representation.
+    """The positions of the first and last byte of a Range field, or None for the whole representation.
 
-    Other units, several ranges and malformed values are ignored, as RFC 9110 section 14.2 allows.
+    Other units, several ranges and malformed values are ignored, as RFC 9110, section 14.2, allows.
 
     Raises:
-        RangeNotSatisfiable: the range lies past the end.
+        RangeNotSatisfiable: the range begins past the end, or is empty.
     """
     match = re.fullmatch(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", value or "", re.IGNORECASE)
     if match is None or not (match[1] or match[2]):
@@ -96,31 +107,28 @@ def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
     return first, last
 
 
-def etag_matches(value: str | None, etag: str) -> bool:
-    """Whether an If-None-Match field names this entity tag, by weak comparison."""
+def etag_matches(value: str | None, *etags: str) -> bool:
+    """Whether an If-None-Match field names one of these entity tags, by weak comparison."""
     if value is None:
         return False
-    tags = [tag.strip().removeprefix("W/") for tag in value.split(",")]
-    return "*" in tags or etag in tags
+    named = [tag.strip().removeprefix("W/") for tag in value.split(",")]
+    return "*" in named or any(etag in named for etag in etags)
 
 
 # --- Authorization (RFC 6750) ---------------------------------------------------------------------------
 
 
 def bearer_token(value: str | None) -> str | None:
-    """The token of `Authorization: Bearer …`, or None."""
+    """The token of an Authorization field with the scheme Bearer; None if there is none."""
     scheme, _, token = (value or "").strip().partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip() or None
 
 
-# --- Content-Type, Content-Length -----------------------------------------------------------------------
+# --- Content-Type -----------------------------------------------------------------------
 
 
 def media_type(value: str | None) -> str:
-    """The type and subtype in lower case, without parameters."""
+    """The type and subtype of a Content-Type field in lower case, without parameters."""
     return (value or "").partition(";")[0].strip().lower()
-
-
-def accepts_html(value: str | None) -> bool:
-    """Whether a reader prefers a page to JSON: text/html is named, as browsers do."""
-    return "text/html" in (value or "")

@@ -1,8 +1,8 @@
-"""Lingering: lets a client that is still writing see the answer it was given.
+"""Lingering close: lets a client that still sends its body read the answer that it was given (RFC 9112, 9.6).
 
-Closing a socket with unread bytes makes the kernel send a reset, which wipes the answer out of the
-client's own buffer. So the connection is half closed and what still comes is thrown away: by the kernel
-itself (`MSG_TRUNC`, tcp(7)), without copying a byte into this process.
+When a socket is closed with unread data, the kernel sends a reset, which removes the answer from the
+client's own receive buffer. So the connection is half closed and what still arrives is discarded, by the
+kernel itself (`MSG_TRUNC`, tcp(7)): no byte of it is copied into this process.
 """
 
 import asyncio
@@ -10,31 +10,33 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 
-_TICK = 0.02
-_MOST_AT_ONCE = 256
-_LONGEST = 5.0
-_LONGEST_WAIT = 10.0
-"""Seconds for which a connection may wait, unread, for its turn to be read."""
-_GULP = 1 << 20
-_nothing = bytearray(_GULP)
-"""Where the kernel is asked to put what it throws away; it never writes there."""
+_POLL_INTERVAL_S = 0.02
+_MAX_ACTIVE = 256
+"""Connections that are read from at the same time; others wait unread."""
+_ACTIVE_TIMEOUT_S = 5.0
+_WAITING_TIMEOUT_S = 10.0
+_READ_BYTES = 1 << 20
+_discarded = bytearray(_READ_BYTES)
+"""The buffer of every read; with `MSG_TRUNC` the kernel never writes to it."""
 
 
 @dataclass(slots=True, eq=False)
 class _Lingering:
+    """One connection: `bytes_left` more may be discarded, until the loop's time `end`."""
+
     transport: asyncio.Transport
     socket: socket.socket
-    left: int
+    bytes_left: int
     end: float
 
-    def read(self) -> bool:
-        """Throw away what has come; False when there is nothing more to wait for."""
+    def discard(self) -> bool:
+        """Discard what has arrived. Whether there is more to wait for."""
         try:
-            while self.left > 0:
-                gone = self.socket.recv_into(_nothing, min(_GULP, self.left), socket.MSG_TRUNC)
-                if not gone:
+            while self.bytes_left > 0:
+                size = self.socket.recv_into(_discarded, min(_READ_BYTES, self.bytes_left), socket.MSG_TRUNC)
+                if not size:
                     return False
-                self.left -= gone
+                self.bytes_left -= size
         except (BlockingIOError, InterruptedError):
             return not self.transport.is_closing()
         except OSError:
@@ -43,17 +45,17 @@ class _Lingering:
 
 
 class LingeringClose:
-    """All lingering connections, each for a bounded time and number of bytes, a bounded number at once."""
+    """Closes connections, each within a bounded time and number of bytes, a bounded number at once."""
 
     def __init__(self, max_bytes: int) -> None:
-        """At most `max_bytes` are thrown away for one connection."""
+        """At most `max_bytes` are discarded of one connection."""
         self._max_bytes = max_bytes
         self._active: list[_Lingering] = []
         self._waiting: deque[_Lingering] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, transport: asyncio.Transport) -> None:
-        """Take over a connection whose answer is written; it is closed in the end."""
+        """Take over a connection to which the whole answer has been written, and close it in the end."""
         transport.pause_reading()
         try:
             transport.write_eof()
@@ -64,25 +66,25 @@ class LingeringClose:
             return
         duplicate.setblocking(False)
         now = asyncio.get_running_loop().time()
-        self._waiting.append(_Lingering(transport, duplicate, self._max_bytes, now + _LONGEST_WAIT))
+        self._waiting.append(_Lingering(transport, duplicate, self._max_bytes, now + _WAITING_TIMEOUT_S))
         if self._timer is None:
-            self._tick()
+            self._poll()
 
-    def _tick(self) -> None:
+    def _poll(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._waiting and (len(self._active) < _MOST_AT_ONCE or self._waiting[0].end <= now):
-            turn = self._waiting.popleft()
-            turn.end = now + _LONGEST if turn.end > now else now
-            self._active.append(turn)
-        self._active = [one for one in self._active if self._goes_on(one, now)]
+        while self._waiting and (len(self._active) < _MAX_ACTIVE or self._waiting[0].end <= now):
+            next_one = self._waiting.popleft()
+            next_one.end = now + _ACTIVE_TIMEOUT_S if next_one.end > now else now
+            self._active.append(next_one)
+        self._active = [each for each in self._active if self._goes_on(each, now)]
         busy = self._active or self._waiting
-        self._timer = loop.call_later(_TICK, self._tick) if busy else None
+        self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll) if busy else None
 
     @staticmethod
-    def _goes_on(one: _Lingering, now: float) -> bool:
-        if one.read() and now < one.end:
+    def _goes_on(lingering: _Lingering, now: float) -> bool:
+        if lingering.discard() and now < lingering.end:
             return True
-        one.socket.close()
-        one.transport.abort()  # and does not wait for an answer that nobody reads
+        lingering.socket.close()
+        lingering.transport.abort()  # unlike close(), this does not wait until the client has read the answer
         return False

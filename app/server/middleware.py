@@ -1,4 +1,4 @@
-"""What every answer passes through, as plain ASGI layers around the application."""
+"""ASGI middleware that every answer passes through."""
 
 import asyncio
 import time
@@ -16,11 +16,11 @@ SECURITY = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-"""Header fields that tell browsers to trust nothing."""
+"""Header fields that restrict what a browser does with an answer as far as possible."""
 
 
 class SecurityHeaders:
-    """Adds the headers of `SECURITY`; an answer that sets its own keeps them."""
+    """Adds the header fields of `SECURITY`, except those that the answer sets itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,11 +40,16 @@ class SecurityHeaders:
         await self._app(scope, receive, sending)
 
 
-class Faults:
-    """Answers for what nobody foresaw, where all layers see it; an answer that has begun is cut off."""
+class UnexpectedErrors:
+    """Answers requests that end with an exception which nobody handles.
+
+    Unlike Starlette's own handler of such exceptions it can stand inside of other middleware, which then
+    sees the answer. If the answer has begun already, the exception goes on to the server, which cuts the
+    connection off.
+    """
 
     def __init__(self, app: ASGIApp, answer: Callable[[Scope, Exception], Response]) -> None:
-        """`answer` says what a client gets to see of an exception."""
+        """`answer` makes what the client gets instead of the exception."""
         self._app = app
         self._answer = answer
 
@@ -65,7 +70,11 @@ class Faults:
 
 
 class HeadAsGet:
-    """Answers HEAD wherever GET works: the application sees a GET whose client leaves after the headers."""
+    """Answers HEAD wherever GET works.
+
+    The application sees a GET whose client disconnects after the header fields, so that it ends even an
+    endless stream.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -92,10 +101,10 @@ class HeadAsGet:
 
 
 class Timing:
-    """Measures each request from its head to the end of its answer.
+    """Measures the seconds of each request from its head to the end of its answer.
 
-    What is answered by its head alone never comes here: refusals by the thousand, each of microseconds,
-    would drown what the others tell.
+    Early rejections never come here. There may be thousands of them, of microseconds each, which would hide
+    what the histogram tells about all others.
     """
 
     def __init__(self, app: ASGIApp, histograms: Histograms) -> None:

@@ -21,6 +21,7 @@ from app.server.problem_kinds import KINDS, QUOTA_EXCEEDED, REDUCED_CAPACITY, Ki
 __all__ = [
     "KINDS",
     "QUOTA_EXCEEDED",
+    "RATE_LIMITED_DETAIL",
     "REDUCED_CAPACITY",
     "Kind",
     "NotFound",
@@ -30,6 +31,9 @@ __all__ = [
     "render",
     "whole_seconds",
 ]
+
+RATE_LIMITED_DETAIL = "This client's bucket of %d is empty; the next token comes in %d ms."
+"""To be filled with the size of the bucket and the milliseconds."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -98,7 +102,7 @@ class NotFound(ProblemError):
 
 def rate_limited(quota: Quota) -> Problem:
     """The problem of a client that has no token left."""
-    detail = f"This client's bucket of {quota.limit} is empty; the next token in {quota.next_token_ms} ms."
+    detail = RATE_LIMITED_DETAIL % (quota.limit, quota.next_token_ms)
     return Problem(KINDS["rate"], detail, quota.next_token_ms / 1000, quota)
 
 

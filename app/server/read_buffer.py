@@ -1,29 +1,29 @@
-"""Inflow: how much is read from a connection at a time, and where to.
+"""How much is read from a connection at a time, and into which memory.
 
-An event loop reads as much as it can hold and makes an object of it: of a flood, a quarter of a megabyte of
-each photo that is about to be refused by its head. Here a head is read by small pieces, the body behind it is
-no more than tasted, and large pieces are read for whoever is ready for them; all into the same memory, of
-which the parser has taken what it needs before the next piece comes.
+By itself an event loop reads 256 KiB at a time into a new object. In a flood it would do so for every photo
+that is about to be refused by its head. Here a head is read in small pieces and a body in medium ones, and
+in large ones only while somebody takes them at once. All connections share one buffer: what is in it has
+been parsed, and copied where needed, before the next read.
 """
 
 import asyncio
 from typing import Protocol
 
 SMALL_READ = 32 * 1024
-"""Bytes of a body that are read before there is somebody to take them, and once more while they are taken."""
-_HEAD = 4 * 1024
-_PIECE = 256 * 1024
+"""Bytes of a body that are read at a time, unless fast reading is on."""
+_HEAD_READ = 4 * 1024
+_FAST_READ = 256 * 1024
 
-_piece = memoryview(bytearray(_PIECE))
-_head, _taste = _piece[:_HEAD], _piece[:SMALL_READ]
+_buffer = memoryview(bytearray(_FAST_READ))
+_head_buffer, _small_buffer = _buffer[:_HEAD_READ], _buffer[:SMALL_READ]
 
 
 class Reader(Protocol):
-    """What is read for: an asyncio.Protocol that keeps nothing of the memory which it is given."""
+    """The protocol that is read for. It must not keep the memory that it is given."""
 
     @property
     def in_head(self) -> bool:
-        """Whether the next bytes belong to a head."""
+        """Whether the next bytes belong to a request head."""
 
     def data_received(self, data: memoryview) -> None: ...
     def eof_received(self) -> bool: ...
@@ -33,23 +33,23 @@ class Reader(Protocol):
 
 
 class ReadBuffer(asyncio.BufferedProtocol):
-    """Stands between one connection's transport and its reader."""
+    """Stands between the transport of one connection and its reader."""
 
     def __init__(self, reader: Reader) -> None:
-        self.eager = False
-        """Whether its body is to be read by large pieces."""
+        self.fast = False
+        """Whether the body is read in large pieces."""
         self._reader = reader
         self.eof_received = reader.eof_received  # type: ignore[method-assign]
         self.connection_lost = reader.connection_lost  # type: ignore[method-assign]
         self.pause_writing = reader.pause_writing  # type: ignore[method-assign]
         self.resume_writing = reader.resume_writing  # type: ignore[method-assign]
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's is as large as it can hold
-        """Where to read to: as much as is wanted now."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop suggests its own large size
+        """The memory for the next read; its length is the most that is read."""
         if self._reader.in_head:
-            return _head
-        return _piece if self.eager else _taste
+            return _head_buffer
+        return _buffer if self.fast else _small_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on what was read there."""
-        self._reader.data_received(_piece[:nbytes])
+        """Pass on what was read."""
+        self._reader.data_received(_buffer[:nbytes])

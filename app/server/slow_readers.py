@@ -1,7 +1,8 @@
-"""Outflow: ends a connection whose client does not read what it asked for.
+"""Resets connections whose clients do not read the answer that they asked for.
 
 A client that stops reading, or reads a few bytes now and then, would hold its connection, an open file and
-what waits to be sent for as long as it likes; closing would not help, since that first sends what waits.
+the unsent data for as long as it likes. Closing such a connection would not help, because that sends the
+rest first.
 """
 
 import asyncio
@@ -12,42 +13,46 @@ import struct
 import termios
 from collections import Counter
 
-PATIENCE = 20.0
-"""Seconds after which it is looked at how much has gone out."""
-LEAST_RATE = 1024
-"""Bytes per second that a client must take while something waits to be sent to it."""
-MOST_WATCHED = 256
-"""Connections that may have something waiting here at once: each holds a piece of an image, of 256 KiB."""
+CHECK_INTERVAL_S = 20.0
+"""Seconds between two looks at how much a client has read."""
+MIN_BYTES_PER_S = 1024
+"""The rate at which a client must read while data waits to be sent to it."""
+MAX_WATCHED = 256
+"""Connections that may have unsent data in this process; each holds a piece of an image, of 256 KiB."""
 
 
 class SlowReaders:
-    """All connections that are watched, the longest watched first."""
+    """All connections with unsent data, in the order in which their watch began."""
 
     def __init__(self) -> None:
         self._watched: dict[SlowReaderWatch, None] = {}
 
-    def add(self, outflow: "SlowReaderWatch") -> None:
-        """One more. When there are too many, a sixteenth goes, first of the address that has most of them."""
-        self._watched[outflow] = None
-        if len(self._watched) > MOST_WATCHED:
-            crowds = Counter(each.peer for each in self._watched)
-            for each in sorted(self._watched, key=lambda each: -crowds[each.peer])[: MOST_WATCHED // 16]:
+    def add(self, watch: "SlowReaderWatch") -> None:
+        """Add a connection.
+
+        If that makes more than `MAX_WATCHED`, a sixteenth of them is reset: first those of the address that
+        has most, and of these the longest watched.
+        """
+        self._watched[watch] = None
+        if len(self._watched) > MAX_WATCHED:
+            per_address = Counter(each.peer for each in self._watched)
+            for each in sorted(self._watched, key=lambda each: -per_address[each.peer])[: MAX_WATCHED // 16]:
                 each.reset()
 
-    def remove(self, outflow: "SlowReaderWatch") -> None:
-        """It is watched no longer."""
-        self._watched.pop(outflow, None)
+    def remove(self, watch: "SlowReaderWatch") -> None:
+        """Forget a connection, if it is known."""
+        self._watched.pop(watch, None)
 
 
 class SlowReaderWatch:
-    """Watches one connection while more waits to be sent than the kernel takes."""
+    """Watches one connection while it has more unsent data than the kernel takes."""
 
     __slots__ = ("_all", "_loop", "_timer", "_transport", "_unsent", "peer")
 
     def __init__(
         self, every: SlowReaders, peer: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
     ) -> None:
-        """`peer` is the address at the other end."""
+        """`peer` is the IP address of the client."""
         self._all = every
         self.peer = peer
         self._transport = transport
@@ -55,46 +60,46 @@ class SlowReaderWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
 
-    def watch(self) -> None:
-        """From now on it must be read from; harmless when called again."""
+    def start(self) -> None:
+        """Require the client to read from now on; nothing changes if it is required already."""
         if self._timer is None:
-            self._look_later()
+            self._check_later()
             self._all.add(self)
 
-    def rest(self) -> None:
-        """Nothing waits any more."""
+    def stop(self) -> None:
+        """Require nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._all.remove(self)
 
-    def _look_later(self) -> None:
-        self._unsent = self._measure()
-        self._timer = self._loop.call_later(PATIENCE, self._look)
+    def _check_later(self) -> None:
+        self._unsent = self._unsent_bytes()
+        self._timer = self._loop.call_later(CHECK_INTERVAL_S, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if not self._transport.get_write_buffer_size():
             self._all.remove(self)
             return
-        if self._unsent - self._measure() < PATIENCE * LEAST_RATE:
+        if self._unsent - self._unsent_bytes() < CHECK_INTERVAL_S * MIN_BYTES_PER_S:
             self.reset()
         else:
-            self._look_later()
+            self._check_later()
 
     def reset(self) -> None:
-        """End the connection; the kernel, too, forgets what it has for the client (socket(7), SO_LINGER)."""
+        """End the connection at once; SO_LINGER 0 makes the kernel drop unsent data too (socket(7))."""
         with contextlib.suppress(OSError, AttributeError):
             descriptor = self._transport.get_extra_info("socket").fileno()
             with socket.socket(fileno=socket.dup(descriptor)) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.rest()
+        self.stop()
         self._transport.abort()
 
-    def _measure(self) -> int:
-        """Bytes on their way to the client: here, and in the kernel (tcp(7), SIOCOUTQ)."""
+    def _unsent_bytes(self) -> int:
+        """Bytes that the client has not acknowledged, here and in the kernel (tcp(7), SIOCOUTQ)."""
         in_kernel = bytes(4)
-        with contextlib.suppress(OSError, AttributeError):  # closed, or a system that does not tell
+        with contextlib.suppress(OSError, AttributeError):  # closed, or not supported by the system
             descriptor = self._transport.get_extra_info("socket").fileno()
             in_kernel = fcntl.ioctl(descriptor, termios.TIOCOUTQ, in_kernel)
         return self._transport.get_write_buffer_size() + int(struct.unpack("i", in_kernel)[0])

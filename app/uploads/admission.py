@@ -33,6 +33,8 @@ from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull, Watch
 from app.engine.interface import Draining, Engine, UploadSlot
+from app.server.client_connection import connection_of
+from app.server.fast_reject import Refusal
 from app.server.headers import media_type
 from app.storage.interface import Space, Store
 from app.uploads.body import TooLarge, UnsupportedType
@@ -80,14 +82,6 @@ class UploadRequest:
             self.slot.release()
         if self.space is not None:
             self.space.release()
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an upload may not come in, and what its client has left."""
-
-    error: Exception
-    quota: Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +176,9 @@ class Admission:
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._delay(grant.delay_ns, grant.quota)
-        return _upload_request(request.scope, requester, grant.quota, request.state.watch)
+        return _upload_request(
+            request.scope, requester, grant.quota, connection_of(request.scope).on_disconnect
+        )
 
     async def _delay(self, delay_ns: int, quota: Quota) -> None:
         """Hold a request for as long as the leaky bucket says, a bounded number of them at once."""

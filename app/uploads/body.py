@@ -9,6 +9,7 @@ from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
 from app.engine.interface import Engine, UploadSlot
+from app.server.client_connection import connection_of
 from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, MalformedForm, form_in
@@ -167,7 +168,7 @@ class BodyReader:
         form = form_in(request.headers.get("content-type"))
         sink = _Sink(target, self._max_bytes)
         try:
-            with ReadPermit(self._fast_readers, request.state.read_buffer) as permit:
+            with ReadPermit(self._fast_readers, connection_of(request.scope)) as permit:
                 await self._read(request, sink, form, place, permit)
         except FormParserError as error:
             raise MalformedForm(str(error)) from None

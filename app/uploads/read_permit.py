@@ -17,7 +17,7 @@ PATIENCE = 0.05
 class ReadSpeed(Protocol):
     """What an upload is read through."""
 
-    eager: bool
+    fast_reading: bool
     """Whether it is to be read by large pieces."""
 
 
@@ -37,16 +37,16 @@ class ReadPermit:
     @property
     def held(self) -> bool:
         """Whether it has hands."""
-        return self._tap.eager
+        return self._tap.fast_reading
 
     async def acquire(self) -> None:
         """Wait for hands, in the order of asking; not when it has some."""
-        if not self._tap.eager:
+        if not self._tap.fast_reading:
             await self._fast_readers.acquire()
-            self._tap.eager = True
+            self._tap.fast_reading = True
 
     def release(self) -> None:
         """Leave the hands to others, if it has some."""
-        if self._tap.eager:
-            self._tap.eager = False
+        if self._tap.fast_reading:
+            self._tap.fast_reading = False
             self._fast_readers.release()

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
+from app.server.listener import local_url
 from app.server.problems import NotFound, ProblemError
 from app.stampede.acts import ACTS
 from app.web.demo_runner import DemoRunner
@@ -48,15 +49,6 @@ def _authority(origin: str) -> str | None:
         return None
 
 
-def own_url(host: str, port: int) -> str:
-    """The URL at which this server, which listens at `host`, is reached from its own machine."""
-    if host == "0.0.0.0":  # noqa: S104 - compared, not bound
-        host = "127.0.0.1"
-    elif host == "::":
-        host = "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class Demo:
     """The levers and the acts of one server."""
 
@@ -94,7 +86,7 @@ def demo_router(demo: Demo, host: str) -> APIRouter:
         """Start an act of the stampede against this server."""
         if name not in act_names:
             raise NotFound
-        demo.runner.start(name, own_url(host, request.scope["server"][1]))
+        demo.runner.start(name, local_url(host, request.scope["server"][1]))
         return state(202)
 
     @router.delete("/acts")

@@ -18,6 +18,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from app.server.headers import etag_matches
 from app.server.problems import KINDS
 from app.settings import Settings
 from app.web.home import format_duration, format_number, format_percent, format_size, home_values
@@ -71,10 +72,7 @@ class Document:
         plain_etag, gzip_etag = f'"{self.digest}"', f'"{self.digest}-gzip"'
         headers = {**PAGE_HEADERS, "Cache-Control": self.cache_control, "Vary": "Accept-Encoding"}
         headers["ETag"] = gzip_etag if accepts_gzip else plain_etag
-        # If-None-Match compares weakly (RFC 9110, 13.1.2).
-        known = request.headers.get("if-none-match", "").replace("W/", "")
-        tags = {tag.strip() for tag in known.split(",")}
-        if known.strip() == "*" or plain_etag in tags or gzip_etag in tags:
+        if etag_matches(request.headers.get("if-none-match"), plain_etag, gzip_etag):
             return Response(status_code=304, headers=headers)
         if not accepts_gzip:
             return Response(self.body, media_type=self.media_type, headers=headers)

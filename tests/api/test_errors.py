@@ -144,7 +144,7 @@ NO_REFUSALS = {
     "JobGone": "the engine ends the job as cancelled",
     "ObjectChanged": "a StoreUnavailable: a failing store's 503",
     "VariantRejected": "the engine fails the job",
-    "_HeadRefused": "the connection itself answers it",
+    "HeadRefused": "the connection itself answers it",
     "ProblemError": "only its subclasses are raised",
 }
 """Exceptions that no request meets, and what becomes of them."""

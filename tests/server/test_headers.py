@@ -9,7 +9,6 @@ from app.server.headers import (
     ConcurrencyPolicy,
     Prefer,
     RangeNotSatisfiable,
-    accepts_html,
     bearer_token,
     etag_matches,
     media_type,
@@ -178,6 +177,7 @@ def test_a_range_is_what_the_standard_says(size: int, first: int | None, last: i
 def test_an_entity_tag_is_found_by_weak_comparison(value: str | None, matches: bool) -> None:
     """If-None-Match may list several tags, weak ones among them, or an asterisk for any."""
     assert etag_matches(value, '"abc"') is matches
+    assert etag_matches(value, '"other"', '"abc"') is matches
 
 
 @pytest.mark.parametrize(
@@ -205,13 +205,6 @@ def test_a_bearer_token_is_read(value: str | None, token: str | None) -> None:
 def test_a_media_type_is_read_without_its_parameters(value: str | None, kind: str) -> None:
     """Type and subtype, in lower case."""
     assert media_type(value) == kind
-
-
-def test_browsers_prefer_pages() -> None:
-    """What browsers send names text/html; what curl sends does not."""
-    assert accepts_html("text/html,application/xhtml+xml,*/*;q=0.8")
-    assert not accepts_html("*/*")
-    assert not accepts_html(None)
 
 
 def test_a_timestamp_is_rfc_3339_in_utc() -> None:

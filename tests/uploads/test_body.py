@@ -130,7 +130,7 @@ async def receive(
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    scope["state"] = {"read_buffer": SimpleNamespace(eager=False)}
+    scope["state"] = {"connection": SimpleNamespace(fast_reading=False)}
     request = Request(scope, uplink.receive)
     spool = Gathered()
     body_reader = BodyReader(dock(full=busy), max_bytes, timeout, min_rate)

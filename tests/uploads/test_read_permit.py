@@ -36,13 +36,13 @@ class Yard:
 
     async def unload(self, *pieces: bytes | tuple[float, bytes]) -> float:
         """Read one upload; the moment when it was there."""
-        tap = SimpleNamespace(eager=False)
-        scope = {"type": "http", "method": "POST", "path": "/", "state": {"read_buffer": tap}}
+        tap = SimpleNamespace(fast_reading=False)
+        scope = {"type": "http", "method": "POST", "path": "/", "state": {"connection": tap}}
         request = Request(scope | {"headers": [(b"content-type", b"image/jpeg")]}, Uplink(pieces).receive)
         try:
             await self._intake.receive(request, self, None)
         finally:
-            assert not tap.eager
+            assert not tap.fast_reading
         return asyncio.get_running_loop().time()
 
 

@@ -61,7 +61,7 @@ def patience(seconds: str) -> None:
     """As ever, but tests cannot wait for it."""
     from app.server import slow_readers
 
-    slow_readers.PATIENCE = float(seconds)
+    slow_readers.CHECK_INTERVAL_S = float(seconds)
 
 
 def blunder(times: str) -> None:

@@ -147,7 +147,8 @@ def main() -> None:
     from app.engine.preview_worker import PreviewWorker
     from app.main import create_app
     from app.runtime import logs
-    from app.server.uvicorn_server import Server, listen
+    from app.server.listener import listen
+    from app.server.uvicorn_server import Server
     from app.settings import load_settings
 
     async def nobody(*_: object) -> None:
@@ -166,7 +167,14 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             print(f"pid {os.getpid()}\n", end="", flush=True)
             arm(line.strip())
-            uvloop.run(Server(app, settings, listen(settings.host, settings.port)).serve())
+            server = Server(
+                app,
+                listen(settings.host, settings.port),
+                drain=app.state.service.drain,
+                fast_reject=app.state.fast_reject,
+                max_upload_bytes=settings.max_upload_bytes,
+            )
+            uvloop.run(server.serve())
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         print(f"ended {os.waitstatus_to_exitcode(status)}\n", end="", flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.server.slow_readers import MOST_WATCHED
+from app.server.slow_readers import MAX_WATCHED
 from tests.service import PATIENCE, Connection, Service, fresh_address, until
 from tests.system.faults.conftest import FAULT, serving
 
@@ -129,7 +129,7 @@ def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
                 stack.enter_context(service.ask("127.0.99.1"))
             until(lambda: len(service.open_files()) > 100, "the files to be opened")
             assert service.get("/healthz").status == 200
-            until(lambda: len(service.open_files()) <= MOST_WATCHED, "most of them to be reset")
+            until(lambda: len(service.open_files()) <= MAX_WATCHED, "most of them to be reset")
             came = 0
             while came < service.size:
                 piece = slow.socket.recv(65_536)

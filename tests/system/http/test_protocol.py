@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from app.server.connection import IDLE_TIMEOUT
+from app.server.connection import IDLE_TIMEOUT_S
 from tests.service import SMALL, Service, until
 from tests.system.http.expect import problem
 
@@ -258,4 +258,4 @@ def test_a_client_that_shuts_its_sending_side_gets_every_answer(service: Service
         began = time.monotonic()
         assert [connection.answer().status for _ in range(4)] == [404] * 4
         assert connection.ends()
-        assert time.monotonic() - began < IDLE_TIMEOUT - 1
+        assert time.monotonic() - began < IDLE_TIMEOUT_S - 1

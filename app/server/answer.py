@@ -1,0 +1,65 @@
+"""The way of one answer from uvicorn's cycle of request and response to the connection."""
+
+import asyncio
+from typing import Protocol
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+MAX_SKIPPED_BODY = 64 * 1024
+"""The longest rest of a body, in bytes, that is read and dropped so that the connection can be kept."""
+
+
+class AnsweringConnection(Protocol):
+    """What an answer needs of its connection."""
+
+    transport: asyncio.Transport
+    body_left: int
+    """Bytes of the request's body that have not come yet."""
+
+    def close(self) -> None:
+        """Close it as soon as what was written has been sent."""
+
+    def linger(self) -> None:
+        """Close it in a way that lets a client that still sends read the answer first."""
+
+
+class Answer:
+    """What uvicorn writes one answer to, in place of the transport.
+
+    It decides how the connection ends if the answer comes before the whole body of the request.
+    """
+
+    __slots__ = ("_body_awaits_100", "_connection", "_cycle", "_send")
+
+    def __init__(self, connection: AnsweringConnection, cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+        self._send = cycle.send
+        self._body_awaits_100 = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """The cycle's `send`; it closes the connection if much of an unwanted body is still to come."""
+        cycle = self._cycle
+        if not cycle.response_started and cycle.more_body:
+            self._body_awaits_100 = cycle.waiting_for_100_continue
+            if self._body_awaits_100 or self._connection.body_left > MAX_SKIPPED_BODY:
+                cycle.keep_alive = False
+        await self._send(message)
+
+    def write(self, data: bytes) -> None:
+        """Write to the connection unless it is closing: uvloop raises if it was reset but is not yet lost."""
+        transport = self._connection.transport
+        if not transport.is_closing():
+            transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing."""
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection, lingering if the client may be sending its body."""
+        if self._cycle.more_body and not self._body_awaits_100:
+            self._connection.linger()
+        else:
+            self._connection.close()

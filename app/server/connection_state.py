@@ -1,0 +1,46 @@
+"""What an HTTP connection consists of: its two states, and what it shares with the others of its server."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from app.server.fast_reject import FastReject
+from app.server.lingering_close import LingeringClose
+from app.server.slow_readers import SlowReaders
+
+
+class Input(Enum):
+    """What the next bytes from the client are."""
+
+    HEAD = auto()
+    """The head of a request; nothing has come of it while the connection is idle."""
+    BODY = auto()
+    """The body of a request that the application has got."""
+    DROPPED_BODY = auto()
+    """The body of a request that was answered by its head alone. It is parsed, and dropped."""
+    IGNORED = auto()
+    """Not looked at: bytes before them made no sense, and their refusal waits for earlier answers."""
+    LINGERING = auto()
+    """Not looked at: `LingeringClose` discards them."""
+    EOF = auto()
+    """None: the client has shut down its sending side, and still gets the answers to what it sent."""
+
+
+UNPARSED = frozenset({Input.IGNORED, Input.LINGERING, Input.EOF})
+"""The states in which the parser gets nothing."""
+
+
+class AfterAnswers(Enum):
+    """What follows the answers to the requests received so far, unless a refusal does (a `HeadRefused`)."""
+
+    NEXT_REQUEST = auto()
+    CLOSE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """What all connections of one server have in common."""
+
+    fast_reject: FastReject
+    lingering_close: LingeringClose
+    slow_readers: SlowReaders
+    max_connections: int
