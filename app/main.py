@@ -17,7 +17,8 @@ from app.api.metrics import Metrics
 from app.api.openapi import complete_openapi
 from app.api.refusal_counter import RefusalCounter
 from app.api.stats_feed import StatsFeed
-from app.api.status import Status, status_router
+from app.api.status import Status
+from app.api.status import router as status_router
 from app.engine.interface import Engine
 from app.engine.local import LocalEngine
 from app.engine.preview_worker import PreviewWorker
@@ -59,13 +60,14 @@ class _Parts:
     settings: Settings
     histograms: Histograms
     errors: ErrorHandlers
-    engine: Engine
+    client_key: ClientKey
     service: Service
     admission: Admission
     images: ImageService
     status: Status
     feed: StatsFeed
     runner: DemoRunner
+    demo: Demo | None
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -93,8 +95,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = parts.service
-    app.state.admission = parts.admission
-    app.state.images = parts.images
     _add_routes(app, parts)
     complete_openapi(app, parts.settings.variants)
     _add_middleware(app, parts)
@@ -126,10 +126,11 @@ def _make_parts(settings: Settings) -> _Parts:
     previews = PreviewWorker()
     degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")
     idempotency_keys = IdempotencyKeys(store, engine.find)
+    client_key = ClientKey(settings.ipv6_prefix, settings.trusted_proxies)
     admission = Admission(
         engine,
         store,
-        ClientKey(settings.ipv6_prefix, settings.trusted_proxies),
+        client_key,
         idempotency_keys,
         degraded_response.wanted_by,
         settings.max_upload_bytes,
@@ -139,28 +140,39 @@ def _make_parts(settings: Settings) -> _Parts:
     )
     receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
     images = ImageService(receiver, engine, store, open_requests, settings.max_hold)
+    runner = DemoRunner()
+    demo = _make_demo(settings, engine, runner)
     status = Status(
         engine,
         store,
-        refusals.snapshot,
-        degraded_response.snapshot,
-        idempotency_keys.snapshot,
+        refusals,
+        degraded_response,
+        idempotency_keys,
         lambda: [*pool.pids(), *previews.pids()],
+        None if demo is None else demo.snapshot,
     )
     return _Parts(
         settings=settings,
         histograms=histograms,
         errors=ErrorHandlers(
-            refusals, degraded_response, lambda request: engine.local_quota(admission.client(request.scope))
+            refusals, degraded_response, lambda request: engine.local_quota(client_key.of(request.scope))
         ),
-        engine=engine,
+        client_key=client_key,
         service=Service(settings, store, engine, previews, open_requests),
         admission=admission,
         images=images,
         status=status,
-        feed=StatsFeed(status.beat, open_requests),
-        runner=DemoRunner(),
+        feed=StatsFeed(status.record_second, open_requests),
+        runner=runner,
+        demo=demo,
     )
+
+
+def _make_demo(settings: Settings, engine: Engine, runner: DemoRunner) -> Demo | None:
+    """The demonstration, with the setting DEMO and where there is a local engine to turn the levers of."""
+    if not settings.demo or not isinstance(engine, LocalEngine):
+        return None
+    return Demo(DemoSettings(settings, engine.reconfigure), runner)
 
 
 def _lifespan_of(parts: _Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -181,16 +193,17 @@ def _lifespan_of(parts: _Parts) -> Callable[[FastAPI], AbstractAsyncContextManag
 
 def _add_routes(app: FastAPI, parts: _Parts) -> None:
     """Every endpoint, and the problem that each exception becomes."""
-    settings, engine, status = parts.settings, parts.engine, parts.status
+    app.state.client_key = parts.client_key
+    app.state.admission = parts.admission
+    app.state.images = parts.images
+    app.state.status = parts.status
+    app.state.stats_feed = parts.feed
+    app.state.metrics = Metrics(parts.histograms, parts.status.snapshot)
     app.include_router(image_router)
-    app.include_router(
-        status_router(status, parts.admission, parts.feed, Metrics(parts.histograms, status.stats))
-    )
-    if settings.demo and isinstance(engine, LocalEngine):
-        demo = Demo(DemoSettings(settings, engine.reconfigure), parts.runner)
-        status.demo = demo.snapshot
-        app.include_router(demo_router(demo, settings.host))
-    app.include_router(pages_router(settings))
+    app.include_router(status_router)
+    if parts.demo is not None:
+        app.include_router(demo_router(parts.demo, parts.settings.host))
+    app.include_router(pages_router(parts.settings))
     parts.errors.install(app)
 
 

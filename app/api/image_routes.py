@@ -17,6 +17,7 @@ from app.server.problems import KINDS, Problem, render
 from app.server.streaming import EventStream, HeldResponse, event
 from app.uploads.admission import Admission, UploadRequest
 from app.uploads.body import Received
+from app.uploads.client_key import client_of
 from workers.formats import EXTENSIONS, MEDIA_TYPES
 
 UPLOAD_PATH = "/v1/images"
@@ -109,7 +110,7 @@ async def document(request: Request, id: str) -> Response:  # noqa: A002 - the c
         wait_s = min(wait_s, images.max_hold_s)
         headers["Preference-Applied"] = f"wait={wait_s:.0f}"
         if handle is not None:
-            await images.wait(request, handle, _admission(request).client(request.scope), wait_s)
+            await images.wait(request, handle, client_of(request), wait_s)
     return JSONResponse(images.document(job, handle), headers=headers)
 
 
@@ -125,7 +126,7 @@ async def events(request: Request, id: str) -> Response:  # noqa: A002
     images = _images(request)
     job, handle = await images.find(id)
     if handle is not None:
-        release = images.open_requests.take(_admission(request).client(request.scope))
+        release = images.open_requests.take(client_of(request))
         return EventStream(images.follow(handle), release)
     if request.headers.get("last-event-id") == job.state_id:
         return Response(status_code=204)

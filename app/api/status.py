@@ -1,4 +1,4 @@
-"""What the service tells of itself: quota, stats, metrics, health. All of it is read from snapshots."""
+"""What the service tells of itself, for no token: quota, statistics, health, readiness and metrics."""
 
 import os
 import time
@@ -13,31 +13,24 @@ from fastapi.responses import JSONResponse
 from app.api import openapi
 from app.api.history import History
 from app.api.metrics import Metrics
+from app.api.refusal_counter import RefusalCounter
+from app.api.service_stats import ServiceStats
 from app.api.stats_feed import StatsFeed
-from app.engine.interface import Engine
+from app.engine.interface import Engine, EngineState
 from app.runtime.metrics import CONTENT_TYPE
 from app.server.headers import ratelimit_fields
 from app.server.problems import ProblemError
 from app.storage.interface import Store
-from app.uploads.admission import Admission
-from app.uploads.degraded import DegradedSnapshot
-from app.uploads.idempotency import IdempotencySnapshot
+from app.uploads.client_key import client_of
+from app.uploads.degraded import DegradedResponse
+from app.uploads.idempotency import IdempotencyKeys
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_FULL_TOO_LONG = 30.0
-"""Seconds of a full queue after which a balancer should look elsewhere."""
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_MAX_FULL_S = 30.0
+"""Seconds for which the queue may be full before a load balancer should send traffic elsewhere."""
+_NO_STORE = {"Cache-Control": "no-store"}
 
-
-def resident_bytes(pids: list[int]) -> int:
-    """Resident memory of some processes, pages they share counted once each; gone ones count nothing."""
-    total = 0
-    for pid in pids:
-        try:
-            _, resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])
-        except OSError:
-            continue
-        total += resident if total == 0 else resident - shared
-    return total * _PAGE
+router = APIRouter(tags=["status"])
 
 
 class NotServing(ProblemError):
@@ -49,108 +42,115 @@ class NotServing(ProblemError):
         super().__init__(f"Not ready: {', '.join(reasons)}.", retry_after=1.0, members={"reasons": reasons})
 
 
+def resident_bytes(pids: list[int]) -> int:
+    """Resident memory of some processes in bytes.
+
+    Pages that they share count once: those of the first process count in full, of the others only what is not
+    shared. A process that has ended counts nothing.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            _, resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])
+        except OSError:
+            continue
+        total += resident if total == 0 else resident - shared
+    return total * _PAGE_BYTES
+
+
 @dataclass(slots=True)
 class Status:
-    """Builds the one snapshot that dashboard, health and metrics read."""
+    """Gathers the state of all parts of the service.
+
+    `worker_pids` are the processes whose memory counts beside this one's; `demo` is the state of the
+    demonstration as JSON.
+    """
 
     engine: Engine
     store: Store
-    refusals: Callable[[], dict[str, int]]
-    degraded_response: Callable[[], DegradedSnapshot]
-    idempotency_keys: Callable[[], IdempotencySnapshot]
+    refusals: RefusalCounter
+    degraded_response: DegradedResponse
+    idempotency_keys: IdempotencyKeys
     worker_pids: Callable[[], list[int]]
     demo: Callable[[], dict[str, Any]] | None = None
-    started_at: float = field(default_factory=time.monotonic)
-    minute: History = field(default_factory=History)
+    _started_at: float = field(default_factory=time.monotonic)
+    _history: History = field(default_factory=History)
 
-    def beat(self) -> dict[str, Any]:
-        """The whole state, to be called once a second: it is what the last minute is made of."""
-        state = self._state()
-        self.minute.enter(state)
-        return state | {"minute": self.minute.snapshot()}
+    def snapshot(self) -> ServiceStats:
+        """The state now."""
+        return ServiceStats(
+            uptime_s=round(time.monotonic() - self._started_at, 1),
+            engine=self.engine.snapshot(),
+            refusals=self.refusals.snapshot(),
+            degraded=self.degraded_response.snapshot(),
+            idempotency=self.idempotency_keys.snapshot(),
+            memory_bytes=resident_bytes([os.getpid(), *self.worker_pids()]),
+            store_bytes=self.store.snapshot().used_bytes,
+            demo=None if self.demo is None else self.demo(),
+        )
 
-    def stats(self) -> dict[str, Any]:
-        """The whole state; no client address and no image id in it."""
-        return self._state() | {"minute": self.minute.snapshot()}
+    def document(self) -> dict[str, Any]:
+        """The document of `/v1/stats`."""
+        return self.snapshot().document(self._history.snapshot())
 
-    def _state(self) -> dict[str, Any]:
-        engine = self.engine.snapshot()
-        degraded_response = self.degraded_response()
-        return {
-            "uptime_s": round(time.monotonic() - self.started_at, 1),
-            "state": engine.state,
-            "jobs": {**asdict(engine.jobs), "degraded": degraded_response.degraded},
-            "refusals": self.refusals(),
-            "limiter": asdict(engine.limiter),
-            "backlog": {
-                "capacity": engine.upload_queue.capacity,
-                "dock": engine.upload_queue.max_receiving,
-                "receiving": engine.upload_queue.receiving,
-                "waiting": engine.upload_queue.waiting,
-                "drain_per_s": engine.upload_queue.drain_per_s,
-                "estimated_wait_ms": engine.upload_queue.estimated_wait_ms,
-                "outstanding": engine.reservations.outstanding,
-                "awaited": engine.reservations.awaited,
-                "parked": engine.reservations.waiting,
-                "returning": engine.reservations.return_rate,
-            },
-            "workers": [asdict(worker) for worker in engine.workers],
-            "previews": {**asdict(degraded_response.previews), "reading": degraded_response.reading},
-            "repeats": asdict(self.idempotency_keys()),
-            "brownout": asdict(engine.brownout),
-            "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
-            "memory_bytes": resident_bytes([os.getpid(), *self.worker_pids()]),
-            "store_bytes": self.store.snapshot().used_bytes,
-            **({} if self.demo is None else {"demo": self.demo()}),
-        }
+    def record_second(self) -> dict[str, Any]:
+        """Add the state now to the history, and return the document; to be called once a second."""
+        stats = self.snapshot()
+        self._history.add(stats)
+        return stats.document(self._history.snapshot())
 
     def readiness(self) -> tuple[list[str], dict[str, str]]:
-        """Why not to send traffic here, if anything; and which layers of the sandbox are in force."""
+        """The reasons not to send traffic here, if any, and the layers of the sandbox that are in force."""
         engine = self.engine.snapshot()
-        reasons: list[str] = [] if engine.state == "ready" else [engine.state]
+        reasons: list[str] = [] if engine.state == EngineState.READY else [engine.state]
         reasons += [f"the {each.name} breaker is open" for each in engine.breakers if each.remaining_s > 0]
-        if engine.full_for_s >= _FULL_TOO_LONG:
+        if engine.full_for_s >= _MAX_FULL_S:
             reasons.append(f"the queue has been full for {engine.full_for_s:.0f} s")
         return reasons, engine.sandbox
 
 
-def status_router(status: Status, admission: Admission, feed: StatsFeed, metrics: Metrics) -> APIRouter:
-    """The routes that read and never spend."""
-    router = APIRouter(tags=["status"])
+def _status(request: Request) -> Status:
+    status: Status = request.app.state.status
+    return status
 
-    @router.get("/v1/quota", responses=openapi.QUOTA)
-    async def quota(request: Request) -> Response:
-        """The caller's own bucket, read without spending."""
-        left = await status.engine.remaining_quota(admission.client(request.scope))
-        document = {"policy": "ip", **asdict(left)}
-        return JSONResponse(document, headers={"Cache-Control": "no-store", **dict(ratelimit_fields(left))})
 
-    @router.get("/v1/stats", responses=openapi.STATS)
-    async def stats() -> Response:
-        """The whole state as one snapshot."""
-        return JSONResponse(status.stats(), headers={"Cache-Control": "no-store"})
+@router.get("/v1/quota", responses=openapi.QUOTA)
+async def quota(request: Request) -> Response:
+    """The caller's own bucket, read without spending."""
+    left = await _status(request).engine.remaining_quota(client_of(request))
+    return JSONResponse({"policy": "ip", **asdict(left)}, headers=_NO_STORE | dict(ratelimit_fields(left)))
 
-    @router.get("/v1/stats/stream", responses=openapi.STATS_STREAM)
-    async def stream(request: Request) -> Response:
-        """The snapshot once a second, as server-sent events named `stats`."""
-        return feed.stream(admission.client(request.scope))
 
-    @router.get("/healthz", responses=openapi.HEALTH)
-    async def healthz() -> Response:
-        """Whether the process answers."""
-        return JSONResponse({"alive": True}, headers={"Cache-Control": "no-store"})
+@router.get("/v1/stats", responses=openapi.STATS)
+async def stats(request: Request) -> Response:
+    """The whole state as one snapshot."""
+    return JSONResponse(_status(request).document(), headers=_NO_STORE)
 
-    @router.get("/readyz", responses=openapi.READINESS)
-    async def readyz() -> Response:
-        """Whether to send traffic here."""
-        reasons, sandbox = status.readiness()
-        if reasons:
-            raise NotServing(reasons)
-        return JSONResponse({"ready": True, "sandbox": sandbox}, headers={"Cache-Control": "no-store"})
 
-    @router.get("/metrics", responses=openapi.METRICS)
-    async def exposition() -> Response:
-        """Prometheus metrics."""
-        return Response(metrics.text(), headers={"Cache-Control": "no-store", "Content-Type": CONTENT_TYPE})
+@router.get("/v1/stats/stream", responses=openapi.STATS_STREAM)
+async def stream(request: Request) -> Response:
+    """The snapshot once a second, as server-sent events named `stats`."""
+    feed: StatsFeed = request.app.state.stats_feed
+    return feed.stream(client_of(request))
 
-    return router
+
+@router.get("/healthz", responses=openapi.HEALTH)
+async def healthz() -> Response:
+    """Whether the process answers."""
+    return JSONResponse({"alive": True}, headers=_NO_STORE)
+
+
+@router.get("/readyz", responses=openapi.READINESS)
+async def readyz(request: Request) -> Response:
+    """Whether to send traffic here."""
+    reasons, sandbox = _status(request).readiness()
+    if reasons:
+        raise NotServing(reasons)
+    return JSONResponse({"ready": True, "sandbox": sandbox}, headers=_NO_STORE)
+
+
+@router.get("/metrics", responses=openapi.METRICS)
+async def exposition(request: Request) -> Response:
+    """Prometheus metrics."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(), headers=_NO_STORE | {"Content-Type": CONTENT_TYPE})

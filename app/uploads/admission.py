@@ -124,11 +124,6 @@ class Admission:
             Guard(self._reserve_space, None),  # 6
         )
 
-    def client(self, scope: Scope) -> str:
-        """The key of the client behind a request."""
-        peer = scope["client"]
-        return self._client_key(peer[0] if peer else None, scope["headers"])
-
     # --- on the head alone -----------------------------------------------------------------------------
 
     def reject_early(self, scope: Scope) -> Refusal | None:
@@ -136,7 +131,7 @@ class Admission:
 
         A refusal costs the client a token, as in the endpoint, if it has one.
         """
-        client = self.client(scope)
+        client = self._client_key.of(scope)
         key = _upload_key(client, scope)
         quota = self._engine.local_quota(client)
         if self._engine.is_due(key):
@@ -167,7 +162,7 @@ class Admission:
         Raises:
             RateLimited: the client's bucket is empty.
         """
-        client = self.client(request.scope)
+        client = self._client_key.of(request.scope)
         requester = Requester(_upload_key(client, request.scope), client, net_of(client))
         if self._engine.waive_token(requester.key):
             grant = Grant(self._engine.local_quota(client), 0)

@@ -4,6 +4,9 @@ import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
 
+from fastapi import Request
+from starlette.types import Scope
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -67,6 +70,11 @@ class ClientKey:
             address = self._walk(address, headers)
         return self._key(address)
 
+    def of(self, scope: Scope) -> str:
+        """The key of the client behind a request."""
+        peer = scope["client"]
+        return self(peer[0] if peer else None, scope["headers"])
+
     def _is_trusted(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._trusted)
 
@@ -99,6 +107,12 @@ class ClientKey:
             return str(address)
         network = ipaddress.IPv6Network((address, self._prefix), strict=False)
         return str(network)
+
+
+def client_of(request: Request) -> str:
+    """The key of the client behind a request, by the application's own `ClientKey`."""
+    client_key: ClientKey = request.app.state.client_key
+    return client_key.of(request.scope)
 
 
 @lru_cache(maxsize=4096)  # in a flood the same clients come again and again

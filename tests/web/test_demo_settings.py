@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from app.api.history import LENGTH, History
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.rate_limiter import RateLimiter
 from app.backpressure.token_bucket import GCRA, RateLimited
@@ -188,33 +187,3 @@ async def test_the_leaky_bucket_has_no_burst_to_turn() -> None:
     levers.set({"rate": 5})
     assert turned.figures[0] == GCRA.leaky_bucket(5, 2).limit == 11
     levers.reset()
-
-
-# --- the last minute ------------------------------------------------------------------------------------
-
-
-def stats(second: int) -> dict[str, Any]:
-    """A snapshot in which each second one more upload is accepted than in the one before."""
-    guards = ("rate", "share", "draining", "breaker", "queue", "disk", "streams", "repeats")
-    refusals = dict.fromkeys(guards, second)
-    return {
-        "jobs": {"accepted": second * (second + 1) // 2, "done": 0, "degraded": 3 * second},
-        "refusals": refusals,
-        "backlog": {"estimated_wait_ms": 10 * second},
-        "memory_bytes": second,
-    }
-
-
-def test_the_minute_counts_what_happened_in_each_second() -> None:
-    """The first second only sets the mark; statuses are the sums of their guards; a minute is kept."""
-    minute = History()
-    minute.enter(stats(100))
-    assert minute.snapshot()["accepted"] == [0]
-    for second in range(101, 200):
-        minute.enter(stats(second))
-    kept = minute.snapshot()
-    assert {len(column) for column in kept.values()} == {LENGTH}
-    assert kept["accepted"] == list(range(140, 200))
-    assert kept["degraded"] == [3] * 60
-    assert (kept["429"][-1], kept["503"][-1]) == (2, 5)
-    assert (kept["wait_ms"][-1], kept["memory_bytes"][-1]) == (1990, 199)

@@ -98,7 +98,7 @@ def panic(_: str) -> None:
     def broken(_: Status) -> None:
         raise LookupError(f"a fault in {Path(__file__).parent}")
 
-    Status.stats = broken  # type: ignore[assignment]
+    Status.document = broken  # type: ignore[assignment,method-assign]
 
 
 FAULTS = {

@@ -1,0 +1,99 @@
+"""The state of the whole service at one moment, and its JSON form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.engine.interface import EngineSnapshot
+from app.uploads.degraded import DegradedSnapshot
+from app.uploads.idempotency import IdempotencySnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStats:
+    """What `/v1/stats`, `/metrics` and the charts of the page are made from.
+
+    `refusals` are counters by guard or status; `demo` is the state of the demonstration as JSON, where there
+    is one. It holds no client address and no image id.
+    """
+
+    uptime_s: float
+    engine: EngineSnapshot
+    refusals: dict[str, int]
+    degraded: DegradedSnapshot
+    idempotency: IdempotencySnapshot
+    memory_bytes: int
+    store_bytes: int
+    demo: dict[str, Any] | None
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Counters of uploads by what became of them."""
+        jobs = self.engine.jobs
+        return {
+            "accepted": jobs.accepted,
+            "done": jobs.done,
+            "failed": jobs.failed,
+            "cancelled": jobs.cancelled,
+            "deferred": jobs.deferred,
+            "degraded": self.degraded.degraded,
+        }
+
+    def document(self, minute: dict[str, list[int]]) -> dict[str, Any]:
+        """The JSON document of `/v1/stats`; `minute` is the history of the last minute."""
+        engine, queue, reservations = self.engine, self.engine.upload_queue, self.engine.reservations
+        document: dict[str, Any] = {
+            "uptime_s": self.uptime_s,
+            "state": engine.state,
+            "jobs": self.jobs,
+            "refusals": self.refusals,
+            "limiter": {
+                "clients": engine.limiter.clients,
+                "capacity": engine.limiter.capacity,
+                "overflowing": engine.limiter.overflowing,
+            },
+            "backlog": {
+                "capacity": queue.capacity,
+                "dock": queue.max_receiving,
+                "receiving": queue.receiving,
+                "waiting": queue.waiting,
+                "drain_per_s": queue.drain_per_s,
+                "estimated_wait_ms": queue.estimated_wait_ms,
+                "outstanding": reservations.outstanding,
+                "awaited": reservations.awaited,
+                "parked": reservations.waiting,
+                "returning": reservations.return_rate,
+            },
+            "workers": [
+                {
+                    "state": worker.state,
+                    "busy_ms": worker.busy_ms,
+                    "jobs": worker.jobs,
+                    "restarts": worker.restarts,
+                }
+                for worker in engine.workers
+            ],
+            "previews": {
+                "ready": self.degraded.previews.ready,
+                "made": self.degraded.previews.made,
+                "restarts": self.degraded.previews.restarts,
+                "reading": self.degraded.reading,
+            },
+            "repeats": {
+                "arriving": self.idempotency.arriving,
+                "reading": self.idempotency.reading,
+                "capacity": self.idempotency.capacity,
+            },
+            "brownout": {
+                "active": engine.brownout.active,
+                "begun": engine.brownout.begun,
+                "deferred": engine.brownout.deferred,
+                "capacity": engine.brownout.capacity,
+            },
+            "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
+            "memory_bytes": self.memory_bytes,
+            "store_bytes": self.store_bytes,
+            "minute": minute,
+        }
+        if self.demo is not None:
+            document["demo"] = self.demo
+        return document
