@@ -1,4 +1,4 @@
-"""What a crowd leaves behind is given back."""
+"""The memory that many connections leave behind is given back to the operating system."""
 
 import asyncio
 import ctypes
@@ -7,6 +7,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.runtime import memory, tasks
 from tests.clocks import settle
@@ -26,8 +27,8 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-async def test_cycles_are_looked_for_time_and_again() -> None:
-    """Even if nothing happens that would have Python do so."""
+async def test_cycles_are_collected_periodically() -> None:
+    """Even if nothing happens that would make Python do so by itself."""
     gc.disable()
     try:
         keeping = asyncio.create_task(memory.trim_periodically())
@@ -60,11 +61,29 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
     await tasks.cancel_and_wait([keeping])
 
 
-async def test_what_is_there_at_the_start_is_not_looked_through_again() -> None:
-    """Modules and routes are no garbage."""
+async def test_objects_of_the_start_are_exempt_from_collections() -> None:
+    """Modules and routes are never garbage."""
     before = gc.get_freeze_count()
     try:
         memory.freeze_startup_heap()
         assert gc.get_freeze_count() > before + 10_000
     finally:
         gc.unfreeze()
+
+
+async def test_trimming_outlives_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in one round is logged, and the next rounds run."""
+    rounds: list[int] = []
+
+    def collect() -> None:
+        rounds.append(len(rounds))
+        if len(rounds) == 2:
+            raise MemoryError
+
+    monkeypatch.setattr(memory.gc, "collect", collect)
+    monkeypatch.setattr(memory.gc, "freeze", lambda: None)
+    with capture_logs() as logs:
+        async with memory.kept_trimmed():
+            await asyncio.sleep(3.5 * memory.TRIM_PERIOD_S)
+    assert rounds == [0, 1, 2, 3]  # the first is that of the start
+    assert [line["task"] for line in logs] == ["memory trimming"]

@@ -1,0 +1,38 @@
+"""The core and the worker process load no web framework: they start faster and need less memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+WEB = {"fastapi", "starlette", "uvicorn", "httptools", "python_multipart"}
+
+
+def loaded(*modules: str) -> set[str]:
+    """The top-level packages that a new interpreter has loaded after importing modules."""
+    code = f"import {', '.join(modules)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ended.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["app.engine.dispatcher", "app.engine.local", "app.engine.preview_worker"])
+def test_the_engine_loads_no_web_framework(module: str) -> None:
+    """Whichever part of it is imported."""
+    packages = loaded(module)
+    assert "app" in packages
+    assert not packages & WEB
+
+
+def test_a_worker_loads_no_web_framework() -> None:
+    """All that `spillway worker` imports, and what the store and the engine import when they are made."""
+    packages = loaded(
+        "app.cli",
+        "app.factory",
+        "app.cluster.factory",
+        "app.cluster.worker",
+        "app.settings",
+        "app.runtime.logs",
+        "uvloop",
+    )
+    assert {"app", "nats", "obstore"} <= packages
+    assert not packages & WEB
