@@ -71,7 +71,7 @@ def serve(host: Host = None, port: Port = None) -> None:
     from app.server.listener import AddressTaken, listen
     from app.server.uvicorn_server import Server
     from app.settings import SettingsError, load_settings, warnings_for
-    from app.storage.interface import StoreError
+    from app.storage.interface import StoreUnusable
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
@@ -89,7 +89,7 @@ def serve(host: Host = None, port: Port = None) -> None:
             max_upload_bytes=settings.max_upload_bytes,
         )
         uvloop.run(server.serve())
-    except (SettingsError, AddressTaken, StoreError, PoolNotStarted, EngineUnusable) as error:
+    except (SettingsError, AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
 
 
@@ -102,7 +102,7 @@ def worker() -> None:
     from app.factory import make_job_defaults, make_store
     from app.runtime import logs
     from app.settings import SettingsError, load_settings, warnings_for
-    from app.storage.interface import StoreError
+    from app.storage.interface import StoreUnusable
 
     try:
         settings = load_settings()
@@ -120,7 +120,7 @@ def worker() -> None:
 
     try:
         uvloop.run(run_worker(settings, make_job_defaults(settings), make_store(settings)))
-    except (StoreError, PoolNotStarted, EngineUnusable) as error:
+    except (StoreUnusable, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
 
 

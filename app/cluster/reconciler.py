@@ -10,7 +10,7 @@ import structlog
 from app.cluster.connection import UNAVAILABLE, StreamFull
 from app.cluster.jetstream import JobStream
 from app.cluster.job_registry import JobRegistry
-from app.storage.interface import Store, StoreError
+from app.storage.interface import Store, StoreUnusable
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Reconciler:
         """Do one round after the other, without end. A round during an outage is given up."""
         while True:
             await asyncio.sleep(_INTERVAL_S * random.uniform(0.5, 1.0))  # noqa: S311 - so that replicas differ
-            with suppress(*UNAVAILABLE, OSError, StoreError, StreamFull):
+            with suppress(*UNAVAILABLE, OSError, StoreUnusable, StreamFull):
                 await self.round()
 
     async def round(self) -> None:

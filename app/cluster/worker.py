@@ -28,7 +28,7 @@ async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store
     """Do jobs until SIGTERM or SIGINT, then finish those in progress. A second signal ends them at once.
 
     Raises:
-        EngineUnusable, StoreError, PoolNotStarted: the process cannot start.
+        EngineUnusable, StoreUnusable, PoolNotStarted: the process cannot start.
     """
     drain_requested, stop_requested = _signals()
     breaker = engine_breaker()

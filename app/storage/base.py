@@ -1,26 +1,45 @@
-"""Keeping: what every store holds to, wherever its bytes are."""
+"""What every store shares, wherever its bytes are: the secret, the count of bytes, retention and threads."""
 
 import hashlib
 import hmac
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Generic, ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, id_of_key
-from app.storage.interface import Space, StoreSnapshot
-from app.storage.space_account import SpaceAccount
+from app.storage.interface import StoreFull, StoreSnapshot
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SECRET_BYTES = 32
+MAX_WRITER_THREADS = 8
+"""Threads that write at once. Uploads are read from the network by as many as can write."""
 
 
 class StoreBase:
-    """A secret, a count of bytes, and how long a job is kept."""
+    """The methods of a store that do not depend on where its bytes are."""
 
     def __init__(self, max_bytes: int, retention: float, clock: Callable[[], float] = time.time) -> None:
-        """Keeps about `max_bytes`, each finished job for `retention` seconds of `clock`'s time."""
+        """Keeps about `max_bytes`, and each job for `retention` seconds after it is final.
+
+        `clock` gives seconds since the epoch.
+        """
         self.retention = retention
         self._clock = clock
         self._space = SpaceAccount(max_bytes)
         self._secret = b""
+        """Set by `open()`."""
+        self._writers = CapacityLimiter(MAX_WRITER_THREADS)
 
-    def reserve(self, size: int) -> Space:
+    async def write_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call that writes to the disk, in one of the writers' threads."""
+        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._writers)
+
+    def reserve(self, size: int) -> "ReservedSpace":
         return self._space.reserve(size)
 
     def snapshot(self) -> StoreSnapshot:
@@ -37,6 +56,91 @@ class StoreBase:
             return None
         return job.finished_at + self.retention
 
-    def _expired(self, job: Job) -> bool:
+    def _is_expired(self, job: Job) -> bool:
         end = self.expires_at(job)
         return end is not None and end <= self._clock()
+
+
+class ReservedSpace:
+    """Bytes reserved for one upload."""
+
+    def __init__(self, account: "SpaceAccount", size: int) -> None:
+        self._account = account
+        self._size = size
+
+    def release(self) -> None:
+        """End the reservation. A second call does nothing."""
+        self._account.reserved -= self._size
+        self._size = 0
+
+
+class SpaceAccount:
+    """Counts the bytes that a store keeps and those reserved for uploads, against one limit for both.
+
+    Records are not counted. The store adds to `used` and subtracts from it; while it awaits something, other
+    tasks do so too. Therefore `account.used -= freed` with `freed` from a line of its own: `used -= await …`
+    would read `used` before it waits and overwrite what was counted meanwhile.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.used = 0
+        self.reserved = 0
+        self.recount_wanted = False
+        """Whether an upload was refused. The next sweep then counts what is there, since files may have been
+        removed by hand or by other processes."""
+        self._max_bytes = max_bytes
+
+    def reserve(self, size: int) -> ReservedSpace:
+        """Reserve bytes for an upload.
+
+        Raises:
+            StoreFull: there are not so many left.
+        """
+        if self.used + self.reserved + size > self._max_bytes:
+            self.recount_wanted = True
+            raise StoreFull(f"{self.used} of {self._max_bytes} bytes are kept")
+        self.reserved += size
+        return ReservedSpace(self, size)
+
+    def snapshot(self) -> StoreSnapshot:
+        """The count now."""
+        return StoreSnapshot(self.used, self.reserved, self._max_bytes)
+
+
+class RecentlyUsed(Generic[T]):
+    """Values by job id, of which those that were not used for longest are forgotten."""
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._values: OrderedDict[str, T] = OrderedDict()
+        self._capacity = capacity
+
+    def get(self, job_id: str) -> T | None:
+        """The value of a job, if it is known."""
+        if job_id not in self._values:
+            return None
+        self._values.move_to_end(job_id)
+        return self._values[job_id]
+
+    def put(self, job_id: str, value: T) -> None:
+        """Remember the value of a job."""
+        self._values[job_id] = value
+        self._values.move_to_end(job_id)
+        if len(self._values) > self._capacity:
+            self._values.popitem(last=False)
+
+    def pop(self, job_id: str) -> T | None:
+        """Forget a job's value; what it was."""
+        return self._values.pop(job_id, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+
+def parse_record(job_id: str, record: bytes) -> Job | None:
+    """The job of a record, or None when the record is damaged or belongs to another job."""
+    try:
+        job = Job.from_record(record)
+    except ValueError:
+        return None
+    return job if job.id == job_id else None

@@ -1,4 +1,32 @@
-"""The store: where bytes live. A protocol, so that a directory and a bucket look alike from outside."""
+"""What a store is: the protocol that directory and bucket implement, and the errors that stores raise.
+
+A store keeps the uploads (sources), the variants made of them, and one record per job. The record is the
+only truth about a job: a job exists when, and only when, its record does. Everything else that a store keeps
+can be found again, or made again, from the records and the sources.
+
+The life of a job, as calls to its store:
+
+    space = reserve(size)               before the body is read: guard 6 of the admission
+    spool = await spool(id)             await spool.write(data) for every piece of the body
+    await accept(spool, job)            from here on the job survives a crash; then space.release()
+    folder = await workspace(id)        where a worker may write
+    source = await fetch(id, folder)    the file that the worker decodes
+    await take_variants(job, folder, …) what the worker made, inspected and durable
+    await save(job)                     the record that says so; when it is final, the source is removed
+    await drop_workspace(folder)
+    await load(id), await blob(job, …)  for whoever asks for the image
+    await delete(id), or sweep()        by its owner, or when its retention is over
+
+To write another store: subclass `app.storage.base.StoreBase`, which has the parts that do not depend on where
+the bytes are; gather uploads with `app.storage.spool.FileSpool` and inspect what workers made with
+`app.storage.verify`; build it in `app.factory.make_store`; add it to the `open_store` fixture of
+`tests/storage/conftest.py`, so that `test_every_store.py` and `test_keys.py` hold it to all of this.
+
+Every method may be called from several tasks at once. None may block the event loop: blocking calls belong
+into threads (`StoreBase.write_in_thread`). Where a method says that something is durable, it has survived a
+power failure at any later moment. Whatever a method cannot do now is a `StoreUnavailable` or another
+OSError; callers catch OSError and try again later, so a method that failed must leave the job as it was.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -24,123 +52,233 @@ class StoreFull(StoreUnavailable):
     """
 
 
-class StoreError(Exception):
-    """Raised when the store cannot be used at all; its message is one clear line."""
+class StoreUnusable(Exception):
+    """Raised at the start when the store cannot be used at all; the message is one line for the operator."""
 
 
 class VariantRejected(Exception):
-    """Raised when what a worker claims to have made is not there, or not what it claims."""
+    """Raised when a file that a worker claims to have made is missing, or is not what the worker says."""
+
+
+class JobGone(Exception):
+    """Raised when the files of a job were removed while it was under way, by a deletion or by hand."""
+
+
+class JobExists(Exception):
+    """Raised when a job with the same id has been accepted already."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSnapshot:
-    """Bytes kept, bytes promised to uploads on their way in, and the limit for both."""
+    """Bytes kept, bytes reserved for uploads on their way in, and the limit for the sum of both."""
 
     used_bytes: int
     reserved_bytes: int
     max_bytes: int
 
 
-class JobGone(Exception):
-    """Raised when somebody has removed a job's files by hand while it was under way."""
-
-
-class JobExists(Exception):
-    """Raised when there is a job of that id already."""
-
-
 class Space(Protocol):
-    """Bytes promised to one upload until they are settled."""
+    """Bytes reserved for one upload, from its admission until it is accepted or given up."""
 
     def release(self) -> None:
-        """Give the promise back; harmless when called again."""
+        """End the reservation. A second call does nothing."""
 
 
 class Spool(Protocol):
-    """One upload's bytes on their way in, on the file system of the store."""
+    """The bytes of one upload while it arrives, in a file of this machine."""
 
     async def write(self, data: bytes) -> None:
-        """Append bytes. Raises StoreFull when the disk is."""
+        """Append bytes.
+
+        Raises:
+            StoreFull: the disk has no room for them.
+            OSError: the disk cannot be written.
+        """
 
     async def discard(self) -> None:
-        """Remove every trace; harmless when called again or after the upload was accepted."""
+        """Remove the upload. Does nothing after the first call, or when the upload was accepted."""
 
 
 class Blob(Protocol):
-    """One open variant."""
+    """One open variant, which can be read to its end even if it is deleted meanwhile."""
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Bytes from an offset on, at most `length`; none only beyond the end."""
+        """At least one and at most `length` bytes from `offset` on; none only at or beyond the end.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the file or the connection behind it."""
 
 
 class Store(Protocol):
-    """Where sources, variants and job records live. The record is the only truth about a job."""
+    """Keeps sources, variants and records; the module's docstring has the order of the calls."""
 
     retention: float
-    """Seconds for which a job is kept once nothing more is promised of it."""
+    """Seconds for which a job is kept once it is final."""
+
+    # --- start and stop --------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Make ready. Raises StoreError when it cannot be used."""
+        """Make the store ready. Nothing else is called before it.
+
+        Removes what an earlier process left half done (spools and workspaces), counts what is kept, and
+        makes the secret where there is none yet: 32 random bytes that stay with the store for its life.
+
+        Raises:
+            StoreUnusable: it cannot be used; another process has it, say, or it cannot be reached.
+        """
 
     async def close(self) -> None:
-        """Finish what is under way and let go."""
-
-    async def load_state(self) -> bytes | None:
-        """What an earlier process left a note of, once; not to be trusted. None when it did not."""
-
-    async def save_state(self, data: bytes) -> None:
-        """Keep a few bytes for the next process. Raises OSError."""
-
-    def delete_token(self, job_id: str) -> str:
-        """The token that proves the right to delete a job: an HMAC of its id, never kept."""
-
-    def id_of_key(self, client: str, key: str) -> str:
-        """The id of the job that a client's Idempotency-Key stands for: an HMAC of both, never kept."""
-
-    def reserve(self, size: int) -> Space:
-        """Promise bytes to an upload. Raises StoreFull."""
-
-    async def spool(self, job_id: str) -> Spool:
-        """A place for the bytes of an upload."""
-
-    async def accept(self, spool: Spool, job: Job) -> None:
-        """Make an upload durable: when this returns, the job survives everything. Raises JobExists."""
-
-    async def workspace(self, job_id: str) -> Path:
-        """A new, empty folder for a worker to write into."""
-
-    async def fetch(self, job_id: str, folder: Path) -> Path:
-        """The file that a worker decodes, there as long as its workspace `folder` is. Raises JobGone."""
-
-    async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        """Take over what a worker wrote, durably, trusting nothing. Raises VariantRejected, JobGone."""
-
-    async def drop_workspace(self, folder: Path) -> None:
-        """Remove a worker's folder."""
-
-    async def save(self, job: Job) -> None:
-        """Write the record durably; a final job's source goes. Raises JobGone."""
-
-    async def load(self, job_id: str) -> Job | None:
-        """The job of a record, or None when there is none or its retention is over."""
-
-    async def blob(self, job: Job, variant: str, span: tuple[int, int] | None = None) -> Blob | None:
-        """Open a variant, or None when its file is gone; of `span` (first and last byte) it is to be read."""
-
-    async def delete(self, job_id: str) -> None:
-        """Remove a job and every file of it; harmless when there is none."""
+        """End what is under way and release everything. Nothing is called after it."""
 
     def pending(self) -> AsyncIterator[Job]:
-        """Jobs that were accepted and are not final, oldest first. Raises StoreError, OSError."""
+        """Every accepted job that is not final, oldest first: what a start has to bring to an end.
+
+        A job whose record cannot be read but whose source is there is given with `wanted=()`, that is, all
+        variants of the settings, and gets a new record: better to make too much than to lose the upload.
+        The source of a final job, which a crash may have left, is removed on the way.
+
+        Raises:
+            StoreUnusable, OSError: the store cannot be read.
+        """
+
+    async def load_state(self) -> bytes | None:
+        """The bytes that the last `save_state()` wrote, removed as they are read; None when there are none.
+
+        The caller checks them: they come from outside the process. What cannot be read is None, because no
+        state is worth keeping the service from starting.
+        """
+
+    async def save_state(self, data: bytes) -> None:
+        """Keep a few kilobytes for the next process, readable by nobody else. Replaces what was kept.
+
+        Raises:
+            OSError: they could not be written.
+        """
+
+    # --- what is derived from the secret ---------------------------------------------------------------
+
+    def delete_token(self, job_id: str) -> str:
+        """The token that proves the right to delete a job: an HMAC of its id, so none has to be stored."""
+
+    def id_of_key(self, client: str, key: str) -> str:
+        """The id of the job that belongs to a client's Idempotency-Key: an HMAC of both."""
+
+    # --- uploads ---------------------------------------------------------------------------------------
+
+    def reserve(self, size: int) -> Space:
+        """Reserve bytes for an upload.
+
+        Raises:
+            StoreFull: the bytes kept and reserved would be more than the limit.
+        """
+
+    async def spool(self, job_id: str) -> Spool:
+        """A new spool for the bytes of an upload. Writes nothing yet."""
+
+    async def accept(self, spool: Spool, job: Job) -> None:
+        """Make an upload and its record durable, in one step: after a crash there is both or neither.
+
+        `spool` is one of this store's own, and is still to be discarded. A final job of the same id whose
+        retention is over makes way, though it has not been swept yet.
+
+        Raises:
+            JobExists: there is a job of this id, and it stays as it is.
+            StoreFull: the disk or the quota is full.
+            OSError: it could not be written.
+        """
+
+    # --- work ------------------------------------------------------------------------------------------
+
+    async def workspace(self, job_id: str) -> Path:
+        """A new, empty folder for a worker to write into. One job may have several, one after the other.
+
+        Raises:
+            OSError: it could not be made.
+        """
+
+    async def fetch(self, job_id: str, folder: Path) -> Path:
+        """The source as a file for a worker, which is there for as long as its workspace `folder` is.
+
+        Raises:
+            JobGone: there is no source any more.
+            OSError: it cannot be read now.
+        """
+
+    async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
+        """Move what a worker made from its workspace into the store, durably; the variants by name.
+
+        Nothing about the files is believed, because the worker may have been taken over by the image that it
+        decoded: they are opened without following links, checked for their format's first bytes, and size
+        and digest are those of the very bytes that will be served. If one is rejected, none is taken.
+        Variants of an earlier attempt are replaced. They are served only once a record names them.
+
+        Raises:
+            VariantRejected: a file is missing or not what `made` says; the worker is to blame.
+            JobGone: the job has been removed.
+            StoreFull, OSError: they could not be kept, for which the worker is not to blame.
+        """
+
+    async def drop_workspace(self, folder: Path) -> None:
+        """Remove a workspace with everything in it."""
+
+    async def save(self, job: Job) -> None:
+        """Replace the job's record, durably. When the job is final, its source is removed afterwards.
+
+        Raises:
+            JobGone: the job has been removed; it is not brought back.
+            StoreFull, OSError: the record is what it was.
+        """
+
+    # --- reading ---------------------------------------------------------------------------------------
+
+    async def load(self, job_id: str) -> Job | None:
+        """The job of a record; None when there is none, it is damaged, or its retention is over.
+
+        Any string may be asked for: what is no id is None. A final job may come from memory, but if another
+        process deletes it, it must be gone here within two seconds.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+
+    async def blob(self, job: Job, variant: str, span: tuple[int, int] | None = None) -> Blob | None:
+        """Open a variant for reading.
+
+        `span` tells the first and last byte that will be read, so that no more is transferred. None when the
+        file is gone or has another size than the record says.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
 
     def expires_at(self, job: Job) -> float | None:
-        """When the retention of a job is over, seconds since the epoch; None while it is not final."""
+        """When the retention of a job is over, in seconds since the epoch; None while it is not final."""
+
+    # --- removal ---------------------------------------------------------------------------------------
+
+    async def delete(self, job_id: str) -> None:
+        """Remove a job with all of its files. Does nothing when there is none.
+
+        Nobody sees half of it removed: once this has begun, `load()` gives None.
+
+        Raises:
+            ValueError: this is no id.
+            OSError: it could not be removed, and is there as before or is removed by a later sweep.
+        """
 
     async def sweep(self) -> int:
-        """Remove what has expired; the number of jobs removed."""
+        """Remove jobs whose retention is over, and files without a job; the number of jobs removed.
+
+        Called about once a minute. Where that is too often for a full pass, it may do nothing. It also
+        corrects the count of bytes where others write to the store.
+
+        Raises:
+            OSError: it could not go on; the next call begins anew.
+        """
 
     def snapshot(self) -> StoreSnapshot:
-        """How much is kept."""
+        """How many bytes are kept and reserved now."""

@@ -1,4 +1,4 @@
-"""The spool: an upload's bytes on their way in, in a file of this machine."""
+"""The spool: the bytes of an upload while it arrives, in a file of this machine."""
 
 import errno
 import os
@@ -11,52 +11,56 @@ from typing import Any
 from app.storage.interface import StoreFull
 
 SOURCE = "source"
-_WRITE_BEHIND = 256 * 1024
-"""Half the calls into threads that 128 KiB takes; more would save little, and every upload may hold it."""
-_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""The name of an upload's file, in the spool and in a job's folder."""
+BUFFER_BYTES = 256 * 1024
+"""Bytes gathered in memory before they are written. Every upload may hold so many; twice as many would save
+hardly any calls into threads."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def disk_full_refuses() -> Iterator[None]:
-    """Raises StoreFull for what the system says when the disk or a quota is full."""
+def raising_store_full() -> Iterator[None]:
+    """Turn the system's errors for a full disk, a used-up quota or a file size limit into StoreFull."""
     try:
         yield
     except OSError as error:
-        if error.errno in _OUT_OF_SPACE:
+        if error.errno in _NO_ROOM:
             raise StoreFull(os.strerror(error.errno)) from None
         raise
 
 
 class FileSpool:
-    """An upload's bytes, gathered in memory up to 256 KiB before they go to disk in a thread.
+    """An upload in a file named `source` in a folder of its own.
 
-    They are the file `source` of a folder of their own, which is not made before there is anything to write.
+    Neither is made before the first 256 KiB have come, or `flush()` is called: a small upload that is refused
+    never touches the disk.
     """
 
-    def __init__(self, folder: Path, writing: Callable[..., Awaitable[Any]]) -> None:
-        """`writing` runs a blocking call in a thread."""
+    def __init__(self, folder: Path, run_in_thread: Callable[..., Awaitable[Any]]) -> None:
+        """`folder` must not exist yet; `run_in_thread` runs a blocking call in a thread and awaits it."""
         self.folder: Path | None = folder
-        self._writing = writing
+        """None once it was discarded or moved away."""
+        self._run_in_thread = run_in_thread
         self._buffer = bytearray()
         self._descriptor: int | None = None
-        self._begun = False
+        self._on_disk = False
 
     async def write(self, data: bytes) -> None:
-        """Append bytes. Raises StoreFull when the disk is."""
-        if not self._buffer and len(data) >= _WRITE_BEHIND:
-            await self._writing(self._append, data)  # as it is, without a copy
+        """Append bytes. Raises StoreFull, OSError."""
+        if not self._buffer and len(data) >= BUFFER_BYTES:
+            await self._run_in_thread(self._append, data)  # as it is, without a copy
             return
         self._buffer += data
-        if len(self._buffer) >= _WRITE_BEHIND:
+        if len(self._buffer) >= BUFFER_BYTES:
             gathered, self._buffer = self._buffer, bytearray()
-            await self._writing(self._append, gathered)
+            await self._run_in_thread(self._append, gathered)
 
     def _append(self, data: bytes | bytearray) -> None:
         if self.folder is None:
             raise RuntimeError("the upload was discarded")
-        with disk_full_refuses():
+        with raising_store_full():
             if self._descriptor is None:
-                self._begun = True
+                self._on_disk = True
                 self.folder.mkdir()
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.folder / SOURCE, flags, 0o600)
@@ -64,28 +68,36 @@ class FileSpool:
             while view:
                 view = view[os.write(self._descriptor, view) :]
 
-    def gathered(self) -> tuple[Path, int]:
-        """Blocking: write what is left; the folder, and the descriptor of the file, which is whole now."""
+    def flush(self) -> tuple[Path, int]:
+        """Write what is still in memory; the folder, and the open descriptor of the file. Blocking.
+
+        Raises:
+            StoreFull, OSError: it could not be written.
+        """
         self._append(self._buffer)
         self._buffer = bytearray()
         if self.folder is None or self._descriptor is None:
             raise RuntimeError("the upload was discarded")
         return self.folder, self._descriptor
 
+    def moved(self) -> None:
+        """Tell that the folder was moved away, so that `discard()` removes nothing. Blocking."""
+        self._close()
+        self.folder = None
+
     async def discard(self) -> None:
-        """Remove every trace; harmless when called again or after the upload was accepted."""
+        """Remove the upload. Does nothing after the first call, or when the folder was moved away."""
         self._buffer = bytearray()
-        if self._begun and self.folder is not None:
-            await self._writing(self._remove)
+        if self._on_disk and self.folder is not None:
+            await self._run_in_thread(self._remove)
 
     def _remove(self) -> None:
-        self.close()
+        self._close()
         folder, self.folder = self.folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def close(self) -> None:
-        """Close the file."""
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The inspection of what a worker left: nothing of it is believed."""
+"""Inspects the files that a worker wrote, without believing anything that it says about them."""
 
 import errno
 import os
@@ -13,40 +13,42 @@ from app.storage.interface import VariantRejected
 from workers.formats import has_magic
 from workers.messages import Made
 
-_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
-"""What this process, or the machine, lacks: no worker can bring it about, and it passes."""
+_MAGIC_BYTES = 32
+_NOT_THE_WORKERS_FAULT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+"""Errors of this process or of the machine, which no worker can bring about and which pass."""
 
 
 @contextmanager
-def plain_file(folder: Path, item: Made) -> Iterator[BufferedReader]:
-    """Open what a worker claims to have made, at its beginning.
+def claimed_file(folder: Path, made: Made) -> Iterator[BufferedReader]:
+    """Open the file that a worker claims to have made, positioned at its first byte. Blocking.
 
-    The folder was written by a process that may be an attacker's by now: no links are followed, and what is
-    no plain file with the first bytes of its format is not taken.
+    The process that wrote the folder may have been taken over by the image that it decoded. So no link is
+    followed (O_NOFOLLOW), a named pipe does not block (O_NONBLOCK), and a file is taken only when it is a
+    regular file with a single name and begins as its format does.
 
     Raises:
-        VariantRejected: it is not there, or not what it is said to be.
+        VariantRejected: it is missing, or not what the worker says.
         OSError: it cannot be looked at now, for which the worker is not to blame.
     """
     try:
-        descriptor = os.open(folder / item.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(folder / made.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno in _OURS:
+        if error.errno in _NOT_THE_WORKERS_FAULT:
             raise
-        raise VariantRejected(f"{item.name}: {os.strerror(error.errno or 0)}") from None
+        raise VariantRejected(f"{made.name}: {os.strerror(error.errno or 0)}") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise VariantRejected(f"{item.name}: not a plain file")
+            raise VariantRejected(f"{made.name}: not a plain file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            if not has_magic(item.format, file.read(32)):
-                raise VariantRejected(f"{item.name}: not a {item.format}")
+            if not has_magic(made.format, file.read(_MAGIC_BYTES)):
+                raise VariantRejected(f"{made.name}: not a {made.format}")
             file.seek(0)
             yield file
     finally:
         os.close(descriptor)
 
 
-def variant_of(item: Made, size: int, digest: str) -> MadeVariant:
-    """What is kept of a claim; `size` in bytes and `digest` (SHA-256) are those of the bytes inspected."""
-    return MadeVariant(item.file, item.width, item.height, size, item.format, digest)
+def made_variant(made: Made, size: int, digest: str) -> MadeVariant:
+    """The variant to put on record; `size` in bytes and SHA-256 `digest` are those of the inspected bytes."""
+    return MadeVariant(made.file, made.width, made.height, size, made.format, digest)

@@ -132,7 +132,7 @@ EXPECTED = [
 
 NO_REFUSALS = {
     "SettingsError": "ends the start with one line",
-    "StoreError": "ends the start with one line",
+    "StoreUnusable": "ends the start with one line",
     "AddressTaken": "ends the start with one line",
     "PoolNotStarted": "ends the start with one line",
     "WorkerProcessFailed": "the engine tries the job again, or fails it",

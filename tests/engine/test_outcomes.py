@@ -80,7 +80,7 @@ async def test_a_job_that_is_made_whole_is_final(store: LocalStore, recorder: Ou
     )
     assert settled.is_final
     assert await store.load(job.id) == settled
-    assert not store.source(job.id).exists()
+    assert not store.folders.source(job.id).exists()
 
 
 async def test_the_first_part_makes_it_done_and_the_second_final(
@@ -90,11 +90,11 @@ async def test_the_first_part_makes_it_done_and_the_second_final(
     job = await half_made(store, recorder)
     assert (job.status, list(job.made), job.deferred) == (JobStatus.DONE, ["small"], ("large",))
     assert not job.is_final
-    assert store.source(job.id).exists()
+    assert store.folders.source(job.id).exists()
     assert await store.load(job.id) == job
     settled = await recorder.settle(job, Batch(VARIANTS[:1]), *await done(store, job, "large"))
     assert (list(settled.made), settled.deferred, settled.is_final) == (["large", "small"], (), True)
-    assert not store.source(job.id).exists()
+    assert not store.folders.source(job.id).exists()
 
 
 async def test_a_death_is_on_record_and_a_second_is_the_end(

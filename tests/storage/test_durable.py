@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.job import JobStatus
 from app.storage.local.store import LocalStore
 from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, spooled, used
 
@@ -61,7 +62,7 @@ async def test_an_upload_is_not_accepted_by_half(store: LocalStore, after: int) 
     await spool.discard()
     assert len(failed) == 1
     assert await store.load(job.id) is None
-    assert not [path for path in store._root.rglob("*") if path.name in ("source", "job.json")]
+    assert not [path for path in store.directory.root.rglob("*") if path.name in ("source", "job.json")]
     assert used(store) == 0
     await accepted(store, job=job)
     assert await store.load(job.id) == job
@@ -93,13 +94,13 @@ async def test_a_job_is_not_deleted_by_half(store: LocalStore) -> None:
 async def test_an_outcome_that_is_not_durable_is_no_outcome(store: LocalStore) -> None:
     """Its source stays, so the job can be done again."""
     job = await accepted(store)
-    job.status, job.finished_at = "failed", time.time()
+    job.status, job.finished_at = JobStatus.FAILED, time.time()
     for after in (0, 1):
         with failing(after), pytest.raises(OSError, match="Input/output"):
             await store.save(job)
-        assert store.source(job.id).exists()
+        assert store.folders.source(job.id).exists()
     await store.save(job)
-    assert not store.source(job.id).exists()
+    assert not store.folders.source(job.id).exists()
 
 
 async def test_bytes_are_counted_though_many_come_and_go_at_once(store: LocalStore) -> None:
@@ -107,8 +108,8 @@ async def test_bytes_are_counted_though_many_come_and_go_at_once(store: LocalSto
     done = [await finished(store) for _ in range(20)]
     waiting = [await accepted(store) for _ in range(20)]
     for job in waiting:
-        job.status, job.finished_at = "failed", time.time()
-    store._space.doubted = True
+        job.status, job.finished_at = JobStatus.FAILED, time.time()
+    store._space.recount_wanted = True
     await asyncio.gather(
         *(accepted(store) for _ in range(20)),
         *(store.save(job) for job in waiting),

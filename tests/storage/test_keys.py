@@ -78,6 +78,6 @@ async def test_a_job_that_is_over_makes_way(open_store: Open, clock: HandClock) 
     new = job_of(PHOTO)
     new.id = old.id
     await accepted(store, job=new)
-    assert await store.writing(store._remove_if_over, new.id) == 0
+    assert await store.write_in_thread(store.folders.remove_if_over, new.id) == 0
     assert await store.load(new.id) == new
     assert used(store) == len(PHOTO)

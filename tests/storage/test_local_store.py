@@ -12,7 +12,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from app.job import Job, JobStatus, new_id
-from app.storage.interface import StoreError, StoreFull
+from app.storage.interface import StoreFull, StoreUnusable
 from app.storage.local.store import LocalStore
 from tests.clocks import HandClock
 from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, made, pending, spooled, used
@@ -82,7 +82,7 @@ def powerless(tmp_path: Path) -> Iterator[Path]:
 
 def home(store: LocalStore, job: Job) -> Path:
     """Where an accepted job lives."""
-    return store.source(job.id).parent
+    return store.folders.source(job.id).parent
 
 
 def files(root: Path) -> list[str]:
@@ -113,7 +113,7 @@ async def test_an_accepted_upload_is_all_there(store: LocalStore) -> None:
         await spool.write(data[start : start + 99_991])
     assert await store.load(job.id) is None
     await store.accept(spool, job)
-    assert store.source(job.id).read_bytes() == data
+    assert store.folders.source(job.id).read_bytes() == data
     assert await store.load(job.id) == job
     assert files(home(store, job).parents[2] / "spool") == []
 
@@ -125,7 +125,7 @@ async def test_discarding_after_the_acceptance_is_harmless(store: LocalStore) ->
     await store.accept(spool, job)
     await spool.discard()
     await spool.discard()
-    assert store.source(job.id).read_bytes() == PHOTO
+    assert store.folders.source(job.id).read_bytes() == PHOTO
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
@@ -191,7 +191,7 @@ async def test_unfinished_jobs_come_back_oldest_first(open_store: Open) -> None:
     jobs = [await accepted(before, job=job_of(PHOTO, created_at=1000.0 + n)) for n in range(5)]
     upload = [jobs[index] for index in (3, 0, 4, 1, 2)]
     for seconds, job in enumerate(upload):
-        os.utime(before.source(job.id), (seconds, seconds))
+        os.utime(before.folders.source(job.id), (seconds, seconds))
     through = await finished(before)
     await before.close()
     after = await open_store()
@@ -223,7 +223,7 @@ async def test_a_job_that_ended_as_the_server_died_does_not_come_back(open_store
     assert await pending(after) == []
     assert used(after) == 0
     assert await after.load(job.id) == job
-    assert not after.source(job.id).exists()
+    assert not after.folders.source(job.id).exists()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_a_damaged_record_is_made_anew(open_store: Open, record: bytes | N
         path.unlink()
     else:
         path.write_bytes(record)
-    os.utime(before.source(job.id), (1234, 1234))
+    os.utime(before.folders.source(job.id), (1234, 1234))
     await before.close()
     after = await open_store()
     assert await after.load(job.id) is None
@@ -260,7 +260,7 @@ async def test_a_job_deleted_before_its_turn_does_not_stop_the_others(open_store
     before = await open_store()
     jobs = [await accepted(before) for _ in range(3)]
     for seconds, job in enumerate(jobs):
-        os.utime(before.source(job.id), (seconds, seconds))
+        os.utime(before.folders.source(job.id), (seconds, seconds))
     await before.close()
     after = await open_store()
     feed = after.pending()
@@ -318,10 +318,10 @@ async def test_a_source_goes_when_its_job_is_final(store: LocalStore) -> None:
     job = await accepted(store)
     job.status, job.finished_at, job.deferred = JobStatus.DONE, time.time(), ("large",)
     await store.save(job)
-    assert store.source(job.id).exists()
+    assert store.folders.source(job.id).exists()
     job.deferred = ()
     await store.save(job)
-    assert not store.source(job.id).exists()
+    assert not store.folders.source(job.id).exists()
     assert used(store) == 0
 
 
@@ -371,7 +371,7 @@ async def test_the_sweep_removes_what_a_damaged_record_would_keep_for_ever(
     clock.advance(2 * DAY)
     assert await store.sweep() == 1
     assert not home(store, finished_one).exists()
-    assert store.source(unfinished.id).exists()
+    assert store.folders.source(unfinished.id).exists()
     assert used(store) == len(PHOTO)
 
 
@@ -402,7 +402,7 @@ async def test_a_second_server_on_one_directory_is_refused(open_store: Open, tmp
     first = await open_store()
     job = job_of(PHOTO)
     await spooled(first, job, bytes(1_000_000))
-    with pytest.raises(StoreError, match="in use by another server") as refusal:
+    with pytest.raises(StoreUnusable, match="in use by another server") as refusal:
         await open_store()
     assert "\n" not in str(refusal.value)
     assert (tmp_path / "data" / "spool" / job.id / "source").exists()
@@ -414,19 +414,19 @@ async def test_a_second_server_on_one_directory_is_refused(open_store: Open, tmp
 async def test_a_root_that_is_no_directory_is_refused(open_store: Open, tmp_path: Path, below: str) -> None:
     """In one clear line that names it."""
     (tmp_path / "a-file").write_text("")
-    with pytest.raises(StoreError, match=r"^the store .*a-file.* cannot be used: [A-Z].*$"):
+    with pytest.raises(StoreUnusable, match=r"^the store .*a-file.* cannot be used: [A-Z].*$"):
         await open_store(tmp_path / below)
 
 
 async def test_a_root_that_cannot_be_written_is_refused(open_store: Open) -> None:
     """Not even by the superuser: /proc takes no files."""
-    with pytest.raises(StoreError, match=r"^the store /proc/\S+ cannot be used: [A-Z].*$"):
+    with pytest.raises(StoreUnusable, match=r"^the store /proc/\S+ cannot be used: [A-Z].*$"):
         await open_store(Path("/proc/spillway-test"))
 
 
 async def test_a_root_without_permission_is_refused(open_store: Open, powerless: Path) -> None:
     """A folder that belongs to somebody else."""
-    with pytest.raises(StoreError, match="Permission denied"):
+    with pytest.raises(StoreUnusable, match="Permission denied"):
         await open_store(powerless)
 
 
@@ -435,7 +435,7 @@ async def test_a_damaged_secret_is_refused(open_store: Open, tmp_path: Path) -> 
     store = await open_store()
     await store.close()
     (tmp_path / "data" / "secret").write_bytes(b"short")
-    with pytest.raises(StoreError, match=r"secret .* is damaged: it has 5 bytes"):
+    with pytest.raises(StoreUnusable, match=r"secret .* is damaged: it has 5 bytes"):
         await open_store()
 
 
@@ -444,7 +444,7 @@ async def test_only_ids_reach_the_disk(store: LocalStore, job_id: str) -> None:
     """What is no id names no path."""
     assert await store.load(job_id) is None
     with pytest.raises(ValueError, match="not an id"):
-        store.source(job_id)
+        store.folders.source(job_id)
 
 
 async def test_a_note_for_the_next_process_is_read_once(open_store: Open, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.job import Job, JobStatus
-from app.storage.interface import JobGone, StoreError
+from app.storage.interface import JobGone, StoreUnusable
 from app.storage.s3.store import S3Store
 from tests.clocks import HandClock
 from tests.storage.conftest import Open
@@ -408,7 +408,9 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     """In one clear line that names the store."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
-    with pytest.raises(StoreError, match=r"^the store s3://spill-\w+/p cannot be used: the server cannot be"):
+    with pytest.raises(
+        StoreUnusable, match=r"^the store s3://spill-\w+/p cannot be used: the server cannot be"
+    ):
         await S3Store(bucket, "p", 1, DAY).open()
     assert time.monotonic() - started < 3
 
@@ -427,13 +429,13 @@ async def test_an_endpoint_that_is_none_is_told(
 ) -> None:
     """Before anything is sent to it, and without a password that may stand in it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    with pytest.raises(StoreError, match=f"AWS_ENDPOINT_URL{shown} is no http:// or https:// address"):
+    with pytest.raises(StoreUnusable, match=f"AWS_ENDPOINT_URL{shown} is no http:// or https:// address"):
         await S3Store("bucket", "p", 1, DAY).open()
 
 
 async def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
     """It is not made: whoever owns the server decides on that."""
-    with pytest.raises(StoreError, match=r"cannot be used: there is no such bucket"):
+    with pytest.raises(StoreUnusable, match=r"cannot be used: there is no such bucket"):
         await S3Store("spill-elsewhere", "p", 1, DAY).open()
 
 
@@ -444,12 +446,12 @@ async def test_wrong_credentials_are_told(
     """In S3's own word for it, which is checked by the real server alone."""
     for name, value in (ceph.environment | {variable: "wrong"}).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(StoreError, match=r"cannot be used: (SignatureDoesNotMatch|InvalidAccessKeyId)"):
+    with pytest.raises(StoreUnusable, match=r"cannot be used: (SignatureDoesNotMatch|InvalidAccessKeyId)"):
         await S3Store(ceph.new_bucket(), "p", 1, DAY).open()
 
 
 async def test_a_damaged_secret_is_refused(open_objects: Open, inside: Bucket) -> None:
     """With a cut secret no token could be trusted, so the server does not start."""
     inside.put("secret", b"short")
-    with pytest.raises(StoreError, match=r"secret of .* is damaged: it has 5 bytes"):
+    with pytest.raises(StoreUnusable, match=r"secret of .* is damaged: it has 5 bytes"):
         await open_objects()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.interface import VariantRejected
-from app.storage.verify import plain_file
+from app.storage.verify import claimed_file
 from tests import samples
 from workers.messages import Made
 
@@ -39,7 +39,7 @@ def no_file_left() -> Iterator[None]:
 
 def test_what_was_claimed_is_opened_at_its_beginning(folder: Path) -> None:
     """All of its bytes can be read."""
-    with plain_file(folder, ITEM) as file:
+    with claimed_file(folder, ITEM) as file:
         assert file.read() == PHOTO
 
 
@@ -47,38 +47,38 @@ def test_a_link_is_rejected(folder: Path) -> None:
     """Whatever it leads to."""
     (folder / ITEM.file).rename(folder / "other")
     (folder / ITEM.file).symlink_to(folder / "other")
-    with pytest.raises(VariantRejected), plain_file(folder, ITEM):
+    with pytest.raises(VariantRejected), claimed_file(folder, ITEM):
         pass
 
 
 def test_a_second_name_is_rejected(folder: Path) -> None:
     """The worker could go on writing through it."""
     (folder / "other").hardlink_to(folder / ITEM.file)
-    with pytest.raises(VariantRejected), plain_file(folder, ITEM):
+    with pytest.raises(VariantRejected), claimed_file(folder, ITEM):
         pass
 
 
 def test_what_is_not_there_is_rejected(tmp_path: Path) -> None:
     """It was claimed all the same."""
-    with pytest.raises(VariantRejected), plain_file(tmp_path, ITEM):
+    with pytest.raises(VariantRejected), claimed_file(tmp_path, ITEM):
         pass
 
 
 def test_a_pipe_is_rejected(tmp_path: Path) -> None:
     """Without waiting for anybody to write into it."""
     os.mkfifo(tmp_path / ITEM.file)
-    with pytest.raises(VariantRejected), plain_file(tmp_path, ITEM):
+    with pytest.raises(VariantRejected), claimed_file(tmp_path, ITEM):
         pass
 
 
 def test_another_format_is_rejected(folder: Path) -> None:
     """By its first bytes."""
     (folder / ITEM.file).write_bytes(samples.png(64, 48))
-    with pytest.raises(VariantRejected), plain_file(folder, ITEM):
+    with pytest.raises(VariantRejected), claimed_file(folder, ITEM):
         pass
 
 
 def test_what_this_process_lacks_rejects_nothing(folder: Path) -> None:
     """Without a descriptor left it cannot be looked at; the worker is not to blame for that."""
-    with no_file_left(), pytest.raises(OSError, match="Too many open files"), plain_file(folder, ITEM):
+    with no_file_left(), pytest.raises(OSError, match="Too many open files"), claimed_file(folder, ITEM):
         pass

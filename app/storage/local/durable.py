@@ -1,11 +1,15 @@
-"""The disk: files and folders written and moved so that a crash at any moment leaves the old or the new."""
+"""Writes and moves files so that a crash at any moment leaves the old state or the new one, never a mixture.
+
+A rename is atomic, but the new name is durable only once the folder that holds it has been fsynced; see
+rename(2) and fsync(2). Every function here blocks and raises OSError.
+"""
 
 import os
 from pathlib import Path
 
 
 def fsync(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, durable. Raises OSError."""
+    """Make the bytes of a file, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -14,7 +18,7 @@ def fsync(path: Path) -> None:
 
 
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file; its bytes are durable, its name is not before its folder is."""
+    """Write a file whose bytes are durable. Its name is not, until its folder is fsynced."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, mode), "wb") as file:
         file.write(data)
@@ -22,16 +26,16 @@ def write(path: Path, data: bytes, mode: int = 0o666) -> None:
         os.fsync(file.fileno())
 
 
-def write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file beside `path` and rename it there, so that a reader sees the old or the new one."""
+def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file under a temporary name and rename it to `path`: readers see the old or the new content."""
     fresh = path.with_name(path.name + ".new")
     write(fresh, data, mode)
     fresh.rename(path)
     fsync(path.parent)
 
 
-def move_durably(source: Path, target: Path, folder: Path) -> None:
-    """Rename into or out of `folder`; when that cannot be made durable, nothing was moved. Raises OSError."""
+def move(source: Path, target: Path, folder: Path) -> None:
+    """Rename into or out of `folder`, durably. If the folder cannot be fsynced, the rename is undone."""
     source.rename(target)
     try:
         fsync(folder)

@@ -1,68 +1,80 @@
-"""A download: one object's bytes as they come, begun again where it broke."""
+"""A download of one object, which is resumed where the connection broke."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING
+
+from app.storage.interface import StoreUnavailable
 
 if TYPE_CHECKING:
     from obstore import GetResult
 
 
 class Download:
-    """A stream that is read in order. A server may close it while a slow reader takes its time."""
+    """The bytes of an object, to be read in order; reading elsewhere begins a new request.
+
+    A server may close the connection while a slow reader takes its time, so a stream that breaks is requested
+    again from the byte at which it broke.
+    """
 
     def __init__(
         self,
         begin: Callable[[int], Awaitable["GetResult"]],
-        within: Callable[[float], AbstractAsyncContextManager[None]],
-        patience: float,
-        piece: int,
+        bounded: Callable[[], AbstractAsyncContextManager[None]],
+        piece_bytes: int,
     ) -> None:
-        """`begin` asks for the bytes from an offset on; a `piece` of them comes `within` so many seconds."""
+        """`begin` requests the bytes from an offset on.
+
+        `bounded` makes the context in which one piece, of about `piece_bytes`, has to arrive: it limits the
+        time and raises OSError for what fails.
+        """
         self._begin = begin
-        self._within = within
-        self._patience = patience
-        self._piece = piece
+        self._bounded = bounded
+        self._piece_bytes = piece_bytes
         self._pieces: AsyncIterator[bytes] | None = None
-        self._rest = memoryview(b"")
-        """What has come and was not read yet."""
-        self._at = 0
-        """The offset of its first byte."""
+        self._unread = memoryview(b"")
+        """Bytes that have arrived and were not read yet."""
+        self._offset = 0
+        """The offset in the object of the first unread byte."""
         self.size = 0
         """Bytes of the whole object."""
 
     async def open(self, offset: int) -> None:
-        """Begin at an offset. Raises OSError, FileNotFoundError."""
+        """Request the bytes from an offset on. Raises OSError, FileNotFoundError."""
         self.close()
         result = await self._begin(offset)
-        self._pieces = aiter(result.stream(min_chunk_size=self._piece))
-        self._at = offset
+        self._pieces = aiter(result.stream(min_chunk_size=self._piece_bytes))
+        self._offset = offset
         self.size = result.meta["size"]
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Some bytes from an offset on, at most `length`; none only beyond the end. Raises OSError."""
+        """At least one and at most `length` bytes from `offset` on; none only at or beyond the end.
+
+        Raises:
+            OSError: the stream broke twice at the same byte.
+        """
         if offset >= self.size:
             return b""
-        if offset != self._at or self._pieces is None:
+        if offset != self._offset or self._pieces is None:
             await self.open(offset)
-        if not await self._has_some():
+        if not await self._receive():
             await self.open(offset)
-            if not await self._has_some():
-                raise OSError("the download broke off twice")
-        data, self._rest = bytes(self._rest[:length]), self._rest[length:]
-        self._at += len(data)
+            if not await self._receive():
+                raise StoreUnavailable("the download broke off twice")
+        data, self._unread = bytes(self._unread[:length]), self._unread[length:]
+        self._offset += len(data)
         return data
 
-    async def _has_some(self) -> bool:
-        """Have at least a byte to read; False when the stream broke, or ended too early."""
-        assert self._pieces is not None  # noqa: S101 - it was opened
+    async def _receive(self) -> bool:
+        """Wait for a byte to read; False when the stream broke or ended before the end of the object."""
+        assert self._pieces is not None  # noqa: S101 - `open()` was called
         with suppress(OSError, StopAsyncIteration):
-            while not self._rest:
-                async with self._within(self._patience):
-                    self._rest = memoryview(await anext(self._pieces))
-        return bool(self._rest)
+            while not self._unread:
+                async with self._bounded():
+                    self._unread = memoryview(await anext(self._pieces))
+        return bool(self._unread)
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Release the connection."""
         self._pieces = None
-        self._rest = memoryview(b"")
+        self._unread = memoryview(b"")

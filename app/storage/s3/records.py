@@ -1,83 +1,89 @@
-"""The records of a store in a bucket: there is a job when, and only when, there is its record."""
+"""The records of a bucket's jobs, as objects `records/<id>.json`.
 
-from collections import OrderedDict
+A record is written on a condition: created only where there is none, and replaced only in place of the
+version that this process has seen. So of two writers one fails instead of overwriting what the other wrote,
+and a worker that is late cannot bring back a job that was deleted.
+"""
+
 from collections.abc import Callable
-from typing import TypeVar
 
 from app.job import Job, is_id
+from app.storage.base import RecentlyUsed, parse_record
 from app.storage.interface import JobGone
 from app.storage.s3.client import ObjectChanged, S3Client
 
-T = TypeVar("T")
-
 RECORDS = "records"
-_REMEMBERED = 1024
-_FRESH = 2.0
-"""Seconds for which a final record is not read again: so long a deletion elsewhere may go unnoticed."""
-_TRIES = 5
+_MAX_STALENESS_S = 2.0
+"""For so long a final record is not read again, and a deletion by another replica may go unnoticed."""
+_MAX_ATTEMPTS = 5
 
 
 def record_name(job_id: str) -> str:
-    """Where a record is. Raises ValueError for what is no id."""
+    """The name of a record's object. Raises ValueError for what is no id."""
     if not is_id(job_id):
         raise ValueError("not an id")
     return f"{RECORDS}/{job_id}.json"
 
 
 class Records:
-    """Creates and replaces records, each on condition of the version it knows."""
+    """Reads and writes records, and remembers their versions."""
 
-    def __init__(self, remote: S3Client, clock: Callable[[], float]) -> None:
-        """`clock` in seconds."""
-        self._remote = remote
+    def __init__(self, client: S3Client, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds since the epoch."""
+        self._client = client
         self._clock = clock
-        self._versions: OrderedDict[str, str] = OrderedDict()
-        self._finals: OrderedDict[str, tuple[float, Job]] = OrderedDict()
+        self._versions: RecentlyUsed[str] = RecentlyUsed()
+        self._final_jobs: RecentlyUsed[tuple[float, Job]] = RecentlyUsed()
+        """Final jobs, and when each was read."""
 
     async def create(self, job: Job) -> None:
-        """Write the record of a new job, with which it is accepted. Raises FileExistsError, OSError."""
-        version = await self._remote.create(record_name(job.id), job.to_record())
-        _remember(self._versions, job.id, version)
-        self._finals.pop(job.id, None)
+        """Write the record of a new job. Raises FileExistsError, OSError."""
+        version = await self._client.create(record_name(job.id), job.to_record())
+        self._versions.put(job.id, version)
+        self._final_jobs.pop(job.id)
 
     async def read(self, job_id: str) -> Job | None:
         """The job of a record; None when it is damaged. Raises FileNotFoundError, OSError."""
-        data, version = await self._remote.get(record_name(job_id))
-        job = _job(job_id, data)
-        if job is not None and not job.is_final:  # whoever reads it may be about to write what becomes of it
-            _remember(self._versions, job_id, version)
+        data, version = await self._client.get(record_name(job_id))
+        job = parse_record(job_id, data)
+        if job is not None and not job.is_final:  # the caller may be about to replace it
+            self._versions.put(job_id, version)
         return job
 
-    async def recall(self, job_id: str) -> Job | None:
-        """The same, from memory where the job was final two seconds ago or less."""
-        read_at, job = self._finals.get(job_id, (0.0, None))
-        if job is not None and 0 <= self._clock() - read_at < _FRESH:
-            return job
-        self._finals.pop(job_id, None)
-        job = await self.read(job_id)
-        if job is not None and job.is_final:
-            _remember(self._finals, job_id, (self._clock(), job))
-        return job
+    async def read_cached(self, job_id: str) -> Job | None:
+        """The job of a record, from memory if it was read as final within the last two seconds.
+
+        None when the record is damaged. Raises FileNotFoundError, OSError.
+        """
+        if (cached := self._final_jobs.get(job_id)) is not None:
+            read_at, job = cached
+            if 0 <= self._clock() - read_at < _MAX_STALENESS_S:
+                return job
+            self._final_jobs.pop(job_id)
+        found = await self.read(job_id)
+        if found is not None and found.is_final:
+            self._final_jobs.put(job_id, (self._clock(), found))
+        return found
 
     async def replace(self, job: Job) -> None:
-        """Write a record in place of the one there is: a late worker brings no deleted job back.
+        """Write a record in place of the one that is there.
 
         Raises:
-            JobGone: there is none any more.
+            JobGone: there is none any more, or its id belongs to a later job by now.
             OSError: it could not be written.
         """
         name, record = record_name(job.id), job.to_record()
-        version = self._versions.pop(job.id, None)
-        for _ in range(_TRIES):
+        version = self._versions.pop(job.id)
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 if version is None:
-                    there, version = await self._remote.get(name)
-                    if there == record:  # by a try whose answer did not come
+                    there, version = await self._client.get(name)
+                    if there == record:  # written by an earlier try whose answer got lost
                         return
-                    other = _job(job.id, there)
+                    other = parse_record(job.id, there)
                     if other is not None and other.created_at != job.created_at:
-                        raise JobGone(job.id)  # and its id is another's by now
-                _remember(self._versions, job.id, await self._remote.replace(name, record, version))
+                        raise JobGone(job.id)
+                self._versions.put(job.id, await self._client.replace(name, record, version))
             except FileNotFoundError:
                 raise JobGone(job.id) from None
             except ObjectChanged:
@@ -87,21 +93,7 @@ class Records:
         raise ObjectChanged(f"the record of {job.id} is being written by others")
 
     async def remove(self, job_id: str) -> None:
-        """Remove a record; harmless when there is none."""
-        await self._remote.delete([record_name(job_id)])
-        self._versions.pop(job_id, None)
-        self._finals.pop(job_id, None)
-
-
-def _job(job_id: str, record: bytes) -> Job | None:
-    try:
-        job = Job.from_record(record)
-    except ValueError:
-        return None
-    return job if job.id == job_id else None
-
-
-def _remember(memory: OrderedDict[str, T], job_id: str, value: T) -> None:
-    memory[job_id] = value
-    while len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
+        """Remove a record. Does nothing when there is none."""
+        await self._client.delete([record_name(job_id)])
+        self._versions.pop(job_id)
+        self._final_jobs.pop(job_id)

@@ -1,4 +1,4 @@
-"""Scratch: a folder of this process alone, for what is on its way to a store elsewhere or back."""
+"""A temporary folder of this process, for files on their way to a bucket or back. Every call here blocks."""
 
 import fcntl
 import os
@@ -11,39 +11,43 @@ _PREFIX = "spillway-scratch-"
 
 
 class Scratch:
-    """Folders below TMPDIR, which may be lost at any time; what processes left that died is swept.
+    """A folder below TMPDIR, whose content may be lost at any time without harm.
 
-    Several servers may share one TMPDIR: each holds the lock of its own folder for as long as it lives.
+    Several servers may share one TMPDIR. Each holds the lock of its own folder for as long as it lives, so a
+    folder that is not locked was left by a process that died, and is removed by the next one that starts.
     """
 
     def __init__(self) -> None:
         self._lock: int | None = None
         self.root = Path()
         self.spool = Path()
+        """Uploads on their way in."""
         self.work = Path()
+        """What workers read and write."""
         self.kept = Path()
+        """Copies of sources that are in the bucket."""
 
     def open(self) -> None:
-        """Blocking: sweep, and make the folders. Raises OSError."""
+        """Remove what dead processes left, and make the folders. Raises OSError."""
         for leftover in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            _sweep(leftover)
+            _remove_if_unused(leftover)
         while self._lock is None:
             self.root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            self._lock = _lock(self.root, os.O_CREAT)  # None: swept by another server before it was locked
+            self._lock = _take_lock(self.root, os.O_CREAT)  # None: another server removed it before the lock
         self.spool, self.work, self.kept = (self.root / name for name in ("spool", "work", "kept"))
         for folder in (self.spool, self.work, self.kept):
             folder.mkdir()
 
     def close(self) -> None:
-        """Blocking: remove everything."""
+        """Remove everything."""
         lock, self._lock = self._lock, None
         if lock is not None:
             shutil.rmtree(self.root, ignore_errors=True)
             os.close(lock)
 
 
-def _lock(folder: Path, flags: int = 0) -> int | None:
-    """The lock of a folder as a descriptor, or None when somebody holds it or it is gone."""
+def _take_lock(folder: Path, flags: int = 0) -> int | None:
+    """Lock a folder; the lock's descriptor, or None if another process has it or the folder is gone."""
     path = folder / "lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
@@ -57,12 +61,12 @@ def _lock(folder: Path, flags: int = 0) -> int | None:
     return None
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the folder of a process that has died. TMPDIR may be everybody's: others' folders are let be."""
+def _remove_if_unused(folder: Path) -> None:
+    """Remove the folder of a process that has died. Folders of other users are left alone."""
     with suppress(OSError):
         if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
             return
-        lock = _lock(folder)
+        lock = _take_lock(folder)
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)

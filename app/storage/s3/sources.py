@@ -1,4 +1,4 @@
-"""The sources of a store in a bucket: uploads, sent there for safety and kept here for speed."""
+"""The uploads of a bucket's jobs, as objects `sources/<id>`, and copies of some of them on this machine."""
 
 import asyncio
 from collections import OrderedDict
@@ -8,85 +8,89 @@ from pathlib import Path
 from typing import Any
 
 from app.job import Job, is_id
-from app.storage.interface import JobGone
+from app.storage.interface import JobGone, StoreUnavailable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 
 SOURCES = "sources"
-_MOST_KEPT = 256 * 2**20
-"""Bytes of uploads that are kept here for the workers of this machine."""
-_SENDING = 8
-_PIECE = 2**20
+_MAX_KEPT_BYTES = 256 * 2**20
+"""Bytes of copies kept on this machine, so that its workers need not download what it has just uploaded."""
+_MAX_UPLOADS_AT_ONCE = 8
+_PIECE_BYTES = 2**20
 
 
 def source_name(job_id: str) -> str:
-    """Where a source is. Raises ValueError for what is no id."""
+    """The name of a source's object. Raises ValueError for what is no id."""
     if not is_id(job_id):
         raise ValueError("not an id")
     return f"{SOURCES}/{job_id}"
 
 
 class Sources:
-    """Sends uploads and brings them back."""
+    """Uploads sources to the bucket and brings them back."""
 
-    def __init__(self, remote: S3Client, writing: Callable[..., Awaitable[Any]]) -> None:
-        """`writing` runs a blocking call in a thread."""
-        self._remote = remote
-        self._writing = writing
-        self._senders = asyncio.Semaphore(_SENDING)
+    def __init__(self, client: S3Client, run_in_thread: Callable[..., Awaitable[Any]]) -> None:
+        """`run_in_thread` runs a blocking call in a thread and awaits it."""
+        self._client = client
+        self._run_in_thread = run_in_thread
+        self._uploads = asyncio.Semaphore(_MAX_UPLOADS_AT_ONCE)
         self._kept: OrderedDict[str, tuple[Path, int]] = OrderedDict()
+        """Path and size of each copy, the oldest first."""
 
-    async def send(self, job: Job, file: Path) -> None:
-        """Send an upload, a few at once. Raises OSError."""
-        async with self._senders:
-            await self._remote.send(source_name(job.id), file, job.size)
+    async def upload(self, job: Job, file: Path) -> None:
+        """Write a job's source into the bucket, a few at once. Raises OSError."""
+        async with self._uploads:
+            await self._client.put(source_name(job.id), file, job.size)
 
-    async def keep(self, job: Job, file: Path, place: Path) -> None:
-        """Move a file that was sent to its `place` here, which those kept longest may have to leave."""
-        await self._writing(file.rename, place)
-        self._kept[job.id] = place, job.size
-        while sum(size for _, size in self._kept.values()) > _MOST_KEPT:
-            await self.let_go(next(iter(self._kept)))
+    async def keep(self, job: Job, file: Path, target: Path) -> None:
+        """Move an uploaded file to `target`, as a copy for this machine's workers; the oldest ones may go."""
+        await self._run_in_thread(file.rename, target)
+        self._kept[job.id] = target, job.size
+        while sum(size for _, size in self._kept.values()) > _MAX_KEPT_BYTES:
+            await self._drop_copy(next(iter(self._kept)))
 
-    async def let_go(self, job_id: str) -> None:
-        """Keep a source here no longer."""
+    async def _drop_copy(self, job_id: str) -> None:
         if (kept := self._kept.pop(job_id, None)) is not None:
-            await self._writing(kept[0].unlink, missing_ok=True)
+            await self._run_in_thread(kept[0].unlink, missing_ok=True)
 
     async def fetch(self, job_id: str, path: Path) -> None:
-        """Have a source at `path`. Raises JobGone, OSError."""
+        """Put a source at `path`: the copy of this machine, or else a download.
+
+        Raises:
+            JobGone: there is no source any more.
+            OSError: it could not be fetched.
+        """
         if (kept := self._kept.pop(job_id, None)) is not None:
-            with suppress(FileNotFoundError):  # somebody has cleaned up here
-                await self._writing(kept[0].rename, path)
+            with suppress(FileNotFoundError):  # the temporary folder may have been cleaned up
+                await self._run_in_thread(kept[0].rename, path)
                 return
         try:
-            download = await self._remote.download(source_name(job_id), 0, piece=_PIECE)
+            download = await self._client.download(source_name(job_id), 0, piece_bytes=_PIECE_BYTES)
         except FileNotFoundError:
             raise JobGone(job_id) from None
         try:
-            await self._bring(download, path)
+            await self._save(download, path)
         finally:
             download.close()
 
-    async def _bring(self, download: Download, path: Path) -> None:
-        """A piece after the other; each trip into a thread costs as much as a small photo's bytes."""
+    async def _save(self, download: Download, path: Path) -> None:
+        """Write a download to a file, in large pieces: each costs one call into a thread."""
         offset = 0
         while True:
-            data = await download.read(offset, _PIECE)
-            await self._writing(_append, path, data)
+            data = await download.read(offset, _PIECE_BYTES)
+            await self._run_in_thread(_append, path, data)
             offset += len(data)
             if not data or offset >= download.size:
                 break
         if offset != download.size:
-            raise OSError("a source came shorter than it is")
+            raise StoreUnavailable("a source is shorter than its size says")
 
     async def remove(self, job_id: str) -> None:
-        """Remove a source, here and there. Raises OSError."""
-        await self.let_go(job_id)
-        await self._remote.delete([source_name(job_id)])
+        """Remove a source from the bucket and from this machine. Raises OSError."""
+        await self._drop_copy(job_id)
+        await self._client.delete([source_name(job_id)])
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Blocking."""
     with path.open("ab") as file:
         file.write(data)

@@ -1,70 +1,171 @@
-"""Stocktaking: what is over in a store in a bucket, and how much is left."""
+"""The sweep of a bucket: one pass over every name, which removes what is over and counts what is left."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
-from app.job import Job
-from app.storage.s3.client import S3Client
-from app.storage.s3.inventory import StoredJob, inventory
-from app.storage.s3.records import Records
+from app.job import ID_LENGTH, Job, is_id
+from app.storage.s3.client import ObjectInfo, S3Client
+from app.storage.s3.records import RECORDS, Records
+from app.storage.s3.sources import SOURCES
 
-_ORPHANED = 3600.0
-"""Seconds after which a file without a record is no upload on its way in any more."""
+IMAGES = "images"
+_ORPHAN_AGE_S = 3600.0
+"""A file without a record is left alone for so long, because it may belong to an upload on its way in."""
+_MAX_INTERVAL_S = 3600.0
+_PASSES_PER_RETENTION = 24
+_MAX_DUTY = 1 / 20
+"""The largest share of time spent in passes."""
+_SOON_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """The objects that a bucket has of one job. `size` and `written_at` do not include the record."""
+
+    id: str
+    record: ObjectInfo | None
+    source: ObjectInfo | None
+    images: tuple[ObjectInfo, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its source and its images."""
+        return sum(item.size for item in self._files())
+
+    @property
+    def written_at(self) -> float:
+        """When the last of them was written, in seconds since the epoch; 0 when there are none."""
+        return max((item.written_at for item in self._files()), default=0.0)
+
+    def names(self) -> list[str]:
+        """Their names."""
+        return [item.name for item in self._files()]
+
+    def _files(self) -> tuple[ObjectInfo, ...]:
+        return (*self.images, self.source) if self.source is not None else self.images
 
 
 class Sweep:
-    """One pass over every name there is; several replicas may do it at once."""
+    """Passes over a bucket. Several replicas may do so at the same time."""
 
     def __init__(
         self,
-        remote: S3Client,
+        client: S3Client,
         records: Records,
         retention: float,
-        expired: Callable[[Job], bool],
+        is_expired: Callable[[Job], bool],
         clock: Callable[[], float],
     ) -> None:
-        """`retention` in seconds; `expired`: whether a job's retention is over by `clock`."""
-        self._remote = remote
+        """`is_expired` tells whether the `retention` of a job, in seconds, is over by `clock`."""
+        self._client = client
         self._records = records
         self._retention = retention
-        self._expired = expired
+        self._is_expired = is_expired
         self._clock = clock
-        self.found = 0
-        """Bytes that are left, of what the last pass has seen so far."""
+        self._due_at = 0.0
 
-    async def over(self) -> AsyncIterator[StoredJob]:
-        """Pass over everything: jobs that have expired, and files of no job. Raises OSError."""
-        self.found = 0
-        async for stock in inventory(self._remote):
-            if await self._is_over(stock):
-                yield stock
-            elif stock.source is not None and await self._is_left_over(stock):
-                await self._remote.delete([stock.source.name])
-                self.found += stock.size - stock.source.size
-            else:
-                self.found += stock.size
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next pass.
 
-    async def _is_over(self, stock: StoredJob) -> bool:
+        A pass reads every name there is, so there is one an hour, or 24 in a retention, or fewer when a pass
+        takes more than a twentieth of the time between them.
+        """
+        return self._clock() >= self._due_at
+
+    def hasten(self) -> None:
+        """Have the next pass within a minute."""
+        self._due_at = min(self._due_at, self._clock() + _SOON_S)
+
+    async def run(self) -> tuple[int, int]:
+        """Pass over everything; the number of jobs removed, and the bytes that are left.
+
+        Raises:
+            OSError: the pass could not be finished.
+        """
+        began = self._clock()
+        removed = left_bytes = 0
+        async for stored in stored_jobs(self._client):
+            if await self._is_over(stored):
+                await self._records.remove(stored.id)
+                await self._client.delete(stored.names())
+                removed += stored.record is not None
+                continue
+            left_bytes += stored.size
+            if stored.source is not None and await self._is_source_of_final_job(stored):
+                await self._client.delete([stored.source.name])
+                left_bytes -= stored.source.size
         now = self._clock()
-        if stock.record is None:
-            return stock.written_at <= now - _ORPHANED
-        # A record is written last when its job ends, so a younger one need not be read.
-        if stock.record.written_at > now - self._retention:
+        interval = min(_MAX_INTERVAL_S, self._retention / _PASSES_PER_RETENTION)
+        self._due_at = now + max(interval, (now - began) / _MAX_DUTY)
+        return removed, left_bytes
+
+    async def _is_over(self, stored: StoredJob) -> bool:
+        now = self._clock()
+        if stored.record is None:
+            return stored.written_at <= now - _ORPHAN_AGE_S
+        # A job's record is written last when it ends, so a younger one need not be read.
+        if stored.record.written_at > now - self._retention:
             return False
         try:
-            job = await self._records.read(stock.id)
+            job = await self._records.read(stored.id)
         except FileNotFoundError:
             return False
-        # Damaged, or never to be done, and without its source: it can only be in the way.
-        return self._expired(job) if job is not None and job.is_final else stock.source is None
+        if job is not None and job.is_final:
+            return self._is_expired(job)
+        return stored.source is None  # damaged or unfinished, and it can never be made again
 
-    async def _is_left_over(self, stock: StoredJob) -> bool:
-        """Whether the source could not be removed when its job had ended."""
-        if stock.record is None or stock.source is None:
+    async def _is_source_of_final_job(self, stored: StoredJob) -> bool:
+        """Whether the source should have been removed when its job ended, but that failed."""
+        if stored.record is None or stored.source is None:
             return False
-        if stock.source.written_at > self._clock() - _ORPHANED:
+        if stored.source.written_at > self._clock() - _ORPHAN_AGE_S:
             return False
         with suppress(FileNotFoundError):
-            job = await self._records.read(stock.id)
+            job = await self._records.read(stored.id)
             return job is not None and job.is_final
         return False
+
+
+async def stored_jobs(client: S3Client) -> AsyncIterator[StoredJob]:
+    """Every job of which the bucket has any object, in the order of the ids.
+
+    S3 lists names in order, so the listings of records, sources and images are read side by side, and memory
+    does not grow with the number of jobs. Raises OSError.
+    """
+    listings = [_JobListing(client.list(folder), folder) for folder in (RECORDS, SOURCES, IMAGES)]
+    for listing in listings:
+        await listing.advance()
+    while ids := [listing.id for listing in listings if listing.id is not None]:
+        job_id = min(ids)
+        records, sources, images = [await listing.take(job_id) for listing in listings]
+        yield StoredJob(job_id, next(iter(records), None), next(iter(sources), None), tuple(images))
+
+
+class _JobListing:
+    """One listing, read object by object. Objects whose names have no job id in them are passed over."""
+
+    def __init__(self, items: AsyncIterator[ObjectInfo], folder: str) -> None:
+        self._items = items
+        self._id_at = len(folder) + 1
+        self._item: ObjectInfo | None = None
+        self.id: str | None = None
+        """The job of the next object; None at the end."""
+
+    async def advance(self) -> None:
+        """Go to the next object of a job."""
+        async for item in self._items:
+            job_id = item.name[self._id_at : self._id_at + ID_LENGTH]
+            if is_id(job_id):
+                self._item, self.id = item, job_id
+                return
+        self._item = self.id = None
+
+    async def take(self, job_id: str) -> list[ObjectInfo]:
+        """The objects of a job, if they come next."""
+        taken = []
+        while self.id == job_id and self._item is not None:
+            taken.append(self._item)
+            await self.advance()
+        return taken

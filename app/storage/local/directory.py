@@ -1,0 +1,126 @@
+"""The directory of a local store: its layout, its lock, its secret and the saved state. Every call blocks.
+
+    secret                  32 random bytes: the key of the delete tokens
+    note                    the state that a process saves for the next one; removed as it is read
+    lock                    held (flock) by the one server that uses this directory
+    spool/<id>/source       an upload on its way in; removed at the start
+    work/<id>-<random>/     what a worker is writing; removed at the start
+    images/<ab>/<id>/       an accepted job, below the first two characters of its id:
+        job.json            its record
+        source              the upload, until the job is final
+        <name>.<extension>  its variants
+
+What happens below `images` is in `job_folders`. A name that ends in `.new` is a file that was being written
+when the process died.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from app.storage.base import SECRET_BYTES
+from app.storage.interface import StoreUnusable
+from app.storage.local import durable
+
+_MAX_STATE_BYTES = 64 * 2**20
+
+
+class Directory:
+    """The root folder of a local store, used by one server at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spool = root / "spool"
+        self.work = root / "work"
+        self.images = root / "images"
+        self.secret = b""
+        """Set by `open()`."""
+        self._lock: int | None = None
+        self._device = 0
+
+    def open(self) -> None:
+        """Take the lock, make the folders, remove what an earlier process left half done, read the secret.
+
+        Raises:
+            StoreUnusable: another server has the lock, or the secret is damaged.
+            OSError: the directory cannot be used.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._device = self.root.stat().st_dev
+        self._lock = self._take_lock()
+        for leftover in (self.spool, self.work):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._make_folders()
+        path = self.root / "secret"
+        if not path.exists():
+            durable.replace(path, secrets.token_bytes(SECRET_BYTES), 0o600)
+        self.secret = path.read_bytes()
+        if len(self.secret) < SECRET_BYTES:
+            raise StoreUnusable(f"the store's secret {path} is damaged: it has {len(self.secret)} bytes")
+
+    def close(self) -> None:
+        """Release the lock."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _take_lock(self) -> int:
+        lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise StoreUnusable(f"the store {self.root} is in use by another server") from None
+        return lock
+
+    def _make_folders(self) -> None:
+        for folder in (self.spool, self.work, self.images):
+            folder.mkdir(exist_ok=True)
+        durable.fsync(self.root)
+
+    def recreate_if_emptied(self) -> bool:
+        """Make an empty store where somebody has removed everything by hand; whether that was so.
+
+        Raises:
+            OSError: the disk is gone (the path is on another device now), or another server has the lock.
+        """
+        if self.spool.is_dir() and self.work.is_dir() and self.images.is_dir():
+            return False
+        there = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
+        if there.stat().st_dev != self._device:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = self._lock
+        if lock is not None and os.fstat(lock).st_nlink == 0:  # the file that we hold was removed
+            try:
+                self._lock = self._take_lock()
+            except StoreUnusable as error:
+                raise OSError(errno.EBUSY, str(error)) from None
+            os.close(lock)
+        durable.replace(self.root / "secret", self.secret, 0o600)
+        self._make_folders()
+        return True
+
+    def new_workspace(self, job_id: str) -> Path:
+        """Make a new, empty folder for a worker; its absolute path."""
+        folder = (self.work / f"{job_id}-{secrets.token_hex(4)}").absolute()
+        folder.mkdir()
+        return folder
+
+    def load_state(self) -> bytes | None:
+        """Read and remove the note; None when there is none, or what is in its place cannot be read."""
+        path = self.root / "note"
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_STATE_BYTES)
+            path.unlink()
+        except OSError:
+            return None
+        return data
+
+    def save_state(self, data: bytes) -> None:
+        """Write the note, readable by the owner alone."""
+        durable.replace(self.root / "note", data, 0o600)

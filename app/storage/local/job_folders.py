@@ -1,0 +1,268 @@
+"""The folders of the jobs in a local store: `images/<ab>/<id>/` with record, upload and variants.
+
+Every call blocks. Sizes are in bytes, and records are not counted in them.
+
+An upload is accepted by one rename of its spool folder into `images`. Everything in that folder was fsynced
+before, and the folder that receives it is fsynced after, so a crash leaves the whole job or nothing of it. A
+job is deleted by one rename into `work`, so no reader finds a part of it.
+"""
+
+import errno
+import hashlib
+import heapq
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from app.job import Job, MadeVariant, is_id
+from app.storage.base import parse_record
+from app.storage.interface import JobExists, JobGone
+from app.storage.local import durable
+from app.storage.spool import SOURCE, FileSpool, raising_store_full
+from app.storage.verify import claimed_file, made_variant
+from workers.messages import Made
+
+T = TypeVar("T")
+
+RECORD = "job.json"
+
+
+class JobFolders:
+    """Reads, writes and removes the folders of jobs."""
+
+    def __init__(self, images: Path, trash: Path, is_expired: Callable[[Job], bool]) -> None:
+        """`trash` is a folder of the same file system, into which a job is moved before it is removed.
+
+        `is_expired` tells whether the retention of a job is over.
+        """
+        self._images = images
+        self._trash = trash
+        self._is_expired = is_expired
+        self._durable_shards: set[str] = set()
+        self._removal = threading.Lock()
+
+    # --- one job ---------------------------------------------------------------------------------------
+
+    def home(self, job_id: str) -> Path:
+        """The folder of a job. Raises ValueError for what is no id."""
+        if not is_id(job_id):
+            raise ValueError("not an id")
+        return self._images / job_id[:2] / job_id
+
+    def source(self, job_id: str) -> Path:
+        """The absolute path of a job's upload, which is there until the job is final."""
+        return (self.home(job_id) / SOURCE).absolute()
+
+    def read_record(self, job_id: str) -> Job | None:
+        """The job of a record, or None when there is none or it is damaged. Raises OSError."""
+        try:
+            return parse_record(job_id, (self.home(job_id) / RECORD).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def accept(self, spool: FileSpool, job: Job) -> int:
+        """Make an upload a job, durably; the bytes that this freed.
+
+        It frees something when a job of the same id was over but not swept yet.
+
+        Raises:
+            JobExists, StoreFull, OSError: the upload was not accepted.
+        """
+        home = self.home(job.id)
+        freed = 0
+        with raising_store_full():
+            folder, descriptor = spool.flush()
+            os.fsync(descriptor)
+            durable.write(folder / RECORD, job.to_record())
+            durable.fsync(folder)
+            self._make_shard(home.parent)
+            try:
+                _move_home(folder, home)
+            except JobExists:
+                freed = self.remove_if_over(job.id)
+                _move_home(folder, home)
+        spool.moved()
+        return freed
+
+    def _make_shard(self, shard: Path) -> None:
+        """Make the folder of a job's folder. A job is durable only if that one is, whoever has made it."""
+        try:
+            shard.mkdir()
+        except FileExistsError:
+            if shard.name in self._durable_shards:
+                return
+        durable.fsync(self._images)
+        self._durable_shards.add(shard.name)
+
+    def take_variants(
+        self, job_id: str, folder: Path, made: Sequence[Made]
+    ) -> tuple[dict[str, MadeVariant], int]:
+        """Move inspected variants into a job's folder; the variants, and the bytes that they replaced.
+
+        Raises:
+            VariantRejected: one of them is not what it should be, and none was moved.
+            JobGone, StoreFull, OSError: they could not be moved.
+        """
+        home = self.home(job_id)
+
+        def take() -> tuple[dict[str, MadeVariant], int]:
+            variants = {each.name: _inspect(folder, each) for each in made}
+            replaced = 0
+            for variant in variants.values():
+                with suppress(FileNotFoundError):
+                    replaced += (home / variant.file).stat().st_size
+                (folder / variant.file).rename(home / variant.file)
+            durable.fsync(home)
+            return variants, replaced
+
+        return self._write_into(home, take)
+
+    def write_record(self, job: Job) -> None:
+        """Replace the record of a job, durably. Raises JobGone, StoreFull, OSError."""
+        home, record = self.home(job.id), job.to_record()
+        self._write_into(home, lambda: durable.replace(home / RECORD, record))
+
+    def _write_into(self, home: Path, write: Callable[[], T]) -> T:
+        """Run `write`, which writes into a job's folder.
+
+        Raises:
+            JobGone: it failed because that folder is gone. If `images` is gone too, the disk is, and the
+                FileNotFoundError stays one.
+        """
+        try:
+            with raising_store_full():
+                return write()
+        except FileNotFoundError:
+            if self._images.is_dir() and not home.is_dir():
+                raise JobGone(home.name) from None
+            raise
+
+    def remove_source(self, job_id: str) -> int:
+        """Remove a job's upload; the bytes that this freed."""
+        source = self.source(job_id)
+        try:
+            size = source.stat().st_size
+            source.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def delete(self, job_id: str) -> int:
+        """Remove a job's folder, for readers in one step; the bytes that this freed."""
+        home = self.home(job_id)
+        removed = self._trash / f"gone-{secrets.token_hex(8)}"
+        try:
+            durable.move(home, removed, home.parent)
+        except FileNotFoundError:
+            return 0
+        freed = sum(_kept_bytes(entry) for entry in os.scandir(removed))
+        shutil.rmtree(removed, ignore_errors=True)
+        return freed
+
+    def remove_if_over(self, job_id: str) -> int:
+        """Remove a job that nobody can ask for any more; the bytes that this freed.
+
+        The lock keeps the sweep from removing the job that a new upload with the same Idempotency-Key has
+        put in its place since the sweep looked.
+        """
+        with self._removal:
+            return self.delete(job_id) if self._is_over(job_id) else 0
+
+    # --- surveys ---------------------------------------------------------------------------------------
+
+    def survey(self) -> tuple[int, list[tuple[float, str]]]:
+        """Look at every file: the bytes kept, and a heap of (accepted at, id) of jobs that have a source.
+
+        Those are the jobs that may not be final. Also removes records that were being written when the
+        process died. Only for the start, when nothing else changes the directory.
+        """
+        used = 0
+        unfinished = []
+        for folder in self._job_folders():
+            for entry in os.scandir(folder):
+                if entry.name.endswith(".new"):
+                    Path(entry.path).unlink(missing_ok=True)
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if entry.name != RECORD:
+                    used += status.st_size
+                if entry.name == SOURCE:
+                    unfinished.append((status.st_mtime, folder.name))
+        heapq.heapify(unfinished)
+        return used, unfinished
+
+    def count_bytes(self) -> int:
+        """The bytes kept, counted while files come and go."""
+        used = 0
+        for folder in self._job_folders():
+            with suppress(FileNotFoundError):
+                for entry in os.scandir(folder):
+                    used += _kept_bytes(entry)
+        return used
+
+    def shards(self) -> list[Path]:
+        """The folders of `images`, each with the jobs whose ids begin alike."""
+        return sorted(self._images.iterdir())
+
+    def _job_folders(self) -> Iterator[Path]:
+        for shard in self.shards():
+            yield from _job_folders_in(shard)
+
+    def jobs_over_in(self, shard: Path, horizon: float) -> list[str]:
+        """The ids of jobs in a shard that nobody can ask for any more.
+
+        A job's record is written last when it ends. Records younger than `horizon`, the moment one
+        retention ago, therefore need not be opened.
+        """
+        over = []
+        for folder in _job_folders_in(shard):
+            try:
+                written_at = (folder / RECORD).stat().st_mtime
+            except FileNotFoundError:
+                continue
+            if written_at <= horizon and self._is_over(folder.name):
+                over.append(folder.name)
+        return over
+
+    def _is_over(self, job_id: str) -> bool:
+        job = self.read_record(job_id)
+        if job is None:  # it is damaged, and without its source the job could never be made again
+            return not self.source(job_id).exists()
+        return self._is_expired(job)
+
+    def forget_shards(self) -> None:
+        """Know of no durable shard any more, since somebody may have removed them."""
+        self._durable_shards.clear()
+
+
+def _job_folders_in(shard: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(shard) if is_id(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _kept_bytes(entry: os.DirEntry[str]) -> int:
+    return 0 if entry.name == RECORD else entry.stat(follow_symlinks=False).st_size
+
+
+def _move_home(folder: Path, home: Path) -> None:
+    try:
+        durable.move(folder, home, home.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise JobExists(home.name) from None
+        raise
+
+
+def _inspect(folder: Path, made: Made) -> MadeVariant:
+    """Inspect a variant and make its bytes durable. They are served from the file that is hashed here."""
+    with claimed_file(folder, made) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        return made_variant(made, os.fstat(file.fileno()).st_size, digest)
