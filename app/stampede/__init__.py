@@ -1,1 +1,4 @@
-"""`spillway stampede`: a flood in acts, for a Spillway of one's own, and what came of it."""
+"""`spillway stampede`: a load demonstration in acts against a server of one's own, with a table of figures.
+
+It sees only what a client sees, so it imports no other package of `app`.
+"""

@@ -1,4 +1,4 @@
-"""The acts of a stampede: who comes, how, and for how long."""
+"""The acts of a stampede: which clients come, how many, and for how long."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,39 +7,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.stampede.crowd import Crowd
-from app.stampede.http_client import Unseen, ask
+from app.stampede.http_client import NoAnswer, ask
 from app.stampede.ledger import Ledger
-from app.stampede.server_stats import NoSpillway, Watch, stats
+from app.stampede.server_stats import NoSpillway, ServerStats, fetch_stats
 from app.stampede.target import Target
 
 _OVERLOAD = 5
-"""How many times what the workers can do a crowd brings, unless told."""
-_FILLINGS = 3
-"""How many full queues it brings at least, or a slow server would not be seen to refuse."""
-_FILLINGS_PATIENT = 2
-"""How many the patient bring beside what is done meanwhile: all of them get in, and whoever watches waits."""
-_MOST_RATE = 300.0
-_BULLYING = 10
-"""How many times its tokens a bully wants."""
-_SLOW, _SLOW_EACH = 100, 4
-"""Slow clients, and how many of them at most come from one address."""
-_SLOW_S = 8.0
-"""How much longer than the others a slow client tries: past the grace that any upload has."""
-_FOLLOW_S = 300.0
+"""How many times more photos than the workers can process a crowd brings, unless a rate is given."""
+_MIN_QUEUE_FILLINGS = 3
+"""How many full queues a crowd brings at least: a fast server is to be seen refusing, too."""
+_PATIENT_QUEUE_FILLINGS = 2
+"""How many full queues the patient crowd brings beyond what is processed meanwhile. All of them get in, and
+somebody watches until they have."""
+_MAX_RATE = 300.0
+_BULLY_OVERLOAD = 10
+"""How many times more tokens than its bucket gains a bully wants."""
+_MAX_SLOW_CLIENTS, _MAX_SLOW_PER_ADDRESS = 100, 4
+_SLOW_EXTRA_S = 8.0
+"""Seconds that a slow client goes on beyond the act: longer than the grace period of every upload."""
+_FOLLOW_TIMEOUT_S = 300.0
 """Seconds after the last arrival in which every job should have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """How hard the acts press; `rate` is uploads a second of a crowd, None: by what the server can do."""
+    """The load of the acts: `seconds` of arrivals, and uploads a second of a crowd.
+
+    Without a `rate` it follows from what the server can do.
+    """
 
     seconds: float
     rate: float | None = None
 
 
 @dataclass(slots=True)
-class Stage:
-    """One act being played, and all that is learnt of it."""
+class ActRun:
+    """One run of an act: its parameters, and all figures that come of it.
+
+    `sources` are the addresses of its clients, None for whichever the system chooses; `tokens_per_s` is
+    the rate of one client's bucket.
+    """
 
     act: "Act"
     target: Target
@@ -47,73 +54,79 @@ class Stage:
     sources: Sequence[str | None]
     tokens_per_s: float
     ledger: Ledger = field(default_factory=Ledger)
-    watch: Watch = field(default_factory=Watch)
+    server: ServerStats = field(default_factory=ServerStats)
 
     def crowd_rate(self) -> float:
-        """Photos a second of a crowd: far more than are done, and far more than may wait."""
-        return self._rate(max(_OVERLOAD * self.watch.drain_per_s, self._filling(_FILLINGS)))
+        """Photos a second of a crowd: many more than are processed, and many more than may wait."""
+        return self._bounded(
+            max(_OVERLOAD * self.server.drain_per_s, self._filling_rate(_MIN_QUEUE_FILLINGS))
+        )
 
     def patient_rate(self) -> float:
         """Photos a second of a crowd that all get in."""
-        return self._rate(self._filling(_FILLINGS_PATIENT))
+        return self._bounded(self._filling_rate(_PATIENT_QUEUE_FILLINGS))
 
-    def _filling(self, times: float) -> float:
-        return self.watch.drain_per_s + times * self.watch.capacity / self.pressure.seconds
+    def _filling_rate(self, queues: float) -> float:
+        """Photos a second that are processed, and this many full queues beside."""
+        return self.server.drain_per_s + queues * self.server.capacity / self.pressure.seconds
 
-    def _rate(self, wanted: float) -> float:
-        """What is wanted, or what was told; with few addresses at most twice what their buckets let in."""
-        most = 2 * self.tokens_per_s * len(self.sources)
-        return min(self.pressure.rate or min(wanted, _MOST_RATE), most)
+    def _bounded(self, rate: float) -> float:
+        """The rate of the pressure, if given, or `rate`; at most twice what the clients' buckets allow."""
+        max_rate = 2 * self.tokens_per_s * len(self.sources)
+        return min(self.pressure.rate or min(rate, _MAX_RATE), max_rate)
 
     def figures(self) -> dict[str, Any]:
-        """What the closing table shows, as plain data."""
+        """The figures of the closing table, as plain data."""
         return {
             "act": self.act.name,
             **self.ledger.figures(),
-            "server": self.watch.figures(),
+            "server": self.server.figures(),
         }
 
 
-Play = Callable[[Stage, Crowd], Awaitable[None]]
+Arrivals = Callable[[ActRun, Crowd], Awaitable[None]]
+"""Lets the clients of an act come; returns when each of them has had its answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A `name` to ask for it by, the `title` of its column, one sentence that introduces it, its players."""
+    """A demonstration of one kind of load.
+
+    `name` selects it on the command line, `title` heads its column, `says` introduces it in one sentence.
+    """
 
     name: str
     title: str
     says: str
-    play: Play
-    many: bool = True
-    """Whether its clients have many addresses."""
+    arrivals: Arrivals
+    many_addresses: bool = True
 
 
-async def _bully(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.hasty, _BULLYING * stage.tokens_per_s, stage.pressure.seconds)
+async def _bully(run: ActRun, crowd: Crowd) -> None:
+    await crowd.arrive(crowd.hasty, _BULLY_OVERLOAD * run.tokens_per_s, run.pressure.seconds)
 
 
-async def _crowd(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.hasty, stage.crowd_rate(), stage.pressure.seconds)
+async def _crowd(run: ActRun, crowd: Crowd) -> None:
+    await crowd.arrive(crowd.hasty, run.crowd_rate(), run.pressure.seconds)
 
 
-async def _patient(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.patient, stage.patient_rate(), stage.pressure.seconds)
+async def _patient(run: ActRun, crowd: Crowd) -> None:
+    await crowd.arrive(crowd.patient, run.patient_rate(), run.pressure.seconds)
 
 
-async def _lenient(stage: Stage, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.lenient, stage.crowd_rate(), stage.pressure.seconds)
+async def _lenient(run: ActRun, crowd: Crowd) -> None:
+    await crowd.arrive(crowd.lenient, run.crowd_rate(), run.pressure.seconds)
 
 
-async def _slow(stage: Stage, crowd: Crowd) -> None:
-    others = min(stage.tokens_per_s, max(0.5, stage.watch.drain_per_s / 4))
-    slow = min(_SLOW, _SLOW_EACH * len(stage.sources))
+async def _slow(run: ActRun, crowd: Crowd) -> None:
+    others_per_s = min(run.tokens_per_s, max(0.5, run.server.drain_per_s / 4))
+    slow_clients = min(_MAX_SLOW_CLIENTS, _MAX_SLOW_PER_ADDRESS * len(run.sources))
     async with asyncio.TaskGroup() as both:
-        drip = crowd.dripping(stage.pressure.seconds + _SLOW_S)
-        both.create_task(crowd.arrive(drip, slow, 1))
-        # The others come from the far end of the addresses, so that nobody is both.
-        beside = crowd.at(crowd.sources[::-1])
-        both.create_task(beside.arrive(beside.hasty, others, stage.pressure.seconds))
+        slow = crowd.slow(run.pressure.seconds + _SLOW_EXTRA_S)
+        both.create_task(crowd.arrive(slow, slow_clients, 1))
+        # The others take the addresses from the other end, so that no address has clients of both kinds.
+        others = crowd.with_sources(crowd.sources[::-1])
+        both.create_task(others.arrive(others.hasty, others_per_s, run.pressure.seconds))
 
 
 ACTS = (
@@ -123,7 +136,7 @@ ACTS = (
         "One address asks ten times as often as its bucket lets in: it is told 429, "
         "and when its next token comes.",
         _bully,
-        many=False,
+        many_addresses=False,
     ),
     Act(
         "crowd",
@@ -148,39 +161,47 @@ ACTS = (
     Act(
         "slow",
         "slow ones",
-        "Clients that send one byte a second hold places in the dock until they are told 408, "
+        "Clients that send one byte a second hold receiving slots until they are told 408, "
         "and the few who upload beside them notice nothing.",
         _slow,
     ),
 )
 
 
-async def tokens_per_s(target: Target) -> float:
-    """Tokens a second of one client's bucket, as /v1/quota tells its policy. Raises Unseen, NoSpillway."""
-    quota = (await ask(target, "GET /v1/quota", patience=10)).json()
+async def fetch_tokens_per_s(target: Target) -> float:
+    """Tokens a second of one client's bucket, by the policy in `/v1/quota`.
+
+    Raises:
+        NoAnswer: no server answers.
+        NoSpillway: what answers is no Spillway.
+    """
+    quota = (await ask(target, "GET /v1/quota", timeout_s=10)).json()
     try:
         return float(quota["limit"]) / float(quota["window_s"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise NoSpillway(f"http://{target.authority} is no Spillway: it has no /v1/quota") from None
 
 
-async def perform(stage: Stage, photo: bytes) -> None:
-    """Play an act until every job that was accepted has ended, for a bounded time.
+async def run_act(run: ActRun, photo: bytes) -> None:
+    """Run an act until every job that was accepted has ended, for a bounded time.
 
-    When cancelled it ends at once; the stage's figures are right up to then.
+    When cancelled it ends at once; the figures of `run` are right up to then.
 
     Raises:
-        Unseen, NoSpillway: there was no Spillway when it began.
+        NoAnswer, NoSpillway: there was no Spillway when it began.
     """
-    stage.watch.enter(await stats(stage.target))
-    looking = asyncio.create_task(stage.watch.follow(stage.target, stage.sources[0]))
+    run.server.update(await fetch_stats(run.target))
+    polling = asyncio.create_task(run.server.poll(run.target, run.sources[0]))
     try:
-        async with asyncio.timeout(stage.pressure.seconds + _FOLLOW_S), asyncio.TaskGroup() as following:
-            sources = stage.sources if stage.act.many else stage.sources[:1]
-            await stage.act.play(stage, Crowd.of(stage.target, photo, stage.ledger, sources, following))
+        async with (
+            asyncio.timeout(run.pressure.seconds + _FOLLOW_TIMEOUT_S),
+            asyncio.TaskGroup() as following,
+        ):
+            sources = run.sources if run.act.many_addresses else run.sources[:1]
+            await run.act.arrivals(run, Crowd.of(run.target, photo, run.ledger, sources, following))
     except TimeoutError:
-        pass  # the table tells what has not ended
+        pass  # the table shows what has not ended
     finally:
-        looking.cancel()
-        with suppress(Unseen, NoSpillway):
-            stage.watch.enter(await stats(stage.target))
+        polling.cancel()
+        with suppress(NoAnswer, NoSpillway):
+            run.server.update(await fetch_stats(run.target))

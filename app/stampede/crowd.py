@@ -1,4 +1,4 @@
-"""The clients of a stampede: hasty, patient, lenient or slow, each upload followed to its end."""
+"""The clients of a stampede: hasty, patient, lenient or slow; each accepted upload is followed to its end."""
 
 import asyncio
 import random
@@ -9,30 +9,32 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from app.stampede.http_client import Answer, Unseen, ask
+from app.stampede.http_client import Answer, NoAnswer, ask
 from app.stampede.ledger import Ledger
 from app.stampede.target import Target
 
-_MOST_OPEN = 1500
-"""Connections at once; later clients queue for one at home."""
-_TRIES = 50
-_FOLLOW_S = 20
-_SOON_S = 0.2
-_NONE: Mapping[str, str] = MappingProxyType({})
-ENDED = {"done", "failed", "cancelled"}
+_MAX_CONNECTIONS = 1500
+"""Connections at once; further clients wait for one to be closed before they connect."""
+_MAX_ATTEMPTS = 50
+_LONG_POLL_S = 20
+"""Seconds for which the server may hold a question for a job's status, by `Prefer: wait`."""
+_POLL_PAUSE_S = 0.2
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_FINAL_STATUSES = {"done", "failed", "cancelled"}
 
 Upload = Callable[[str | None], Coroutine[None, None, None]]
+"""What one client does, from the given address; None for whichever the system chooses."""
 
 
 @dataclass(slots=True)
 class Crowd:
-    """Clients of one act, all uploading the same photo; what happens to them is entered in the ledger."""
+    """The clients of one act, all of which upload the same photo; the ledger counts what happens to them."""
 
     target: Target
     photo: bytes
     ledger: Ledger
     sources: Sequence[str | None]
-    _open: asyncio.Semaphore
+    _connections: asyncio.Semaphore
     _following: asyncio.TaskGroup
 
     @classmethod
@@ -44,15 +46,18 @@ class Crowd:
         sources: Sequence[str | None],
         following: asyncio.TaskGroup,
     ) -> "Crowd":
-        """A crowd whose jobs are followed by tasks of `following`."""
-        return cls(target, photo, ledger, sources, asyncio.Semaphore(_MOST_OPEN), following)
+        """A crowd whose accepted jobs are followed by tasks of `following`."""
+        return cls(target, photo, ledger, sources, asyncio.Semaphore(_MAX_CONNECTIONS), following)
 
-    def at(self, sources: Sequence[str | None]) -> "Crowd":
-        """The same crowd from other addresses."""
+    def with_sources(self, sources: Sequence[str | None]) -> "Crowd":
+        """This crowd with other addresses to come from."""
         return replace(self, sources=sources)
 
     async def arrive(self, upload: Upload, rate: float, seconds: float) -> None:
-        """Let clients come, `rate` a second whatever the server does, the next address for each."""
+        """Start `rate` clients a second, however the server does, each from the next of the addresses.
+
+        Returns when all of them have ended.
+        """
         began = time.monotonic()
         async with asyncio.TaskGroup() as clients:
             for number in range(max(1, round(rate * seconds))):
@@ -63,66 +68,69 @@ class Crowd:
                 clients.create_task(upload(source))
 
     async def hasty(self, source: str | None) -> None:
-        """Upload once, and take the answer as it is."""
+        """Upload once, whatever the answer is."""
         await self._send(source)
 
     async def lenient(self, source: str | None) -> None:
-        """Upload once, content with a preview."""
+        """Upload once, and accept a preview when the queue is full."""
         await self._send(source, {"Prefer": "handling=lenient"})
 
     async def patient(self, source: str | None) -> None:
-        """Upload, and come back exactly when told to until it is in."""
-        promised_at, returns = None, 0
-        key = f'"{uuid.uuid4()}"'  # so that coming back is the same upload to the server
-        for _ in range(_TRIES):
+        """Upload until accepted, each time exactly when the answer before said."""
+        due_at, returns = None, 0
+        key = f'"{uuid.uuid4()}"'  # so that each attempt is the same upload to the server
+        for _ in range(_MAX_ATTEMPTS):
             answer = await self._send(source, {"Idempotency-Key": key})
             if answer is None:
                 return
             now = time.monotonic()
             if answer.status < 300:
-                if promised_at is not None:
+                if due_at is not None:
                     self.ledger.got_in += 1
-                    self.ledger.first_return += returns == 1
-                    self.ledger.late_s.append(now - promised_at)
+                    if returns == 1:
+                        self.ledger.first_return += 1
+                    self.ledger.promise_error_s.append(now - due_at)
                 return
             if answer.retry_after is None:
                 return
-            # A 429 names the next token of a bucket, which is no place in the queue.
-            if promised_at is None and answer.status == 503:
-                promised_at = now + answer.retry_after
+            # Only a 503 reserves a place in the queue; a 429 names the time of the next token.
+            if due_at is None and answer.status == 503:
+                due_at = now + answer.retry_after
                 self.ledger.turned_away += 1
-            returns += promised_at is not None
+            if due_at is not None:
+                returns += 1
             await asyncio.sleep(answer.retry_after)
 
-    def dripping(self, seconds: float) -> Upload:
+    def slow(self, seconds: float) -> Upload:
         """A client that sends one byte a second, and hangs up after `seconds`."""
 
-        async def drip(source: str | None) -> None:
+        async def upload(source: str | None) -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._send(source, byte_s=1.0)
+                    await self._send(source, seconds_per_byte=1.0)
 
-        return drip
+        return upload
 
     async def _send(
-        self, source: str | None, fields: Mapping[str, str] = _NONE, *, byte_s: float = 0
+        self, source: str | None, headers: Mapping[str, str] = _NO_HEADERS, *, seconds_per_byte: float = 0
     ) -> Answer | None:
-        async with self._open:
+        """Upload the photo once and count the answer; None when there was none."""
+        async with self._connections:
             self.ledger.sent += 1
             try:
                 answer = await ask(
                     self.target,
                     "POST /v1/images",
                     source=source,
-                    fields={"Content-Type": "image/jpeg", **fields},
+                    headers={"Content-Type": "image/jpeg", **headers},
                     body=self.photo,
-                    byte_s=byte_s,
+                    seconds_per_byte=seconds_per_byte,
                 )
-            except Unseen as error:
-                self.ledger.unseen[str(error)] += 1
+            except NoAnswer as error:
+                self.ledger.unanswered[str(error)] += 1
                 return None
             except asyncio.CancelledError:
-                self.ledger.left += 1
+                self.ledger.hung_up += 1
                 raise
         self.ledger.count(answer)
         if answer.status == 202:
@@ -131,23 +139,24 @@ class Crowd:
         return answer
 
     async def _follow(self, source: str | None, location: str, accepted_at: float) -> None:
-        """Ask for a job until it has ended; a server that is away for a while is asked again."""
+        """Ask for a job's status until it has ended; a server that does not answer is asked again."""
         while True:
             try:
-                async with self._open:
-                    fields = {"Prefer": f"wait={_FOLLOW_S}"}
-                    answer = await ask(self.target, f"GET {location}", source=source, fields=fields)
-            except Unseen:
+                async with self._connections:
+                    headers = {"Prefer": f"wait={_LONG_POLL_S}"}
+                    answer = await ask(self.target, f"GET {location}", source=source, headers=headers)
+            except NoAnswer:
                 await asyncio.sleep(1)
                 continue
             document = answer.json()
-            if answer.status == 200 and document.get("status") in ENDED:
+            if answer.status == 200 and document.get("status") in _FINAL_STATUSES:
                 break
             if answer.status == 404:
                 self.ledger.lost += 1
                 return
-            # Too many wait already: spread out, or the same ones would win each time.
-            await asyncio.sleep(_SOON_S if answer.status == 200 else random.uniform(0.2, 1))  # noqa: S311
+            # Any other status: too many requests are held already. Random pauses give each of them a chance.
+            pause = _POLL_PAUSE_S if answer.status == 200 else random.uniform(0.2, 1)  # noqa: S311
+            await asyncio.sleep(pause)
         if document["status"] == "done":
             self.ledger.done += 1
             self.ledger.deferred += bool(document.get("deferred"))

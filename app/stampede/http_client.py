@@ -1,7 +1,7 @@
-"""One HTTP exchange on a connection of its own, strict: what the client does not see was not said.
+"""A strict HTTP client: one request on a connection of its own, and only a complete answer counts.
 
-Sockets are used bare, because asyncio's transports drop what has arrived already as soon as a write fails: a
-refusal that curl would show would then count as a reset connection.
+It uses plain sockets, because asyncio's transports drop what has arrived as soon as a write fails: a refusal
+that curl would show would then count as a reset connection.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ import h11
 
 from app.stampede.target import Target
 
-PATIENCE = 60.0
-"""Seconds after which an answer is not going to come."""
+ANSWER_TIMEOUT_S = 60.0
+"""Seconds after which no answer is expected any more."""
 
 
-class Unseen(Exception):
-    """Raised when a connection ended, or was never made, without a whole answer."""
+class NoAnswer(Exception):
+    """Raised when a connection could not be made, or ended without a complete answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: header names in lower case, and the `seconds` that it took from the first SYN."""
+    """An answer: header names in lower case, and the `seconds` from the start of connecting to its end."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,12 +36,12 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds, where the answer names a moment to come back at."""
+        """The Retry-After field in seconds; None without one, or where it is a date."""
         value = self.headers.get("retry-after", "")
         return float(value) if value.isdecimal() else None
 
     def json(self) -> dict[str, Any]:
-        """The body, where it is a JSON object; else an empty one."""
+        """The body if it is a JSON object, otherwise an empty dictionary."""
         try:
             document = json.loads(self.body)
         except ValueError:
@@ -54,17 +54,18 @@ async def ask(
     line: str,
     *,
     source: str | None = None,
-    fields: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     body: bytes = b"",
-    byte_s: float = 0,
-    patience: float = PATIENCE,
+    seconds_per_byte: float = 0,
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Answer:
-    """Send a request such as `GET /healthz` and read its answer while the body is still going out.
+    """Send a request, such as the `line` "GET /healthz", and read the answer while the body is being sent.
 
-    `source` is the address to come from. With `byte_s` the body drips: one byte each so many seconds.
+    `source` is the address to connect from. With `seconds_per_byte` the body is sent byte by byte, at that
+    interval.
 
     Raises:
-        Unseen: no connection, a reset one, one that closed early, or `patience` seconds without an answer.
+        NoAnswer: the connection could not be made, was reset or closed early, or `timeout_s` have passed.
     """
     started = time.monotonic()
     try:
@@ -72,32 +73,34 @@ async def ask(
             connection.setblocking(False)
             if source is not None:
                 connection.bind((source, 0))
-            async with asyncio.timeout(patience):
-                status, headers, data = await _exchange(connection, target, line, fields or {}, body, byte_s)
+            async with asyncio.timeout(timeout_s):
+                status, received, data = await _exchange(
+                    connection, target, line, headers or {}, body, seconds_per_byte
+                )
     except (OSError, h11.RemoteProtocolError) as error:
         # TimeoutError is an OSError.
-        raise Unseen(str(error) or type(error).__name__) from None
-    return Answer(status, headers, data, time.monotonic() - started)
+        raise NoAnswer(str(error) or type(error).__name__) from None
+    return Answer(status, received, data, time.monotonic() - started)
 
 
 async def _exchange(
     connection: socket.socket,
     target: Target,
     line: str,
-    fields: Mapping[str, str],
+    headers: Mapping[str, str],
     body: bytes,
-    byte_s: float,
+    seconds_per_byte: float,
 ) -> tuple[int, dict[str, str], bytes]:
     loop = asyncio.get_running_loop()
     method, path = line.split(" ")
-    sent = {"Host": target.authority, "User-Agent": "spillway-stampede", "Connection": "close", **fields}
+    sent = {"Host": target.authority, "User-Agent": "spillway-stampede", "Connection": "close", **headers}
     if body:
         sent["Content-Length"] = str(len(body))
     parser = h11.Connection(h11.CLIENT)
     head = parser.send(h11.Request(method=method, target=path, headers=list(sent.items())))
     await loop.sock_connect(connection, target.address)
     await loop.sock_sendall(connection, head or b"")
-    writing = asyncio.create_task(_write(connection, body, byte_s))
+    writing = asyncio.create_task(_write(connection, body, seconds_per_byte))
     try:
         return await _read(connection, parser)
     finally:
@@ -106,15 +109,15 @@ async def _exchange(
             await writing
 
 
-async def _write(connection: socket.socket, body: bytes, byte_s: float) -> None:
+async def _write(connection: socket.socket, body: bytes, seconds_per_byte: float) -> None:
     loop = asyncio.get_running_loop()
-    with suppress(OSError):  # whoever stops reading may have answered: that is for the reader to find out
-        if not byte_s:
+    with suppress(OSError):  # a server that stops reading may have answered: `_read` will see
+        if not seconds_per_byte:
             await loop.sock_sendall(connection, body)
             return
         for byte in body:
             await loop.sock_sendall(connection, bytes((byte,)))
-            await asyncio.sleep(byte_s)
+            await asyncio.sleep(seconds_per_byte)
 
 
 async def _read(connection: socket.socket, parser: h11.Connection) -> tuple[int, dict[str, str], bytes]:

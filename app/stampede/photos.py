@@ -1,4 +1,4 @@
-"""The photo that a stampede uploads: made here, of a camera's size, with a thumbnail in its EXIF block."""
+"""The photo that a stampede uploads: generated, of a camera's size, with a thumbnail in its EXIF block."""
 
 import random
 import struct
@@ -7,14 +7,14 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFilter
 
 SIZE = (4032, 3024)
-"""Twelve megapixels, as telephones make them."""
+"""Twelve megapixels, the size of a telephone's photos."""
 _THUMBNAIL = (160, 120)
-_LEAVES = 900
+_ELLIPSES = 900
 _SEED = 12
 
 
-def camera(size: tuple[int, int] = SIZE) -> bytes:
-    """A JPEG like a camera's: surfaces over surfaces, a sensor's grain, EXIF with a thumbnail."""
+def make_photo(size: tuple[int, int] = SIZE) -> bytes:
+    """A JPEG that costs a decoder what a camera's does: surfaces with edges, grain, EXIF with a thumbnail."""
     picture = _scene(size)
     file = BytesIO()
     picture.save(file, "JPEG", quality=88, exif=_exif(_jpeg(picture.resize(_THUMBNAIL))))
@@ -24,10 +24,10 @@ def camera(size: tuple[int, int] = SIZE) -> bytes:
 def _scene(size: tuple[int, int]) -> Image.Image:
     width, height = size
     chance = random.Random(_SEED)  # noqa: S311 - a picture, not a secret
-    # Sky and ground at half the size, as soft as a lens draws them; the grain is the full size's own.
+    # Drawn at half the size, for edges as soft as a lens makes them; the grain has the full resolution.
     picture = Image.linear_gradient("L").resize((width // 2, height // 2)).convert("RGB")
     draw = ImageDraw.Draw(picture)
-    for _ in range(_LEAVES):
+    for _ in range(_ELLIPSES):
         radius = height / 2 * min(0.25, 0.01 / (1 - chance.random()) ** 0.5)
         x, y = chance.uniform(0, width / 2), chance.uniform(0, height / 2)
         colour = tuple(chance.randint(25, 235) for _ in range(3))
@@ -44,7 +44,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def _exif(thumbnail: bytes) -> bytes:
-    """An EXIF block of two directories, as cameras write it: orientation, then the thumbnail."""
+    """An EXIF block of two directories, as cameras write it: the orientation, then the thumbnail."""
     first, second = 8, 8 + 2 + 12 + 4
     at = second + 2 + 3 * 12 + 4
     block = struct.pack("<2sHI", b"II", 42, first)

@@ -1,4 +1,4 @@
-"""The show: the acts one after another, a table at the end, and whether anything was lost."""
+"""Runs the acts one after another, prints the table, and tells by the exit status if anything was lost."""
 
 import asyncio
 import json
@@ -10,24 +10,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app.stampede.acts import ACTS, Act, Pressure, Stage, perform, tokens_per_s
-from app.stampede.http_client import Unseen
-from app.stampede.photos import camera
+from app.stampede.acts import ACTS, Act, ActRun, Pressure, fetch_tokens_per_s, run_act
+from app.stampede.http_client import NoAnswer
+from app.stampede.photos import make_photo
 from app.stampede.screen import Screen
-from app.stampede.server_stats import NoSpillway, stats
+from app.stampede.server_stats import NoSpillway, fetch_stats
 from app.stampede.target import BadTarget, Target, resolve
 
-_FRAME_S = 0.25
-_FILES = 4096
+_DRAW_INTERVAL_S = 0.25
+_MAX_OPEN_FILES = 4096
 KEPT, LOST, INTERRUPTED = 0, 1, 130
-"""Exit statuses: nothing lost, something lost, ended by the one who watched."""
+"""Exit statuses: nothing was lost, something was lost, or a signal ended it (128 + SIGINT)."""
 
 
 def run(url: str, names: Sequence[str], pressure: Pressure, photo: Path | None, *, as_json: bool) -> int:
-    """Play the acts of these names (all without any) at the server behind `url`; the exit status.
+    """Run the acts of these names (all if there are none) against the server at `url`; the exit status.
 
-    The show goes to standard output; with `as_json` to standard error, and the closing table as JSON to
-    standard output.
+    Figures and table go to standard output. With `as_json` they go to standard error, and the table as JSON
+    to standard output.
 
     Raises:
         BadTarget: the URL cannot be used, its host is public, or no Spillway answers there.
@@ -38,83 +38,87 @@ def run(url: str, names: Sequence[str], pressure: Pressure, photo: Path | None, 
     screen = Screen(Console(stderr=as_json, soft_wrap=False))
     data = None if photo is None else photo.read_bytes()
     _allow_files()
-    stages: list[Stage] = []
-    return asyncio.run(_show(targets, acts, pressure, data, screen, stages, as_json=as_json))
+    return asyncio.run(_run(targets, acts, pressure, data, screen, as_json=as_json))
 
 
-async def _show(
+async def _run(
     targets: Sequence[Target],
     acts: Sequence[Act],
     pressure: Pressure,
     photo: bytes | None,
     screen: Screen,
-    stages: list[Stage],
     *,
     as_json: bool,
 ) -> int:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    runs: list[ActRun] = []
     interrupted = False
     try:
         target = await _reachable(targets)
-        tokens = await tokens_per_s(target)
+        tokens_per_s = await fetch_tokens_per_s(target)
         if photo is None:
-            screen.say("Making a photo of 12 megapixels …")
-            photo = await asyncio.to_thread(camera)
-        screen.say(_opening(target, len(photo)))
+            screen.print_line("Making a photo of 12 megapixels …")
+            photo = await asyncio.to_thread(make_photo)
+        screen.print_line(_opening(target, len(photo)))
         for number, act in enumerate(acts, 1):
-            stage = Stage(act, target, pressure, target.sources(ACTS.index(act)), tokens)
-            with screen.playing(stage, number, len(acts)):
-                stages.append(stage)
+            run = ActRun(act, target, pressure, target.sources(ACTS.index(act)), tokens_per_s)
+            with screen.showing(run, number, len(acts)):
+                runs.append(run)
                 drawing = asyncio.create_task(_draw(screen))
                 try:
-                    await perform(stage, photo)
+                    await run_act(run, photo)
                 finally:
                     drawing.cancel()
     except asyncio.CancelledError:
         interrupted = True
-    except (Unseen, NoSpillway) as error:
-        if not stages:
+    except (NoAnswer, NoSpillway) as error:
+        if not runs:
             raise BadTarget(str(error)) from None
-        screen.say(f"The server is gone: {error}.")
-    return _end(screen, stages, len(acts), interrupted=interrupted, as_json=as_json)
+        screen.print_line(f"The server is gone: {error}.")
+    return _conclude(screen, runs, len(acts), interrupted=interrupted, as_json=as_json)
 
 
-def _end(screen: Screen, stages: list[Stage], acts: int, *, interrupted: bool, as_json: bool) -> int:
-    played = [stage for stage in stages if stage.ledger.sent]
-    whole = len(played) == acts and all(stage.ledger.whole for stage in played)
-    if played:
-        screen.close(played)
+def _conclude(screen: Screen, runs: list[ActRun], acts: int, *, interrupted: bool, as_json: bool) -> int:
+    """Print the table and the verdict on all `acts` that should have run; the exit status."""
+    started = [run for run in runs if run.ledger.sent]
+    kept_everything = len(started) == acts and all(run.ledger.kept_everything for run in started)
+    if started:
+        screen.print_table(started)
     if interrupted:
-        screen.say("Interrupted: this is what came of it so far. Accepted jobs go on without us.")
+        screen.print_line("Interrupted: this is what came of it so far. Accepted jobs go on without us.")
     else:
-        screen.say(_verdict(played, whole=whole))
+        screen.print_line(_verdict(started, kept_everything=kept_everything))
     if as_json:
-        figures = [stage.figures() for stage in played]
-        document = {"kept_everything": whole, "interrupted": interrupted, "acts": figures}
+        figures = [run.figures() for run in started]
+        document = {"kept_everything": kept_everything, "interrupted": interrupted, "acts": figures}
         print(json.dumps(document, indent=2))
-    return INTERRUPTED if interrupted else KEPT if whole else LOST
+    if interrupted:
+        return INTERRUPTED
+    return KEPT if kept_everything else LOST
 
 
-def _verdict(stages: Sequence[Stage], *, whole: bool) -> str:
-    promised = sum(stage.ledger.promised for stage in stages)
-    if whole:
+def _verdict(runs: Sequence[ActRun], *, kept_everything: bool) -> str:
+    promised = sum(run.ledger.promised for run in runs)
+    if kept_everything:
         return f"Nothing was lost: all {promised} accepted photos are done, and every client saw its answer."
-    done = sum(stage.ledger.done for stage in stages)
-    unseen = sum(stage.ledger.unseen.total() for stage in stages)
-    reasons = sum((stage.ledger.unseen + stage.ledger.failed for stage in stages), start=Counter[str]())
+    done = sum(run.ledger.done for run in runs)
+    unanswered = sum(run.ledger.unanswered.total() for run in runs)
+    reasons = sum((run.ledger.unanswered + run.ledger.failed for run in runs), start=Counter[str]())
     shown = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-    return f"Not all was kept: {done} of {promised} photos done, {unseen} answers not seen. {shown}".rstrip()
+    return (
+        f"Not all was kept: {done} of {promised} photos done, {unanswered} answers not seen. {shown}".rstrip()
+    )
 
 
 async def _reachable(targets: Sequence[Target]) -> Target:
-    """The first address where a Spillway answers. Raises BadTarget."""
+    """The first of these addresses at which a Spillway answers; raises BadTarget if none does."""
     reason = ""
     for target in targets:
         try:
-            await stats(target)
-        except Unseen as error:
+            await fetch_stats(target)
+        except NoAnswer as error:
             reason = reason or str(error)
         else:
             return target
@@ -123,7 +127,7 @@ async def _reachable(targets: Sequence[Target]) -> Target:
 
 def _opening(target: Target, size: int) -> str:
     where = f"http://{target.authority}, with a photo of {size / 1e6:.1f} MB"
-    if target.has_crowd:
+    if target.has_many_addresses:
         return f"A stampede at {where}. Ctrl+C ends it."
     return (
         f"A stampede at {where}. This machine has one address to come from: every crowd is one client to the "
@@ -134,12 +138,12 @@ def _opening(target: Target, size: int) -> str:
 async def _draw(screen: Screen) -> None:
     while True:
         screen.draw()
-        await asyncio.sleep(_FRAME_S)
+        await asyncio.sleep(_DRAW_INTERVAL_S)
 
 
 def _allow_files() -> None:
-    """Have room for a crowd's connections, as far as the system lets us."""
+    """Raise the limit of open files for the connections of a crowd, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    wanted = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

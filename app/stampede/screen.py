@@ -1,4 +1,4 @@
-"""What the people at the terminal see: each act while it is played, and one table at the end."""
+"""What is shown at the terminal: the figures of each act while it runs, and one table at the end."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,41 +11,41 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from app.stampede.acts import Stage
-from app.stampede.report import closing
+from app.stampede.acts import ActRun
+from app.stampede.report import closing_table
 
-_SPARKS = "▁▂▃▄▅▆▇█"
-_BAR = 30
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDTH = 30
 _MB = 1_000_000
 
 
 class Screen:
-    """The screen of one show: live on a terminal, a few plain lines elsewhere."""
+    """Shows a stampede: live figures on a terminal, a few plain lines in a file or pipe."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live: Live | None = None
-        self._stage: Stage | None = None
+        self._run: ActRun | None = None
 
-    def say(self, line: str) -> None:
-        """One line of text."""
+    def print_line(self, line: str) -> None:
+        """Print one line of text."""
         self.console.print(Text(line), soft_wrap=not self.console.is_terminal)
 
     @contextmanager
-    def playing(self, stage: Stage, number: int, of: int) -> Iterator[None]:
-        """Introduce an act, and show its figures until the block ends."""
+    def showing(self, run: ActRun, number: int, of: int) -> Iterator[None]:
+        """A context that introduces an act, and shows its figures until it ends."""
         self.console.print()
-        self.console.print(Text(f"Act {number} of {of}: the {stage.act.title}", style="bold"))
-        self.say(stage.act.says)
-        self._stage = stage
+        self.console.print(Text(f"Act {number} of {of}: the {run.act.title}", style="bold"))
+        self.print_line(run.act.says)
+        self._run = run
         if not self.console.is_terminal:
             try:
                 yield
             finally:
-                self.console.print(_answers(stage, styled=False), soft_wrap=True)
+                self.console.print(_client_figures(run, styled=False), soft_wrap=True)
             return
-        # Not by rich's own thread: the figures must not change while they are drawn.
-        with Live(self._drawn(), console=self.console, auto_refresh=False) as self._live:
+        # Without the thread of rich, which would draw figures while they change.
+        with Live(self._figures(), console=self.console, auto_refresh=False) as self._live:
             try:
                 yield
             finally:
@@ -55,21 +55,21 @@ class Screen:
     def draw(self) -> None:
         """Show the figures as they are now."""
         if self._live is not None:
-            self._live.update(self._drawn(), refresh=True)
+            self._live.update(self._figures(), refresh=True)
 
-    def _drawn(self) -> RenderableType:
-        assert self._stage is not None  # noqa: S101 - an act is being played
-        return Padding(Group(_answers(self._stage), _server(self._stage)), (0, 2))
+    def _figures(self) -> RenderableType:
+        assert self._run is not None  # noqa: S101 - an act runs
+        return Padding(Group(_client_figures(self._run), _server_figures(self._run)), (0, 2))
 
-    def close(self, stages: Sequence[Stage]) -> None:
-        """The closing table."""
+    def print_table(self, runs: Sequence[ActRun]) -> None:
+        """Print the closing table."""
         self.console.print()
         self.console.print(Text("What was sent, answered, promised, kept", style="bold"))
-        self.console.print(closing([(stage.act.title, stage.figures()) for stage in stages]))
+        self.console.print(closing_table([(run.act.title, run.figures()) for run in runs]))
 
 
-def _answers(stage: Stage, *, styled: bool = True) -> Text:
-    ledger = stage.ledger
+def _client_figures(run: ActRun, *, styled: bool = True) -> Text:
+    ledger = run.ledger
     parts = [
         ("sent", ledger.sent, "bold"),
         ("accepted", ledger.answers[202], "green"),
@@ -77,7 +77,7 @@ def _answers(stage: Stage, *, styled: bool = True) -> Text:
         ("429", ledger.answers[429], "yellow"),
         ("503", ledger.answers[503], "magenta"),
         ("408", ledger.answers[408], "blue"),
-        ("reset", ledger.unseen.total(), "bold red"),
+        ("reset", ledger.unanswered.total(), "bold red"),
         ("done", f"{ledger.done}/{ledger.promised}", "green"),
     ]
     text = Text()
@@ -87,25 +87,25 @@ def _answers(stage: Stage, *, styled: bool = True) -> Text:
     return text
 
 
-def _server(stage: Stage) -> RenderableType:
-    watch = stage.watch
+def _server_figures(run: ActRun) -> RenderableType:
+    server = run.server
     grid = Table.grid(padding=(0, 2))
-    full = watch.queue >= watch.capacity
+    full = server.queue >= server.capacity
     bar = ProgressBar(
-        total=max(1, watch.capacity),
-        completed=min(watch.queue, watch.capacity),
-        width=_BAR,
+        total=max(1, server.capacity),
+        completed=min(server.queue, server.capacity),
+        width=_WIDTH,
         complete_style="red" if full else "green",
         finished_style="red",
     )
-    tokens = "" if watch.bucket is None else f"bucket {watch.bucket}/{watch.bucket_size}"
-    grid.add_row("queue", bar, f"{watch.queue}/{watch.capacity}", f"dock {watch.dock}", tokens)
-    memory, peak = (f"{size / _MB:.0f} MB" for size in (watch.memory_after, watch.memory_peak))
-    grid.add_row("memory", _sparks(list(watch.trace)[-_BAR:]), memory, f"peak {peak}")
+    tokens = "" if server.bucket is None else f"bucket {server.bucket}/{server.bucket_size}"
+    grid.add_row("queue", bar, f"{server.queue}/{server.capacity}", f"receiving {server.receiving}", tokens)
+    memory, peak = (f"{size / _MB:.0f} MB" for size in (server.memory_after, server.memory_peak))
+    grid.add_row("memory", _spark_line(list(server.memory_samples)[-_WIDTH:]), memory, f"peak {peak}")
     return grid
 
 
-def _sparks(values: Sequence[int]) -> str:
-    """A line of blocks from nought to the highest, so that what is flat looks flat."""
-    most = max(values, default=0) or 1
-    return "".join(_SPARKS[min(7, math.floor(8 * value / most))] for value in values)
+def _spark_line(values: Sequence[int]) -> str:
+    """A line of blocks, scaled from zero to the maximum: values that hardly change look flat."""
+    maximum = max(values, default=0) or 1
+    return "".join(_BLOCKS[min(7, math.floor(8 * value / maximum))] for value in values)

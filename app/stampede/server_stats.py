@@ -1,15 +1,15 @@
-"""What the server says of itself while an act runs, from /v1/stats and /v1/quota alone."""
+"""What the server says of itself while an act runs, from `/v1/stats` and `/v1/quota` alone."""
 
 import asyncio
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from app.stampede.http_client import Unseen, ask
+from app.stampede.http_client import NoAnswer, ask
 from app.stampede.target import BadTarget, Target
 
-_EVERY_S = 0.25
-_TRACE = 240
+_POLL_INTERVAL_S = 0.25
+_MAX_MEMORY_SAMPLES = 240
 """Samples of memory kept for the screen."""
 
 
@@ -17,18 +17,23 @@ class NoSpillway(BadTarget):
     """Raised when what answers is no Spillway."""
 
 
-async def stats(target: Target) -> dict[str, Any]:
-    """The server's snapshot. Raises Unseen, or NoSpillway when it is not one."""
-    answer = await ask(target, "GET /v1/stats", patience=10)
-    found = answer.json()
-    if answer.status != 200 or not {"jobs", "backlog", "memory_bytes"} <= found.keys():
+async def fetch_stats(target: Target) -> dict[str, Any]:
+    """The document at `/v1/stats`.
+
+    Raises:
+        NoAnswer: no server answers.
+        NoSpillway: the answer is no such document.
+    """
+    answer = await ask(target, "GET /v1/stats", timeout_s=10)
+    stats = answer.json()
+    if answer.status != 200 or not {"jobs", "backlog", "memory_bytes"} <= stats.keys():
         raise NoSpillway(f"http://{target.authority} is no Spillway: /v1/stats answers {answer.status}")
-    return found
+    return stats
 
 
 @dataclass(slots=True)
-class Watch:
-    """The server's figures of one act: bytes, and places of queue and dock."""
+class ServerStats:
+    """The server's figures during one act; memory in bytes, `queue` and `receiving` in uploads."""
 
     memory_before: int = 0
     memory_peak: int = 0
@@ -36,36 +41,45 @@ class Watch:
     queue: int = 0
     queue_peak: int = 0
     capacity: int = 0
-    dock: int = 0
-    dock_peak: int = 0
+    receiving: int = 0
+    receiving_peak: int = 0
     drain_per_s: float = 0
     bucket: int | None = None
     bucket_size: int | None = None
-    trace: deque[int] = field(default_factory=lambda: deque(maxlen=_TRACE))
+    memory_samples: deque[int] = field(default_factory=lambda: deque(maxlen=_MAX_MEMORY_SAMPLES))
 
-    def enter(self, found: dict[str, Any]) -> None:
-        """Enter one snapshot."""
-        backlog = found["backlog"]
-        self.memory_after = int(found["memory_bytes"])
+    def update(self, stats: dict[str, Any]) -> None:
+        """Take in one document of `/v1/stats`."""
+        backlog = stats["backlog"]
+        self.memory_after = int(stats["memory_bytes"])
         self.memory_before = self.memory_before or self.memory_after
         self.memory_peak = max(self.memory_peak, self.memory_after)
-        self.trace.append(self.memory_after)
-        self.queue, self.dock = int(backlog["waiting"]), int(backlog["receiving"])
-        self.queue_peak, self.dock_peak = max(self.queue_peak, self.queue), max(self.dock_peak, self.dock)
-        self.capacity, self.drain_per_s = int(backlog["capacity"]), float(backlog["drain_per_s"])
+        self.memory_samples.append(self.memory_after)
+        self.queue = int(backlog["waiting"])
+        self.queue_peak = max(self.queue_peak, self.queue)
+        self.receiving = int(backlog["receiving"])
+        self.receiving_peak = max(self.receiving_peak, self.receiving)
+        self.capacity = int(backlog["capacity"])
+        self.drain_per_s = float(backlog["drain_per_s"])
 
-    async def follow(self, target: Target, source: str | None) -> None:
-        """Look four times a second, until cancelled; `source` is the client whose bucket is shown."""
+    async def poll(self, target: Target, source: str | None) -> None:
+        """Ask the server four times a second until cancelled; `source` is the client whose bucket is read."""
         while True:
             try:
-                self.enter(await stats(target))
-                quota = (await ask(target, "GET /v1/quota", source=source, patience=10)).json()
+                self.update(await fetch_stats(target))
+                quota = (await ask(target, "GET /v1/quota", source=source, timeout_s=10)).json()
                 self.bucket, self.bucket_size = quota.get("remaining"), quota.get("limit")
-            except (Unseen, NoSpillway):
-                pass  # the uploads tell of a server that is gone; it may come back
-            await asyncio.sleep(_EVERY_S)
+            except (NoAnswer, NoSpillway):
+                pass  # the uploads will show that the server is gone; it may come back
+            await asyncio.sleep(_POLL_INTERVAL_S)
 
     def figures(self) -> dict[str, Any]:
-        """All of it as plain data."""
-        names = ("memory_before", "memory_peak", "memory_after", "queue_peak", "capacity", "dock_peak")
-        return {name: value for name, value in asdict(self).items() if name in names}
+        """The figures of the closing table, as plain data."""
+        return {
+            "memory_before": self.memory_before,
+            "memory_peak": self.memory_peak,
+            "memory_after": self.memory_after,
+            "queue_peak": self.queue_peak,
+            "capacity": self.capacity,
+            "dock_peak": self.receiving_peak,
+        }

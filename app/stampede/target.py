@@ -1,4 +1,4 @@
-"""The server that a stampede runs at, and the addresses it can come from; never a public one."""
+"""The server that a stampede is aimed at, never a public one, and the addresses that clients can have."""
 
 import socket
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _ALLOWED = [
         *("::1/128", "fc00::/7", "fe80::/10"),
     )
 ]
-_POOL = 1000
-"""Loopback addresses that one act draws on: so many that each stays far below what its bucket lets in."""
+_ADDRESSES_PER_ACT = 1000
+"""Loopback addresses of one act: so many that no client needs more tokens than its bucket has."""
 
 
 class BadTarget(Exception):
-    """Raised when there is nothing at a URL that a stampede may or can run at."""
+    """Raised when a URL leads to nothing that a stampede can, or may, be aimed at."""
 
 
 def may_be_flooded(address: str) -> bool:
@@ -30,7 +30,7 @@ def may_be_flooded(address: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect to: the address is looked up once, so that no name can lead elsewhere later."""
+    """Where to connect: an address that was looked up once, so that its name cannot lead elsewhere later."""
 
     authority: str
     """Host and port as in the URL, for the Host field."""
@@ -38,15 +38,15 @@ class Target:
     address: tuple[str, int] | tuple[str, int, int, int]
 
     @property
-    def has_crowd(self) -> bool:
-        """Whether clients can have addresses of their own: all of 127.0.0.0/8 must be this machine's."""
+    def has_many_addresses(self) -> bool:
+        """Whether each client can have its own address: all of 127.0.0.0/8 has to belong to this machine."""
         return self.address[0].startswith("127.") and _can_bind("127.77.255.254")
 
     def sources(self, act: int) -> list[str | None]:
-        """The addresses that an act's clients come from, its own; `[None]`: whatever the system takes."""
-        if not self.has_crowd:
+        """Addresses for the clients of the act with this number; `[None]` leaves the choice to the system."""
+        if not self.has_many_addresses:
             return [None]
-        return [f"127.{77 + act}.{number // 250}.{1 + number % 250}" for number in range(_POOL)]
+        return [f"127.{77 + act}.{number // 250}.{1 + number % 250}" for number in range(_ADDRESSES_PER_ACT)]
 
 
 def _can_bind(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""Each act in small, against a real server: what it is there to show is shown, and nothing is lost."""
+"""Each act in small, against a real server: it shows what it is there to show, and nothing is lost."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import re
 import select
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.service import COMMAND, PATIENCE, Service, environment, run, serving,
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that is soon full."""
+    """A service whose queue has four places."""
     folder = tmp_path_factory.mktemp("service")
     small: dict[str, Any] = {"queue_size": 4, "rate": 4, "burst": 4}
     with serving(folder, **small, variants="thumb=96") as started:
@@ -29,18 +30,61 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A photo that takes a worker longer than the next few take to come."""
+    """A photo of two megapixels with a thumbnail in its EXIF block."""
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
     path.write_bytes(samples.jpeg(1600, 1200, thumbnail=samples.jpeg(160, 120)))
     return str(path)
 
 
-def played(folder: Path, service: Service, *options: str) -> dict[str, Any]:
-    """Play one act to its end with nothing lost; its figures, which are those that the service tells."""
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """A context in which these processes are stopped."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def full_queue_answers(service: Service) -> int:
+    """How many uploads were refused, or answered with a preview, because the queue was full."""
+    stats = service.stats()
+    return int(stats["refusals"]["queue"] + stats["jobs"]["degraded"])
+
+
+def played(folder: Path, service: Service, *options: str, fill_queue: bool = False) -> dict[str, Any]:
+    """Run one act to its end with nothing lost; its figures, which agree with those of the service.
+
+    With `fill_queue` the workers are stopped until an upload finds the queue full. Without that it depends on
+    the machine, and on what else runs on it, whether the clients are faster than the workers.
+    """
     before = service.stats()
-    ended = run("stampede", service.url, "--seconds", "0.5", "--json", *options, folder=folder)
-    assert ended.returncode == 0, ended.stderr
-    document = json.loads(ended.stdout)
+    already_full = full_queue_answers(service)
+    command = [COMMAND, "stampede", service.url, "--seconds", "0.5", "--json", *options]
+    with ExitStack() as workers_stopped:
+        if fill_queue:
+            workers_stopped.enter_context(stopped(service.workers()))
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as stampede:
+            try:
+                if fill_queue:
+                    until(lambda: full_queue_answers(service) > already_full, "a full queue")
+                    workers_stopped.close()
+                output, errors = stampede.communicate(timeout=PATIENCE)
+            finally:
+                stampede.kill()
+    assert stampede.returncode == 0, errors
+    document = json.loads(output)
     assert document["kept_everything"]
     (figures,) = document["acts"]
     answered = sum(figures["answers"].values())
@@ -71,7 +115,7 @@ def test_the_bully_is_told_429_and_when_to_return(service: Service, tmp_path: Pa
 
 def test_the_crowd_is_told_503_as_the_queue_is_full(service: Service, tmp_path: Path, photo: str) -> None:
     """Each client is polite, so nobody is told 429."""
-    figures = played(tmp_path, service, "--act", "crowd", "--rate", "200", "--photo", photo)
+    figures = played(tmp_path, service, "--act", "crowd", "--rate", "200", "--photo", photo, fill_queue=True)
     assert figures["addresses"] == figures["photos"] == figures["sent"] == 100
     assert figures["guards"].keys() == {"queue"}
     assert "429" not in figures["answers"]
@@ -81,7 +125,7 @@ def test_the_crowd_is_told_503_as_the_queue_is_full(service: Service, tmp_path: 
 
 def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, photo: str) -> None:
     """Each refused client comes back when it was told, and is asked for no more than that."""
-    figures = played(tmp_path, service, "--act", "patient", "--rate", "80", "--photo", photo)
+    figures = played(tmp_path, service, "--act", "patient", "--rate", "80", "--photo", photo, fill_queue=True)
     assert figures["turned_away"] > 0
     assert figures["in_at_last"] == figures["turned_away"]
     assert 0 < figures["in_at_first_return"] <= figures["turned_away"]
@@ -92,7 +136,9 @@ def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, pho
 
 def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo: str) -> None:
     """Whoever finds the queue full is shown something, by kind."""
-    figures = played(tmp_path, service, "--act", "lenient", "--rate", "200", "--photo", photo)
+    figures = played(
+        tmp_path, service, "--act", "lenient", "--rate", "200", "--photo", photo, fill_queue=True
+    )
     assert sum(figures["previews"].values()) == figures["answers"]["200"] > 0
     assert figures["previews"]["exif"] > 0
     assert figures["moments_named"] == figures["answers"]["200"]
@@ -100,7 +146,7 @@ def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo
 
 
 def test_the_slow_ones_are_told_408_and_harm_nobody(start: Start, tmp_path: Path, photo: str) -> None:
-    """A hundred hold places in the dock; who uploads beside them is done."""
+    """A hundred clients hold receiving slots; the photos of the others are done."""
     service = start(upload_timeout=1)
     figures = played(tmp_path, service, "--act", "slow", "--photo", photo)
     assert figures["answers"]["408"] == 100

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.stampede.http_client import Answer, Unseen, ask
+from app.stampede.http_client import Answer, NoAnswer, ask
 from app.stampede.target import Target, resolve
 
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}"
@@ -40,7 +40,7 @@ def reset(connection: socket.socket) -> None:
 
 
 def post(target: Target) -> Answer:
-    return asyncio.run(ask(target, "POST /v1/images", body=BODY, patience=5))
+    return asyncio.run(ask(target, "POST /v1/images", body=BODY, timeout_s=5))
 
 
 def test_a_refusal_is_seen_while_the_body_is_still_going_out() -> None:
@@ -67,11 +67,11 @@ def test_a_reset_before_the_end_of_the_answer_is_unseen(said: bytes) -> None:
         connection.sendall(said)
         reset(connection)
 
-    with answering(play) as target, pytest.raises(Unseen):
+    with answering(play) as target, pytest.raises(NoAnswer):
         post(target)
 
 
 def test_an_orderly_end_without_an_answer_is_unseen() -> None:
     """A server that says nothing has not refused."""
-    with answering(socket.socket.close) as target, pytest.raises(Unseen):
-        asyncio.run(ask(target, "GET /", patience=5))
+    with answering(socket.socket.close) as target, pytest.raises(NoAnswer):
+        asyncio.run(ask(target, "GET /", timeout_s=5))

@@ -4,10 +4,10 @@ import json
 
 from rich.console import Console
 
-from app.stampede.acts import ACTS, Pressure, Stage
+from app.stampede.acts import ACTS, ActRun, Pressure
 from app.stampede.http_client import Answer
-from app.stampede.ledger import Ledger, share
-from app.stampede.report import closing
+from app.stampede.ledger import Ledger, percentile
+from app.stampede.report import closing_table
 from app.stampede.target import resolve
 
 MB = 1_000_000
@@ -41,37 +41,37 @@ def test_every_answer_is_counted_once_under_its_status() -> None:
 def test_something_is_lost_unless_every_promise_is_kept_and_every_answer_seen() -> None:
     """A failed job, one not followed to its end and a reset connection each count."""
     kept = Ledger(promised=2, done=2)
-    assert kept.whole
-    assert not Ledger(promised=2, done=1).whole
+    assert kept.kept_everything
+    assert not Ledger(promised=2, done=1).kept_everything
     failed = Ledger(promised=1)
     failed.failed["too slow"] += 1
-    assert not failed.whole
+    assert not failed.kept_everything
     assert failed.open == 0
-    kept.unseen["reset"] += 1
-    assert not kept.whole
+    kept.unanswered["reset"] += 1
+    assert not kept.kept_everything
 
 
 def test_percentiles_are_values_that_occurred() -> None:
     """By nearest rank; nothing has none."""
     values = [float(value) for value in range(1, 101)]
-    assert (share(values, 0.5), share(values, 0.99), share([7.0], 0.99)) == (50, 99, 7)
-    assert share([], 0.5) is None
+    assert (percentile(values, 0.5), percentile(values, 0.99), percentile([7.0], 0.99)) == (50, 99, 7)
+    assert percentile([], 0.5) is None
 
 
 def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
     """One column for each act, each figure in its row, nothing cut."""
-    stages = []
+    runs = []
     for act in ACTS:
-        stage = Stage(act, resolve("http://127.0.0.1:8000")[0], Pressure(6), [None], 2.0)
-        ledger, watch = stage.ledger, stage.watch
+        run = ActRun(act, resolve("http://127.0.0.1:8000")[0], Pressure(6), [None], 2.0)
+        ledger, server = run.ledger, run.server
         ledger.photos, ledger.promised, ledger.done, ledger.wait_s = 1234, 999, 999, [61.7, 92.1]
         ledger.answers[202], ledger.turned_away, ledger.first_return, ledger.got_in = 999, 321, 320, 321
-        ledger.late_s = [0.1, 0.3]
-        watch.queue_peak, watch.capacity, watch.memory_peak = 100, 100, 412 * MB
-        stages.append(stage)
+        ledger.promise_error_s = [0.1, 0.3]
+        server.queue_peak, server.capacity, server.memory_peak = 100, 100, 412 * MB
+        runs.append(run)
     console = Console(width=80)
     with console.capture() as captured:
-        console.print(closing([(stage.act.title, stage.figures()) for stage in stages]))
+        console.print(closing_table([(run.act.title, run.figures()) for run in runs]))
     rows = {line[:22].strip(): line[22:].split() for line in captured.get().splitlines()}
     assert rows["photos"] == ["1234"] * 5
     assert rows["202 accepted"] == ["999"] * 5
