@@ -82,7 +82,7 @@ class Brownout:
         if not 0 <= low < high <= 1:
             raise ValueError("a brownout must end at a lower mark than it begins, both from 0 to 1")
         if every < 2:
-            raise ValueError("a brownout must leave some turns to new jobs")
+            raise ValueError("a brownout must let workers take new jobs as well")
         self.deferred_queue = deferred_queue
         self._high = high
         self._low = low

@@ -116,10 +116,9 @@ class Reservations:
         self._rate = rate
         self._clock = clock
         self._table = ReservationTable(max_clients)
-        self._waiting: dict[Wait, None] = {}
-        """Clients that wait for a slot, the oldest first; the dict serves as an ordered set."""
+        self._waiting: dict[Wait, None] = {}  # an ordered set: the client that has waited longest is first
+        # The latest moments that clients were told, with and without a reservation:
         self._last_reserved = self._last_unreserved = -math.inf
-        """The latest moments that were told, with and without a reservation."""
 
     def resize(self, workers: int, capacity: int) -> None:
         """Change the size of the service. Reservations that were made stay as they are."""
@@ -181,7 +180,7 @@ class Reservations:
         self._waiting.pop(wait, None)
 
     def expire_wait(self, wait: Wait, free_slots: int, *, reopens_in: float = 0) -> Refuse:
-        """End a wait without a slot: the client gets a new reservation."""
+        """End a wait without a slot. The client gets a new reservation."""
         self.cancel_wait(wait)
         return self.refuse(wait.requester, free_slots, reopens_in=reopens_in)
 
@@ -191,7 +190,6 @@ class Reservations:
         return now
 
     def _find_due(self, key: str) -> Reservation | None:
-        """The reservation of an upload, if its time has come and its token was not waived yet."""
         now = self._now()
         reservation = self._table.get(key)
         if reservation is None or now < reservation.due or reservation.token_waived:
@@ -218,9 +216,10 @@ class Reservations:
                 return self._refuse_early(reservation, now, not_before)
             self._table.redeem(reservation)
         rate, table = self._rate(), self._table
-        interval = _SPACING * table.return_rate / rate
-        ahead = table.expected - (free_slots - len(self._waiting))
+        # All that wait or will come back fill the free slots before this client; the others have to drain.
+        ahead = table.expected + len(self._waiting) - free_slots
         drained_in = max(0.0, ahead / rate - 1)  # a second less, for seconds are rounded up below
+        interval = _SPACING * table.return_rate / rate
         moment = max(now + max(0.0, reopens_in) + drained_in, self._last_reserved + interval)
         reserved = table.has_room(requester) and moment <= now + _MAX_AHEAD_S
         if reserved:

@@ -2,12 +2,11 @@
 
 An upload first takes a *receiving slot*, and only then is its body read. When the body is complete the upload
 has become a job and moves into the *queue*, an asyncio.Queue of bounded size from which the workers take,
-round robin over clients. Think of a conveyor belt with a loading dock: parcels are unloaded at the dock, in
-whatever time that takes, and stand on the belt only when they are complete.
+round robin over clients. It is a conveyor belt: what is still being unpacked stands beside it, not on it.
 
-If the queue has filled in the meantime, the job goes to the *overflow*: it was accepted, and is ahead of
-every upload that is not. So no upload is read to its end and then refused, and a slow uplink occupies a
-receiving slot, never a place in the queue. The overflow is bounded too, by the number of those slots.
+If the queue has filled in the meantime, the job goes to the *overflow*, ahead of every upload that is not
+complete. So no upload is read to its end and then refused, and a slow uplink occupies a receiving slot, never
+a place in the queue. The overflow is bounded too, by the number of those slots.
 """
 
 import time
@@ -72,12 +71,11 @@ class ReceivingSlot(Generic[E]):
             self._upload_queue._observe_progress(self, share)
 
     def enqueue(self, entry: E) -> None:
-        """Give up the slot for a place in the queue. Never waits and never refuses.
-
-        Raises RuntimeError when the slot was given up before: that would be a way past the bounds.
-        """
+        """Give up the slot for a place in the queue. Never waits and never refuses a slot that is held."""
         if not self._held:
-            raise RuntimeError("the receiving slot was already given up")
+            raise RuntimeError(
+                "the receiving slot was already given up"
+            )  # or this were a way past the bounds
         self._held = False
         self._upload_queue._enqueue(self, entry)
 
@@ -117,7 +115,7 @@ class UploadQueue(Generic[E]):
         self._clock = clock
         self._queue: FairAsyncQueue[E] = FairAsyncQueue(maxsize=capacity)
         self._overflow = FairQueue[E]()
-        self._in_order = (self._queue.fair, self._overflow)  # jobs leave the first one first
+        self._in_order = (self._queue.fair, self._overflow)  # jobs leave the first of these first
         self._arrivals = dict.fromkeys(Arrival, 0)  # of the uploads that hold a receiving slot
         self._client_counts: Counter[str] = Counter()
         self._full_since: float | None = None
@@ -160,16 +158,13 @@ class UploadQueue(Generic[E]):
 
     @property
     def unreserved_slots(self) -> int:
-        """Slots for uploads while there are no reservations.
+        """Slots for uploads while there are no reservations. Uploads on their way then keep nobody out.
 
-        Uploads on their way then keep nobody out, for the receiving slots bound them. But those that are
-        known to end soon count for the bound of `max_wait_s`.
+        But those that are known to end soon count for `max_wait_s`, or a burst would wait longer than that.
         """
-        return min(
-            self.capacity - self.waiting,
-            self._max_waiting_for_latency - self.waiting - self._arrivals[Arrival.SOON],
-            self.max_receiving - self.receiving,
-        )
+        for_latency = self._max_waiting_for_latency - self._arrivals[Arrival.SOON]
+        max_waiting = min(self.capacity, for_latency)
+        return min(max_waiting - self.waiting, self.max_receiving - self.receiving)
 
     @property
     def _max_waiting_for_latency(self) -> int:
@@ -248,12 +243,10 @@ class UploadQueue(Generic[E]):
 
     def snapshot(self) -> UploadQueueSnapshot:
         """The state now."""
-        waiting = self.waiting
         drain_per_s = round(self.drain_rate.jobs_per_s, 3)
-        wait_ms = round(self.drain_rate.wait_s(waiting) * 1000)
-        return UploadQueueSnapshot(
-            self.capacity, self.max_receiving, self.receiving, waiting, drain_per_s, wait_ms
-        )
+        wait_ms = round(self.drain_rate.wait_s(self.waiting) * 1000)
+        counts = self.capacity, self.max_receiving, self.receiving, self.waiting
+        return UploadQueueSnapshot(*counts, drain_per_s, wait_ms)
 
     def _enqueue(self, slot: ReceivingSlot[E], entry: E) -> None:
         self._arrivals[slot.arrival] -= 1

@@ -154,7 +154,7 @@ def test_while_none_waits_every_job_is_a_deferred_one() -> None:
     ("high", "low", "every"), [(0.5, 0.5, 10), (0.2, 0.7, 10), (1.1, 0.1, 10), (0.7, 0.2, 1)]
 )
 def test_senseless_marks_are_refused(high: float, low: float, every: int) -> None:
-    """It must end below the mark at which it begins, and leave some turns to new jobs."""
+    """It must end below the mark at which it begins, and let workers take new jobs as well."""
     with pytest.raises(ValueError, match="a brownout must"):
         Brownout(high, low, DeferredQueue(1), every=every)
 
