@@ -27,10 +27,10 @@ class _Leap(selectors.DefaultSelector):
         self._clock = clock
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout is None:
-            raise RuntimeError("every task waits, and nothing is left that could wake one")
         ready = super().select(0)
         if not ready:
+            if timeout is None:
+                raise RuntimeError("every task waits, and nothing is left that could wake one")
             self._clock.advance(max(0.0, timeout))
         return ready
 

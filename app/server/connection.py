@@ -208,6 +208,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head_received = max(1, self._head_received)  # it may begin behind another request, uncounted
         self._head_parsed = 0
         if self._input is not Input.LINGERING:
             self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)

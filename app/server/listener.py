@@ -1,6 +1,7 @@
 """The socket that the server listens on."""
 
 import socket
+from contextlib import ExitStack
 
 BACKLOG = 2048
 """Connections that the kernel keeps until they are accepted (listen(2))."""
@@ -20,11 +21,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _enlarge_receive_buffer(listener)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        with ExitStack() as on_error:
+            listener = on_error.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _enlarge_receive_buffer(listener)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            on_error.pop_all()
     except OSError as error:
         raise AddressTaken(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
     return listener

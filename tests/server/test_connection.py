@@ -1,0 +1,322 @@
+"""One HTTP connection, its states and deadlines, over a socket pair and on a clock that leaps."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from app.server.client_connection import ClientConnection, connection_of
+from app.server.connection import HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, HttpConnection
+from app.server.connection_state import SharedParts
+from app.server.fast_reject import FastReject
+from app.server.lingering_close import LingeringClose
+from app.server.raw_response import RawResponse
+from app.server.slow_readers import SlowReaders
+from tests.clocks import settle
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+GARBAGE = b"garbage\r\n\r\n"
+UPLOAD = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: "
+
+
+class Client:
+    """The other end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self._reader = reader
+
+    def send(self, data: bytes) -> None:
+        """Send bytes; they are there when the loop looks next."""
+        self.writer.write(data)
+
+    def shut(self) -> None:
+        """Send no more."""
+        self.writer.write_eof()
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Status and body of the next answer."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        return int(head.split(b" ")[1]), await self._reader.readexactly(int(length))
+
+    async def rest(self) -> bytes:
+        """All that comes until the server closes."""
+        return await self._reader.read()
+
+
+@asynccontextmanager
+async def connected(app: ASGIApp, fast_reject: FastReject | None = None) -> AsyncIterator[Client]:
+    """A client of a connection that serves an application."""
+
+    def pass_all(_: Scope, __: bytes) -> RawResponse | None:
+        return None
+
+    loop = asyncio.get_running_loop()
+    shared = SharedParts(fast_reject or pass_all, LingeringClose(2**20), SlowReaders(), 10)  # type: ignore[arg-type]
+    config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
+    here, there = socket.socketpair()
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: HttpConnection(shared, config=config, server_state=ServerState(), app_state={}, _loop=loop),
+        there,
+    )
+    reader, writer = await asyncio.open_connection(sock=here)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+        transport.abort()
+        await asyncio.sleep(1000)  # until nothing is under way any more
+
+
+def answering(
+    seconds: float = 0, first: Callable[[ClientConnection], Awaitable[None]] | None = None
+) -> ASGIApp:
+    """An application that answers with the path, after some seconds, and does something first."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if first is not None:
+            await first(connection_of(scope))
+        await asyncio.sleep(seconds)
+        await Response(scope["path"])(scope, receive, send)
+
+    return app
+
+
+def clock() -> float:
+    """The loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+# --- deadlines ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"GET / HT", GET[:-2]], ids=str)
+async def test_a_head_that_is_not_complete_in_time_is_refused(sent: bytes) -> None:
+    """With a 408 if anything of it has come, else without a word."""
+    async with connected(answering()) as client:
+        began = clock()
+        client.send(sent)
+        came = await client.rest()
+        assert came.startswith(b"HTTP/1.1 408 ") == bool(sent)
+        assert clock() - began == pytest.approx(HEAD_TIMEOUT_S, abs=0.1)
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    """Some seconds after the last answer, each of which began that time anew."""
+    async with connected(answering()) as client:
+        for _ in range(2):
+            await asyncio.sleep(IDLE_TIMEOUT_S - 1)
+            client.send(GET)
+            assert await client.answer() == (200, b"/")
+        began = clock()
+        assert await client.rest() == b""
+        assert clock() - began == pytest.approx(IDLE_TIMEOUT_S)
+
+
+async def test_a_request_that_takes_long_is_not_idle() -> None:
+    """No deadline of the connection ends it."""
+    async with connected(answering(seconds=100)) as client:
+        client.send(GET)
+        assert await client.answer() == (200, b"/")
+
+
+# --- a client that sends no more ------------------------------------------------------------------------
+
+
+async def test_who_sends_no_more_gets_every_answer() -> None:
+    """Also those to requests that had to wait for their turn; then the connection ends."""
+    async with connected(answering(seconds=3)) as client:
+        client.send(GET + GET)
+        await settle()
+        client.shut()
+        began = clock()
+        assert [await client.answer() for _ in range(2)] == [(200, b"/")] * 2
+        assert await client.rest() == b""
+        assert clock() - began == pytest.approx(6)
+
+
+@pytest.mark.parametrize("marked", ["before", "after"])
+async def test_an_answer_that_waits_for_the_client_ends_with_its_sending_side(marked: str) -> None:
+    """Whether it was marked before the client sent no more, or only afterwards."""
+    left: list[float] = []
+
+    async def mark(connection: ClientConnection) -> None:
+        connection.on_disconnect(lambda: left.append(clock()))
+        await asyncio.sleep(0 if marked == "before" else 7)
+        connection.treat_eof_as_disconnect()
+
+    async with connected(answering(100, mark)) as client:
+        client.send(GET)
+        await asyncio.sleep(5)
+        client.shut()
+        assert await client.rest() == b""
+        await settle()
+        assert left == [clock()]
+
+
+async def test_the_mark_is_of_one_request() -> None:
+    """The next request of the connection is answered though its client sends no more."""
+    marked = iter([True, False])
+
+    async def mark_the_first(connection: ClientConnection) -> None:
+        if next(marked):
+            connection.treat_eof_as_disconnect()
+
+    async with connected(answering(1, mark_the_first)) as client:
+        client.send(GET)
+        assert await client.answer() == (200, b"/")
+        client.send(GET)
+        await settle()
+        client.shut()
+        assert await client.answer() == (200, b"/")
+
+
+# --- disconnects ----------------------------------------------------------------------------------------
+
+
+async def test_a_disconnect_is_told_once_though_nobody_reads() -> None:
+    """To whoever asked for it last; and at once where the connection is closing already."""
+    calls: list[str] = []
+    seen: list[ClientConnection] = []
+
+    async def watch(connection: ClientConnection) -> None:
+        connection.on_disconnect(lambda: calls.append("first"))
+        connection.on_disconnect(lambda: calls.append("second"))
+        seen.append(connection)
+
+    async with connected(answering(100, watch)) as client:
+        client.send(UPLOAD + b"4\r\n\r\n")
+        await settle()
+        assert calls == []
+        client.writer.transport.abort()
+        await settle()
+        assert calls == ["second"]
+        seen[0].on_disconnect(lambda: calls.append("late"))
+        assert calls == ["second", "late"]
+
+
+async def test_who_asks_no_more_is_told_nothing() -> None:
+    """None takes the callback back."""
+    calls: list[str] = []
+
+    async def watch(connection: ClientConnection) -> None:
+        connection.on_disconnect(lambda: calls.append("told"))
+        connection.on_disconnect(None)
+
+    async with connected(answering(100, watch)) as client:
+        client.send(UPLOAD + b"4\r\n\r\n")
+        await settle()
+        client.writer.transport.abort()
+        await settle()
+    assert calls == []
+
+
+# --- what makes no sense --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [1, 2 * HEAD_TIMEOUT_S])
+async def test_garbage_is_refused_after_the_answers_before_it(seconds: float) -> None:
+    """As garbage, however long they take, and though more of it comes meanwhile."""
+    async with connected(answering(seconds)) as client:
+        client.send(GET + GARBAGE)
+        await settle()
+        client.send(GARBAGE)
+        assert await client.answer() == (200, b"/")
+        status, _ = await client.answer()
+        assert status == 400
+        assert await client.rest() == b""
+
+
+async def test_half_a_head_does_not_end_the_request_before_it() -> None:
+    """It is refused in its turn, however long the request before it takes."""
+    async with connected(answering(2 * HEAD_TIMEOUT_S)) as client:
+        client.send(GET + GET[:-2])
+        assert await client.answer() == (200, b"/")
+        status, _ = await client.answer()
+        assert status == 408
+        assert await client.rest() == b""
+
+
+async def test_a_broken_body_is_a_client_that_is_gone() -> None:
+    """To the application; the client gets a 400."""
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request":
+            pass
+        told.append(message["type"])
+
+    async with connected(app) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+        assert (await client.answer())[0] == 400
+    assert told == ["http.disconnect"]
+
+
+async def test_an_upgrade_is_ignored() -> None:
+    """The request is answered as if it had not been asked for, and so is the next one."""
+    async with connected(answering()) as client:
+        client.send(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET)
+        assert [await client.answer() for _ in range(2)] == [(200, b"/a"), (200, b"/")]
+
+
+# --- answers before the body ----------------------------------------------------------------------------
+
+
+def refuse_uploads(_: Scope, target: bytes) -> RawResponse | None:
+    """An early rejection of every upload."""
+    response = Response("no", 503)
+    return RawResponse.of(response) if target == b"/upload" else None
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(
+    ("length", "rest", "statuses"),
+    [
+        (b"4\r\n\r\n", b"body", [503, 200]),
+        (b"65536\r\n\r\n", bytes(65536), [503, 200]),
+        (b"65537\r\n\r\n", bytes(65537), [503]),
+        (b"4\r\nExpect: 100-continue\r\n\r\n", b"", [503]),
+        (b"4\r\nConnection: close\r\n\r\n", b"body", [503]),
+    ],
+    ids=["small", "just small enough", "too large", "waits to be told", "last"],
+)
+async def test_a_refused_body_is_skipped_or_ends_the_connection(
+    early: bool, length: bytes, rest: bytes, statuses: list[int]
+) -> None:
+    """By the head alone or by the application: the next request is answered if little was left to skip."""
+
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        status = 503 if scope["path"] == "/upload" else 200
+        await Response("no", status)(scope, receive, send)
+
+    async with connected(refusing, refuse_uploads if early else None) as client:  # type: ignore[arg-type]
+        client.send(UPLOAD + length)
+        assert (await client.answer())[0] == statuses[0]
+        if rest:
+            client.send(rest + GET)
+        if len(statuses) > 1:
+            assert (await client.answer())[0] == statuses[1]
+        else:
+            assert await client.rest() == b""
+
+
+async def test_a_body_that_is_read_is_no_obstacle() -> None:
+    """However large it is."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await Response(b"%d" % len(body))(scope, receive, send)
+
+    async with connected(app) as client:
+        client.send(UPLOAD + b"300000\r\n\r\n" + bytes(300_000) + GET)
+        assert [await client.answer() for _ in range(2)] == [(200, b"300000"), (200, b"0")]
