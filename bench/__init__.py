@@ -1,4 +1,4 @@
-"""Benches of Spillway: `python -m bench` runs them, `python -m bench.NAME` one.
+"""Benches of Spillway: `python -m bench` runs all of them, `python -m bench.NAME` one.
 
-Load goes to the loopback alone, and is bounded in number and time.
+They send load to the loopback interface only, and each is bounded in number and time.
 """

@@ -1,6 +1,8 @@
-"""`python -m bench [NAME …]`: the benches one after the other, each in its own process, as `make bench` does.
+"""Run the benches one after the other, each in a process of its own, as `make bench` does.
 
-Options after `--` go to every one: `python -m bench refusals -- --rounds 3`.
+    python -m bench [NAME …] [-- OPTION …]
+
+Without names all of them run. Options after `--` go to each bench: `python -m bench refusals -- --rounds 3`.
 """
 
 import subprocess
@@ -20,8 +22,11 @@ BENCHES = (
 
 
 def main() -> int:
-    """Run what is named, or all; answers the exit status."""
+    """Run the benches that are named, or all. Returns the exit status: 1 when one of them failed."""
     names, options = _split(sys.argv[1:])
+    if "--help" in names or "-h" in names:
+        print(f"{__doc__}\nBenches: {', '.join(BENCHES)}")
+        return 0
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         print(f"no such bench: {', '.join(unknown)}; there are {', '.join(BENCHES)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Draw docs/contact-sheet.jpg: every kind of sample, as it is stored, beside the variants made of it."""
+"""Draw docs/contact-sheet.jpg: every kind of sample image as stored, beside the variants made of it."""
 
 import argparse
 import sys
@@ -34,7 +34,7 @@ _ADOBE_RGB = samples.rgb_profile(2.2, (0.640, 0.330), (0.210, 0.710), (0.150, 0.
 
 
 def _in_profile(icc: bytes, format_: str) -> bytes:
-    """The picture in a wider space: its numbers are paler, its colours the same."""
+    """The picture encoded in a wider colour space: the same colours by paler numbers."""
     file = BytesIO()
     _pale(icc).save(file, format_, icc_profile=icc, **({} if format_ == "PNG" else {"quality": 92}))
     return file.getvalue()
@@ -48,7 +48,7 @@ def _pale(icc: bytes) -> Image.Image:
 
 
 def _by_code_points(primaries: int, transfer: int) -> bytes:
-    """The picture in a space that is only named."""
+    """The picture as a PNG whose colour space is named by code points (cICP), without a profile."""
     icc = profile((primaries, transfer))
     assert icc is not None
     return samples.raw_png(*_SIZE, 8, 2, _packed(_pale(icc)), cICP=bytes((primaries, transfer, 0, 1)))
@@ -60,7 +60,7 @@ def _packed(image: Image.Image) -> bytes:
 
 
 def _press() -> bytes:
-    """The profile of a press with duller inks than the screen's primaries, black on all of them."""
+    """A CMYK profile of a printing press whose inks are duller than the screen's primaries."""
     inks = {}
     for corner in ((c, m, y, k) for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)):
         cyan, magenta, yellow, black = corner
@@ -136,7 +136,7 @@ def shown() -> dict[str, bytes]:
 
 
 def stored(data: bytes) -> Image.Image:
-    """The numbers in a file as if they were sRGB, not turned: what the service must not show."""
+    """The pixels of a file taken for sRGB and without its orientation: what the service must not show."""
     with Image.open(BytesIO(data)) as image:
         image.load()
         return eight_bit(image).copy()
@@ -191,7 +191,7 @@ def sheet() -> Image.Image:
 
 
 def _paste(paper: Image.Image, picture: Image.Image, left: int, top: int) -> None:
-    """Put `picture` there; what is transparent shows a chequered ground."""
+    """Draw `picture` with its top left corner there; transparent parts show a chequered ground."""
     scale = min(1.0, _BOX[0] / picture.width, _BOX[1] / picture.height)
     if scale < 1:
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))

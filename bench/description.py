@@ -1,7 +1,7 @@
-"""Hold the service to its own description for as long as it takes: schemathesis, all checks, many examples.
+"""Check the service against its own OpenAPI description with schemathesis: all checks, many examples.
 
-The same as tests/http/test_spec.py, with more examples and another seed each time. Exit status 1 when an
-answer is not as described, or is an error that no description allows.
+This is the test tests/system/http/test_spec.py with more examples and another seed each time. The exit status
+is 1 when an answer differs from its description or is an error that no description allows.
 """
 
 import argparse
@@ -17,12 +17,12 @@ _LONGEST_S = 3600.0
 
 
 def main() -> int:
-    """Run as the arguments say; answers the exit status."""
+    """Run as the arguments say. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("examples", nargs="?", type=int, default=200, help="for each operation (%(default)s)")
-    parser.add_argument("--seed", type=int, help="the same, the same examples")
+    parser.add_argument("--seed", type=int, help="the same seed gives the same examples")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
     options = ("--max-examples", str(given.examples), "--seed", str(seed), "--no-color")

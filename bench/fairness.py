@@ -1,12 +1,12 @@
-"""Who waits behind whom: fifty clients with one photo each, beside one with its full share.
+"""How long fifty clients with one photo each wait beside one client that has its full share in the queue.
 
     python -m bench.fairness [--rounds 3] [--json FILE]
 
-One client brings twenty photos of 12 MP, as many as it may have in work, and after it fifty clients bring one
-each; to compare with, fifty alone. The workers stand still until all are in, so that it is the queue that is
-looked at and not who uploads faster. Columns: seconds from then on until a worker begins with the photos of
-either, mean and last; and how much later than alone the fifty got theirs, in the time that a photo takes.
-Served in the order in which they came it would be about twenty.
+One client uploads twenty photos of 12 MP, as many as CLIENT_SHARE allows, and then fifty clients upload one
+each; for comparison, fifty clients alone. The workers are stopped until all are in, so that the order of the
+queue is measured and not the speed of the uploads. Columns: seconds from then on until a worker begins with
+the photos of each group, mean and last; and by how many photos' time the fifty were served later than
+alone. First in, first out, that would be about twenty.
 """
 
 import os
@@ -30,7 +30,7 @@ _AT_ONCE = 10
 
 @contextmanager
 def standing_still(serving: rig.Serving) -> Iterator[None]:
-    """Nobody works for the length of the block."""
+    """Stop the workers (SIGSTOP) for the length of the block."""
     workers = [
         child
         for child in rig.children(serving.pid)
@@ -46,7 +46,7 @@ def standing_still(serving: rig.Serving) -> Iterator[None]:
 
 
 def waits(serving: rig.Serving, photo: bytes, groups: list[list[Client]]) -> tuple[list[list[float]], float]:
-    """Seconds that each group's photos waited, one group having come after the other; those for one photo."""
+    """Upload one group after the other. Returns the seconds that each photo waited, and those for one photo."""
     with standing_still(serving), ThreadPoolExecutor(_AT_ONCE) as pool:
         for group in groups:
             list(pool.map(lambda client: bring(serving.port, client, photo), group))

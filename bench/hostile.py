@@ -1,7 +1,8 @@
-"""Attack a server of one's own in every way that a stranger could, while an honest client uploads.
+"""Attack a server of its own in the ways that a stranger could, while an honest client uploads photos.
 
-One attack after the other, each for some seconds, then a pause until the server has nothing of it open. Slow
-heads, bodies and readers are slowhttptest's (a package of Debian's), where it is installed. All on loopback.
+The attacks run one after the other, each for some seconds and followed by a pause until the server has closed
+all connections of it. Slow heads, bodies and readers come from slowhttptest (a Debian package), where it is
+installed. Everything stays on the loopback interface.
 """
 
 import argparse
@@ -54,7 +55,7 @@ SETTINGS: dict[str, object] = {
 
 @dataclass(slots=True)
 class Served:
-    """What an honest client saw: seconds from each upload to its answer, and to read what came of it."""
+    """What the honest client saw: seconds of each upload until its answer, and of each read of a variant."""
 
     uploads: list[float] = field(default_factory=list)
     reads: list[float] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Served:
 
 
 def _be_honest(url: str, begun: Event, over: Event, results: "Queue[Served]") -> None:
-    """Upload a photo, wait for it and fetch it, again and again, beside the busy process of the attacks."""
+    """Upload a photo, wait for it and fetch it until `over`, in a process beside that of the attacks."""
     served = Served()
     transport = httpx.HTTPTransport(local_address="127.9.9.9")
     with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
@@ -72,7 +73,7 @@ def _be_honest(url: str, begun: Event, over: Event, results: "Queue[Served]") ->
             except (httpx.HTTPError, KeyError) as error:
                 served.failed.append(repr(error))
             if not begun.is_set():
-                served = Served()  # the first one is to be ready
+                served = Served()  # the first round only shows that the client is ready
                 begun.set()
             over.wait(_PAUSE_S)
     results.put(served)
@@ -93,17 +94,17 @@ def _upload_and_read(client: httpx.Client, served: Served) -> None:
     served.reads.append(time.monotonic() - done)
 
 
-# --- the attacks: each says what it sent ---------------------------------------------------------------
+# --- the attacks: each returns a description of what it sent --------------------------------------------
 
 
 def nothing(_: Service, seconds: float) -> str:
-    """To compare with."""
+    """No attack, for comparison."""
     time.sleep(seconds)
     return "nothing"
 
 
 async def _connected(service: Service, count: int) -> list[socket.socket]:
-    """So many connections, some hundred from each address; those that are not taken are left out."""
+    """Open `count` connections, some hundreds from each address; those that are not accepted are left out."""
     loop = asyncio.get_running_loop()
     held: list[socket.socket] = []
     for number in range(count):
@@ -120,7 +121,7 @@ async def _connected(service: Service, count: int) -> list[socket.socket]:
 
 
 def idle(service: Service, seconds: float) -> str:
-    """Connections that say nothing; a new one for each that is closed."""
+    """Connections that send nothing; each one that the server closes is replaced."""
 
     async def hold() -> int:
         opened, end = 0, time.monotonic() + seconds
@@ -136,7 +137,7 @@ def idle(service: Service, seconds: float) -> str:
 
 
 def heads(service: Service, seconds: float) -> str:
-    """Heads without an end, as fast as they are taken."""
+    """Request heads that never end, as fast as the server reads them."""
     bomb = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 500_000
     sent = [0, 0]
 
@@ -168,7 +169,7 @@ def _in_threads(count: int, target: Callable[[float], None], end: float) -> None
 
 
 def networks(service: Service, _: float) -> str:
-    """Uploads of ever new IPv6 networks, as a trusted proxy names them."""
+    """Uploads from ever new IPv6 networks, as a trusted proxy names them."""
     request = b"POST /v1/images HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n"
     with ExitStack() as stack:
         clients = [stack.enter_context(service.connect(PROXY)) for _ in range(50)]
@@ -231,14 +232,14 @@ def _percentile(values: list[float], share: float) -> str:
 
 
 def _run(service: Service, name: str, seconds: float) -> bool:
-    """One attack, and its line of the table; whether the honest client was served throughout."""
+    """Run one attack and print its row. Returns whether the honest client was served throughout."""
     before, sockets = service.memory(), service.sockets()
     family = multiprocessing.get_context("spawn")
     begun, over, results = family.Event(), family.Event(), family.Queue()
     client = family.Process(target=_be_honest, args=(service.url, begun, over, results), daemon=True)
     client.start()
     assert begun.wait(60)
-    busy, since = cpu_s(service.pid), time.monotonic()  # its workers aside
+    busy, since = cpu_s(service.pid), time.monotonic()  # of the server without its workers
     sent = ATTACKS[name](service, seconds)
     busy = (cpu_s(service.pid) - busy) / (time.monotonic() - since)
     during = service.memory()
@@ -249,7 +250,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     while time.monotonic() < end and service.sockets() > sockets + 2:
         time.sleep(0.2)
     service.settled()
-    time.sleep(PERIOD + 1)  # by then what can be is given back
+    time.sleep(PERIOD + 1)  # by then unused memory has been returned to the system
     cells = [
         name.ljust(20),
         sent.ljust(52),
@@ -267,7 +268,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
 
 
 def main() -> int:
-    """Every attack, or those that are named; 1 if the honest client was ever refused."""
+    """Run every attack, or those that are named. Returns 1 if the honest client was ever refused."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,13 +1,13 @@
-"""CPU, memory and quality of one photo made into the default ladder, beside libvips, sharp and the limit.
+"""CPU, memory and quality of making the default variants, beside libvips, sharp and Pillow's own limit.
 
     python -m bench.imaging [--quick] [--rounds 5] [--sources 12mp.jpeg,…] [--out jpeg,webp] [--json FILE]
 
-Each way of doing it (`bench/resizers.py`, and sharp in Node) has a process of its own with one thread, and
-they take turns photo by photo. libvips takes part where pyvips is installed (`make environment-bench`), sharp
-where Node is (npm ci --prefix bench/baselines/sharp). CPU is that of a warm process; memory is what the
-first photo takes in a fresh process. SSIM and PSNR are against a full decode and LANCZOS in floats
-(`bench/quality.py`): of the scaling, with variants written as PNG, and of what is served, at the ladder's own
-quality, where the codec's loss is part of it.
+Each resizer (`bench/resizers.py`, and sharp in Node) has a process of its own with one thread, and they
+alternate photo by photo. libvips is measured where pyvips is installed (`make environment-bench`), sharp
+where Node and its packages are (npm ci --prefix bench/baselines/sharp). CPU is that of a warm process; memory
+is what the first photo takes in a fresh process. SSIM and PSNR compare with a full decode and LANCZOS in
+floats (`bench/quality.py`): once of the scaling alone, with variants written as PNG, and once of what is
+served, at the default quality, where the codec's loss is included.
 """
 
 import json
@@ -45,7 +45,7 @@ _ONE_THREAD = {"VIPS_CONCURRENCY": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_TH
 
 
 class Resizer:
-    """One of the ways, in its own process."""
+    """One way of making variants, in a process of its own."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name = name
@@ -120,7 +120,7 @@ def quality(
 def measure(
     source: Path, resizers: Sequence[Resizer], rounds: int, folder: Path, format_: str
 ) -> list[dict[str, Any]]:
-    """A row for each way of doing it that can read this source; variants are written as `format_`."""
+    """A row for each resizer that can read this source; variants are written as `format_`."""
     with Image.open(source) as image:
         whole = image.convert("RGB")
     wanted = [reference(whole, fitted(*whole.size, each.side)) for each in _LADDER]

@@ -1,8 +1,9 @@
-"""A link with delay and loss between a server and its clients on one machine, without a module of the kernel.
+"""A network link with delay and loss between a server and its clients on one machine.
 
-In a network namespace of its own a TUN device leads to one address beyond it. What is sent there comes back
-with its two addresses swapped, late or never: so both ends of a connection are here, and all that passes
-between them passes the link. Swapping leaves every checksum right, for a sum does not ask for the order.
+It needs no kernel module such as netem. In a network namespace of its own a TUN device routes one address.
+Each packet that is sent to it is written back with source and destination swapped, after a delay or, if it
+is lost, never: so both ends of a connection are on this machine and everything between them crosses the link.
+Swapping the addresses keeps every checksum valid, because a sum does not depend on the order of its terms.
 """
 
 import ctypes
@@ -40,14 +41,14 @@ def _system(call: str, *arguments: int) -> None:
 
 @contextmanager
 def lossy_link(delay_ms: float, loss_percent: float) -> Iterator[str]:
-    """For the length of the block this thread, and what it starts, have another network; gives an address.
+    """Give this thread, and the processes it starts, another network for the length of the block.
 
-    A connection to that address meets whatever listens here on all interfaces, over a link that delays each
-    packet, of at most 1500 bytes, by `delay_ms`, and loses some at random. The namespace has no name, so it
-    is gone with the last process in it.
+    Yields an address. A connection to it reaches whatever listens here on all interfaces, over a link that
+    delays each packet (of at most 1500 bytes) by `delay_ms` and drops some at random. The namespace has no
+    name, so it is gone with the last process in it.
 
     Raises:
-        Unavailable: it takes root, /dev/net/tun and the command `ip`.
+        Unavailable: root, /dev/net/tun or the command `ip` is missing.
     """
     thread = Path("/proc/thread-self").readlink().name
     before = os.open(f"/proc/self/task/{thread}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -94,12 +95,12 @@ class _Packet(NamedTuple):
 
 
 def _swapped(packet: bytes) -> bytes:
-    """An IPv4 packet on its way back: source and destination change places."""
+    """An IPv4 packet with source and destination swapped."""
     return packet[:12] + packet[16:20] + packet[12:16] + packet[20:]
 
 
 def carry(device: int, delay_s: float, loss: float) -> None:
-    """Bring back what is sent into the device, `delay_s` later, but for a share of `loss`; without end."""
+    """Send back each packet that enters the device, `delay_s` later; drops a share `loss`. Never returns."""
     os.set_blocking(device, False)
     dice = random.Random(0)  # noqa: S311 - the same losses each time
     under_way: deque[_Packet] = deque()

@@ -1,8 +1,8 @@
-"""Photos that the benches make themselves, alike on every machine and, to codecs, like those of a camera.
+"""Photos that the benches make: the same on every machine, and for codecs like those of a camera.
 
-A picture of nature is surfaces that hide one another, of all sizes, each with its own colour and texture:
-so discs of sizes with a heavy tail are laid one over the other (the "dead leaves" model, whose statistics are
-those of photographs), shaded, softened as a lens does, and given the grain of a sensor.
+A natural scene consists of surfaces of all sizes that occlude one another, each with its own colour and
+texture. So discs whose sizes have a heavy tail are drawn over one another (the "dead leaves" model, whose
+statistics are those of photographs), shaded, softened as by a lens, and given the noise of a sensor.
 """
 
 import functools
@@ -96,7 +96,7 @@ def photo(format_: str, megapixels: int) -> bytes:
 
 
 def photo_file(folder: Path, format_: str, megapixels: int) -> Path:
-    """The same, written into `folder`."""
+    """Write the picture as a file of `format_` into `folder`. Returns its path."""
     path = folder / f"photo-{megapixels}mp.{format_}"
     path.write_bytes(photo(format_, megapixels))
     return path

@@ -1,18 +1,19 @@
-"""Does a Retry-After keep its word over real sockets, and does impatience pay?
+"""Measure over real sockets whether clients get in when Retry-After says, and whether asking early pays.
 
     python -m bench.promises [--rounds 1] [--seconds 10] [--load 5] [--json FILE]
 
-Crowds of `load` times what the service was just seen to do come for so many seconds, each client with a
-photo of 2 MP and a loopback address of its own, to a queue of 20; then no more come, and the refused are
-waited for. They are urllib3 with its own `Retry` and, one in ten, `curl --retry`. In every other crowd one in
-five is impatient: it asks again each second.
+For `seconds` clients arrive at `load` times the rate that the service was just measured to achieve, each with
+a photo of 2 MP and a loopback address of its own, at a queue of 20; then the bench waits until those that
+were refused have returned. The clients are urllib3 with its own `Retry` and, one in ten, `curl --retry`. In
+every other crowd one client in five is impatient and asks again each second.
 
-Columns: `first` share of the refused patient that got in when they came back as told; `all in`; `error s`
-mean seconds from the moment first told to the answer 202; `used` share of the workers' time used while
-anybody who had been refused was not in yet, and `dry` share of the looks meanwhile at which no job waited;
-`gain s` seconds by which the impatient were in sooner than the patient who came before and after them;
-`wait s` and `told s` the 99th percentile of what accepted photos waited for a worker, and of what their
-`estimated_wait_ms` had said; `in time` share that waited no longer than a quarter more than that.
+Columns: `first`, the share of refused patient clients that got in at their first return; `all in`; `error s`,
+mean seconds from the moment that Retry-After named first to the answer 202; `used`, the share of the workers'
+time that was used while a refused client was not in yet, and `dry`, the share of samples meanwhile at which
+the queue was empty; `gain s`, the seconds by which impatient clients got in sooner than patient ones that
+came just before and after them; `wait s` and `told s`, the 99th percentile of the time that accepted photos
+waited for a worker, and of their `estimated_wait_ms`; `in time`, the share of photos that waited at most a
+quarter longer than estimated.
 """
 
 import math
@@ -47,7 +48,7 @@ _SLACK = 1.25
 
 
 class Watcher:
-    """Looks at workers and queue five times a second, and keeps what was while somebody waited to return."""
+    """Samples workers and queue five times a second while a refused client has yet to get in."""
 
     def __init__(self, port: int, clients: list[Client]) -> None:
         self._pool = urllib3.HTTPConnectionPool(rig.HOST, port)
@@ -77,7 +78,7 @@ class Watcher:
         return dict(self._pool.request("GET", "/v1/stats").json())
 
     def end(self) -> float:
-        """Stop; the share of the time of one worker that was used."""
+        """Stop sampling. Returns the busy time of all workers divided by the time sampled."""
         self._over.set()
         self._thread.join()
         self._pool.close()
@@ -85,7 +86,7 @@ class Watcher:
 
 
 def capacity(port: int, photo: bytes, names: Iterator[str]) -> float:
-    """Photos per second that a closed loop of clients gets done."""
+    """Photos per second that a closed loop of clients gets finished."""
     began = time.monotonic()
     clients = [Client(next(names), PATIENT) for _ in range(60)]
     with ThreadPoolExecutor(12) as pool:
@@ -95,7 +96,7 @@ def capacity(port: int, photo: bytes, names: Iterator[str]) -> float:
 
 
 def crowd(serving: rig.Serving, path: Path, load: float, seconds: float, impatient: float) -> dict[str, Any]:
-    """The figures of one crowd, each of it with the photo at `path`."""
+    """Send one crowd, each client with the photo at `path`. Returns the columns of its row."""
     chance = random.Random(5)  # noqa: S311 - a crowd, not a secret
     names, photo, port = addresses(), path.read_bytes(), serving.port
     per_s = capacity(port, photo, names)
@@ -140,10 +141,10 @@ def crowd(serving: rig.Serving, path: Path, load: float, seconds: float, impatie
 
 
 def waited(port: int, clients: list[Client], mean_s: float) -> list[tuple[float, float]]:
-    """Of each photo whose answer is known: seconds that it waited for a worker, and what it was told.
+    """Seconds that each photo waited for a worker and its estimate, for photos whose answer is known.
 
-    `mean_s` is what all waited on average, as the service itself measured it: so much less than from their
-    acceptance to their end that it takes for making them and bringing them to the disk.
+    `mean_s` is the mean wait of all, as the service measured it. The mean time from acceptance to the end,
+    less that, is what making a photo and writing it to disk takes, and is subtracted from each.
     """
     known = [client for client in clients if client.document.get("estimated_wait_ms")]
     with urllib3.HTTPConnectionPool(rig.HOST, port) as connections:
@@ -154,7 +155,7 @@ def waited(port: int, clients: list[Client], mean_s: float) -> list[tuple[float,
 
 
 def wait_sum(port: int) -> tuple[float, float]:
-    """Seconds that all photos so far have waited for a worker, and their number."""
+    """The sum of the seconds that all photos so far have waited for a worker, and their number."""
     text = urllib3.request("GET", f"http://{rig.HOST}:{port}/metrics").data.decode()
     found = dict(line.split(" ") for line in text.splitlines() if line.startswith("spillway_wait_seconds_"))
     return float(found["spillway_wait_seconds_sum"]), float(found["spillway_wait_seconds_count"])
@@ -169,7 +170,7 @@ def _p99(values: list[float]) -> float:
 
 
 def gain(clients: list[Client]) -> float | None:
-    """Mean seconds by which the refused impatient were in sooner than the patient before and after them."""
+    """Mean seconds by which refused impatient clients got in sooner than patient ones beside them."""
     late = [client for client in clients if client.told is not None and client.entered is not None]
     gains = []
     for at, client in enumerate(late):

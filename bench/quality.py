@@ -1,4 +1,4 @@
-"""How near a scaled picture is to what it should be: SSIM and PSNR against a LANCZOS in floats."""
+"""The quality of a scaled picture: SSIM and PSNR against a LANCZOS filter computed in floats."""
 
 from functools import cache
 
@@ -60,7 +60,7 @@ def ssim(made: Image.Image, wanted: Pixels) -> float:
 
 
 def ssim_rgb(made: Image.Image, wanted: Pixels) -> float:
-    """The same of red, green and blue, of which the mean is taken."""
+    """Mean structural similarity (SSIM) of red, green and blue, averaged over the three."""
     pixels = np.asarray(made.convert("RGB"), np.float32)
     return sum(_similarity(pixels[..., band], wanted[..., band]) for band in range(3)) / 3
 
