@@ -46,7 +46,7 @@ def standing_still(serving: rig.Serving) -> Iterator[None]:
 
 
 def waits(serving: rig.Serving, photo: bytes, groups: list[list[Client]]) -> tuple[list[list[float]], float]:
-    """Upload one group after the other. Returns the seconds that each photo waited, and those for one photo."""
+    """Upload one group after the other. Returns the seconds each photo waited, and those for one photo."""
     with standing_still(serving), ThreadPoolExecutor(_AT_ONCE) as pool:
         for group in groups:
             list(pool.map(lambda client: bring(serving.port, client, photo), group))

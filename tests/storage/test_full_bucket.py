@@ -38,7 +38,7 @@ def test_an_accepted_job_is_tried_again_until_there_is_room(
     service.settled()
     with service.paused() as (waiting,):
         quota.full_for = f"/photos/{step}/"
-    until(lambda: service.errors().count("store failed while a job was settled") >= 2, "two attempts")
+    until(lambda: service.errors().count("the store failed, the job is tried again") >= 2, "two attempts")
     assert service.status_of(waiting.json()["id"]) in ("queued", "processing")
     quota.full_for = ""
     document = service.ended(waiting.json()["id"])
@@ -69,4 +69,4 @@ def test_a_full_bucket_does_not_keep_a_service_from_stopping(service: Service, q
     service.settled()
     quota.full_for = "/photos/"
     assert service.stop() == 0
-    assert "could not be kept for the next start" in service.errors()
+    assert "could not be saved for the next run" in service.errors()

@@ -1,13 +1,13 @@
-"""`python fault.py FAULT… -- serve`: the real service, with one part of the system failing as FAULT says.
+"""`python fault.py FAULT… -- serve`: the real service, with one part of it or of the system failing.
 
 Faults:
-    slow=SECONDS     every write and fsync into the store takes so long
-    full=TIMES       fsync of what a worker made finds no space left on the device, so many times
-    clock=FILE       the system's clock is set by as many seconds as the file says at the moment
-    patience=SECONDS with readers lasts no longer
-    blunder=TIMES    what workers made is met by a fault in the code, so many times
-    confusion=TIMES  the same with whatever is to be recorded of a job that has ended
-    panic            requests for /v1/stats meet a fault in the code
+    slow=SECONDS     every write and fsync into the store takes this long
+    full=TIMES       fsync of a worker's files finds no space left on the device, this many times
+    clock=FILE       the system's clock is ahead by the number of seconds in the file, which may change
+    patience=SECONDS connections of slow readers are looked at after this time
+    blunder=TIMES    taking over a worker's files raises an unexpected exception, this many times
+    confusion=TIMES  saving a job's record raises an unexpected exception, this many times
+    panic            requests for /v1/stats raise an unexpected exception
 """
 
 import errno
@@ -20,7 +20,7 @@ from typing import Any
 
 
 def slow(seconds: str) -> None:
-    """A disk that takes its time."""
+    """A slow disk."""
 
     def delayed(call: Callable[..., Any]) -> Callable[..., Any]:
         def late(*args: Any, **kwargs: Any) -> Any:
@@ -52,33 +52,40 @@ def full(times: str) -> None:
 
 
 def clock(file: str) -> None:
-    """A clock that is set by hand; the monotonic one goes on, as it does."""
+    """The calendar's clock is set by hand; the monotonic one goes on undisturbed, as in a real system."""
     hand, true = Path(file), time.time
     time.time = lambda: true() + float(hand.read_text())
 
 
 def patience(seconds: str) -> None:
-    """As ever, but tests cannot wait for it."""
+    """Slow readers are given less time, so that tests need not wait for it."""
     from app.server import slow_readers
 
-    slow_readers.CHECK_INTERVAL_S = float(seconds)
+    _replace(slow_readers, "CHECK_INTERVAL_S", float(seconds))
 
 
 def blunder(times: str) -> None:
-    """A bug in what takes over the files of a worker."""
+    """A bug in the store's code that takes over a worker's files."""
     from app.storage.local.store import LocalStore
 
     _break(LocalStore, "take_variants", int(times))
 
 
 def confusion(times: str) -> None:
-    """A bug in what writes down that a job has ended."""
+    """A bug in the store's code that saves a job's record."""
     from app.storage.local.store import LocalStore
 
     _break(LocalStore, "save", int(times))
 
 
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute that is there: one that was renamed would be set in vain."""
+    assert hasattr(owner, name), f"{owner} has no {name}"
+    setattr(owner, name, value)
+
+
 def _break(kind: type, name: str, times: int) -> None:
+    """Have a coroutine function of a class raise, `times` times, before it works again."""
     whole = getattr(kind, name)
     left = [None] * times
 
@@ -88,17 +95,17 @@ def _break(kind: type, name: str, times: int) -> None:
             raise LookupError(f"a fault in {Path(__file__).parent}")
         return await whole(*args)
 
-    setattr(kind, name, broken)
+    _replace(kind, name, broken)
 
 
 def panic(_: str) -> None:
-    """A bug in what answers a request."""
+    """A bug in the code that answers a request."""
     from app.api.status import Status
 
     def broken(_: Status) -> None:
         raise LookupError(f"a fault in {Path(__file__).parent}")
 
-    Status.document = broken  # type: ignore[assignment,method-assign]
+    _replace(Status, "document", broken)
 
 
 FAULTS = {
@@ -113,7 +120,7 @@ FAULTS = {
 
 
 def main() -> None:
-    """Bring about each fault, then be the command."""
+    """Bring about each fault, then run the `spillway` command."""
     end = sys.argv.index("--")
     for each in sys.argv[1:end]:
         name, _, value = each.partition("=")

@@ -1,11 +1,12 @@
-"""`python mortal.py`: the real service, again and again, each life ending by SIGKILL at a chosen step.
+"""`python mortal.py`: runs the real service as often as it is told to, and kills each run at a chosen step.
 
-Every line on standard input begins a life: the name of the step at which it is to die, or nothing. A step is
-a write, fsync, rename, … in the store, or an answer to a client; its name says where, with ids and the like
-left out. A life dies just before the step is done, a write when half of it is. The steps that are passed are
-written to the file `passed`. Standard output tells `pid N`, what the service prints, and `ended STATUS`.
+Each line on standard input starts a run: the name of the step at which it is to be killed (SIGKILL), or
+nothing. A step is a write, fsync, rename, … in the store, or an answer to a client; its name says where, with
+ids and the like left out. A run is killed just before the step is done; a write, when half of it is. The
+steps that were passed are written to the file `passed`. Standard output has `pid N`, what the service prints,
+and `ended STATUS`.
 
-The service is loaded once and forked for each life, for that is quicker.
+The service is loaded once and forked for each run, because that is quicker.
 """
 
 import io
@@ -29,24 +30,24 @@ _NAMES = (
 
 
 class Checkpoints:
-    """The steps of one life."""
+    """The steps of one run."""
 
     def __init__(self, last: str) -> None:
-        """`last` is the step not to be survived."""
+        """`last` is the name of the step at which to be killed."""
         self._last = last
         self._passed = os.open("passed", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._write = os.write
         self._states: dict[str, str] = {}
 
     def pass_by(self, step: str) -> None:
-        """Die here, or go on."""
+        """Record the step, or be killed if it is the last."""
         if step == self._last:
             os.kill(os.getpid(), signal.SIGKILL)
             signal.pause()
         self._write(self._passed, f"{step}\n".encode())
 
     def place(self, path: Any, folder: int | None = None) -> str | None:
-        """The name of a path in the store, None for one elsewhere."""
+        """The name of a path in the store without ids; None for a path elsewhere."""
         if isinstance(path, int):
             whole = _of_descriptor(path)
         else:
@@ -60,7 +61,7 @@ class Checkpoints:
         return f"{name} {self._states[whole]}" if whole in self._states else name
 
     def note_state(self, descriptor: int, data: Any) -> None:
-        """Name the steps of a record by what the record says, too."""
+        """Note the status in a record that is being written, which becomes part of the names of its steps."""
         whole = _of_descriptor(descriptor)
         if "job.json" in whole:
             job = json.loads(bytes(data))
@@ -73,7 +74,7 @@ def _of_descriptor(descriptor: int) -> str:
 
 
 def arm(last: str) -> None:
-    """Put a checkpoint before every step."""
+    """Wrap the functions of `os` that change the store, and the sending of answers, with checkpoints."""
     points = Checkpoints(last)
     really_open, really_write, really_fdopen = os.open, os.write, os.fdopen
 
@@ -106,7 +107,7 @@ def arm(last: str) -> None:
         return half + really_write(descriptor, view[half:])
 
     class Torn(io.FileIO):
-        """A file whose bytes come in two halves."""
+        """A file whose bytes are written in two halves, with the checkpoint between them."""
 
         def write(self, data: Any) -> int:
             points.note_state(self.fileno(), data)
@@ -140,7 +141,7 @@ def _arm_answers(points: Checkpoints) -> None:
 
 
 def main() -> None:
-    """Load the service, and let it live whenever told to."""
+    """Load the service, and run a fork of it for each line of input."""
     import uvloop
 
     from app.engine import local
@@ -154,10 +155,14 @@ def main() -> None:
     async def nobody(*_: object) -> None:
         pass
 
-    # Two children less in every life; they have nothing to do with the store.
-    local.calibrate = nobody
-    PreviewWorker.start = lambda _: None
-    PreviewWorker.stop = nobody
+    # Two child processes less in every run; they have nothing to do with the store.
+    for owner, name, value in (
+        (local, "calibrate", nobody),
+        (PreviewWorker, "start", lambda _: None),
+        (PreviewWorker, "stop", nobody),
+    ):
+        assert hasattr(owner, name), f"{owner} has no {name}"
+        setattr(owner, name, value)
     settings = load_settings()
     logs.configure(settings.log_format)
     app = create_app(settings)

@@ -12,7 +12,7 @@ class TestOutcomes:
         service = faulty("blunder=1")
         document = service.upload(prefer="wait=20").json()
         assert document["status"] == "done"
-        assert "what came of a job could not be settled" in service.errors()
+        assert "the outcome of a job could not be recorded" in service.errors()
         service.kill()  # its log has a traceback, as it should
 
     def test_a_job_that_meets_it_always_fails(self, faulty: Faulty) -> None:

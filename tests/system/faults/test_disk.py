@@ -72,7 +72,7 @@ class TestFullWhileVariantsAreStored:
         """More often than a job may lose its worker, for the worker is not to blame."""
         service = faulty("full=3")
         assert service.upload(prefer="wait=20").json()["status"] == "done"
-        assert service.errors().count("store failed while a job was settled") == 3
+        assert service.errors().count("the store failed, the job is tried again") == 3
         stats = service.settled()
         assert (stats["jobs"]["done"], stats["jobs"]["failed"]) == (1, 0)
         assert not [name for name in service.stored() if not name.startswith("images/")]

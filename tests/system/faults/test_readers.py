@@ -17,11 +17,11 @@ from tests.service import PATIENCE, Connection, Service, fresh_address, until
 from tests.system.faults.conftest import FAULT, serving
 
 SECONDS = 0.5
-"""The service's patience, shortened."""
+"""After how long the service looks whether a client has read enough; shortened for these tests."""
 
 
 class Hurried(Service):
-    """A service with little patience, and one large picture."""
+    """A service that soon ends connections of slow readers, and one large picture."""
 
     command = (sys.executable, FAULT, f"patience={SECONDS}", "--")
     path = ""
@@ -73,7 +73,7 @@ def test_who_reads_nothing_is_cut_off(hurried: Hurried) -> None:
         began = time.monotonic()
         assert hurried.get("/healthz").status == 200
         until(lambda: not hurried.open_files(), "the file to be closed")
-        assert SECONDS * 0.9 < time.monotonic() - began < 10
+        assert SECONDS * 0.9 < time.monotonic() - began
         with pytest.raises(ConnectionResetError):  # so the kernel keeps nothing for it either
             connection.ends()
 
@@ -112,7 +112,7 @@ def test_who_leaves_takes_nothing_along(hurried: Hurried) -> None:
 
 
 class Unhurried(Hurried):
-    """The same with all of its patience."""
+    """A service that waits for readers as long as it does in earnest, and one large picture."""
 
     command = Service.command
 
@@ -124,14 +124,25 @@ def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
         service.show(noise())
         with ExitStack() as stack:
             slow = stack.enter_context(service.ask())
+            came = 0
+
+            def read_on(most: int) -> None:
+                """Take a little, as this client does all the time: the least rate is the same for all."""
+                nonlocal came
+                piece = slow.socket.recv(most)
+                assert piece, f"cut off after {came} bytes"
+                came += len(piece)
+
+            def open_files() -> int:
+                read_on(512)
+                return len(service.open_files())
+
             until(service.open_files, "the file to be opened")
             for _ in range(600):
                 stack.enter_context(service.ask("127.0.99.1"))
-            until(lambda: len(service.open_files()) > 100, "the files to be opened")
+                read_on(2048)
+            until(lambda: open_files() > 100, "the files to be opened")
             assert service.get("/healthz").status == 200
-            until(lambda: len(service.open_files()) <= MAX_WATCHED, "most of them to be reset")
-            came = 0
+            until(lambda: open_files() <= MAX_WATCHED, "most of them to be reset")
             while came < service.size:
-                piece = slow.socket.recv(65_536)
-                assert piece, f"cut off after {came} bytes"
-                came += len(piece)
+                read_on(65_536)
