@@ -73,7 +73,7 @@ def test_who_reads_nothing_is_cut_off(hurried: Hurried) -> None:
         began = time.monotonic()
         assert hurried.get("/healthz").status == 200
         until(lambda: not hurried.open_files(), "the file to be closed")
-        assert SECONDS * 0.9 < time.monotonic() - began
+        assert time.monotonic() - began > SECONDS * 0.9
         with pytest.raises(ConnectionResetError):  # so the kernel keeps nothing for it either
             connection.ends()
 
