@@ -98,7 +98,7 @@ class CircuitBreaker:
         self._state = BreakerState.CLOSED
         self._generation = 0
         self._ends_at = math.inf
-        """When the state ends by itself: the open time is over, or the probes have timed out."""
+        """When the state ends by itself: the open time is over, or the probes under way have timed out."""
         self._opened_in_row = 0
         """How often it opened since it was last closed."""
         self._opened = 0
@@ -143,29 +143,31 @@ class CircuitBreaker:
         """The call succeeded."""
         if not self._counts(permit):
             return
-        self._failures = 0
-        if self._state is BreakerState.HALF_OPEN:
-            self._probes_succeeded += 1
-            if self._probes_succeeded == self._probes:
-                self._opened_in_row = 0
-                self._set_state(BreakerState.CLOSED, math.inf)
-            elif not self._probes_under_way:
-                self._ends_at = math.inf
+        match self._state:
+            case BreakerState.CLOSED:
+                self._failures = 0
+            case BreakerState.HALF_OPEN:
+                self._probes_succeeded += 1
+                if self._probes_succeeded == self._probes:
+                    self._opened_in_row = 0
+                    self._set_state(BreakerState.CLOSED, math.inf)
 
     def record_failure(self, permit: Permit) -> None:
         """The call failed, and the dependency is to blame."""
         if not self._counts(permit):
             return
-        self._failures += 1
-        if self._state is BreakerState.HALF_OPEN or self._failures >= self._failure_threshold:
-            self._open(self._clock())
+        match self._state:
+            case BreakerState.CLOSED:
+                self._failures += 1
+                if self._failures >= self._failure_threshold:
+                    self._open(self._clock())
+            case BreakerState.HALF_OPEN:
+                self._open(self._clock())
 
     def ignore(self, permit: Permit) -> None:
         """The call ended in a way that says nothing about the dependency."""
         if self._counts(permit) and self._state is BreakerState.HALF_OPEN:
             self._probes_started -= 1
-            if not self._probes_under_way:
-                self._ends_at = math.inf
 
     @contextmanager
     def guard(self, *failures: type[Exception], ignored: tuple[type[Exception], ...] = ()) -> Iterator[None]:
@@ -192,19 +194,16 @@ class CircuitBreaker:
         remaining_s = round(self.remaining(), 3)
         return BreakerSnapshot(self.name, self._state, self._failures, self._opened, remaining_s)
 
-    @property
-    def _probes_under_way(self) -> int:
-        return self._probes_started - self._probes_succeeded
-
     def _counts(self, permit: Permit) -> bool:
-        """Whether the call began in the present generation."""
+        """Whether the call began in the present generation; then the state is not open."""
         self._advance()
         return permit.generation == self._generation
 
     def _advance(self) -> float:
         """Make the changes of state that are due by now. Gives the time."""
         now = self._clock()
-        if self._state is BreakerState.HALF_OPEN and now >= self._ends_at:
+        probes_under_way = self._probes_started - self._probes_succeeded
+        if self._state is BreakerState.HALF_OPEN and probes_under_way and now >= self._ends_at:
             self._open(self._ends_at)
         if self._state is BreakerState.OPEN and now >= self._ends_at:
             self._set_state(BreakerState.HALF_OPEN, math.inf)

@@ -78,7 +78,7 @@ class DrainRate:
         self._full_job.add_prior(min(max(job_s, _MIN_JOB_S), _MAX_S), _CALIBRATION_SAMPLES)
 
     def record(self, busy_s: float, *, reduced: bool = False) -> None:
-        """Count one job that kept a worker busy for `busy_s` seconds."""
+        """Count a job that kept a worker busy for `busy_s` seconds, `reduced` if variants were deferred."""
         if reduced:
             self._reduced_job.add(max(busy_s, _MIN_JOB_S))
             self._reduced_share.add(1.0)

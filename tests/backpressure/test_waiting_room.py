@@ -130,6 +130,15 @@ def test_a_refusal_is_certain_even_when_a_slot_comes_free(run: Callable[..., Non
     run(scenario)
 
 
+def test_a_refusal_respects_the_next_token_even_when_a_slot_comes_free(run: Callable[..., None]) -> None:
+    """A client without a token is told the time of its next one, though there would be room sooner."""
+
+    async def scenario(service: Service) -> None:
+        assert service.room.refuse(Requester("a/1", "a", "a"), 0, 7.2) == 8
+
+    run(scenario)
+
+
 def test_a_free_slot_goes_to_the_client_that_has_waited_longest(run: Callable[..., None]) -> None:
     """One job leaves, one waiting client comes in; new clients come after both."""
 
