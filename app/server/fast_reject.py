@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app.backpressure.token_bucket import Quota, RateLimited
+from app.backpressure.token_bucket import Quota, RateLimited, ceil_div
 from app.server.middleware import SECURITY
 from app.server.problem_kinds import KINDS
 from app.server.problems import RATE_LIMITED_DETAIL
@@ -49,7 +49,7 @@ class Refusal:
 def rate_limited_response(quota: Quota) -> RawResponse:
     """The bytes of `render(rate_limited(quota))`, for a client that has no token left."""
     wait_ms = quota.next_token_ms
-    wait_s = -(-wait_ms // 1000)
+    wait_s = ceil_div(wait_ms, 1000)
     body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, uuid.uuid4(), wait_ms)).encode()
     policy = quota.limit, quota.window_s
     head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, quota.remaining, wait_s, len(body))

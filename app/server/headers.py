@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.backpressure.token_bucket import Quota
+from app.backpressure.token_bucket import Quota, ceil_div
 
 
 def timestamp(seconds: float) -> str:
@@ -34,7 +34,7 @@ def ratelimit_fields(quota: Quota, extra: ConcurrencyPolicy | None = None) -> li
     `extra` is the bound that refused the request, if one did: nothing is left of it.
     """
     policy = f'"ip";q={quota.limit};w={quota.window_s}'
-    limit = f'"ip";r={quota.remaining};t={-(-quota.next_token_ms // 1000)}'
+    limit = f'"ip";r={quota.remaining};t={ceil_div(quota.next_token_ms, 1000)}'
     if extra is not None:
         policy += f', "{extra.name}";q={extra.quota};qu="concurrent-requests"'
         limit += f', "{extra.name}";r=0;t={extra.reset_s}'

@@ -47,13 +47,13 @@ class SlowReaders:
 class SlowReaderWatch:
     """Watches one connection while it has more unsent data than the kernel takes."""
 
-    __slots__ = ("_all", "_loop", "_timer", "_transport", "_unsent", "peer")
+    __slots__ = ("_loop", "_timer", "_transport", "_unsent", "_watches", "peer")
 
     def __init__(
-        self, every: SlowReaders, peer: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+        self, watches: SlowReaders, peer: str, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
     ) -> None:
-        """`peer` is the IP address of the client."""
-        self._all = every
+        """`watches` are those of all connections; `peer` is the IP address of the client."""
+        self._watches = watches
         self.peer = peer
         self._transport = transport
         self._loop = loop
@@ -64,14 +64,14 @@ class SlowReaderWatch:
         """Require the client to read from now on; nothing changes if it is required already."""
         if self._timer is None:
             self._check_later()
-            self._all.add(self)
+            self._watches.add(self)
 
     def stop(self) -> None:
         """Require nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._all.remove(self)
+        self._watches.remove(self)
 
     def _check_later(self) -> None:
         self._unsent = self._unsent_bytes()
@@ -80,7 +80,7 @@ class SlowReaderWatch:
     def _check(self) -> None:
         self._timer = None
         if not self._transport.get_write_buffer_size():
-            self._all.remove(self)
+            self._watches.remove(self)
             return
         if self._unsent - self._unsent_bytes() < CHECK_INTERVAL_S * MIN_BYTES_PER_S:
             self.reset()

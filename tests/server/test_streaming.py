@@ -10,6 +10,7 @@ import pytest
 from anyio import CapacityLimiter
 from starlette.types import Message
 
+from app.server.client_connection import NoConnection
 from app.server.streaming import EventStream, HeldResponse, event
 from tests.clocks import settle
 from tests.server.viewers import Viewer, clock, leaves_at, stays
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def endless() -> AsyncGenerator[bytes]:
-    """Something every second, for ever."""
+    """A piece every second, without end."""
     for number in count():
         yield b"%d" % number
         await asyncio.sleep(1)
@@ -37,8 +38,8 @@ async def broken() -> AsyncGenerator[bytes]:
 
 
 @pytest.mark.parametrize("how", ["ends", "client leaves", "fails", "is cancelled"])
-async def test_a_stream_lets_go_exactly_once_however_it_ends(how: str) -> None:
-    """What it holds, a place or a file, is given back, and not twice."""
+async def test_a_stream_releases_exactly_once_however_it_ends(how: str) -> None:
+    """The resource that it holds, such as an open file, is released, and not twice."""
     released = []
     content = {"ends": short, "fails": broken}.get(how, endless)
     stream = HeldResponse(content(), lambda: released.append(clock()))
@@ -58,7 +59,7 @@ async def test_a_stream_lets_go_exactly_once_however_it_ends(how: str) -> None:
 
 
 class Piece(bytes):
-    """Tells when nobody holds it any more."""
+    """Notes in `forgotten` when it is no longer referred to."""
 
     def __new__(cls, data: bytes, forgotten: list[bytes]) -> Self:
         piece = super().__new__(cls, data)
@@ -72,8 +73,8 @@ class Piece(bytes):
 
 
 @pytest.mark.parametrize("moment", ["while it is sent", "while the next one is fetched"])
-async def test_who_leaves_leaves_no_piece_behind(moment: str) -> None:
-    """Nor does it wait for the garbage to be collected: of a crowd that goes, that would be much."""
+async def test_a_client_that_leaves_leaves_no_piece_behind(moment: str) -> None:
+    """Its memory is freed without a garbage collection, for many clients may leave at once."""
     forgotten: list[bytes] = []
     left, never = asyncio.Event(), asyncio.Event()
     readers = CapacityLimiter(1)
@@ -106,13 +107,28 @@ async def test_who_leaves_leaves_no_piece_behind(moment: str) -> None:
         gc.enable()
 
 
-async def test_an_event_stream_is_held_back_by_nobody() -> None:
+async def test_an_event_stream_is_not_held_back() -> None:
     """Its headers keep caches and proxies from gathering it."""
     viewer = Viewer(EventStream(short()))
     await viewer.task
     assert viewer.headers[b"content-type"] == b"text/event-stream; charset=utf-8"
     assert viewer.headers[b"cache-control"] == b"no-store"
     assert viewer.headers[b"x-accel-buffering"] == b"no"
+
+
+async def test_only_an_event_stream_ends_with_the_client_s_sending_side() -> None:
+    """A file is still sent to a client that has shut it down; a stream would never notice that it left."""
+    marked = []
+
+    class Connection(NoConnection):
+        def treat_eof_as_disconnect(self) -> None:
+            marked.append(self)
+
+    for stream in (EventStream(short()), HeldResponse(short(), lambda: None)):
+        viewer = Viewer(stream, connection=Connection())
+        await viewer.task
+        assert viewer.got == [b"a", b"b"]
+    assert len(marked) == 1
 
 
 def test_an_event_is_framed_as_the_standard_says() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Message
 
+from app.server.client_connection import ClientConnection, NoConnection
 from app.server.streaming import HeldResponse
 
 
@@ -34,7 +35,13 @@ def leaves_at(moment: float) -> Callable[[], Awaitable[Message]]:
 class Viewer:
     """A client that reads a stream: what it got, and its task."""
 
-    def __init__(self, stream: HeldResponse, receive: Callable[[], Awaitable[Message]] = stays) -> None:
+    def __init__(
+        self,
+        stream: HeldResponse,
+        receive: Callable[[], Awaitable[Message]] = stays,
+        connection: ClientConnection | None = None,
+    ) -> None:
+        self._connection = connection or NoConnection()
         self.got: list[bytes] = []
         self.headers: dict[bytes, bytes] = {}
         self.task = asyncio.create_task(self._watch(stream, receive))
@@ -46,4 +53,5 @@ class Viewer:
             elif message["body"]:
                 self.got.append(message["body"])
 
-        await stream({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+        state = {"connection": self._connection}
+        await stream({"type": "http", "asgi": {"spec_version": "2.3"}, "state": state}, receive, send)

@@ -1,4 +1,4 @@
-"""A refused client sees its refusal even when it writes its whole body before it reads."""
+"""A refused client sees its refusal even if it sends its whole body before it reads."""
 
 import shutil
 import socket
@@ -17,8 +17,8 @@ from tests.system.http.test_refusals import exhaust, full_queue
 TEN_MEGABYTES = bytes(10 * 10**6)
 
 
-def write_all_then_read(service: Service, address: str | None = None, body: bytes = TEN_MEGABYTES) -> Answer:
-    """What a client sees that reads only when all is written."""
+def send_all_then_read(service: Service, address: str | None = None, body: bytes = TEN_MEGABYTES) -> Answer:
+    """The answer that a client sees which reads only after it has sent everything."""
     with service.connect(address) as connection:
         connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(body)}")
         connection.send(body)
@@ -26,24 +26,24 @@ def write_all_then_read(service: Service, address: str | None = None, body: byte
 
 
 def test_a_hundred_at_once(tight: Service) -> None:
-    """100 clients that write 10 MB before they read: 100 see their 429."""
+    """Of 100 clients that send 10 MB each before they read, all see their 429."""
     address = fresh_address()
     exhaust(tight, address)
     with ThreadPoolExecutor(100) as threads:
-        answers = list(threads.map(lambda _: write_all_then_read(tight, address), range(100)))
+        answers = list(threads.map(lambda _: send_all_then_read(tight, address), range(100)))
     for answer in answers:
         problem(answer, 429, QUOTA_EXCEEDED, guard="rate")
 
 
 def test_a_full_queue(tight: Service) -> None:
-    """The 503 of a full queue is seen as well."""
+    """The 503 of a full queue is seen too."""
     with full_queue(tight), ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: write_all_then_read(tight), range(8)))
+        answers = list(threads.map(lambda _: send_all_then_read(tight), range(8)))
     assert [answer.status for answer in answers] == [503] * 8
 
 
 def test_a_chunked_body(tight: Service) -> None:
-    """A refused body without a length is read away too."""
+    """A refused body of unknown length is discarded too."""
     address = fresh_address()
     exhaust(tight, address)
     with tight.connect(address) as connection:
@@ -55,7 +55,7 @@ def test_a_chunked_body(tight: Service) -> None:
 
 
 def test_a_refusal_in_the_middle(service: Service) -> None:
-    """A body that turns out to be too large, or no image, is seen to be refused by one who writes on."""
+    """A client that goes on sending sees that its body was refused for not being an image."""
     with service.connect() as connection:
         connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {2**20}")
         connection.send(b"no image".ljust(2**20))
@@ -63,7 +63,7 @@ def test_a_refusal_in_the_middle(service: Service) -> None:
 
 
 def test_bounded_in_bytes(service: Service) -> None:
-    """Of an endless body little more than MAX_UPLOAD_BYTES is read before the connection ends."""
+    """Of an endless body hardly more than MAX_UPLOAD_BYTES is read before the connection ends."""
     sent = 0
     with service.connect() as connection:
         connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {10**12}")
@@ -72,11 +72,11 @@ def test_bounded_in_bytes(service: Service) -> None:
                 sent += connection.socket.send(bytes(65_536))
         except (BrokenPipeError, ConnectionResetError):
             pass
-    assert sent < 32 * 2**20  # 1 MiB, and what the sockets' own buffers hold
+    assert sent < 32 * 2**20  # 1 MiB, and what the buffers of the sockets hold
 
 
 class TestClients:
-    """What people use sees every refusal of a large body."""
+    """Common HTTP clients see every refusal of a large body."""
 
     def test_httpx(self, tight: Service) -> None:
         """httpx sees the 429."""
@@ -87,7 +87,7 @@ class TestClients:
             problem(answer, 429, QUOTA_EXCEEDED, guard="rate")
 
     def test_urllib(self, tight: Service) -> None:
-        """The standard library, which writes all before it reads, sees the 429."""
+        """The standard library, which sends everything before it reads, sees the 429."""
         exhaust(tight, "127.0.0.1")
         request = urllib.request.Request(  # noqa: S310 - http, to our own server
             f"{tight.url}/v1/images", data=TEN_MEGABYTES, headers={"Content-Type": "image/jpeg"}
@@ -104,7 +104,7 @@ class TestClients:
     @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
     @pytest.mark.parametrize("expect", ["Expect: 100-continue", "Expect:"])
     def test_curl(self, tight: Service, tmp_path: Path, expect: str) -> None:
-        """curl sees the 429, with and without Expect; with it, it sends nothing of its file."""
+        """curl sees the 429 with and without Expect; with it, curl sends nothing of its file."""
         address = fresh_address()
         exhaust(tight, address)
         file = tmp_path / "large.jpg"

@@ -1,4 +1,4 @@
-"""The service's patience with slow clients, which ends. They all start at once, for each needs seconds."""
+"""Slow clients run into the service's timeouts. All of them start together, because each takes seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ from tests.system.http.expect import problem
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a slow client was answered, if at all, and after how many seconds its connection was over."""
+    """The answer to a slow client, if there was one, and the seconds until its connection ended."""
 
     answer: Answer | None
     seconds: float
 
 
 def head_of(connection: Connection, first: bytes, more: bytes) -> Outcome:
-    """Send the beginning of a head, then a little more now and then."""
+    """Send the beginning of a head, then a little more every half second."""
     started = time.monotonic()
     connection.send(first)
     while connection.is_silent(0.5):
@@ -32,7 +32,7 @@ def head_of(connection: Connection, first: bytes, more: bytes) -> Outcome:
 
 
 def body_of(connection: Connection, piece: bytes, pause: float) -> Outcome:
-    """Go on with an upload, a piece at a time."""
+    """Continue an upload with a piece after each pause, until an answer comes."""
     started = time.monotonic()
     while connection.is_silent(pause):
         connection.send(piece)
@@ -40,7 +40,7 @@ def body_of(connection: Connection, piece: bytes, pause: float) -> Outcome:
 
 
 def unfinished(connection: Connection) -> Outcome:
-    """Leave a small refused body unfinished."""
+    """Leave the body of a refused upload unfinished."""
     started = time.monotonic()
     connection.head("POST /v1/images", "Content-Type: text/plain", "Content-Length: 100")
     answer = connection.answer()
@@ -49,7 +49,7 @@ def unfinished(connection: Connection) -> Outcome:
 
 
 def endless(connection: Connection) -> Outcome:
-    """Write on, slowly, after a refusal."""
+    """Go on sending slowly after a refusal."""
     started = time.monotonic()
     connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {10**12}")
     answer = connection.answer()
@@ -63,7 +63,7 @@ def endless(connection: Connection) -> Outcome:
 
 @pytest.fixture(scope="module")
 def slow(brief: Service, service: Service) -> Iterator[Callable[[str], Outcome]]:
-    """The outcomes of all the slow clients, by what they do."""
+    """Returns the outcome of the slow client of a name."""
     with ExitStack() as stack:
 
         def connection(of: Service) -> Connection:
@@ -87,8 +87,8 @@ def slow(brief: Service, service: Service) -> Iterator[Callable[[str], Outcome]]
             "unfinished": lambda: unfinished(connection(service)),
             "endless": lambda: endless(connection(service)),
             "a byte a second": upload(service, b"x", 1.0),
-            # These two fill the dock of `brief`, so that they need eight times the least rate.
-            "the least rate, the dock full": upload(brief, bytes(130), 0.1),
+            # These two occupy both receiving slots of `brief`, so that eight times the minimum rate applies.
+            "the minimum rate, all slots taken": upload(brief, bytes(130), 0.1),
             "long enough": upload(brief, bytes(1500), 0.1),
         }
         threads = stack.enter_context(ThreadPoolExecutor(len(clients)))
@@ -100,7 +100,7 @@ def slow(brief: Service, service: Service) -> Iterator[Callable[[str], Outcome]]
 
 @pytest.mark.parametrize("name", ["stalled", "a byte of the head now and then"])
 def test_with_heads(slow: Callable[[str], Outcome], name: str) -> None:
-    """A head that is not whole in time, however it trickles: 408."""
+    """A head that is not complete in time gets a 408, even if some bytes of it keep coming."""
     outcome = slow(name)
     assert outcome.answer is not None
     problem(outcome.answer, 408, "request-timeout")
@@ -108,14 +108,14 @@ def test_with_heads(slow: Callable[[str], Outcome], name: str) -> None:
 
 
 def test_with_silence(slow: Callable[[str], Outcome]) -> None:
-    """A connection without a word is closed without one."""
+    """A connection on which nothing is sent is closed without an answer."""
     outcome = slow("silent")
     assert outcome.answer is None
     assert outcome.seconds < 19
 
 
 def test_with_the_rest_of_a_refused_body(slow: Callable[[str], Outcome]) -> None:
-    """What is left of a small refused body has a few seconds, then the connection is closed."""
+    """The rest of a small refused body has a few seconds to arrive, then the connection is closed."""
     outcome = slow("unfinished")
     assert outcome.answer is not None
     problem(outcome.answer, 415, "unsupported-media-type")
@@ -123,7 +123,7 @@ def test_with_the_rest_of_a_refused_body(slow: Callable[[str], Outcome]) -> None
 
 
 def test_with_lingering(slow: Callable[[str], Outcome]) -> None:
-    """A refused client that neither ends its body nor hangs up is left after 5 s."""
+    """A refused client that neither ends its body nor disconnects is disconnected after 5 s."""
     outcome = slow("endless")
     assert outcome.answer is not None
     problem(outcome.answer, 413, "too-large")
@@ -131,29 +131,29 @@ def test_with_lingering(slow: Callable[[str], Outcome]) -> None:
 
 
 def test_with_a_byte_a_second(slow: Callable[[str], Outcome]) -> None:
-    """Below MIN_UPLOAD_RATE after the grace: 408."""
+    """An upload below MIN_UPLOAD_RATE gets a 408 after the grace period."""
     answer = slow("a byte a second").answer
     assert answer is not None
     assert "slower" in problem(answer, 408, "upload-too-slow")["detail"]
 
 
-def test_with_the_least_rate_while_the_dock_is_full(slow: Callable[[str], Outcome]) -> None:
-    """A rate that is enough in quiet times is not while others need the place: 408."""
-    answer = slow("the least rate, the dock full").answer
+def test_with_the_minimum_rate_while_all_slots_are_taken(slow: Callable[[str], Outcome]) -> None:
+    """A rate that is otherwise sufficient gets a 408 while others need the receiving slot."""
+    answer = slow("the minimum rate, all slots taken").answer
     assert answer is not None
     assert "slower" in problem(answer, 408, "upload-too-slow")["detail"]
 
 
 def test_with_uploads_in_all(slow: Callable[[str], Outcome]) -> None:
-    """However steady, an upload ends at UPLOAD_TIMEOUT: 408."""
+    """An upload that takes longer than UPLOAD_TIMEOUT gets a 408, however steady it is."""
     answer = slow("long enough").answer
     assert answer is not None
     assert "longer" in problem(answer, 408, "upload-too-slow")["detail"]
 
 
-def test_gives_places_back(slow: Callable[[str], Outcome], brief: Service, service: Service) -> None:
-    """After them the dock is empty and so is the spool, and each was counted."""
-    for name in ("a byte a second", "the least rate, the dock full", "long enough"):
+def test_releases_every_slot(slow: Callable[[str], Outcome], brief: Service, service: Service) -> None:
+    """After all of them no receiving slot is occupied, the spool is empty, and each refusal was counted."""
+    for name in ("a byte a second", "the minimum rate, all slots taken", "long enough"):
         slow(name)
     for each in (brief, service):
         each.settled()

@@ -1,4 +1,4 @@
-"""HTTP itself, byte by byte: heads that are too large or wrong, and requests in a row."""
+"""HTTP/1.1 as bytes on a connection: request heads that are too large or wrong, and pipelined requests."""
 
 import socket
 import time
@@ -11,7 +11,7 @@ from tests.system.http.expect import problem
 
 
 class TestHeads:
-    """Request heads are bounded in size, and checked."""
+    """Request heads are bounded in size and checked."""
 
     @pytest.mark.parametrize(
         "head",
@@ -29,7 +29,7 @@ class TestHeads:
         ],
     )
     def test_malformed(self, service: Service, head: bytes) -> None:
-        """What is no HTTP request: 400 as a problem, and the connection is closed."""
+        """Bytes that are not an HTTP request get a 400 as a problem, and the connection is closed."""
         with service.connect() as connection:
             connection.send(head)
             answer = connection.answer()
@@ -49,12 +49,12 @@ class TestHeads:
         ids=["long field", "long target", "many fields", "long method", "endless field"],
     )
     def test_too_large(self, service: Service, head: bytes) -> None:
-        """More than 32 KiB of head: 431, however it is made up, even when all is written first."""
+        """A head of more than 32 KiB, whatever fills it, gets a 431, even if it is sent whole first."""
         with service.connect() as connection:
             connection.send(head)
             answer = connection.answer()
             if head.startswith(b"GGGG"):
-                assert answer.status in (400, 431)  # no method is that long: either is true
+                assert answer.status in (400, 431)  # no method is that long, so both are right
             else:
                 problem(answer, 431, "headers-too-large")
             assert connection.ends()
@@ -70,7 +70,7 @@ class TestHeads:
         ids=["none", "in the target alone", "twice", "twice in 1.0"],
     )
     def test_name_their_host_once(self, service: Service, head: bytes) -> None:
-        """No Host, or two: 400 (RFC 9112), with the fields that every answer has."""
+        """A head without Host, or with two, gets a 400 (RFC 9112) with the fields that every answer has."""
         with service.connect() as connection:
             connection.send(head)
             answer = connection.answer()
@@ -79,19 +79,19 @@ class TestHeads:
             assert connection.ends()
 
     def test_may_name_no_host(self, service: Service) -> None:
-        """An empty Host is one."""
+        """An empty Host counts as a Host."""
         with service.connect() as connection:
             connection.send(b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n")
             assert connection.answer().status == 200
 
     def test_nearly_too_large(self, service: Service) -> None:
-        """30 KiB of head are fine."""
+        """A head of 30 KiB is accepted."""
         with service.connect() as connection:
             connection.head("GET /healthz", "Cookie: " + "c" * 30_000)
             assert connection.answer().status == 200
 
     def test_wrong_type_of_target(self, service: Service) -> None:
-        """An absolute target, an asterisk, an encoded one: an answer in any case, never a crash."""
+        """Absolute, encoded and misleading targets are answered, and never cause a crash."""
         for target, status in (
             ("http://spillway.test/healthz", 200),
             ("/healthz?x=%ff%00", 200),
@@ -109,11 +109,11 @@ class TestHeads:
                     problem(answer, 404, "not-found")
 
 
-class TestRequestsInARow:
-    """One connection, many requests."""
+class TestPipelining:
+    """Several requests on one connection."""
 
     def test_pipelined(self, tight: Service) -> None:
-        """Requests sent at once are answered in their order, and each spends its own token."""
+        """Requests sent together are answered in their order, and each spends a token of its own."""
         tight.settled()
         with tight.connect() as connection:
             upload = (
@@ -128,7 +128,7 @@ class TestRequestsInARow:
         tight.settled()
 
     def test_pipelined_after_a_small_refused_body(self, service: Service) -> None:
-        """A refused body is not taken for the next request."""
+        """The body of a refused request is not taken for the next request."""
         body = b"GET /stolen HTTP/1.1\r\nHost: a\r\n\r\n"
         with service.connect() as connection:
             connection.head("POST /v1/images", "Content-Type: text/plain", f"Content-Length: {len(body)}")
@@ -138,7 +138,7 @@ class TestRequestsInARow:
             assert connection.is_silent()
 
     def test_nothing_after_a_large_refused_body(self, service: Service) -> None:
-        """The connection of a large refused body takes no further request."""
+        """After a large refused body the connection accepts no further request."""
         with service.connect() as connection:
             connection.head("POST /v1/images", "Content-Type: text/plain", "Content-Length: 500000")
             stolen = b"GET /stolen HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -160,7 +160,7 @@ class TestRequestsInARow:
         ],
     )
     def test_no_smuggling(self, service: Service, fields: tuple[str, ...]) -> None:
-        """Two lengths for one body, or an odd coding: one answer, and what follows is no request."""
+        """A body with two lengths or an unknown coding gets one answer, and what follows is not a request."""
         with service.connect() as connection:
             connection.head("POST /v1/quota", *fields)
             connection.send(b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -170,7 +170,7 @@ class TestRequestsInARow:
             assert connection.ends()
 
     def test_answers_before_garbage(self, service: Service) -> None:
-        """What came whole before a malformed request is answered, in order, and then the 400 comes."""
+        """Complete requests before a malformed one are answered in order, and then the 400 comes."""
         with service.connect() as connection:
             good = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
             connection.send(good + good + b"garbage\r\n\r\n")
@@ -179,7 +179,7 @@ class TestRequestsInARow:
             assert connection.ends()
 
     def test_a_broken_body_behind_another_request(self, service: Service) -> None:
-        """A pipelined upload whose chunks are none is refused once its turn has come."""
+        """A pipelined upload with a malformed chunked body is refused after the answers before it."""
         with service.connect() as connection:
             connection.send(
                 b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nPOST /v1/images HTTP/1.1\r\nHost: a\r\n"
@@ -190,21 +190,21 @@ class TestRequestsInARow:
             assert connection.ends()
 
     def test_old_http(self, service: Service) -> None:
-        """HTTP/1.0 is served, and closed after it."""
+        """A request of HTTP/1.0 is answered, and then the connection is closed."""
         with service.connect() as connection:
             connection.send(b"GET /healthz HTTP/1.0\r\n\r\n")
             assert connection.answer().status == 200
             assert connection.ends()
 
     def test_closes_when_asked(self, service: Service) -> None:
-        """Connection: close is respected."""
+        """`Connection: close` is respected."""
         with service.connect() as connection:
             connection.head("GET /healthz", "Connection: close")
             assert connection.answer().headers["connection"] == "close"
             assert connection.ends()
 
     def test_no_upgrade(self, service: Service) -> None:
-        """An upgrade to what is not spoken here is answered as the request it is."""
+        """A request to upgrade to another protocol is answered as if it had not asked for that."""
         with service.connect() as connection:
             connection.head("GET /healthz", "Connection: Upgrade", "Upgrade: websocket")
             assert connection.answer().status == 200
@@ -215,7 +215,7 @@ class TestRequestsInARow:
             assert connection.answer().status == 200
 
     def test_a_body_that_nobody_reads(self, service: Service) -> None:
-        """A body on a request that has none by nature does no harm."""
+        """A body on a GET does no harm."""
         with service.connect() as connection:
             for _ in range(2):
                 connection.head("GET /healthz", "Content-Length: 4")
@@ -224,14 +224,14 @@ class TestRequestsInARow:
 
 
 def test_leaves_no_connection_behind(service: Service) -> None:
-    """After all of this the service is well, and holds nothing."""
-    until(lambda: service.stats()["backlog"]["receiving"] == 0, "places given back")
+    """After all of these tests the service is ready and no receiving slot is occupied."""
+    until(lambda: service.stats()["backlog"]["receiving"] == 0, "receiving slots to be released")
     with service.client() as client:
         assert client.get("/readyz").status_code == 200
 
 
 def test_a_client_that_shuts_its_sending_side_is_answered(service: Service) -> None:
-    """Half closed is not gone: the answer to a whole upload still comes, and then the end."""
+    """A half-closed connection still carries the answer to a complete upload, and is then closed."""
     with service.connect() as connection:
         connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
         connection.send(SMALL)
@@ -241,7 +241,7 @@ def test_a_client_that_shuts_its_sending_side_is_answered(service: Service) -> N
 
 
 def test_half_a_request_behind_another_takes_no_answer_away(service: Service) -> None:
-    """Who shuts its sending side in the middle of a second head still gets the answer to the first."""
+    """A client that half-closes in the middle of a second head still gets the answer to the first."""
     with service.connect() as connection:
         connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
         connection.send(SMALL + b"GET /healthz HTTP/1.1\r\nHo")
@@ -251,7 +251,7 @@ def test_half_a_request_behind_another_takes_no_answer_away(service: Service) ->
 
 
 def test_a_client_that_shuts_its_sending_side_gets_every_answer(service: Service) -> None:
-    """Of requests in a row, and then the end at once, though none of them asked for it."""
+    """Pipelined requests are all answered; then the connection is closed at once, without an idle time."""
     with service.connect() as connection:
         connection.send(b"DELETE /v1/images/x HTTP/1.1\r\nHost: a\r\n\r\n" * 4)
         connection.socket.shutdown(socket.SHUT_WR)
