@@ -1,4 +1,4 @@
-"""The CPUs and the memory that the container, or the machine, allows this process (cgroups v2 and v1)."""
+"""The CPUs and the memory that this process may use: in a container, what its cgroup (v2 or v1) allows."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ _UNLIMITED = 2**60
 
 
 def _cgroup(name: str) -> list[int]:
-    """The numbers in a file of this process's cgroup; none where there is no such file or no limit."""
+    """The numbers in a file of this process's cgroup; empty when there is no such file or no limit."""
     try:
         return [int(word) for word in (_CGROUP / name).read_text().split()]
     except (OSError, ValueError):
@@ -17,7 +17,7 @@ def _cgroup(name: str) -> list[int]:
 
 
 def usable_cpus() -> int:
-    """Whole CPUs this process may use: its affinity, and below that the quota of its cgroup (v2, v1)."""
+    """How many whole CPUs this process may use, by its affinity and the quota of its cgroup; at least 1."""
     cpus = len(os.sched_getaffinity(0))
     limit = _cgroup("cpu.max") or [*_cgroup("cpu/cpu.cfs_quota_us"), *_cgroup("cpu/cpu.cfs_period_us")]
     if len(limit) == 2 and limit[0] > 0:
@@ -26,6 +26,6 @@ def usable_cpus() -> int:
 
 
 def memory_limit() -> int | None:
-    """Bytes of memory the container allows (cgroup v2, v1), or None where it sets no limit."""
+    """Bytes of memory that the cgroup of this process allows, or None when it sets no limit."""
     limit = _cgroup("memory.max") or _cgroup("memory/memory.limit_in_bytes")
     return limit[0] if limit and limit[0] < _UNLIMITED else None

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: for people, or one JSON object a line."""
+"""Structured logs on standard error, as text for people or as one JSON object a line."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from structlog.typing import Processor
 
 
 def configure(log_format: str) -> None:
-    """Send structlog and the standard library's loggers the same way; `log_format` is text or json."""
+    """Write the log lines of structlog and of the standard library in one format: `text` or `json`."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -35,7 +35,7 @@ def configure(log_format: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # It warns of each malformed form, which a client can send by the thousand; the problem says it all.
+    # It warns of each malformed form, of which a client can send thousands; the response tells the problem.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

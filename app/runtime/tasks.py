@@ -1,4 +1,4 @@
-"""Background tasks: kept running while the service lives, and ended for certain."""
+"""Background tasks: started again when they fail, and ended for certain."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine

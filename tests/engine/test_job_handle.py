@@ -1,4 +1,4 @@
-"""A job under way, and whoever watches it."""
+"""A job under way, and those who watch it."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 MADE = MadeVariant("thumb.jpg", 96, 72, 1000, "jpeg", "0" * 64)
 
 
-def live_job() -> JobHandle:
+def new_handle() -> JobHandle:
     """A job that has just been accepted."""
     return JobHandle(Job(new_id(), 1000.0, 10, ("thumb=96", "large=1600")), "somebody")
 
@@ -36,14 +36,14 @@ class Watcher:
 
 
 def make(handle: JobHandle, name: str) -> None:
-    """One more variant is there."""
+    """One more variant is made."""
     handle.job.made[name] = MADE
     handle.publish("variant")
 
 
 async def test_a_watcher_hears_everything_from_the_present_status_on() -> None:
     """Each event with an id of its own, in order; then the end."""
-    handle = live_job()
+    handle = new_handle()
     early = Watcher(handle)
     await settle()
     handle.set_status(JobStatus.PROCESSING)
@@ -65,8 +65,8 @@ async def test_a_watcher_hears_everything_from_the_present_status_on() -> None:
 
 
 async def test_a_watcher_hears_the_end_though_the_status_was_set_before_it_was_told() -> None:
-    """While the final record is being written nobody is sent away without the last event."""
-    handle = live_job()
+    """No stream ends without the last event while the final record is being written."""
+    handle = new_handle()
     watcher = Watcher(handle)
     await settle()
     make(handle, "thumb")
@@ -79,8 +79,8 @@ async def test_a_watcher_hears_the_end_though_the_status_was_set_before_it_was_t
 
 @pytest.mark.parametrize("end", [JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED])
 async def test_every_end_ends_watchers_and_waits(end: str) -> None:
-    """Whatever becomes of the job, nobody is left waiting."""
-    handle = live_job()
+    """However the job ends, nobody is left waiting."""
+    handle = new_handle()
     watcher = Watcher(handle)
     waiting = [asyncio.create_task(event.wait()) for event in (handle.decided, handle.finished)]
     await settle()
@@ -91,8 +91,8 @@ async def test_every_end_ends_watchers_and_waits(end: str) -> None:
 
 
 async def test_a_job_with_variants_deferred_is_watched_on() -> None:
-    """Done is not the end while something is promised for later."""
-    handle = live_job()
+    """Done is not the end while variants are deferred."""
+    handle = new_handle()
     watcher = Watcher(handle)
     await settle()
     handle.job.deferred = ("large",)
@@ -108,8 +108,8 @@ async def test_a_job_with_variants_deferred_is_watched_on() -> None:
 
 
 async def test_a_silent_job_lets_its_watchers_look_up() -> None:
-    """Once in each refresh a watcher may look whether the job's place has moved."""
-    handle = live_job()
+    """After each interval without an event a watcher may look whether the job's position has changed."""
+    handle = new_handle()
     watcher = Watcher(handle, refresh_s=1.0)
     loop = asyncio.get_running_loop()
     loop.call_later(3.5, handle.set_status, JobStatus.DONE)
@@ -119,7 +119,7 @@ async def test_a_silent_job_lets_its_watchers_look_up() -> None:
 
 async def test_a_slow_watcher_misses_nothing() -> None:
     """Events that come while it is busy wait for it."""
-    handle = live_job()
+    handle = new_handle()
     events = handle.events(1000)
     assert await anext(events) == (JobStatus.QUEUED, "queued.0")
     handle.set_status(JobStatus.PROCESSING)

@@ -1,4 +1,4 @@
-"""What a worker's outcome makes of a job: done, done in part, to be tried again, or failed."""
+"""What a worker's outcome makes of a job: done, done with variants deferred, tried again, or failed."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.engine.job_plan import Batch, JobDefaults
-from app.engine.outcomes import OutcomeRecorder
+from app.engine.outcomes import Cancelled, Outcome, OutcomeRecorder, StoreFailure, outcome_of
 from app.job import Job, JobStatus, new_id
+from app.storage.interface import StoreFull
 from app.storage.local.store import LocalStore
 from tests import samples
 from tests.clocks import HandClock
@@ -18,7 +19,7 @@ from workers.variants import parse_variants
 pytestmark = pytest.mark.anyio
 
 VARIANTS = parse_variants("large=16,small=8")
-ORDERS = JobDefaults(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=False)
+JOB_DEFAULTS = JobDefaults(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=False)
 PHOTO = samples.jpeg(16, 12)
 DIED = Failed("x", "worker-died", "It died.")
 
@@ -41,11 +42,11 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
 @pytest.fixture
 def recorder(store: LocalStore) -> OutcomeRecorder:
     """Dates every record 5000 s after the epoch."""
-    return OutcomeRecorder(store, ORDERS, HandClock(5000.0))
+    return OutcomeRecorder(store, JOB_DEFAULTS, HandClock(5000.0))
 
 
-async def begun(store: LocalStore) -> Job:
-    """An accepted job that a worker has in hand."""
+async def started(store: LocalStore) -> Job:
+    """An accepted job that a worker has begun."""
     job = Job(new_id(), 1000.0, len(PHOTO), wanted=())
     spool = await store.spool(job.id)
     await spool.write(PHOTO)
@@ -54,7 +55,7 @@ async def begun(store: LocalStore) -> Job:
 
 
 async def done(store: LocalStore, job: Job, *names: str) -> tuple[Done, Path]:
-    """What a worker says, and its folder, when it has made these variants."""
+    """A worker's answer, and its folder, when it has made these variants."""
     folder = await store.workspace(job.id)
     for name in names:
         (folder / f"{name}.jpg").write_bytes(PHOTO)
@@ -62,16 +63,16 @@ async def done(store: LocalStore, job: Job, *names: str) -> tuple[Done, Path]:
     return Done(job.id, Source("jpeg", 16, 12), made), folder
 
 
-async def half_made(store: LocalStore, recorder: OutcomeRecorder) -> Job:
-    """A job that is done with its small variant; the large one is put off."""
-    job = await begun(store)
+async def partly_made(store: LocalStore, recorder: OutcomeRecorder) -> Job:
+    """A job that is done with its small variant; the large one is deferred."""
+    job = await started(store)
     outcome, folder = await done(store, job, "small")
     return await recorder.settle(job, Batch(VARIANTS[1:], ("large",)), outcome, folder)
 
 
-async def test_a_job_that_is_made_whole_is_final(store: LocalStore, recorder: OutcomeRecorder) -> None:
+async def test_a_job_with_all_variants_is_final(store: LocalStore, recorder: OutcomeRecorder) -> None:
     """Its record is there before anybody is told, and its source is gone."""
-    job = await begun(store)
+    job = await started(store)
     settled = await recorder.settle(job, Batch(VARIANTS), *await done(store, job, "small", "large"))
     assert (settled.status, settled.finished_at, list(settled.made)) == (
         JobStatus.DONE,
@@ -83,11 +84,11 @@ async def test_a_job_that_is_made_whole_is_final(store: LocalStore, recorder: Ou
     assert not store.folders.source(job.id).exists()
 
 
-async def test_the_first_part_makes_it_done_and_the_second_final(
+async def test_the_first_batch_makes_a_job_done_and_the_second_final(
     store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
-    """What is put off is on record, and the source kept for it."""
-    job = await half_made(store, recorder)
+    """Deferred variants are on record, and the source is kept for them."""
+    job = await partly_made(store, recorder)
     assert (job.status, list(job.made), job.deferred) == (JobStatus.DONE, ["small"], ("large",))
     assert not job.is_final
     assert store.folders.source(job.id).exists()
@@ -97,11 +98,11 @@ async def test_the_first_part_makes_it_done_and_the_second_final(
     assert not store.folders.source(job.id).exists()
 
 
-async def test_a_death_is_on_record_and_a_second_is_the_end(
+async def test_a_job_is_tried_again_after_one_death_and_failed_after_two(
     store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
-    """Tried once more, even after a restart, and not for ever."""
-    job = await recorder.settle(await begun(store), Batch(VARIANTS), DIED, None)
+    """The first death is on record, so a restart does not bring it a third try."""
+    job = await recorder.settle(await started(store), Batch(VARIANTS), DIED, None)
     assert (job.status, job.deaths) == (JobStatus.QUEUED, 1)
     known = await store.load(job.id)
     assert known == job
@@ -110,11 +111,11 @@ async def test_a_death_is_on_record_and_a_second_is_the_end(
     assert settled.is_final
 
 
-async def test_a_second_part_that_dies_twice_is_given_up(
+async def test_deferred_variants_are_given_up_after_two_deaths(
     store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
-    """The job stays done with what was made of it; nothing is promised any more, and it says why."""
-    job = await half_made(store, recorder)
+    """The job stays done with the variants that it has, nothing is deferred any more, and it says why."""
+    job = await partly_made(store, recorder)
     again = await recorder.settle(job, Batch(VARIANTS[:1]), DIED, None)
     assert again == replace(job, deaths=1)
     settled = await recorder.settle(again, Batch(VARIANTS[:1]), DIED, None)
@@ -124,25 +125,70 @@ async def test_a_second_part_that_dies_twice_is_given_up(
 
 
 @pytest.mark.parametrize("reason", ["undecodable", "too-slow", "too-much-memory", "too-many-pixels"])
-async def test_what_would_only_happen_again_is_not_tried_again(
+async def test_a_failure_that_would_only_repeat_is_final(
     store: LocalStore, recorder: OutcomeRecorder, reason: str
 ) -> None:
-    """A first part fails the job, a second one only itself."""
+    """It fails the job; when it meets deferred variants, these are given up and the job stays done."""
     failure = Failed("x", reason, "No.")
     assert (
-        await recorder.settle(await begun(store), Batch(VARIANTS), failure, None)
+        await recorder.settle(await started(store), Batch(VARIANTS), failure, None)
     ).status == JobStatus.FAILED
-    settled = await recorder.settle(await half_made(store, recorder), Batch(VARIANTS[:1]), failure, None)
+    settled = await recorder.settle(await partly_made(store, recorder), Batch(VARIANTS[:1]), failure, None)
     assert (settled.status, settled.problem, settled.is_final) == (JobStatus.DONE, (reason, "No."), True)
 
 
-async def test_another_answer_than_was_asked_for_is_not_believed(
+async def test_an_answer_with_other_variants_than_asked_for_is_rejected(
     store: LocalStore, recorder: OutcomeRecorder
 ) -> None:
-    """All variants where one was asked for, or none of the right name: the worker is not trusted again."""
-    for part, names in ((Batch(VARIANTS[1:], ("large",)), ["small", "large"]), (Batch(VARIANTS), ["small"])):
-        job = await begun(store)
-        settled = await recorder.settle(job, part, *await done(store, job, *names))
+    """With more of them, or with fewer; the job is not tried again, because the worker may be taken over."""
+    for batch, names in ((Batch(VARIANTS[1:], ("large",)), ["small", "large"]), (Batch(VARIANTS), ["small"])):
+        job = await started(store)
+        settled = await recorder.settle(job, batch, *await done(store, job, *names))
         assert (settled.status, settled.made) == (JobStatus.FAILED, {})
         assert settled.problem is not None
         assert settled.problem[0] == "worker-died"
+
+
+async def test_an_unexpected_exception_counts_as_a_death(
+    store: LocalStore, recorder: OutcomeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of which this program cannot record the outcome is tried once more, and not for ever."""
+
+    async def take_variants(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(store, "take_variants", take_variants)
+    job = await started(store)
+    for deaths, status in ((1, JobStatus.QUEUED), (2, JobStatus.FAILED)):
+        job = await recorder.settle(job, Batch(VARIANTS), *await done(store, job, "small", "large"))
+        assert (job.status, job.deaths) == (status, deaths)
+    assert job.problem == ("worker-died", "What was made of it could not be kept.")
+
+
+async def test_a_failure_of_the_store_is_no_death(
+    store: LocalStore, recorder: OutcomeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller tries it again; the record is what it was."""
+
+    async def take_variants(*_: object) -> None:
+        raise StoreFull("no room")
+
+    monkeypatch.setattr(store, "take_variants", take_variants)
+    job = await started(store)
+    with pytest.raises(StoreFull):
+        await recorder.settle(job, Batch(VARIANTS), *await done(store, job, "small", "large"))
+    assert await store.load(job.id) == replace(job, status=JobStatus.QUEUED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (DIED, DIED),
+        (Failed("x", "undecodable", "No."), Failed("x", "undecodable", "No.")),
+        (Failed("x", "cancelled", ""), Cancelled()),
+        (Failed("x", "no-space", "The disk is full."), StoreFailure("The disk is full.")),
+    ],
+)
+async def test_an_answer_may_tell_of_something_else_than_the_image(answer: Failed, outcome: Outcome) -> None:
+    """That the job was cancelled or that the disk is full is no failure of the job."""
+    assert outcome_of(answer) == outcome

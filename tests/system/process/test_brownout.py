@@ -18,14 +18,14 @@ from tests.system.http.test_streams import open_stream
 
 PHOTO = samples.jpeg(640, 480)
 SLOW = samples.png(1800, 1350, compress_level=1)
-"""A photo whose every part takes a moment, for a PNG is decoded whole."""
+"""A photo of which every batch takes a moment, because a PNG is decoded entirely."""
 NAMES = ["large", "medium", "small", "thumb"]
 QUEUE = {"queue_size": 8, "brownout_high": 0.75, "brownout_low": 0.25}
 
 
 @contextmanager
 def stopped(service: Service) -> Iterator[None]:
-    """The worker does nothing for the length of a block, if the service lives as long."""
+    """The worker is suspended while the block lasts, if the service lives as long."""
     pids = service.workers()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -39,7 +39,7 @@ def stopped(service: Service) -> Iterator[None]:
 
 @contextmanager
 def browned_out(service: Service, photo: bytes = PHOTO) -> Iterator[tuple[httpx.Response, list[Any]]]:
-    """A photo that is done but for what was put off, its worker stopped before it gets to that.
+    """A photo that is done but for its deferred variants, its worker suspended before it gets to them.
 
     Gives the answer to its upload, which preferred to wait, and the documents of those queued behind it.
     """
@@ -54,15 +54,15 @@ def browned_out(service: Service, photo: bytes = PHOTO) -> Iterator[tuple[httpx.
         yield answer, behind
 
 
-def rest_begun(service: Service) -> int:
-    """The process that works on the first of the rests, once nothing else is left to do."""
+def deferred_begun(service: Service) -> int:
+    """The process that makes the first deferred variants, once nothing else is left to do."""
 
     def found() -> int | None:
         jobs = service.stats()["jobs"]
         forks = children(service.workers()[0])
         return forks[0] if forks and jobs["done"] == jobs["accepted"] else None
 
-    return int(until(found, "what was put off to be begun"))
+    return int(until(found, "deferred variants to be begun"))
 
 
 def delete(service: Service, document: Any) -> int:
@@ -72,7 +72,7 @@ def delete(service: Service, document: Any) -> int:
         return client.delete(document["links"]["self"], headers=fields).status_code
 
 
-def whole(service: Service, document: Any) -> Any:
+def completed(service: Service, document: Any) -> Any:
     """The document of a job, once every variant is made; all are served."""
 
     def made() -> Any:
@@ -88,7 +88,7 @@ def whole(service: Service, document: Any) -> Any:
 
 
 def test_begins_at_the_high_mark_and_ends_at_the_low_one(start: Start) -> None:
-    """Six of eight waiting begin it; it lasts until two wait; and all that was put off is made in the end."""
+    """Six waiting of eight begin it, it lasts until two wait, and all deferred variants are made at last."""
     service = start(**QUEUE)
     with service.paused():
         queued = [service.upload(PHOTO).json() for _ in range(5)]
@@ -96,7 +96,7 @@ def test_begins_at_the_high_mark_and_ends_at_the_low_one(start: Start) -> None:
         queued += [service.upload(PHOTO).json() for _ in range(2)]
         assert service.stats()["brownout"] == {"active": True, "begun": 1, "deferred": 0, "capacity": 1000}
     for document in queued:
-        whole(service, document)
+        completed(service, document)
     stats = service.settled()
     assert stats["brownout"] == {"active": False, "begun": 1, "deferred": 0, "capacity": 1000}
     # Taken while 7, 6, 5, 4 and 3 waited; with two left it was over.
@@ -111,7 +111,7 @@ def test_begins_at_the_high_mark_and_ends_at_the_low_one(start: Start) -> None:
 
 
 def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
-    """The smallest is served at once, the others are promised, come one by one, and then all is over."""
+    """The smallest is served at once; the others are announced and come one by one; then the job is final."""
     service = start(**QUEUE)
     with browned_out(service) as (answer, _), service.client() as client:
         assert answer.status_code == 201
@@ -136,7 +136,7 @@ def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
         rest = list(events)
     assert [event.name for event in rest] == ["variant"] * 3
     assert rest[-1].data["deferred"] == []
-    assert rest[-1].data == whole(service, document)
+    assert rest[-1].data == completed(service, document)
     with service.client() as client:
         fields = {"last-event-id": rest[-1].id or ""}
         assert client.get(document["links"]["events"], headers=fields).status_code == 204
@@ -145,7 +145,7 @@ def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill -9", "drain"])
-def test_what_was_put_off_outlives_the_service(start: Start, how: str) -> None:
+def test_deferred_variants_outlive_the_service(start: Start, how: str) -> None:
     """After kill -9 of everything, or a drain that could not wait, the next start makes all of it."""
     service = start(**QUEUE, drain_timeout=0.5)
     with browned_out(service) as (answer, behind):
@@ -156,14 +156,14 @@ def test_what_was_put_off_outlives_the_service(start: Start, how: str) -> None:
             assert service.stop() == 0
     service.start()
     for document in (answer.json(), *behind):
-        whole(service, document)
+        completed(service, document)
     stats = service.settled()
     assert stats["jobs"]["failed"] == 0
     assert not [name for name in service.stored() if "source" in name or not name.startswith("images/")]
 
 
-def test_deleted_while_it_waits_in_the_lane(start: Start) -> None:
-    """Every file goes, who watches is told, and nothing is made of it any more."""
+def test_deleted_while_it_waits_in_the_deferred_queue(start: Start) -> None:
+    """Every file is removed, watchers are told, and nothing more is made of it."""
     service = start(**QUEUE)
     with browned_out(service) as (answer, _), service.client() as client:
         document = answer.json()
@@ -183,12 +183,12 @@ def test_deleted_while_it_waits_in_the_lane(start: Start) -> None:
     assert stats["jobs"]["done"] == stats["jobs"]["accepted"]
 
 
-def test_deleted_while_its_rest_is_made(start: Start) -> None:
-    """The work is stopped, and every file goes."""
+def test_deleted_while_its_deferred_variants_are_made(start: Start) -> None:
+    """The work is stopped, and every file is removed."""
     service = start(**QUEUE)
     with browned_out(service, SLOW) as (answer, _):
         document = answer.json()
-    rest_begun(service)
+    deferred_begun(service)
     assert delete(service, document) == 204
     assert service.get(document["links"]["self"]).status == 404
     stats = service.settled()
@@ -196,29 +196,29 @@ def test_deleted_while_its_rest_is_made(start: Start) -> None:
     assert not [name for name in service.stored() if document["id"] in name]
 
 
-def test_a_rest_whose_process_dies_is_tried_once_more(start: Start) -> None:
-    """A second part has two tries like any job, and then every variant is there."""
+def test_deferred_variants_whose_process_dies_are_tried_once_more(start: Start) -> None:
+    """They have two tries like any job, and then every variant is there."""
     service = start(**QUEUE)
     with browned_out(service, samples.png(4000, 3000, compress_level=1)) as (answer, _):
         pass
-    os.kill(rest_begun(service), signal.SIGKILL)
-    assert "problem" not in whole(service, answer.json())
+    os.kill(deferred_begun(service), signal.SIGKILL)
+    assert "problem" not in completed(service, answer.json())
 
 
-def test_with_a_full_lane_jobs_are_made_whole(start: Start) -> None:
-    """DEFERRED_SIZE jobs have variants put off, and no more."""
+def test_with_a_full_deferred_queue_all_variants_are_made_at_once(start: Start) -> None:
+    """DEFERRED_SIZE jobs have deferred variants, and no more."""
     service = start(**QUEUE, deferred_size=2)
     with service.paused():
         queued = [service.upload(PHOTO).json() for _ in range(8)]
     for document in queued:
-        whole(service, document)
+        completed(service, document)
     stats = service.settled()
     assert stats["jobs"]["deferred"] == 2
     assert stats["brownout"]["capacity"] == 2
 
 
-def test_what_was_put_off_may_fail(start: Start) -> None:
-    """Done is done: what was made stays, nothing is promised any more, and the document says why."""
+def test_deferred_variants_may_fail(start: Start) -> None:
+    """The job stays done with what was made, nothing is deferred any more, and the document says why."""
     service = start(**QUEUE, worker_memory="24MiB", variants="full=4000,thumb=96")
     photo = samples.jpeg(4000, 3000)
     with service.paused():
@@ -235,4 +235,4 @@ def test_what_was_put_off_may_fail(start: Start) -> None:
         problem(client.get(f"{last.data['links']['self']}/full"), 404, "not-found")
     stats = service.settled()
     assert stats["jobs"]["done"] == stats["jobs"]["deferred"] + 1
-    assert stats["jobs"]["failed"] == 2  # those that were made whole
+    assert stats["jobs"]["failed"] == 2  # those of which all variants were made at once

@@ -1,4 +1,4 @@
-"""What a job takes on this machine is tried when the service starts, if nobody knows it."""
+"""When a service starts for the first time, it measures what a job takes on its machine."""
 
 import asyncio
 import subprocess
@@ -13,58 +13,58 @@ from tests.conftest import Start
 from tests.service import until
 
 LADDER = ("large=1600", "thumb=96")
-GUESS = 4.0
-"""Jobs a second of one worker of which nothing is known."""
+ASSUMED_PER_S = 4.0
+"""Jobs per second that are assumed of one worker before anything was measured."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the files of trials are, of which none is left in the end."""
+    """Where trials write their files, of which none is left in the end."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def tried(*variants: str) -> list[float]:
-    """Try these variants; what is told."""
-    told: list[float] = []
-    asyncio.run(calibrate(variants, told.append))
-    return told
+def measured(*variants: str) -> list[float]:
+    """The seconds that are reported for a job with these variants."""
+    reported: list[float] = []
+    asyncio.run(calibrate(variants, reported.append))
+    return reported
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_photo_is_made_for_trial() -> None:
-    """What is told are the seconds of a real job with these very variants: more of them take longer."""
-    (short,) = tried("thumb=96")
-    (long,) = tried("large=3000@webp")
+def test_a_trial_job_is_measured() -> None:
+    """The job has the variants that it is given: larger ones take longer."""
+    (short,) = measured("thumb=96")
+    (long,) = measured("large=3000@webp")
     assert 0.01 < short < long / 2 < 10
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_trial_that_fails_tells_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """The guess stays, until there are real jobs."""
-    assert tried("no variant") == []
+def test_a_trial_that_fails_reports_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The assumption stays, until there are real jobs."""
+    assert measured("no variant") == []
     assert "could not be measured" in capfd.readouterr().out
 
 
 def test_a_trial_that_is_cancelled_leaves_nothing(folder: Path) -> None:
-    """Neither a process nor a file of it."""
-    told: list[float] = []
+    """Neither a process nor a file."""
+    reported: list[float] = []
 
     async def cancelled() -> bool:
-        trial = asyncio.create_task(calibrate(LADDER, told.append))
+        trial = asyncio.create_task(calibrate(LADDER, reported.append))
         await asyncio.to_thread(until, lambda: list(folder.glob("*/source")), "the trial's photo")
         trial.cancel()
         await asyncio.wait([trial])
         return trial.cancelled()
 
     assert asyncio.run(cancelled())
-    assert told == []
+    assert reported == []
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_trial_whose_service_is_gone_ends_without_a_word() -> None:
-    """Killed at its start: its own trial goes on for a moment, and nobody reads what comes of it."""
+def test_a_trial_whose_service_is_gone_ends_silently() -> None:
+    """The trial of a killed service goes on for a moment, with nobody left to read its output."""
     with subprocess.Popen(
         [sys.executable, "-m", "workers.trial_photo", *LADDER],
         stdin=subprocess.DEVNULL,
@@ -78,15 +78,15 @@ def test_a_trial_whose_service_is_gone_ends_without_a_word() -> None:
     assert trial.returncode == 0
 
 
-def test_a_service_tries_what_it_does_not_know(start: Start) -> None:
-    """The estimates before the first job come from the trial; after a restart from the jobs before it."""
+def test_a_service_measures_a_trial_job_only_once(start: Start) -> None:
+    """The first estimates come from the trial; those after a restart from the jobs of the earlier run."""
     service = start()
-    until(lambda: service.stats()["backlog"]["drain_per_s"] != GUESS, "the trial")
+    until(lambda: service.stats()["backlog"]["drain_per_s"] != ASSUMED_PER_S, "the trial")
     service.ended(service.upload().json()["id"])
-    learnt = service.stats()["backlog"]["drain_per_s"]
+    measured_per_s = service.stats()["backlog"]["drain_per_s"]
     service.stop()
     assert service.errors().count("measured by a trial photo") == 1
     service.start()
-    assert service.stats()["backlog"]["drain_per_s"] == learnt
+    assert service.stats()["backlog"]["drain_per_s"] == measured_per_s
     service.stop()
     assert service.errors().count("measured by a trial photo") == 1

@@ -1,4 +1,4 @@
-"""SIGTERM: what runs is finished, nothing new is taken, nothing accepted is lost."""
+"""SIGTERM: running jobs are finished, new uploads are refused, nothing accepted is lost."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ PHOTO = samples.jpeg(1200, 900)
 
 
 def test_drains(start: Start) -> None:
-    """The listener stays open, /readyz and uploads answer 503, reading works, running jobs end, exit 0."""
+    """The listener stays open, /readyz and uploads answer 503, GET works, running jobs end, status 0."""
     service = start(drain_timeout=15)
     with service.paused() as (running,):
         queued = service.upload()
@@ -61,8 +61,8 @@ def test_drains(start: Start) -> None:
         assert service.stop() == 0
 
 
-def test_tells_an_upload_that_does_not_come_to_its_end(start: Start) -> None:
-    """503 before the time is over, for a first upload and for a repeat; what is whole by then is accepted."""
+def test_refuses_incomplete_uploads_before_it_ends(start: Start) -> None:
+    """503 before the time is over, for a first upload and a repeat; what is complete by then is accepted."""
     service = start(drain_timeout=3)
     key, address = '"k"', fresh_address()
     assert service.upload(address=address, **{"idempotency-key": key}, prefer="wait=20").status_code == 201
@@ -87,9 +87,9 @@ def test_tells_an_upload_that_does_not_come_to_its_end(start: Start) -> None:
 
 @pytest.mark.parametrize("signals", [1, 2])
 def test_loses_nothing_under_load(start: Start, signals: int) -> None:
-    """Of eight clients that never stop, each upload is answered or cut off; what got a 202 is done.
+    """Eight clients upload without a pause: each upload is answered or cut off, and what got a 202 is done.
 
-    A second signal ends it at once, with uploads and jobs in the middle.
+    A second signal ends the service at once, in the middle of uploads and jobs.
     """
     service = start(drain_timeout=5, rate=1000, burst=1000, client_share=50, queue_size=50)
     acknowledged: list[str] = []
@@ -133,7 +133,7 @@ def test_loses_nothing_under_load(start: Start, signals: int) -> None:
         assert service.stop() == 0
 
 
-def test_leaves_when_time_is_over(start: Start) -> None:
+def test_ends_when_the_time_is_over(start: Start) -> None:
     """A job that does not end within DRAIN_TIMEOUT stays on disk for the next start."""
     service = start(drain_timeout=0.5)
     with service.paused() as (running,):
@@ -159,8 +159,8 @@ def test_a_second_signal_stops_at_once(start: Start) -> None:
     assert service.stop() == 0
 
 
-def test_goes_at_once_when_idle(start: Start) -> None:
-    """SIGINT is as good, and open connections, streams and a slow reader do not hold it."""
+def test_ends_at_once_when_idle(start: Start) -> None:
+    """By SIGINT too; open connections, streams and slow readers do not delay it."""
     service = start(drain_timeout=60)
     service.upload(samples.jpeg(800, 600), prefer="wait=20")
     with service.connect() as idle, service.connect() as stream:
@@ -176,7 +176,7 @@ def test_goes_at_once_when_idle(start: Start) -> None:
 
 
 def test_stops_while_it_starts(tmp_path: Path) -> None:
-    """A signal before it is ready ends it as well: status 0, without a traceback, and its workers with it."""
+    """A signal before the service is ready ends it and its workers with status 0 and without a traceback."""
     command = [COMMAND, "serve"]
     settings = environment(port=0, workers=2)
     with subprocess.Popen(
