@@ -1,15 +1,17 @@
-"""CPU time of one refusal by the rate limit, beside the least that uvicorn can do and FastAPI alone.
+"""CPU time of one refusal by the rate limiter, beside bare uvicorn and beside FastAPI alone.
 
     python -m bench.refusals [--rounds 3] [--requests 20000] [--json FILE]
 
-Every connection of a closed loop sends an upload (without a body, or with one of 10 KB) and reads its 429,
+Each connection of a closed loop sends an upload (without a body, or with one of 10 KB) and reads its 429,
 over keep-alive. The figure is the CPU time of the server's process, from /proc/PID/stat, for all requests of
-a round; it is pinned to one core and the client to another. The baselines give the very bytes that Spillway
-gave: `bare` is an ASGI callable with its answer ready, `depends` a FastAPI dependency that raises and a
-handler that writes problem+json; both on the same uvicorn, httptools and uvloop. All take turns.
+a round; the server is pinned to one core and the client to another. The baselines answer with exactly the
+bytes that Spillway answered: `bare` is an ASGI callable with its answer ready, `depends` a FastAPI dependency
+that raises and a handler that writes problem+json; both on the same uvicorn, httptools and uvloop. The
+servers are measured alternately.
 """
 
 import http.client
+import math
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,7 +31,7 @@ _MARK = b'"retry_after_ms"'
 
 
 def sample(port: int, host: str = HOST) -> Answer:
-    """Empty the client's bucket, and take the refusal that follows."""
+    """Empty the client's bucket. Returns the refusal that follows."""
     for _ in range(2):
         connection = http.client.HTTPConnection(host, port)
         connection.request("POST", "/v1/images", b"", {"Content-Type": "image/jpeg"})
@@ -49,23 +51,24 @@ def _request(size: int) -> bytes:
 
 
 def refusal_us(serving: Serving, size: int, requests: int) -> float:
-    """Microseconds of the server's CPU for each of `requests` refusals, over all connections by turns."""
+    """Microseconds of the server's CPU for each of about `requests` refusals, spread over all connections."""
     request = _request(size)
     connections = [socket.create_connection((HOST, serving.port)) for _ in range(_CONNECTIONS)]
     for connection in connections:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _loop(connections, request, 50)
-    turns = -(-requests // _CONNECTIONS)
+    rounds = math.ceil(requests / _CONNECTIONS)
     before = cpu_s(serving.pid)
-    _loop(connections, request, turns)
+    _loop(connections, request, rounds)
     used = cpu_s(serving.pid) - before
     for connection in connections:
         connection.close()
-    return 1e6 * used / (turns * _CONNECTIONS)
+    return 1e6 * used / (rounds * _CONNECTIONS)
 
 
-def _loop(connections: Sequence[socket.socket], request: bytes, turns: int) -> None:
-    for _ in range(turns):
+def _loop(connections: Sequence[socket.socket], request: bytes, rounds: int) -> None:
+    """Send the request over every connection and read all answers, `rounds` times."""
+    for _ in range(rounds):
         for connection in connections:
             connection.sendall(request)
         for connection in connections:
@@ -73,7 +76,7 @@ def _loop(connections: Sequence[socket.socket], request: bytes, turns: int) -> N
 
 
 def _answered(connection: socket.socket) -> None:
-    """Read one whole refusal; its problem document ends with a brace, and holds the mark."""
+    """Read one whole refusal: its problem document contains `_MARK` and ends with a brace."""
     answer = connection.recv(65_536)
     while not (answer.endswith(b"}") and _MARK in answer):
         piece = connection.recv(65_536)

@@ -1,9 +1,9 @@
-"""The ways of making a ladder that `bench.imaging` compares, each in a process of its own.
+"""The resizers that `bench.imaging` compares, each in a process of its own.
 
     python -m bench.resizers NAME
 
-Reads requests, a JSON object a line, and answers each with CPU milliseconds and peak memory. A process serves
-many requests: codecs are loaded and caches are warm, as in a worker. Every one of them has one thread.
+Reads requests, one JSON object a line, and answers each with CPU milliseconds and peak memory. A process
+serves many requests, so codecs are loaded and caches are warm, as in a worker. Each has one thread.
 """
 
 import json
@@ -67,7 +67,7 @@ def libvips_cascade(source: Path, folder: Path, variants: Sequence[Variant]) -> 
 
 
 def _save(image: Any, variant: Variant, folder: Path) -> None:
-    """Write a pyvips image: no metadata, and chroma at half the resolution whatever the quality, as we do."""
+    """Write a pyvips image as Spillway does: no metadata, chroma at half the resolution at any quality."""
     file = str(folder / file_name(variant))
     if variant.format == "jpeg":
         image.jpegsave(file, Q=variant.quality, keep="none", subsample_mode="on")
@@ -78,7 +78,7 @@ def _save(image: Any, variant: Variant, folder: Path) -> None:
 
 
 def limit(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
-    """What no pipeline on Pillow can go below: decode once, encode pictures that are there already."""
+    """The lower bound of any pipeline on Pillow: decode once, encode pictures that were scaled before."""
     with Image.open(source) as image:
         image.draft("RGB", fitted(*image.size, variants[0].side))
         image.load()
@@ -90,7 +90,7 @@ _READY: dict[int, Image.Image] = {}
 
 
 def _prepare(source: Path, variants: Sequence[Variant]) -> None:
-    """Scale what `limit` will encode, outside its time."""
+    """Scale the pictures that `limit` will encode, outside the measured time."""
     with Image.open(source) as image:
         rgb = image.convert("RGB")
     for variant in variants:
@@ -107,7 +107,7 @@ MAKERS: dict[str, Maker] = {
 
 
 def _peak() -> int:
-    """Most bytes resident since the mark was last put back."""
+    """The most bytes resident since the kernel's high-water mark was reset (proc(5), clear_refs)."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
@@ -117,7 +117,7 @@ def _loaded(name: str) -> None:
     if name.startswith("libvips"):
         import pyvips
 
-        # Its cache would answer the second request for a file without any work.
+        # Its cache would answer the second request for a file without doing any work.
         pyvips.cache_set_max(0)
 
 
@@ -137,7 +137,7 @@ def main() -> None:
         variants = [Variant(*(each[field] for field in fields)) for each in request["variants"]]
         if name == "limit":
             _prepare(source, variants)
-        Path("/proc/self/clear_refs").write_text("5")  # puts the mark of the peak back, see proc(5)
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark, see proc(5)
         before, began = resident(os.getpid()), time.process_time()
         try:
             MAKERS[name](source, folder, variants)

@@ -1,4 +1,4 @@
-"""Clients that come back: each with one photo, by the libraries and commands that people use."""
+"""Clients that upload one photo each and come back when refused: urllib3 and curl with their own retries."""
 
 import subprocess
 import tempfile
@@ -23,13 +23,13 @@ PATIENT, IMPATIENT, CURL = "patient", "impatient", "curl"
 
 @dataclass(eq=False)
 class Client:
-    """One photo and what became of it; times as the monotonic clock gives them."""
+    """One client with one photo. Times are those of the monotonic clock, in seconds."""
 
     address: str
     kind: str
     came: float = 0.0
     told: float | None = None
-    """The moment that it was told first, if it was refused."""
+    """The moment that its first Retry-After named, if it was refused."""
     refusals: int = 0
     entered: float | None = None
     document: dict[str, Any] = field(default_factory=dict)
@@ -42,12 +42,12 @@ def addresses() -> Iterator[str]:
 
 
 class Returning(Retry):
-    """urllib3's own Retry, which tells its client what the service said."""
+    """urllib3's Retry, which records refusals in its client."""
 
     client: Client
 
     def sleep(self, response: Any = None) -> None:
-        """Sleep as urllib3 does; the impatient sleep a second, whatever they are told."""
+        """Sleep as urllib3 does; an impatient client sleeps a second whatever Retry-After says."""
         client = self.client
         seconds = self.get_retry_after(response) if response is not None else None
         client.refusals += 1
@@ -59,14 +59,14 @@ class Returning(Retry):
             super().sleep(response)
 
     def new(self, **changes: Any) -> "Returning":
-        """The Retry of the next try, which urllib3 makes anew."""
+        """The object for the next attempt: urllib3 makes a new one each time."""
         retry = super().new(**changes)
         retry.client = self.client
         return retry
 
 
 def bring(port: int, client: Client, photo: bytes) -> None:
-    """Upload until the photo is in."""
+    """Upload with urllib3 until the photo is accepted."""
     retry = Returning(total=_MOST_RETURNS, status_forcelist=(429, 503), allowed_methods=None)
     retry.client = client
     client.came = time.monotonic()
@@ -80,7 +80,7 @@ def bring(port: int, client: Client, photo: bytes) -> None:
 
 
 def bring_by_curl(port: int, client: Client, photo: Path) -> None:
-    """The same by `curl --retry`, which tells how often it was refused and what it was told."""
+    """Upload with `curl --retry` until the photo is accepted, and record its refusals."""
     command = ["curl", "-s", "--retry", str(_MOST_RETURNS), "--interface", client.address]
     command += ["-H", "Content-Type: image/jpeg", "-H", "Expect:", "--data-binary", f"@{photo}"]
     command += ["-D", "/dev/stderr"]
@@ -104,7 +104,7 @@ def bring_by_curl(port: int, client: Client, photo: Path) -> None:
 
 
 def drain(port: int) -> None:
-    """Wait until nothing waits or is on its way."""
+    """Wait until no upload is being received and no job waits or runs."""
     with urllib3.HTTPConnectionPool(rig.HOST, port) as pool:
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
@@ -116,7 +116,7 @@ def drain(port: int) -> None:
 
 
 def job_s(connections: urllib3.HTTPConnectionPool) -> float:
-    """Seconds that a worker has been busy with a job, the mean of all so far."""
+    """Mean seconds that a worker has been busy with a job, over all jobs so far."""
     workers = connections.request("GET", "/v1/stats").json()["workers"]
     return float(sum(each["busy_ms"] for each in workers) / sum(each["jobs"] for each in workers) / 1000)
 
@@ -139,7 +139,7 @@ def _moment(text: str) -> float:
 
 @contextmanager
 def service(**settings: int) -> Iterator[rig.Serving]:
-    """A service that makes every photo whole."""
+    """A service without brownout: it makes all variants of a photo in one go."""
     with (
         tempfile.TemporaryDirectory() as store,
         rig.spillway(Path(store), brownout="off", **settings) as serving,

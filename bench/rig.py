@@ -1,4 +1,4 @@
-"""What every bench stands on: its options, servers on the loopback, CPU time and memory, tables and JSON."""
+"""What all benches use: options, servers on the loopback, CPU time and memory, tables and JSON."""
 
 import argparse
 import json
@@ -41,18 +41,18 @@ def options(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 @dataclass(slots=True)
 class Report:
-    """A table of figures: one row for each thing measured, all rows with the same columns."""
+    """A table of figures, one row for each thing that was measured."""
 
     bench: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, **row: Any) -> None:
-        """One more row; floats are shown with three significant digits."""
+        """Add a row; floats are shown with three significant digits."""
         self.rows.append(row)
 
     def show(self, file: Path | None) -> None:
-        """Print it, and write it as JSON to `file` if one was named."""
+        """Print the table, and write it as JSON to `file` if one is given."""
         print(f"\n{self.bench}  ({machine()})\n")
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         cells = [[name.replace("_", " ") for name in columns]]
@@ -87,7 +87,7 @@ def machine() -> str:
 
 
 def median(values: Sequence[float]) -> float:
-    """The median; benches never report a mean, which one slow round spoils."""
+    """The median of rounds: unlike a mean, one slow round does not spoil it."""
     return statistics.median(values)
 
 
@@ -100,7 +100,7 @@ def resident(pid: int) -> int:
 
 
 def cpu_s(pid: int, *, reaped: bool = False) -> float:
-    """Seconds of CPU that a process has used; `reaped` adds its children that have ended."""
+    """Seconds of CPU that a process has used; `reaped` adds those of its children that have ended."""
     stat = Path(f"/proc/{pid}/stat").read_text()
     times = stat[stat.rindex(")") + 2 :].split()[11:15]
     return sum(int(value) for value in (times if reaped else times[:2])) / _TICKS
@@ -128,10 +128,10 @@ class Serving(NamedTuple):
 
 @contextmanager
 def spillway(store: Path, core: int | None = None, **settings: Any) -> Iterator[Serving]:
-    """`spillway serve` on a free port of the loopback, with its store in `store`, its log kept there.
+    """Run `spillway serve` on a free port of the loopback, with its store and its log in `store`.
 
-    It runs in that folder, where no `.env` changes the figures. `settings` are the names of `SPILLWAY_…` in
-    lower case; `core` pins it and its workers to one CPU.
+    It runs in that folder, so that no `.env` changes the figures. `settings` are names of settings in lower
+    case; `core` pins the server and its workers to one CPU.
     """
     given = {"host": HOST, "port": 0, "store_url": f"file:{store}/data"} | settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")}
@@ -148,7 +148,7 @@ def spillway(store: Path, core: int | None = None, **settings: Any) -> Iterator[
 
 @contextmanager
 def baseline(name: str, *arguments: str, core: int | None = None) -> Iterator[Serving]:
-    """`bench.baselines.NAME`, which prints its address when it accepts connections."""
+    """Run `bench.baselines.NAME`, which prints its address once it accepts connections."""
     command = [sys.executable, "-m", f"bench.baselines.{name}", *arguments]
     with started(command, dict(os.environ), ROOT, core, None) as serving:
         yield serving
@@ -158,8 +158,8 @@ def baseline(name: str, *arguments: str, core: int | None = None) -> Iterator[Se
 def started(
     command: Sequence[str], environment: dict[str, str], folder: Path, core: int | None, log: Any
 ) -> Iterator[Serving]:
-    """Run a server in `folder` until the end of the block; it prints its address once it listens."""
-    with pinned(core):  # what is started inherits it
+    """Run a server, which prints its address once it listens, in `folder` until the end of the block."""
+    with pinned(core):  # the started process inherits the affinity
         process = subprocess.Popen(
             command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL
         )
@@ -194,7 +194,7 @@ def _port_of(output: int) -> int:
 
 @contextmanager
 def pinned(core: int | None) -> Iterator[None]:
-    """Keep this process on one CPU for the length of the block; on all as before where `core` is None."""
+    """Keep this process on CPU `core` for the length of the block; without one, change nothing."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, before if core is None else {core})
     try:
@@ -204,6 +204,6 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 def cores() -> tuple[int, int]:
-    """One core for the server and another for the client; the same one where there is no other."""
+    """A core for the server and one for the client; they are the same where there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[-1], usable[0]

@@ -1,9 +1,9 @@
-"""Kill the service, again and again, while clients upload and delete; then look for what is missing.
+"""Kill the service many times while clients upload and delete; then look for what is missing.
 
 Clients send each photo under an Idempotency-Key until it is acknowledged. Each kill comes at a random moment
 and hits the server alone or all of its processes. At the end every acknowledged upload must be there, done
-once, with every variant; and nothing else must be. Then the service dies at each single step that touches
-the store, in a store of its own each time, and the same is asked.
+once, with every variant, and nothing else may be there. After that the service is killed at each single step
+that touches the store, each time in a new store, and the same is checked.
 """
 
 import argparse
@@ -47,10 +47,10 @@ SETTINGS: dict[str, object] = {
 
 @dataclass(slots=True)
 class Told:
-    """What clients were told."""
+    """What clients were answered, by which the store is judged at the end."""
 
     kept: dict[str, Any] = field(default_factory=dict)
-    """Documents of acknowledged uploads, by id, that nobody asked to delete."""
+    """Documents of acknowledged uploads by id, but for those that a client asked to delete."""
     deleted: set[str] = field(default_factory=set)
     unsure: set[str] = field(default_factory=set)
     ended: dict[str, str] = field(default_factory=dict)
@@ -59,12 +59,12 @@ class Told:
 
     @property
     def acknowledged(self) -> int:
-        """Uploads that were."""
+        """How many uploads were acknowledged."""
         return len(self.kept) + len(self.deleted | self.unsure)
 
 
 class Sender(threading.Thread):
-    """One client: uploads a photo until that is acknowledged, and goes on with the next."""
+    """One client: sends each photo until it is acknowledged, then the next."""
 
     def __init__(self, number: int, url: str, told: Told, over: threading.Event) -> None:
         super().__init__(name=f"sender {number}", daemon=True)
@@ -77,7 +77,7 @@ class Sender(threading.Thread):
         self._sent = 0
 
     def run(self) -> None:
-        """Until it is over; what was begun is brought to an end."""
+        """Send photos until `over` is set; the upload that was begun then is still finished."""
         while not self._over.is_set():
             self._sent += 1
             document = self._upload(f'"{self._number}-{self._sent}"', self._random.choice(PHOTOS))
@@ -113,7 +113,7 @@ class Sender(threading.Thread):
                 self._told.deleted.add(job_id)
 
     def _look(self, job_id: str) -> None:
-        """What was once seen to be finished does not become so a second time."""
+        """Note when a job was first seen to be finished, since that must not change."""
         with suppress(httpx.TransportError):
             document = self._client.get(f"/v1/images/{job_id}").json()
             if document["status"] == "done" and not document["deferred"]:
@@ -121,7 +121,7 @@ class Sender(threading.Thread):
 
 
 def _kill(service: Service, *, all_of_it: bool) -> None:
-    """Give the server no time at all, or all of its processes."""
+    """Kill the server by SIGKILL, and with `all_of_it` its workers and their forks too."""
     family = [service.pid]
     if all_of_it:
         workers = children(service.pid)
@@ -138,7 +138,7 @@ def _free_port() -> int:
 
 
 def soak(folder: Path, kills: int, seed: int) -> Told:
-    """Kill so many times under load, then look at everything."""
+    """Kill the service `kills` times under load, then check every upload."""
     chance = random.Random(seed)  # noqa: S311 - it chooses moments
     told, over = Told(), threading.Event()
     service = Service(folder, port=_free_port(), **SETTINGS)
@@ -171,7 +171,7 @@ def _look_at_everything(service: Service, told: Told) -> None:
     with service.client() as client:
         for job_id in told.kept:
             told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
-        for job_id in told.unsure - told.deleted:  # either of both is well
+        for job_id in told.unsure - told.deleted:  # may be there or not
             if client.get(f"/v1/images/{job_id}").status_code != 404:
                 told.wrong += [f"{job_id}: {fault}" for fault in faults(client, job_id, told)]
         for job_id in told.deleted:
@@ -188,7 +188,7 @@ def _look_at_everything(service: Service, told: Told) -> None:
 
 
 def faults(client: httpx.Client, job_id: str, told: Told) -> list[str]:
-    """What is wrong with an acknowledged job that has ended."""
+    """What is wrong with an acknowledged job that has ended; an empty list if nothing is."""
     document = client.get(f"/v1/images/{job_id}").json()
     if document["status"] != "done" or set(document["variants"]) != VARIANTS or document["deferred"]:
         return [f"lost: {document}"]
@@ -203,13 +203,16 @@ def faults(client: httpx.Client, job_id: str, told: Told) -> list[str]:
 
 
 def step_by_step(folder: Path) -> tuple[int, int]:
-    """Die at each step in a store of its own, then live once more; the steps, and all uploads."""
+    """Kill the service at each step, in a new store each time, and check what a restart makes of it.
+
+    Returns the number of steps and of acknowledged uploads.
+    """
     found = steps(folder / "whole")
     acknowledged = 0
     for number, step in enumerate(found):
         witness = Witness()
         with lives(folder / str(number)) as life:
-            if live(life, witness, step) != -signal.SIGKILL:  # it takes an end in peace to come to it
+            if live(life, witness, step) != -signal.SIGKILL:  # the step comes only after a regular end
                 assert live(life, witness, step) == -signal.SIGKILL, step
             witness.check_store(life.store)
             life.begin()
@@ -220,7 +223,7 @@ def step_by_step(folder: Path) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Soak; 1 when something was lost or doubled."""
+    """Run as the arguments say. Returns 1 when an upload was lost or done twice."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="make soak"
     )

@@ -1,11 +1,12 @@
-"""Photos per second through HTTP, beside the same pipeline called in a bare loop on the same cores.
+"""Photos per second through HTTP, compared with the workers' pipeline called in a bare loop.
 
     python -m bench.throughput [--rounds 5] [--seconds 8] [--json FILE]
 
 A real `spillway serve` is kept busy by a closed loop of clients, each of which uploads a 12 MP photo and
 waits for its variants (`Prefer: wait`) before the next. The bare loop is as many processes as there are
-workers, each calling the workers' pipeline on the same file: no HTTP, no queue, no fork, no fsync. Both take
-turns. The clients run on the same cores as the server, so their CPU is part of what HTTP costs here.
+workers, each calling the workers' pipeline on the same file: no HTTP, no queue, no fork, no fsync. The two
+are measured alternately. The clients run on the same cores as the server, so their CPU is part of what HTTP
+costs here.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ _WARM_S = 1.5
 _START_S = 4.0
 """Long enough for every process of the bare loop to have started."""
 _OPEN = {"rate": 100_000, "burst": 1_000_000, "client_share": 200, "log_format": "json"}
-"""Settings under which no guard is in the way of a single address."""
+"""Settings under which no guard refuses a single address."""
 
 
 class Round(NamedTuple):
@@ -49,7 +50,7 @@ class Round(NamedTuple):
 
 
 async def _upload(port: int, request: bytes, finished: list[float], end: float) -> None:
-    """One client: upload, wait for the variants, again, until `end`."""
+    """One client: upload a photo and wait for its variants, repeatedly until `end`."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         while time.monotonic() < end:
@@ -74,7 +75,7 @@ async def _load(port: int, request: bytes, clients: int, end: float) -> list[flo
 
 
 def through_http(serving: Serving, photo: bytes, clients: int, seconds: float) -> Round:
-    """Keep the server busy for `seconds`, and measure from when it has become so."""
+    """Keep the server busy for `seconds`, measured after a time to warm up."""
     request = (
         b"POST /v1/images HTTP/1.1\r\nHost: bench\r\nPrefer: wait=60\r\n"
         b"Content-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % len(photo)

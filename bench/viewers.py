@@ -1,9 +1,9 @@
-"""What those who watch cost: CPU of the server while so many pages are open and nothing else happens.
+"""CPU of the server while a number of pages are open and nothing else happens.
 
     python -m bench.viewers [--seconds 15] [--rounds 3] [--json FILE]
 
-Each viewer reads /v1/stats/stream from an address of its own, as an open page does, once the last minute is
-full. The numbers of viewers take turns.
+Each viewer reads /v1/stats/stream from an address of its own, as an open page does. The bench begins when the
+history of the last minute is full. The numbers of viewers are measured alternately.
 """
 
 import selectors
@@ -45,7 +45,7 @@ def main() -> None:
 
 @contextmanager
 def watching(port: int, count: int) -> Iterator[selectors.BaseSelector]:
-    """So many open streams."""
+    """Keep `count` streams open for the length of the block."""
     with selectors.DefaultSelector() as viewers:
         for number in range(count):
             source = f"127.9.{number // 200}.{1 + number % 200}"
@@ -58,7 +58,7 @@ def watching(port: int, count: int) -> Iterator[selectors.BaseSelector]:
 
 
 def read(viewers: selectors.BaseSelector, seconds: float) -> None:
-    """Take what comes for so long."""
+    """Read from all streams for `seconds`."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         for key, _ in viewers.select(left):
@@ -66,7 +66,7 @@ def read(viewers: selectors.BaseSelector, seconds: float) -> None:
 
 
 def share(server: Serving, viewers: selectors.BaseSelector, seconds: float) -> float:
-    """Per cent of a core that the server takes meanwhile."""
+    """Per cent of a core that the server uses in `seconds`, while the streams are read."""
     began, before = time.monotonic(), server.cpu_s()
     read(viewers, seconds)
     return (server.cpu_s() - before) / (time.monotonic() - began) * 100

@@ -1,12 +1,13 @@
-"""Whether a refused client sees its refusal, even if it writes all of its body before it reads.
+"""Whether a refused client sees its refusal, even if it writes its whole body before it reads.
 
     python -m bench.visibility [--requests 1000] [--megabytes 10] [--link-requests 100] [--json FILE]
 
-Each client, eight at once, uploads a body of `--megabytes` to a service that has no token for it. Seen is a
-429 with its whole problem document; a reset connection, or an answer cut short, is not. First over the
-loopback; then, where root may make one, over a link that delays each packet by 25 ms and loses 1 % of them,
-with a body of 1 MB: such a link carries little more than that in the seconds for which a refused connection
-is read. Clients that are not installed are left out, and named.
+Each kind of client, eight at once, uploads a body of `--megabytes` to a service that has no token for it. A
+refusal is seen when the client gets 429 with the whole problem document; it is not when the connection is
+reset or the answer cut short. The bench runs over the loopback and then, where root may make one, over a link
+that delays each packet by 25 ms and loses 1 % of them, with a body of 1 MB: such a link carries little more
+in the seconds for which the service goes on reading a refused body. Clients that are not installed are left
+out and named.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ def _judged(status: int, body: bytes) -> str:
 
 @contextlib.contextmanager
 def raw(url: str, file: Path) -> Iterator[Once]:
-    """Writes all of it, and then reads."""
+    """A plain socket that writes the whole body before it reads."""
     host, _, port = url.removeprefix("http://").partition(":")
     body = file.read_bytes()
     head = b"POST /v1/images HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\n"
@@ -66,7 +67,7 @@ def raw(url: str, file: Path) -> Iterator[Once]:
 
 @contextlib.contextmanager
 def curl(url: str, file: Path, *options: str) -> Iterator[Once]:
-    """A process for each upload, as a form."""
+    """curl: one process for each upload, as a form."""
     command = ["curl", "-sS", "--noproxy", "*", "-w", "%{http_code}", "-F", f"file=@{file}", *options]
 
     def once() -> str:
@@ -80,14 +81,14 @@ def curl(url: str, file: Path, *options: str) -> Iterator[Once]:
 
 @contextlib.contextmanager
 def curl_without_expect(url: str, file: Path) -> Iterator[Once]:
-    """The same, and it does not wait to be told to go on."""
+    """curl without `Expect: 100-continue`: it sends the body at once."""
     with curl(url, file, "-H", "Expect:") as once:
         yield once
 
 
 @contextlib.contextmanager
 def httpx(url: str, file: Path) -> Iterator[Once]:
-    """One client for all, which keeps connections."""
+    """httpx: one client for all uploads, which reuses connections."""
     import httpx
 
     body = file.read_bytes()
@@ -102,7 +103,7 @@ def httpx(url: str, file: Path) -> Iterator[Once]:
 
 @contextlib.contextmanager
 def requests(url: str, file: Path) -> Iterator[Once]:
-    """Its session, and so urllib3's pool."""
+    """requests: one session for all uploads, which reuses connections."""
     import requests
 
     body = file.read_bytes()
@@ -118,7 +119,7 @@ def requests(url: str, file: Path) -> Iterator[Once]:
 
 @contextlib.contextmanager
 def aiohttp(url: str, file: Path) -> Iterator[Once]:
-    """A session, on a loop of its own, for each upload."""
+    """aiohttp: a session on an event loop of its own for each upload."""
     import aiohttp
 
     body = file.read_bytes()
@@ -150,7 +151,7 @@ require('readline').createInterface({input: process.stdin}).on('line', async lin
 
 @contextlib.contextmanager
 def node(url: str, file: Path) -> Iterator[Once]:
-    """Its fetch: a process for each of those at once, which uploads whenever it is sent a line."""
+    """fetch of Node: one process for each concurrent upload, which uploads once for each line it reads."""
     command = ["node", "-e", _NODE, f"{url}/v1/images", str(file)]
     with contextlib.ExitStack() as stack:
         idle: list[Any] = []
@@ -179,7 +180,7 @@ CLIENTS: tuple[_Client, ...] = (raw, curl, curl_without_expect, httpx, requests,
 
 
 def is_there(client: _Client) -> bool:
-    """Whether its command, or its package, is installed."""
+    """Whether the command or the package of a client is installed."""
     if client is raw:
         return True
     if client in _COMMANDS:
@@ -191,7 +192,7 @@ def is_there(client: _Client) -> bool:
 
 
 def outcomes(client: _Client, url: str, file: Path, requests: int) -> Counter[str]:
-    """What so many uploads of one client came to."""
+    """How many uploads of one kind of client had each outcome."""
 
     def one(once: Once) -> str:
         try:
@@ -204,7 +205,7 @@ def outcomes(client: _Client, url: str, file: Path, requests: int) -> Counter[st
 
 
 def measure(report: Report, host: str, link: str, requests: int, size: int) -> None:
-    """Have every client that is there refused `requests` times at `host`, and add a row for each."""
+    """Have each installed client refused `requests` times at `host`, and add a row for each."""
     with TemporaryDirectory(prefix="spillway-bench-") as name:
         folder = Path(name)
         file = folder / "large.jpg"
@@ -228,7 +229,7 @@ def measure(report: Report, host: str, link: str, requests: int, size: int) -> N
 
 
 def main() -> int:
-    """Measure and report; 1 when a refusal was not seen."""
+    """Measure and report. Returns 1 when a refusal was not seen."""
     parser = options(__doc__, rounds=1)
     parser.add_argument("--requests", type=int, default=1000, help="of each client (%(default)s)")
     parser.add_argument("--megabytes", type=float, default=10, help="of each body (%(default)s)")

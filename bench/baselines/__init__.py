@@ -1,1 +1,1 @@
-"""What the benches compare with: each is a server of its own, which prints its address when it listens."""
+"""Servers that the benches compare Spillway with; each prints its address once it listens."""

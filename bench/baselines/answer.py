@@ -1,4 +1,4 @@
-"""The fixed refusal that the baselines give: the very bytes of one that Spillway gave."""
+"""The fixed refusal that the baselines answer with: the bytes of one that Spillway gave."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ class Answer:
 
 
 def serve(app: Any) -> None:
-    """Run an ASGI application on the very server that Spillway runs on, without anything of Spillway."""
+    """Run an ASGI application on the HTTP server that Spillway is built on, without any part of Spillway."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""What a refusal costs uvicorn alone: an ASGI callable, the answer ready. Argument: the answer's file."""
+"""A refusal by uvicorn alone: an ASGI callable with the answer ready. Argument: the file of the answer."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""The same refusal by a FastAPI dependency that raises, and a handler that writes problem+json.
+"""A refusal by FastAPI alone: a dependency that raises, and a handler that writes problem+json.
 
-No bucket, no layers around it, no counters: what FastAPI alone costs. Argument: the file of the answer.
+It has no bucket, no middleware and no counters. Argument: the file of the answer.
 """
 
 import json
@@ -13,7 +13,7 @@ from bench.baselines.answer import Answer, serve
 
 
 class Limited(Exception):
-    """Raised by the guard, always."""
+    """Raised by the dependency for every request."""
 
 
 def depends(answer: Answer) -> FastAPI:

@@ -38,7 +38,7 @@ def tutorial(folder: Path) -> FastAPI:
     @app.post("/v1/images", status_code=202)
     @limiter.limit("10/5seconds")
     async def upload(request: Request, file: UploadFile, tasks: BackgroundTasks) -> dict[str, str]:  # noqa: ARG001
-        """Take the photo in, and leave the rest for later."""
+        """Read the photo, and make the variants after the answer."""
         photo = await file.read()
         id_ = secrets.token_hex(16)
         tasks.add_task(resize, photo, folder / id_)

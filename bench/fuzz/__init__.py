@@ -1,1 +1,1 @@
-"""Damaged images: samples, the ways to damage them, and what may come of it."""
+"""Fuzzing of the workers: intact samples, ways to damage them, and a judge of the outcomes."""

@@ -1,6 +1,6 @@
-"""Throw damaged images at real warm children, many, and see that no child is lost and no answer is wrong.
+"""Send many damaged images to real worker processes; no worker may be lost and no answer may be wrong.
 
-Every input goes the way of an upload: `app.engine.worker_pool` hands it to `python -m workers`, a fork of
+Every input takes the path of an upload: `app.engine.worker_pool` hands it to `python -m workers`, a fork of
 which confines itself and does the work. Inputs that ended a process, took too long or were answered wrongly
 are saved.
 """
@@ -31,7 +31,7 @@ _FOUND = Path(tempfile.gettempdir()) / "spillway-fuzz-found"
 
 @dataclass(slots=True)
 class Log:
-    """What came of a run."""
+    """The outcomes of a run."""
 
     saved: Path
     inputs: Counter[str] = field(default_factory=Counter)
@@ -45,11 +45,11 @@ class Log:
 
     @property
     def count(self) -> int:
-        """Damaged inputs so far."""
+        """The number of damaged inputs so far."""
         return self.inputs.total()
 
     def note(self, case: Case, answer: Done | Failed, complaints: list[str], seconds: float) -> None:
-        """One more answer."""
+        """Record one answer, and save its input where that is worth a look."""
         word = outcome(answer)
         if case.way == "none":
             self.whole += 1
@@ -65,7 +65,7 @@ class Log:
             self._keep(case, word)
 
     def note_loss(self, case: Case, error: WorkerProcessFailed) -> None:
-        """A child that did not survive an input."""
+        """Record a worker process that did not survive an input."""
         self.inputs[case.format] += 1
         self.outcomes[case.format]["lost"] += 1
         self.lost.append(f"{self._keep(case, 'lost')}: {error}")
@@ -78,7 +78,7 @@ class Log:
         return f"{name} ({case.way})"
 
     def line(self) -> str:
-        """How far it is."""
+        """The progress of the run in one line."""
         seconds = time.monotonic() - self.started
         return (
             f"{seconds:6.0f} s  {self.count:7} inputs  {self.count / seconds:5.0f}/s  "
@@ -86,7 +86,7 @@ class Log:
         )
 
     def summary(self, run: int, children: int) -> str:
-        """The final log."""
+        """The final report: a table by format and outcome, and what was found."""
         words = sorted({word for counts in self.outcomes.values() for word in counts})
         rows = [["format", "inputs", *words]]
         for format_ in sorted(self.inputs):
@@ -117,7 +117,7 @@ def _listed(what: str, lines: list[str]) -> list[str]:
 
 
 class Run:
-    """`inputs` damaged files of the run called `number`, or as many as fit into `seconds`."""
+    """Sends `inputs` damaged files of the run with this `number`, or as many as `seconds` allow."""
 
     def __init__(self, number: int, inputs: int, seconds: float, log: Log) -> None:
         self._number = number
@@ -133,15 +133,15 @@ class Run:
         case = damaged(self._seeds, self._number, number)
         if number % _WHOLE_EVERY:
             return [case]
-        turn = number // _WHOLE_EVERY
-        return [intact(self._seeds[turn % len(self._seeds)], turn), case]
+        count = number // _WHOLE_EVERY
+        return [intact(self._seeds[count % len(self._seeds)], count), case]
 
     @property
     def _over(self) -> bool:
         return self._next >= self._inputs or time.monotonic() - self.log.started > self._seconds
 
-    async def lane(self, worker: Worker) -> None:
-        """One child, and the inputs that it is given; a new child when it is lost."""
+    async def feed(self, worker: Worker) -> None:
+        """Give inputs to one worker until the run is over; a worker process that is lost is replaced."""
         while not self._over:
             for case in self._cases():
                 await self._throw(worker, case)
@@ -159,7 +159,7 @@ class Run:
             self.log.note(case, answer, faults(case, answer, Path(folder) / "made"), seconds)
 
     async def report(self) -> None:
-        """Print how far it is, now and then."""
+        """Print the progress every half minute."""
         while True:
             await asyncio.sleep(_PROGRESS_S)
             print(self.log.line(), flush=True)
@@ -171,20 +171,20 @@ async def _fuzz(run: Run, children: int) -> None:
     print(f"confined by {pool.sandbox}", flush=True)
     reporting = asyncio.create_task(run.report())
     try:
-        await asyncio.gather(*(run.lane(worker) for worker in pool.workers))
+        await asyncio.gather(*(run.feed(worker) for worker in pool.workers))
     finally:
         reporting.cancel()
         await pool.stop()
 
 
 def main() -> int:
-    """Run as the arguments say; answers the exit status: 1 for a lost child or a wrong answer."""
+    """Run as the arguments say. Returns 1 when a worker process was lost or an answer was wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("inputs", nargs="?", type=int, default=100_000, help="damaged images (%(default)s)")
     parser.add_argument("seconds", nargs="?", type=float, default=3600, help="time limit (%(default)s)")
-    parser.add_argument("--run", type=int, default=1, help="number of the run; the same, the same files")
+    parser.add_argument("--run", type=int, default=1, help="the same number gives the same files")
     parser.add_argument("--children", type=int, default=usable_cpus(), help="warm children (CPUs)")
     parser.add_argument("--saved", type=Path, default=_FOUND, help="folder for what is found (%(default)s)")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Where the parts of an image file are: its chunks, segments, boxes and blocks, and the numbers that matter.
+"""Finds the chunks, segments, boxes and blocks of an image file, and its fields for lengths and dimensions.
 
 For intact files only: these readers trust what they read, and stop where it makes no sense.
 """
@@ -23,7 +23,7 @@ class Number:
     order: str
 
     def written(self, data: bytearray, value: int) -> None:
-        """Put `value` there, cut to its width."""
+        """Write `value` there, modulo its width."""
         end = min(self.at + self.width, len(data))
         kind = "little" if self.order == "<" else "big"
         packed = (value % (1 << 8 * self.width)).to_bytes(self.width, kind)  # type: ignore[arg-type]
@@ -32,7 +32,7 @@ class Number:
 
 @dataclass(slots=True)
 class Anatomy:
-    """`parts` follow one another and may be moved; `lengths` and `sides` are the numbers of a file."""
+    """The structure of a file: `parts` (start, end) in order, and the fields for `lengths` and `sides`."""
 
     parts: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[Number] = field(default_factory=list)
@@ -48,7 +48,7 @@ def anatomy(format_: str, data: bytes) -> Anatomy:
 
 
 def mended_png(data: bytes) -> bytes:
-    """`data` with the checksum of each chunk made right, as far as its lengths lead."""
+    """`data` with the checksum of each chunk corrected, as far as the lengths of chunks make sense."""
     mended, at = bytearray(data), _PNG_HEAD
     while at + 12 <= len(mended):
         end = at + 8 + struct.unpack_from(">I", mended, at)[0]
@@ -134,7 +134,7 @@ def _tiff(data: bytes, found: Anatomy) -> None:
         tag = struct.unpack_from(order + "H", data, at)[0]
         found.parts.append((at, at + 12))
         found.lengths += [Number(at, 2, order), Number(at + 2, 2, order), Number(at + 4, 4, order)]
-        # The value, or where it is; of sides, and of what divides a picture, it is a size.
+        # The field holds the value itself or its offset; for these tags it is a number of pixels.
         sized = tag in (256, 257, 277, 278, 322, 323)
         (found.sides if sized else found.lengths).append(Number(at + 8, 4, order))
 

@@ -1,4 +1,4 @@
-"""The inputs of a run: the same number is the same file, and the same job, for ever."""
+"""The inputs of a run. The same run and number always give the same file and the same job."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ _LADDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One input: `way` names the damage, `limits` are the job's own."""
+    """One input: `way` names the damage, `limits` are those of its job."""
 
     name: str
     format: str
@@ -34,7 +34,7 @@ class Case:
     limits: dict[str, Any]
 
     def job(self, folder: Path) -> Task:
-        """The job for it, in a folder of its own; writes the upload there."""
+        """Write the upload into `folder`. Returns its task."""
         source, made = folder / "upload", folder / "made"
         made.mkdir(exist_ok=True)
         source.write_bytes(self.data)
@@ -42,7 +42,7 @@ class Case:
 
 
 def damaged(seeds: list[Seed], run: int, number: int) -> Case:
-    """Input `number` of the run that is called `run`: the seeds take turns, chance does the rest."""
+    """Input `number` of run `run`: the seeds are used in order, a random generator chooses the rest."""
     chance = Random(f"{run}/{number}")  # noqa: S311 (a repeatable choice, not a secret)
     seed = seeds[number % len(seeds)]
     alike = [each for each in seeds if each.format == seed.format]
@@ -51,7 +51,7 @@ def damaged(seeds: list[Seed], run: int, number: int) -> Case:
 
 
 def intact(seed: Seed, number: int) -> Case:
-    """A whole file, which must be made: a child that no longer does that is not well."""
+    """An intact file, whose job must be done: if it is not, the worker has been damaged."""
     chance = Random(number)  # noqa: S311
     case = _case(chance, f"whole{number}", seed, "none", seed.data)
     limits = {**case.limits, "max_pixels": 10**8, "memory_bytes": 2**30}
@@ -60,7 +60,7 @@ def intact(seed: Seed, number: int) -> Case:
 
 def _case(chance: Random, name: str, seed: Seed, way: str, data: bytes) -> Case:
     limits = {
-        # The service's own bounds, and narrower ones that more of the damaged headers step over.
+        # The service's default limits, and narrower ones that more of the damaged headers exceed.
         "max_pixels": chance.choice((10**8, 10**6, 10**6, 10**6)),
         "memory_bytes": chance.choice((2**30, 2**30, 2**30, 2**26)),
         "truncated": chance.random() < 0.3,

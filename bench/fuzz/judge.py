@@ -1,4 +1,4 @@
-"""What may come of a damaged image: judged from what the child answered and what it left in the folder."""
+"""Judges the outcome of a damaged image by the worker's answer and the files that it wrote."""
 
 import re
 import struct
@@ -19,7 +19,7 @@ _CLAIM = re.compile(r"has (\d+) x (\d+)(?: x (\d+) frames)? pixels, and only (\d
 
 
 def outcome(answer: Done | Failed) -> str:
-    """The word for an answer in the log: done, the reason, or the signal that ended the fork."""
+    """The word for an answer in the report: done, the reason, or the signal that ended the fork."""
     if isinstance(answer, Done):
         return "done"
     ended = _SIGNAL.search(answer.detail)
@@ -27,14 +27,14 @@ def outcome(answer: Done | Failed) -> str:
 
 
 def is_death(answer: Done | Failed) -> bool:
-    """Whether the job's process was killed by a signal: a crash in a codec, and no other job's matter."""
+    """Whether a signal ended the job's process: a crash in a codec, which affects no other job."""
     return (
         isinstance(answer, Failed) and answer.reason == "worker-died" and bool(_SIGNAL.search(answer.detail))
     )
 
 
 def faults(case: Case, answer: Done | Failed, folder: Path) -> list[str]:
-    """All that is wrong with an answer, each in a few words; none for a right one."""
+    """What is wrong with an answer, each fault in a few words; an empty list if nothing is."""
     if answer.id != case.name:
         return ["it is the answer to another job"]
     if isinstance(answer, Failed):
@@ -106,7 +106,7 @@ def _faults_of_variant(variant: Variant, made: Made, size: tuple[int, int], path
 
 
 def _claimed(format_: str, data: bytes) -> tuple[int, int] | None:
-    """What the header says, read here once more, where it is simple enough to be told."""
+    """Width and height that the header of a PNG or WebP claims; None where they cannot be told."""
     if format_ == "png" and data.count(b"IHDR") == 1:
         width, height = struct.unpack_from(">II", data, 16)
         return width, height

@@ -1,4 +1,4 @@
-"""The ways to damage a file; each takes a source of chance, so that a run can be repeated."""
+"""The ways to damage a file. Each takes a seeded random generator, so that a run can be repeated."""
 
 from collections.abc import Callable
 from random import Random
@@ -15,13 +15,13 @@ Mutation = Callable[[Random, bytearray, Seed, Seed], bytearray]
 
 
 def mutated(chance: Random, seed: Seed, other: Seed) -> tuple[bytes, str]:
-    """`seed` damaged in one way or several, and the names of these; `other` lends bytes to splices."""
+    """`seed` damaged in one way or several, and their names; splices take bytes from `other`."""
     data, ways = bytearray(seed.data), []
     for _ in range(chance.choice((1, 1, 1, 2, 3, 5))):
         name = chance.choice(tuple(MUTATIONS))
         data = MUTATIONS[name](chance, data, seed, other)[:_LARGEST]
         ways.append(name)
-    # A reader that checks sums sees nothing but them: most files are given right ones.
+    # A reader that verifies checksums would reject nearly every file, so most get correct ones.
     result = bytes(data)
     if seed.format == "png" and chance.random() < 0.8:
         result = mended_png(result)
@@ -74,7 +74,7 @@ def _move_block(chance: Random, data: bytearray, _seed: Seed, _other: Seed) -> b
 
 
 def _move_part(chance: Random, data: bytearray, seed: Seed, other: Seed) -> bytearray:
-    """Swap, drop, repeat or lend whole chunks; applied to the intact file, whose parts are known."""
+    """Swap, drop, repeat or import whole parts; applied to the intact file, whose parts are known."""
     whole = anatomy(seed.format, seed.data).parts
     if not whole:
         return data
@@ -96,7 +96,7 @@ def _move_part(chance: Random, data: bytearray, seed: Seed, other: Seed) -> byte
 
 
 def _change_part(chance: Random, data: bytearray, seed: Seed, _other: Seed) -> bytearray:
-    """Damage within one part: small ones are hit as often as those that hold the pixels."""
+    """Damage bytes within one part, so that small parts are hit as often as those with the pixels."""
     parts = anatomy(seed.format, seed.data).parts
     start, end = chance.choice(parts) if parts else (0, len(data))
     for _ in range(chance.choice((1, 3, 10)) if start < min(end, len(data)) else 0):
@@ -133,4 +133,4 @@ MUTATIONS: dict[str, Mutation] = {
     "lengths": _lie_about_lengths,
     "sides": _lie_about_sides,
 }
-"""Every way by its name."""
+"""Every mutation by its name."""

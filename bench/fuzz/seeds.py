@@ -1,4 +1,4 @@
-"""The intact images that a fuzz run begins from: small ones, of every format and most of its kinds."""
+"""The intact images that a fuzz run begins with: small ones, of every format and most of its variations."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _PRESS = samples.cmyk_profile({(1, 0, 0, 0): (160, 90, 80), (0, 1, 0, 0): (120, 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """One intact file, and the format that it is of."""
+    """One intact file and its format."""
 
     name: str
     format: str
@@ -18,7 +18,7 @@ class Seed:
 
 
 def seeds() -> list[Seed]:
-    """All of them, always the same, in the same order."""
+    """All seeds, always in the same order."""
     files = {
         "jpeg": samples.jpeg(120, 90),
         "jpeg progressive": samples.jpeg(131, 97, progressive=True),

@@ -1,1 +1,1 @@
-"""Parts of the overload bench: the crowd that sends, the systems that answer, the witness, and the charts."""
+"""The overload bench: a load generator, the systems that it is sent to, measurements, and charts."""

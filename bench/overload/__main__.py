@@ -1,15 +1,16 @@
-"""Past saturation: what is finished, and who is told, beside what people build instead of Spillway.
+"""Past saturation: photos finished and refusals seen, compared with what people build instead of Spillway.
 
     python -m bench.overload [--quick | --seconds 20] [--rounds 1] [--json FILE] [--docs DIR]
 
 Clients upload a 12 MP photo each, from a loopback address of their own, at 0.5 to 30 times what Spillway can
-do; they come whether or not anybody keeps up (an open loop), from a process of their own on the same cores.
-All systems take turns at each level, each started anew, and are judged from outside: a photo counts once the
-last of its four variants is on disk. First each one's capacity is measured: a short queue is kept from
-running empty, and nobody is refused. After the levels, capacity again beside 150 uploads that trickle, and
-Spillway's brownout.
+do. They arrive whether or not the server keeps up (an open loop), from a process of their own on the same
+cores. At each level the systems are measured one after the other, each started anew, and judged from outside:
+a photo counts once the last of its four variants is on disk. First the capacity of each is measured, with a
+short queue that neither fills nor runs empty. After the levels come capacity beside 150 uploads that trickle,
+and Spillway's brownout.
 
-Everything stays on the loopback and stops by itself: a server is ended, with its level, at `--memory` GiB.
+Everything stays on the loopback and stops by itself: a server that takes `--memory` GiB is ended, and its
+level with it.
 """
 
 import json
@@ -74,7 +75,7 @@ def _scratch(chosen: Path | None) -> Iterator[Path]:
 
 
 class Bench:
-    """Runs levels, and keeps a row for each."""
+    """Runs levels and keeps a row of figures for each."""
 
     def __init__(self, chosen: Namespace, scratch: Path) -> None:
         self._photo = chosen.photo or photo_file(scratch, "jpeg", 12)
@@ -84,19 +85,19 @@ class Bench:
         self.rows: list[dict[str, Any]] = []
 
     def measure_capacity(self, system: System) -> None:
-        """How many photos a second it finishes if its queue neither fills nor runs empty."""
+        """Measure how many photos a second a system finishes while its queue neither fills nor runs empty."""
         burst = self._run(system, Plan(0, 30, burst=_BURST), warm=0, until=_BURST)
         rate = _SPARE * _BURST / max(burst.finished_s, 0.1)
         plan = Plan(rate, self._seconds + _WARM_S, burst=_BURST, evenly=True)
         self._capacity[system.name] = self._row(system, "capacity", plan)
 
     def at(self, system: System, times: float) -> None:
-        """One level: so many times what Spillway can do, or whichever is first."""
+        """Run one level: `times` the capacity of the first system, which is Spillway's if it takes part."""
         rate = times * self._first().goodput
         self._row(system, f"{times:g}x", Plan(rate, self._seconds + _WARM_S))
 
     def beside_drips(self, system: System) -> None:
-        """Capacity, while slow uplinks hold connections and places."""
+        """Measure the capacity while slow uploads hold connections and receiving slots."""
         rate = self._capacity[system.name].goodput
         plan = Plan(rate, self._seconds + _WARM_S, burst=_BURST, evenly=True, drips=_DRIPS)
         self._row(system, f"{_DRIPS} drips", plan)

@@ -1,9 +1,9 @@
-"""The charts of an overload bench, from the file that it wrote.
+"""Draws the charts of the overload bench from the figures that it wrote.
 
     python -m bench.overload.charts FIGURES.json DIR
 
 One picture, `overload.svg`, of four panels over the load offered: photos finished, memory, how long a refusal
-takes, and the share of those turned away who were told so. Spillway is the thick line.
+takes, and the share of refused clients that saw their refusal. Spillway is the thick line.
 """
 
 import json
@@ -40,12 +40,12 @@ _PANELS = (
     _Panel("Goodput", _of("photos_per_s"), "photos finished per second"),
     _Panel("Memory, at its peak", _of("peak_mb"), "MB, the server and its workers", logarithmic=True),
     _Panel("How long a refusal takes", _of("refusal_p99_ms"), "ms, 99th percentile", logarithmic=True),
-    _Panel("Turned away, and told so", _of("seen", 100), "% who saw an answer"),
+    _Panel("Refused, and saw it", _of("seen", 100), "% who saw an answer"),
 )
 
 
 def draw(rows: Iterable[Row], folder: Path) -> Path:
-    """Write the picture into `folder`; `rows` as `bench.overload` reports them. Its path."""
+    """Write the picture into `folder` from `rows` as `bench.overload` reports them. Returns its path."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -83,7 +83,7 @@ def _times(row: Row) -> float:
 
 
 def _line(axis: Any, panel: _Panel, name: str, rows: Sequence[Row]) -> None:
-    """Medians over the rounds; where a server was ended for its memory the line ends in a cross."""
+    """Draw medians over the rounds; a line ends in a cross where a server was ended for its memory."""
     points = []
     for times in sorted({_times(row) for row in rows}):
         here = [row for row in rows if _times(row) == times]
@@ -124,7 +124,7 @@ def _dress(axis: Any, panel: _Panel, levels: Sequence[float]) -> None:
 
 
 def main() -> None:
-    """Draw again what was measured before."""
+    """Draw figures that were measured before."""
     print(draw(json.loads(Path(sys.argv[1]).read_text())["rows"], Path(sys.argv[2])))
 
 

@@ -1,11 +1,11 @@
-"""The crowd: uploads at moments fixed beforehand, each from a loopback address of its own.
+"""The load generator: uploads at moments fixed beforehand, each from a loopback address of its own.
 
     python -m bench.overload.crowd PORT PHOTO '{"rate": 90, "seconds": 20}' > answers.json
 
-An open loop: a server that is slow gets no fewer uploads for it. It runs in a process of its own and costs
-little (`sendfile` from memory), since the server has what it leaves of the same cores. Each client connects,
-writes its whole photo before it reads, and sees an answer behind a broken pipe but none behind a reset: so do
-urllib3 and requests. After `patience` seconds it gives up. The crowd stops by itself.
+It is an open loop: a slow server gets no fewer uploads. It runs in a process of its own and uses little CPU
+(`sendfile` from memory), since it shares the cores with the server. Each client connects, writes its whole
+photo before it reads, and sees an answer after a broken pipe but none after a reset, as urllib3 and requests
+do. After `patience` seconds it gives up. The generator stops by itself.
 """
 
 import collections
@@ -36,9 +36,9 @@ _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN, errn
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent, when: `burst` uploads at once, then `rate` a second for `seconds`, at random or evenly.
+    """What is sent: `burst` uploads at once, then `rate` a second for `seconds`, at random moments or evenly.
 
-    Beside them `drips` uploads trickle at `drip_rate` bytes per second, and never end.
+    In addition `drips` uploads trickle at `drip_rate` bytes per second and never end.
     """
 
     rate: float
@@ -62,7 +62,7 @@ class Plan:
 
 
 class Answer(NamedTuple):
-    """What one client got; times in seconds, `at` on the clock of the calendar."""
+    """The answer to one client. Times are in seconds; `at` is the moment it came, since the epoch."""
 
     at: float
     """When it came."""
@@ -77,7 +77,7 @@ class Answer(NamedTuple):
 
 
 class _Client:
-    """One upload under way."""
+    """One upload that is being sent or waits for its answer."""
 
     __slots__ = ("answer", "at", "began", "first", "number", "offset", "reset", "socket", "writing")
 
@@ -99,7 +99,7 @@ class _Client:
 
 
 class Crowd:
-    """All clients, on one thread."""
+    """All clients, in one thread."""
 
     def __init__(self, port: int, photo: Path, plan: Plan) -> None:
         """The photo is sent as a form with one file."""
@@ -115,7 +115,7 @@ class Crowd:
         self.drips_ended = 0
 
     def run(self) -> None:
-        """Send everything, and wait for what is still to be answered."""
+        """Send everything, and wait for the answers."""
         self._start_drips()
         begin = time.monotonic()
         for moment in self._plan.moments():
@@ -134,7 +134,7 @@ class Crowd:
         self._poll.register(client.socket, _EDGES)
 
     def _turn(self, longest: float) -> None:
-        """Serve what is ready, for at most so many seconds."""
+        """Handle sockets that are ready; wait for at most `seconds`."""
         if self._drips:
             longest = min(longest, max(0.0, self._drip_at - time.monotonic()))
         for descriptor, events in self._poll.poll(min(longest, 0.1)):
@@ -181,7 +181,7 @@ class Crowd:
 
     @staticmethod
     def _read(client: _Client) -> Answer | None:
-        """The answer, once it has come in full or never will."""
+        """Read from a client's socket, and finish it once its answer is complete or can no longer come."""
         try:
             while data := client.socket.recv(65_536):
                 client.answer += data
@@ -219,7 +219,7 @@ class Crowd:
 
 
 def _request_file(photo: bytes) -> tuple[int, int]:
-    """A descriptor of the whole request in memory, from which the kernel sends, and its length."""
+    """The whole request as a file in memory (memfd), from which the kernel sends, and its length."""
     form = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="photo.jpg"\r\n' % _BOUNDARY
     form += b"Content-Type: image/jpeg\r\n\r\n%b\r\n--%b--\r\n" % (photo, _BOUNDARY)
     head = b"POST /v1/images HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n"
@@ -231,7 +231,7 @@ def _request_file(photo: bytes) -> tuple[int, int]:
 
 
 def _parsed(answer: bytes) -> dict[str, Any] | None:
-    """Status and, of an accepted upload, id and estimate; None while the answer is incomplete."""
+    """The status, and an accepted upload's id and estimate; None while the answer is incomplete."""
     head, blank, body = answer.partition(b"\r\n\r\n")
     if not blank:
         return None
@@ -247,7 +247,7 @@ def _parsed(answer: bytes) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """Run one plan, and print what came of it."""
+    """Run one plan, and print the answers as JSON."""
     port, photo, plan = int(sys.argv[1]), Path(sys.argv[2]), Plan(**json.loads(sys.argv[3]))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""One level: one system, started anew, under one plan of the crowd; and what came of it."""
+"""One level of load: a system is started anew, gets the uploads of one plan, and is measured."""
 
 import json
 import math
@@ -21,12 +21,12 @@ from bench.rig import ROOT
 
 _CORES = len(os.sched_getaffinity(0))
 _SLACK = 1.25
-"""An upload may wait so much longer than it was told."""
+"""The factor by which an upload may wait longer than its estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What was seen, between two readings of the CPU: the measured window."""
+    """What was measured in a window between two readings of the CPU."""
 
     plan: Plan
     before: Reading
@@ -66,7 +66,7 @@ class Level:
 
     @property
     def left_s(self) -> float:
-        """CPU seconds that the crowd and others left to the server, a second."""
+        """CPU seconds per second that the load generator and other processes left to the server."""
         crowd = self.after.crowd - self.before.crowd
         return _CORES - (crowd + self._others_s) / self._window_s
 
@@ -77,7 +77,7 @@ class Level:
         return 0.0 if self.killed else max(0.0, self.after.all - self.before.all - server - crowd)
 
     def row(self, capacity: "Level") -> dict[str, Any]:
-        """The figures; ratios are to the same system's capacity."""
+        """The figures of this level; ratios are to the same system's capacity."""
         statuses = Counter(answer.status for answer in self.answers)
         refused = [answer for answer in self.answers if answer.status in (429, 503)]
         turned_away = len(self.answers) - statuses[202]
@@ -116,9 +116,9 @@ class Level:
         }
 
     def _waits(self, capacity: "Level") -> list[tuple[float, float]]:
-        """Seconds in the queue and what was told, of those accepted whose time was up before the load's end.
+        """Seconds in the queue and estimated seconds, for uploads due before the end of the load.
 
-        One who was still not done then has waited until then.
+        One that was not done by then counts as having waited until then.
         """
         job_s = _CORES / max(capacity.goodput, 1e-9)
         found = []
@@ -140,9 +140,9 @@ def _p99(values: Sequence[float]) -> float | None:
 def run(
     system: System, folder: Path, photo: Path, plan: Plan, warm: float, until: int | None, limit: int
 ) -> Level:
-    """Start the system, send the crowd, and measure from `warm` seconds on to the end of its load.
+    """Start the system, send the load, and measure from `warm` seconds on until the load ends.
 
-    `until` so many photos are finished, where given, and no longer. `limit` is in bytes of memory.
+    With `until`, the level ends as soon as that many photos are finished. `limit` is in bytes of memory.
     """
     command = [sys.executable, "-m", "bench.overload.crowd"]
     with system.start(folder) as serving:

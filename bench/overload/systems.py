@@ -1,4 +1,4 @@
-"""The systems that the crowd meets: Spillway, and what people build instead."""
+"""The systems that are measured: Spillway, and what people build instead."""
 
 import os
 import shutil

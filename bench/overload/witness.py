@@ -1,4 +1,4 @@
-"""The witness: what a system finished, and what it took, seen from outside through /proc and its folder."""
+"""Measures a system from outside: its CPU and memory through /proc, and the photos in its folder."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ _PERIOD_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Seconds of CPU used so far: by the server with its workers, the crowd, and everybody; at a time."""
+    """Seconds of CPU used until `at`: by the server with its workers, its first process, the crowd, all."""
 
     at: float
     server: float
@@ -27,14 +27,14 @@ class Reading:
 
 
 def _everybody_s() -> float:
-    """Seconds of CPU that all processes and the host took from this machine's cores: all but idling."""
+    """Seconds of CPU that all processes, and other guests of the host, took: everything but idle time."""
     line = Path("/proc/stat").read_text().partition("\n")[0]
     user, nice, system, _, _, irq, softirq, steal = map(int, line.split()[1:9])
     return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
 def _proportional(pid: int) -> int:
-    """Bytes of memory of a process, pages that it shares divided among those that share them."""
+    """Bytes of memory of a process, with shared pages divided among those that share them (PSS)."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -50,10 +50,10 @@ def tree(pid: int) -> Iterator[int]:
 
 
 class Witness:
-    """Samples a server's memory on a thread of its own, until `limit` bytes: then it ends the server."""
+    """Samples a server's memory in a thread; a server that takes more than `limit` bytes is killed."""
 
     def __init__(self, serving: Serving, crowd: int, limit: int) -> None:
-        """`crowd` is the process id of the generator."""
+        """`crowd` is the process id of the load generator."""
         self._serving, self._crowd, self._limit = serving, crowd, limit
         self.idle, self.idle_main = self.memory()
         self.peak, self.peak_main = self.idle, self.idle_main
@@ -69,7 +69,7 @@ class Witness:
         return sum(shares), shares[0] if shares else 0
 
     def reading(self) -> Reading:
-        """CPU until now; that of a server which has ended is not known, and 0."""
+        """CPU until now; 0 for a process that has ended."""
         server = main = crowd = 0.0
         with suppress(OSError):
             server, main = self._serving.cpu_s(), cpu_s(self._serving.pid)
@@ -99,7 +99,7 @@ class Witness:
 
 
 def finished(folder: Path) -> dict[str, dict[str, float]]:
-    """By photo, when each of its variants was written (seconds since the epoch), found below `folder`."""
+    """When each variant of each photo below `folder` was written, in seconds since the epoch."""
     photos: dict[str, dict[str, float]] = {}
     for path in folder.rglob("*"):
         name = path.stem
