@@ -1,4 +1,4 @@
-"""The documents of the wire contract as models: what /openapi.json says, and the tests hold us to."""
+"""The JSON documents of the API: models for its description and for the tests, and how a job becomes one."""
 
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ class ProblemDocument(BaseModel):
 
 
 class SourceDocument(BaseModel):
-    """What was uploaded; pixels as shown upright."""
+    """The uploaded image; width and height in pixels, after its EXIF orientation is applied."""
 
     format: str
     width: int
@@ -33,9 +33,9 @@ class SourceDocument(BaseModel):
 
 
 class VariantDocument(BaseModel):
-    """One output."""
+    """One variant that has been made."""
 
-    url: str = Field(description="from the root")
+    url: str = Field(description="a path from the root of the server")
     width: int
     height: int
     bytes: int
@@ -43,7 +43,7 @@ class VariantDocument(BaseModel):
 
 
 class LinksDocument(BaseModel):
-    """Where to go from here."""
+    """Related addresses, as paths from the root of the server."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -52,48 +52,50 @@ class LinksDocument(BaseModel):
 
 
 class JobDocument(BaseModel):
-    """A job and what has become of it."""
+    """A job, its status and its results so far."""
 
     id: str
     status: Literal["queued", "processing", "done", "failed", "cancelled"]
-    position: int | None = Field(None, description="place in the queue, 1 the next; while queued")
+    position: int | None = Field(None, description="place in the queue, where 1 is next; while queued")
     estimated_wait_ms: int | None = Field(None, description="while queued")
     created_at: str = Field(description="RFC 3339")
     finished_at: str | None = Field(
-        None, description="RFC 3339; of the latest variant, where some came later"
+        None, description="RFC 3339; of the latest variant, where some were deferred"
     )
     source: SourceDocument | None = Field(None, description="once known")
     variants: dict[str, VariantDocument]
     blurhash: str | None = Field(None, description="where BLURHASH is on and the image is made")
-    deferred: list[str] = Field(description="variants promised for later")
+    deferred: list[str] = Field(description="variants that will be made later")
     problem: ProblemDocument | None = Field(
-        None, description="when failed, or done without the variants that were put off"
+        None, description="when failed, or done but for variants that were deferred and then failed"
     )
     links: LinksDocument
 
 
 class UploadDocument(JobDocument):
-    """The answer to an upload: the job, and the one time that its delete token is told."""
+    """The answer to an upload: the job, and its delete token, which no other answer contains."""
 
     delete_token: str
-    ignored_files: int | None = Field(None, description="further file parts of the form, not taken")
+    ignored_files: int | None = Field(None, description="further file parts of the form, which were ignored")
 
 
 class PreviewDocument(BaseModel):
-    """A small picture."""
+    """A small image."""
 
     url: str = Field(description="a `data:` URL")
     width: int
     height: int
-    kind: Literal["exif", "placeholder"] = Field(description="the photo's own thumbnail, or a stand-in")
+    kind: Literal["exif", "placeholder"] = Field(
+        description="the photo's own EXIF thumbnail, or a generic placeholder"
+    )
 
 
 class DegradedDocument(BaseModel):
-    """The answer to an upload that found the queue full and prefers little to an error."""
+    """The answer to an upload that found the queue full and prefers a preview to an error."""
 
     status: Literal["degraded"]
     detail: str
-    retry_after_ms: int = Field(description="milliseconds until this upload's turn")
+    retry_after_ms: int = Field(description="milliseconds until a place is reserved for this upload")
     preview: PreviewDocument
 
 
@@ -128,9 +130,9 @@ class StatsDocument(BaseModel):
 
 
 def job_document(job: Job, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:
-    """The job document of the wire contract, without its delete token.
+    """The document of a job, without its delete token.
 
-    `position` and `wait_s`, in seconds, tell where a queued job stands.
+    `position`, and the estimated wait in seconds, are those of a job in the queue; other documents have none.
     """
     base = f"/v1/images/{job.id}"
     document: dict[str, Any] = {"id": job.id, "status": job.status}

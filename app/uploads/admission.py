@@ -20,7 +20,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -31,7 +30,7 @@ from app.backpressure.rate_limiter import Grant
 from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
-from app.backpressure.waiting_room import QueueFull, Watch
+from app.backpressure.waiting_room import QueueFull
 from app.engine.interface import Draining, Engine, UploadSlot
 from app.server.client_connection import connection_of
 from app.server.fast_reject import Refusal
@@ -52,16 +51,13 @@ _MAX_UPLOAD_MARK = 128
 class UploadRequest:
     """An upload whose body is unread, and what the guards gave it so far."""
 
+    scope: Scope
     requester: Requester
     quota: Quota
     """The client's rate limit, after a token was spent."""
     media_type: str
     declared_size: int | None
     """The Content-Length in bytes."""
-    idempotency_keys: list[str]
-    """The Idempotency-Key fields as they came."""
-    watch: Watch
-    """Has a function called when the client goes away."""
     keyed: KeyedUpload | None = None
     slot: UploadSlot | None = None
     space: Space | None = None
@@ -171,9 +167,7 @@ class Admission:
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._delay(grant.delay_ns, grant.quota)
-        return _upload_request(
-            request.scope, requester, grant.quota, connection_of(request.scope).on_disconnect
-        )
+        return _upload_request(request.scope, requester, grant.quota)
 
     async def _delay(self, delay_ns: int, quota: Quota) -> None:
         """Hold a request for as long as the leaky bucket says, a bounded number of them at once."""
@@ -222,7 +216,7 @@ class Admission:
             raise TooLarge(self._max_bytes)
 
     async def _recognise_repeat(self, upload: UploadRequest) -> None:
-        upload.keyed = await self._idempotency_keys.lookup(upload.client, upload.idempotency_keys)
+        upload.keyed = await self._idempotency_keys.lookup(upload.client, _idempotency_keys(upload.scope))
 
     def _check_share(self, upload: UploadRequest) -> None:
         if not upload.is_repeat:
@@ -233,7 +227,8 @@ class Admission:
 
     async def _reserve_slot(self, upload: UploadRequest) -> None:
         if not upload.is_repeat:
-            upload.slot = await self._engine.reserve(upload.requester, upload.quota.not_before, upload.watch)
+            watch = connection_of(upload.scope).on_disconnect
+            upload.slot = await self._engine.reserve(upload.requester, upload.quota.not_before, watch)
 
     def _refuse_slot(self, upload: UploadRequest) -> None:
         self._engine.refuse(upload.requester, upload.quota.not_before)
@@ -247,22 +242,15 @@ class Admission:
 _EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull)
 
 
-def _unwatched(_: Callable[[], Any] | None) -> None:
-    """Stands in for a connection that nobody has to watch: the upload is answered at once."""
-
-
-def _upload_request(
-    scope: Scope, requester: Requester, quota: Quota, watch: Watch = _unwatched
-) -> UploadRequest:
+def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:
     headers = Headers(scope=scope)
     length = headers.get("content-length")
     return UploadRequest(
+        scope,
         requester,
         quota,
         media_type(headers.get("content-type")),
         int(length) if length is not None and length.isdecimal() else None,
-        _idempotency_keys(scope),
-        watch,
     )
 
 

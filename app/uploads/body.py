@@ -1,8 +1,8 @@
-"""The intake: brings an upload's body to the spool, or to what it repeats, counting and timing every byte."""
+"""Reads the bodies of uploads: bounded in bytes and time, at a minimum rate, a few of them at full speed."""
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -13,21 +13,22 @@ from app.server.client_connection import connection_of
 from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, MalformedForm, form_in
-from app.uploads.read_permit import MAX_FAST_READERS, PATIENCE, ReadPermit
 from workers.formats import SNIFF_BYTES, sniff
-
-GRACE = 5.0
-"""Seconds in which an upload may be slower than the least rate."""
-_CREDIT = 10.0
-"""Seconds that a fast upload may later stall at most."""
-_TICK = 0.5
-"""Seconds after which a silent upload is looked at again."""
-_HASTE = 8
-"""How much faster an upload must be while the dock is full."""
-
 
 ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
 """The media types that an upload may have, as an Accept field."""
+GRACE_S = 5.0
+"""Seconds at the start of an upload in which it may be slower than the minimum rate."""
+_MAX_CREDIT_S = 10.0
+"""Seconds of silence that a fast upload may earn at most."""
+_CHECK_INTERVAL_S = 0.5
+"""Seconds after which the deadlines of a silent upload are checked again."""
+_RATE_FACTOR_WHEN_FULL = 8
+"""By how much the minimum rate rises while all receiving slots are taken."""
+MAX_FAST_READERS = 8
+"""Uploads that are read at full speed at once: as many as the store has threads that write."""
+PERMIT_IDLE_TIMEOUT_S = 0.05
+"""Seconds for which an upload keeps its permit while nothing arrives."""
 
 
 class TooLarge(ProblemError):
@@ -65,7 +66,7 @@ class UploadTooSlow(ProblemError):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An upload that has come: the file's `size` in bytes, its sniffed format, the further files ignored."""
+    """A body that was read: the file's size in bytes, its sniffed format, and how many files were ignored."""
 
     size: int
     format: str
@@ -73,14 +74,14 @@ class Received:
 
 
 class Target(Protocol):
-    """What a file is brought to: a spool, or what only looks at it."""
+    """Where the bytes of a file go: a spool, or a fingerprint that keeps none of them."""
 
     async def write(self, data: bytes) -> None:
-        """Take more of it. Raises StoreFull when the disk is."""
+        """Take the next bytes. Raises StoreFull."""
 
 
 class _Sink:
-    """Where the file's bytes go: counted, recognised by the first of them, then passed on."""
+    """Counts the bytes of a file, recognises its format by the first of them, and passes them on."""
 
     def __init__(self, target: Target, max_bytes: int) -> None:
         self._target = target
@@ -96,103 +97,159 @@ class _Sink:
         if self.format is None:
             self._head += data[:SNIFF_BYTES]
             if len(self._head) >= SNIFF_BYTES:
-                self._recognise()
+                self.format = self._sniff()
         await self._target.write(data)
 
     def finish(self) -> str:
+        """The format of the whole file."""
         if self.size == 0:
             raise NoFile("The file has no bytes.")
-        if self.format is None:
-            self._recognise()
-        assert self.format is not None  # noqa: S101
-        return self.format
+        return self.format or self._sniff()
 
-    def _recognise(self) -> None:
-        self.format = sniff(self._head)
-        if self.format is None:
+    def _sniff(self) -> str:
+        found = sniff(self._head)
+        if found is None:
             raise UnsupportedType("The file's first bytes are not those of an accepted image format.")
+        return found
 
 
-class _Pace:
-    """The deadlines of one upload: in all, and the moment when it has fallen behind the least rate."""
+class _Deadlines:
+    """The deadlines of one upload: its end, and the moment when it falls behind the minimum rate."""
 
-    def __init__(self, engine: Engine, timeout: float, min_rate: int) -> None:
+    def __init__(self, engine: Engine, timeout_s: float, min_rate: int) -> None:
+        """`min_rate` is in bytes per second; 0 allows any."""
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._rate = min_rate
+        self._min_rate = min_rate
         now = self._loop.time()
-        self._end = now + timeout
-        self._behind_at = now + GRACE
+        self._end = now + timeout_s
+        self._behind_at = now + GRACE_S
 
-    def excuse(self, since: float) -> None:
-        """Do not count the time since then against the client: it was ours."""
-        self._behind_at += self._loop.time() - since
+    def next_check(self) -> float:
+        """The loop time at which to call this again.
 
-    def due(self) -> float:
-        """When to look again; raises UploadTooSlow past a deadline, Draining when the service ends."""
+        Raises:
+            UploadTooSlow: a deadline has passed.
+            Draining: the service is about to stop.
+        """
         self._engine.check_receiving()
         now = self._loop.time()
         if now >= self._end:
             raise UploadTooSlow("The upload took longer than allowed.")
-        if self._rate and now >= self._behind_at:
+        if not self._min_rate:
+            return min(self._end, now + _CHECK_INTERVAL_S)
+        if now >= self._behind_at:
             raise UploadTooSlow("The upload is slower than allowed.")
-        return min(self._end, self._behind_at, now + _TICK) if self._rate else min(self._end, now + _TICK)
+        return min(self._end, self._behind_at, now + _CHECK_INTERVAL_S)
 
     def count(self, received: int) -> None:
-        """Bytes came in: the moment of falling behind moves on, by less while others need the place."""
-        if self._rate:
-            rate = self._rate * (_HASTE if self._engine.receiving_full else 1)
-            self._behind_at = min(self._behind_at + received / rate, self._loop.time() + _CREDIT)
+        """Count bytes that have arrived. They earn time; less of it while all receiving slots are taken."""
+        if self._min_rate:
+            factor = _RATE_FACTOR_WHEN_FULL if self._engine.receiving_full else 1
+            earned = received / (self._min_rate * factor)
+            self._behind_at = min(self._behind_at + earned, self._loop.time() + _MAX_CREDIT_S)
+
+    def exclude_since(self, moment: float) -> None:
+        """Do not count the time since a moment: the service, not the client, was slow then."""
+        self._behind_at += self._loop.time() - moment
+
+
+class FastReading(Protocol):
+    """A connection that can be read in large pieces."""
+
+    fast_reading: bool
+    """Whether it is."""
+
+
+class ReadPermit:
+    """The permit of one upload to be read at full speed; there are `MAX_FAST_READERS` of them.
+
+    If hundreds of uploads were read at full speed at once, each would keep large pieces in memory, all would
+    be complete only at the end, and refusals would wait for the event loop. So a few are read fast, each as
+    long as its bytes keep coming. The bytes of the others wait in the kernel's buffers, apart from a small
+    piece. Used as a context manager, it is given back at the end of the block.
+    """
+
+    def __init__(self, permits: asyncio.Semaphore, connection: FastReading) -> None:
+        self._permits = permits
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the upload is read at full speed."""
+        return self._connection.fast_reading
+
+    async def acquire(self) -> None:
+        """Wait for a permit, first come first served. Returns at once if it is held already."""
+        if not self._connection.fast_reading:
+            await self._permits.acquire()
+            self._connection.fast_reading = True
+
+    def release(self) -> None:
+        """Give the permit back, if it is held."""
+        if self._connection.fast_reading:
+            self._connection.fast_reading = False
+            self._permits.release()
 
 
 class BodyReader:
-    """Reads bodies: multipart or raw, bounded in bytes, in time, and from below in rate."""
+    """Reads bodies, multipart or raw."""
 
-    def __init__(self, engine: Engine, max_bytes: int, timeout: float, min_rate: int) -> None:
-        """`max_bytes` for the file, `timeout` seconds in all, `min_rate` bytes per second (0: any)."""
+    def __init__(self, engine: Engine, max_bytes: int, timeout_s: float, min_rate: int) -> None:
+        """`max_bytes` bounds the file and `timeout_s` the whole upload; `min_rate` is in bytes per second."""
         self._engine = engine
         self._max_bytes = max_bytes
-        self._timeout = timeout
+        self._timeout_s = timeout_s
         self._min_rate = min_rate
-        self._fast_readers = asyncio.Semaphore(MAX_FAST_READERS)
+        self._permits = asyncio.Semaphore(MAX_FAST_READERS)
 
-    async def receive(self, request: Request, target: Target, place: UploadSlot | None) -> Received:
-        """Bring the whole file to its target, telling its place in the dock, if it has one, how it gets on.
+    async def receive(self, request: Request, target: Target, slot: UploadSlot | None) -> Received:
+        """Write the file in the body to `target`, and report progress to the upload's slot, if it has one.
 
         Raises:
-            MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with it.
-            StoreFull: the disk is.
-            Draining: the service is about to end.
-            ClientDisconnect: the client went away.
+            MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with the upload.
+            StoreFull: the target has no room.
+            Draining: the service is about to stop.
+            ClientDisconnect: the client has left.
         """
         form = form_in(request.headers.get("content-type"))
         sink = _Sink(target, self._max_bytes)
         try:
-            with ReadPermit(self._fast_readers, connection_of(request.scope)) as permit:
-                await self._read(request, sink, form, place, permit)
+            with ReadPermit(self._permits, connection_of(request.scope)) as permit:
+                await self._read(request, sink, form, slot, permit)
         except FormParserError as error:
             raise MalformedForm(str(error)) from None
-        if form is not None and not form.ended:
+        if form is None:
+            return Received(sink.size, sink.finish(), 0)
+        if not form.ended:
             raise MalformedForm("The body ends before its closing boundary.")
-        if form is not None and not form.files:
+        if not form.files:
             raise NoFile("The form has no file part.")
-        return Received(sink.size, sink.finish(), max(0, form.files - 1) if form else 0)
+        return Received(sink.size, sink.finish(), form.files - 1)
 
     async def _read(
-        self, request: Request, sink: _Sink, form: Form | None, place: UploadSlot | None, permit: ReadPermit
+        self, request: Request, sink: _Sink, form: Form | None, slot: UploadSlot | None, permit: ReadPermit
     ) -> None:
         loop = asyncio.get_running_loop()
         declared = int(request.headers.get("content-length", 0))
-        pace = _Pace(self._engine, self._timeout, self._min_rate)
-        most = self._max_bytes + MULTIPART_ALLOWANCE
+        deadlines = _Deadlines(self._engine, self._timeout_s, self._min_rate)
+        max_body = self._max_bytes + MULTIPART_ALLOWANCE
         total = 0
         more = True
         while more:
-            if place is not None:
-                place.progress(total / declared if declared else 0.0)
-            due = pace.due()
+            if slot is not None:
+                slot.progress(total / declared if declared else 0.0)
+            until = deadlines.next_check()
+            if permit.is_held:
+                until = min(until, loop.time() + PERMIT_IDLE_TIMEOUT_S)
             try:
-                async with asyncio.timeout_at(min(due, loop.time() + PATIENCE) if permit.held else due):
+                async with asyncio.timeout_at(until):
                     message = await request.receive()
             except TimeoutError:
                 permit.release()
@@ -201,18 +258,19 @@ class BodyReader:
                 raise ClientDisconnect
             data = message.get("body", b"")
             more = message.get("more_body", False)
-            del message  # two hundred uploads wait for hands at once: each holds what it read only once
-            came = loop.time()
-            pace.count(len(data))
+            del message  # hundreds of uploads may wait for a permit; each keeps its bytes in memory once
+            arrived_at = loop.time()
+            deadlines.count(len(data))
             total += len(data)
-            if total > most:
+            if total > max_body:
                 raise TooLarge(self._max_bytes)
-            at_hand = len(data) >= SMALL_READ
-            if at_hand:
+            is_fast = len(data) >= SMALL_READ
+            if is_fast:
                 await permit.acquire()
+            if form is not None:
+                data = form.feed(data)
             if data:
-                data = form.feed(data) if form is not None else data
                 await sink.write(data)
-            if not at_hand:
+            if not is_fast:
                 permit.release()
-            pace.excuse(came)
+            deadlines.exclude_since(arrived_at)

@@ -10,9 +10,10 @@ from starlette.types import Scope
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_MOST_HOPS = 32
-_NET_BITS = {4: 24, 6: 48}
-"""Bits that the addresses of one site share, as a rule (RFC 6177)."""
+_MAX_HOPS = 32
+"""Entries of a forwarding header that are looked at, from the right."""
+_SITE_PREFIX_BITS = {4: 24, 6: 48}
+"""Bits that the addresses of one site usually share, by IP version (RFC 6177 for IPv6)."""
 
 
 def _parse(text: str) -> Address | None:
@@ -32,9 +33,9 @@ def _parse(text: str) -> Address | None:
 
 
 def _forwarded_for(value: str) -> list[str]:
-    """The `for` nodes of a Forwarded header (RFC 7239), left to right; obscure ones are kept as they are.
+    """The `for` nodes of a Forwarded header (RFC 7239), left to right; an element without one gives "".
 
-    An element without one is a hop that hides where it got the request from.
+    Obfuscated identifiers are kept as they are.
     """
     nodes: list[str] = []
     for element in value.split(","):
@@ -46,14 +47,15 @@ def _forwarded_for(value: str) -> list[str]:
 
 
 class ClientKey:
-    """Names the client of a request.
+    """Tells the client of a request.
 
-    The peer's own address, unless the peer is a trusted proxy: then the forwarding header is walked from
-    the right, past trusted proxies, to the first address that no trusted proxy vouches for
-    anything before. What stands left of it was written by the client and is not believed.
+    It is the peer's own address, unless the peer is a trusted proxy. Then the forwarding header is walked
+    from the right, past trusted proxies, to the first address that is not one of them. What stands left of
+    that address was written by the client and is not believed.
     """
 
     def __init__(self, ipv6_prefix: int = 64, trusted_proxies: Sequence[Network] = ()) -> None:
+        """IPv6 addresses that share the first `ipv6_prefix` bits are one client."""
         self._prefix = ipv6_prefix
         self._trusted = tuple(trusted_proxies)
 
@@ -62,7 +64,7 @@ class ClientKey:
         if peer is None:
             return "local"
         if not self._trusted and ":" not in peer:
-            return peer  # a socket names an IPv4 peer in one way only
+            return peer  # a socket gives an IPv4 address in one form only, so it needs no parsing
         address = _parse(peer)
         if address is None:
             return peer
@@ -87,16 +89,16 @@ class ClientKey:
         if standard:
             chains.append(_forwarded_for(",".join(standard)))
         found = {self._first_untrusted(peer, chain) for chain in chains}
-        # A proxy that writes one header hands the other through as the client sent it. Where the two
-        # disagree one is forged, and whoever forged it shares the proxy's own bucket.
+        # A proxy that writes one of the headers passes the other through as the client sent it. If the two
+        # disagree, the client forged one, and the request counts against the proxy's own address.
         return found.pop() if len(found) == 1 else peer
 
     def _first_untrusted(self, peer: Address, chain: Sequence[str]) -> Address:
         address = peer
-        for node in chain[: -_MOST_HOPS - 1 : -1]:
+        for node in chain[: -_MAX_HOPS - 1 : -1]:
             earlier = _parse(node)
             if earlier is None:
-                break  # hidden or malformed: the last proxy that named itself answers for it
+                break  # hidden or malformed: the proxy that reported it counts as the client
             address = earlier
             if not self._is_trusted(address):
                 break
@@ -115,11 +117,11 @@ def client_of(request: Request) -> str:
     return client_key.of(request.scope)
 
 
-@lru_cache(maxsize=4096)  # in a flood the same clients come again and again
+@lru_cache(maxsize=4096)  # a flood comes from few clients
 def net_of(client: str) -> str:
-    """The wider network of a client's key, which one party may own: of IPv4 the /24, of IPv6 the /48.
+    """The wider network of a client, which may belong to a single party: the IPv4 /24 or the IPv6 /48.
 
-    A client of a private network (RFC 6890) is its own: whoever is there was let in by the operator.
+    A client with a private address (RFC 6890) is a network of its own, since the operator knows who has one.
     """
     try:
         network = ipaddress.ip_network(client, strict=False)
@@ -127,4 +129,4 @@ def net_of(client: str) -> str:
         return client
     if network.is_private:
         return client
-    return str(network.supernet(new_prefix=min(network.prefixlen, _NET_BITS[network.version])))
+    return str(network.supernet(new_prefix=min(network.prefixlen, _SITE_PREFIX_BITS[network.version])))

@@ -1,12 +1,12 @@
-"""The fallback: what an upload gets that finds the queue full and would rather have little than an error.
+"""The degraded response: a small preview for an upload that finds the queue full, instead of an error.
 
-`Prefer: handling=lenient` (RFC 7240, section 4.4) asks for it. The answer is a preview made of the first
-bytes of the body, and the turn that the refusal would have told. Nothing of it is queued or stored. Who
-waits for `100 Continue` gets it when its body is going to be read; the rest of the body is let go as that of
-any refusal.
+A client asks for it with `Prefer: handling=lenient` (RFC 7240, section 4.4). The answer holds a preview made
+from the first bytes of the body, and the same Retry-After that the refusal would have had. Nothing is queued
+or stored. A client that waits for `100 Continue` gets it when its body is about to be read; the rest of the
+body is discarded like that of any refusal.
 
-Who comes back at the turn that it was told waits at the door like any other, for a place was promised to it:
-only where that wait is in vain does it get this answer again.
+A client that returns when told waits in the waiting room like any other, since a place is reserved for it.
+Only if that wait is in vain does it get a degraded response again.
 """
 
 import asyncio
@@ -28,17 +28,19 @@ from app.engine.preview_worker import PreviewWorker, PreviewWorkerSnapshot
 from app.server.headers import parse_prefer, ratelimit_fields
 from app.server.problems import Problem, whole_seconds
 from app.uploads.multipart import MalformedForm, form_in
-from app.uploads.placeholder import HEIGHT, WIDTH, blank_png
+from app.uploads.placeholder import HEIGHT, WIDTH, placeholder_png
 from workers.thumbnail import exif_segment
 
-_MOST_READ = 256 * 1024
-_READ_WITHIN = 2.0
-_AT_ONCE = 8
+_MAX_HEAD_BYTES = 256 * 1024
+"""Bytes of a body that are read in search of its EXIF thumbnail."""
+_READ_TIMEOUT_S = 2.0
+_MAX_READING = 8
+"""Bodies read at once for their previews."""
 
 
 @dataclass(frozen=True, slots=True)
 class DegradedSnapshot:
-    """Degraded answers so far, those being made, and the worker that makes their previews."""
+    """Degraded responses sent so far, bodies being read for one now, and the preview worker."""
 
     degraded: int
     reading: int
@@ -46,38 +48,38 @@ class DegradedSnapshot:
 
 
 class DegradedResponse:
-    """Answers in place of the queue's refusal."""
+    """Answers uploads that the queue refuses and that want something rather than an error."""
 
     def __init__(
         self, previews: PreviewWorker, *, always: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`always`: also for those who do not ask for it, unless they ask for `handling=strict`."""
-        self._clock = clock
+        """`always` makes it the default, which a client can still decline with `handling=strict`."""
         self._previews = previews
+        self._clock = clock
         self._always = always
-        self._blank = _picture("placeholder", "image/png", blank_png(), WIDTH, HEIGHT)
+        self._placeholder = _picture("placeholder", "image/png", placeholder_png(), WIDTH, HEIGHT)
         self._degraded = 0
         self._reading = 0
 
     def wanted_by(self, scope: Scope) -> bool:
-        """Whether this upload is to be answered from here when the queue has no place for it."""
+        """Whether an upload gets a degraded response when the queue refuses it."""
         preferences = Headers(scope=scope).getlist("prefer")
         handling = parse_prefer(preferences).handling if preferences else None
         return handling == "lenient" or (self._always and handling is None)
 
     async def answer(self, request: Request, refusal: Problem) -> Response:
-        """The degraded answer, which tells the same turn as the `refusal` in whose place it stands."""
-        assert refusal.retry_after is not None  # noqa: S101 - the queue tells when to come back
+        """The degraded response in place of `refusal`; its Retry-After names the same moment."""
+        assert refusal.retry_after is not None  # noqa: S101 - guard 5 says when to return
         assert refusal.quota is not None  # noqa: S101 - a token was spent
         self._degraded += 1
-        due = self._clock() + refusal.retry_after
+        retry_at = self._clock() + refusal.retry_after
         preview = await self._preview(request)
-        left = max(0.001, due - self._clock())
-        seconds = whole_seconds(left)
+        left_s = max(0.001, retry_at - self._clock())
+        seconds = whole_seconds(left_s)
         document = {
             "status": "degraded",
             "detail": f"The queue is full and nothing was kept: send the image again in {seconds} s.",
-            "retry_after_ms": math.ceil(left * 1000 - 1e-6),
+            "retry_after_ms": math.ceil(left_s * 1000 - 1e-6),
             "preview": preview,
         }
         fields = {
@@ -88,21 +90,21 @@ class DegradedResponse:
         return JSONResponse(document, headers=fields | dict(ratelimit_fields(refusal.quota, refusal.policy)))
 
     async def _preview(self, request: Request) -> dict[str, str | int]:
-        """The photo's own thumbnail, or the placeholder: at once and unread when many are being read."""
-        if self._reading >= _AT_ONCE:
-            return self._blank
+        """The photo's own thumbnail; the placeholder if it has none, or if many bodies are being read."""
+        if self._reading >= _MAX_READING:
+            return self._placeholder
         self._reading += 1
         try:
-            segment = await _segment(request)
+            segment = await _read_exif_segment(request)
             preview = await self._previews.make(segment) if segment else None
         finally:
             self._reading -= 1
         if preview is None:
-            return self._blank
+            return self._placeholder
         return _picture("exif", "image/jpeg", preview.jpeg, preview.width, preview.height)
 
     def snapshot(self) -> DegradedSnapshot:
-        """What it has done, and does."""
+        """The state now."""
         return DegradedSnapshot(self._degraded, self._reading, self._previews.snapshot())
 
 
@@ -111,14 +113,14 @@ def _picture(kind: str, media_type: str, data: bytes, width: int, height: int) -
     return {"url": url, "width": width, "height": height, "kind": kind}
 
 
-async def _segment(request: Request) -> bytes:
-    """The EXIF segment of the photo in the body, read no further than that; empty when none comes in time."""
+async def _read_exif_segment(request: Request) -> bytes:
+    """The EXIF segment of the photo in the body, which is read no further; empty if none arrives in time."""
     head = bytearray()
-    left = _MOST_READ
+    left = _MAX_HEAD_BYTES
     segment = None
     with suppress(MalformedForm, FormParserError, TimeoutError, ClientDisconnect):
         form = form_in(request.headers.get("content-type"))
-        async with asyncio.timeout(_READ_WITHIN):
+        async with asyncio.timeout(_READ_TIMEOUT_S):
             async for piece in request.stream():
                 data = piece[:left]
                 left -= len(data)

@@ -1,9 +1,9 @@
-"""Repeats: an upload sent again under its Idempotency-Key is the same job.
+"""Idempotency keys: an upload sent again under its Idempotency-Key stands for the same job.
 
-The header is that of draft-ietf-httpapi-idempotency-key-header. The id of such an upload's job is an HMAC,
-under the store's secret, of its client and key: so the job itself is all that is kept of a key. It is durable
-and counted as the job is, goes when the job goes, needs no table, and holds no client's address. Whether it
-is the same file and the same variants again, a digest in the job's record tells.
+The header is that of draft-ietf-httpapi-idempotency-key-header. The id of such an upload's job is an HMAC of
+client and key under the secret of the store, so the job itself is the only thing stored for a key: it is
+durable and counted as the job is, it is gone when the job is gone, it needs no table, and it contains no
+client address. A digest in the job's record tells whether a repeat brings the same file and variants.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from app.job import Job
 from app.server.problems import ProblemError
 from app.storage.interface import JobExists, Spool, Store
 
-_MOST_READ = 8
-_MOST_REMEMBERED = 10_000
-_PAUSE = 5.0
-"""Seconds that a repeat is told to wait while others are being read."""
+_MAX_REPLAYS = 8
+"""Repeats that may be read at once."""
+_MAX_REMEMBERED_IDS = 10_000
+_REPLAY_RETRY_AFTER_S = 5.0
 KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-~]{1,255})$'
-"""What a key looks like on the wire, as the description tells it."""
-_STRING = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.ASCII)
-_TOKEN = re.compile(r"([!#-+\--:<-~]{1,255})", re.ASCII)
+"""What the API description says of a key's form on the wire."""
+_QUOTED_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.ASCII)
+_BARE_KEY = re.compile(r"([!#-+\--:<-~]{1,255})", re.ASCII)
 
 
 class MalformedKey(ProblemError):
@@ -58,41 +58,47 @@ class TooManyReplays(ProblemError):
 
 
 def parse_key(values: Sequence[str]) -> str | None:
-    """The key of Idempotency-Key fields: a string (RFC 9651), or bare, as many send it; 255 characters.
+    """The key in the Idempotency-Key fields of a request; None if it has none.
+
+    It is a string (RFC 9651) of 1 to 255 characters. Without quotes, as many clients send it, it is accepted
+    too.
 
     Raises:
-        BadKey: it is neither, or there are several.
+        MalformedKey: it has another form, or there are several.
     """
     if not values:
         return None
     value = values[0].strip(" \t")
-    found = _STRING.fullmatch(value) or _TOKEN.fullmatch(value)
+    found = _QUOTED_KEY.fullmatch(value) or _BARE_KEY.fullmatch(value)
     if len(values) > 1 or found is None:
         raise MalformedKey("Idempotency-Key is one string of 1 to 255 characters, in quotes.")
-    return re.sub(r'\\(["\\])', r"\1", found[1]) if value.startswith('"') else found[1]
+    if value.startswith('"'):
+        return re.sub(r'\\(["\\])', r"\1", found[1])
+    return found[1]
 
 
 class Fingerprint:
-    """SHA-256 of the variants asked for and of the file, which passes here on its way to a spool, if any."""
+    """SHA-256 of the names of the variants asked for and of the file, whose bytes it passes on to a spool."""
 
     def __init__(self, variants: Iterable[str], spool: Spool | None = None) -> None:
+        """Without a `spool` the bytes of the file are kept nowhere."""
         self._hash = hashlib.sha256(",".join(variants).encode() + b"\n")
         self._spool = spool
 
     async def write(self, data: bytes) -> None:
-        """Count in more of the file. Raises StoreFull when the spool does."""
+        """Take the next bytes of the file. Raises StoreFull when the spool has no room for them."""
         self._hash.update(data)
         if self._spool is not None:
             await self._spool.write(data)
 
     def digest(self) -> str:
-        """The digest so far, in hexadecimal."""
+        """The digest of what was written, in hexadecimal."""
         return self._hash.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedUpload:
-    """What a key stands for: the id of its job, and whether there is that job already."""
+    """What an Idempotency-Key stands for: the id of a job, and whether that job exists already."""
 
     id: str
     is_known: bool
@@ -100,7 +106,7 @@ class KeyedUpload:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencySnapshot:
-    """First uploads with a key that are on their way in, and repeats that are being read, of so many."""
+    """First uploads with a key that are `arriving`, and repeats that are being read, at most `capacity`."""
 
     arriving: int
     reading: int
@@ -111,7 +117,7 @@ class IdempotencyKeys:
     """Tells first uploads from repeats, and bounds how many repeats are read at once."""
 
     def __init__(self, store: Store, find_handle: Callable[[str], JobHandle | None]) -> None:
-        """`find_live` gives a job that is under way."""
+        """`find_handle` gives the handle of a job that is under way."""
         self._store = store
         self._find_handle = find_handle
         self._arriving: set[str] = set()
@@ -119,11 +125,11 @@ class IdempotencyKeys:
         self._reading = 0
 
     async def lookup(self, client: str, values: Sequence[str]) -> KeyedUpload | None:
-        """What an upload's Idempotency-Key fields stand for; None when it has none.
+        """What the Idempotency-Key fields of a client's upload stand for; None when it has none.
 
         Raises:
-            BadKey: they are malformed.
-            OnItsWay: the upload that it repeats is being received.
+            MalformedKey: they are malformed.
+            KeyInUse: the first upload with this key is still being received.
         """
         key = parse_key(values)
         if key is None:
@@ -136,10 +142,10 @@ class IdempotencyKeys:
         return KeyedUpload(job_id, is_known=False)
 
     def is_familiar(self, client: str, values: Sequence[str]) -> bool:
-        """Whether memory knows these fields for those of a repeat, or they are malformed: without a wait.
+        """Whether the upload is a repeat as far as memory tells, or its fields are malformed.
 
-        A flood is no time to look into the store for each key. A repeat of an upload of long ago, or of
-        before a restart, may be refused in it as if it were new, and gets in at its turn.
+        It never waits, since in a flood the store cannot be asked about each key. A repeat of an upload that
+        is no longer remembered may then be refused like a new upload, and is recognised when it returns.
         """
         try:
             key = parse_key(values)
@@ -152,7 +158,7 @@ class IdempotencyKeys:
 
     def _remember(self, job_id: str) -> None:
         self._recent[job_id] = None
-        if len(self._recent) > _MOST_REMEMBERED:
+        if len(self._recent) > _MAX_REMEMBERED_IDS:
             self._recent.popitem(last=False)
 
     def _check_arriving(self, job_id: str) -> None:
@@ -161,10 +167,10 @@ class IdempotencyKeys:
 
     @contextmanager
     def first_upload(self, keyed: KeyedUpload | None) -> Iterator[None]:
-        """Around the reception of a first upload, so that no other of its key is received meanwhile.
+        """Surrounds the reception of a first upload, so that no other one with its key is received meanwhile.
 
         Raises:
-            OnItsWay: another was first.
+            KeyInUse: another upload with the key came first.
         """
         if keyed is None:
             yield
@@ -174,20 +180,20 @@ class IdempotencyKeys:
         try:
             yield
             self._remember(keyed.id)
-        except JobExists:  # accepted elsewhere, or in the very moment in which this one was let in
+        except JobExists:  # accepted by another replica, or just after `lookup` had found no job
             raise KeyInUse("Another upload with this key has just been accepted.") from None
         finally:
             self._arriving.discard(keyed.id)
 
     @contextmanager
     def replay(self) -> Iterator[None]:
-        """Around the reading of a repeat.
+        """Surrounds the reading of a repeat.
 
         Raises:
-            RepeatsFull: enough others are being read.
+            TooManyReplays: as many others are being read as may be at once.
         """
-        if self._reading >= _MOST_READ:
-            raise TooManyReplays(_PAUSE)
+        if self._reading >= _MAX_REPLAYS:
+            raise TooManyReplays(_REPLAY_RETRY_AFTER_S)
         self._reading += 1
         try:
             yield
@@ -196,14 +202,16 @@ class IdempotencyKeys:
 
     def snapshot(self) -> IdempotencySnapshot:
         """The state now."""
-        return IdempotencySnapshot(len(self._arriving), self._reading, _MOST_READ)
+        return IdempotencySnapshot(len(self._arriving), self._reading, _MAX_REPLAYS)
 
 
 def check_same(job: Job, fingerprint: Fingerprint) -> None:
-    """Whether a repeat brings what its job was made of.
+    """Check that a repeat brings the file and the variants of its job.
+
+    A job whose record has lost its fingerprint by damage accepts any.
 
     Raises:
-        OtherUpload: it does not. A record that was damaged knows no better, and takes anything for the same.
+        KeyMismatch: it brings others.
     """
     if job.fingerprint not in (None, fingerprint.digest()):
         raise KeyMismatch("This Idempotency-Key was used for another file, or for other variants.")

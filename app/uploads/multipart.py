@@ -1,4 +1,4 @@
-"""Forms: the file in a body of multipart/form-data (RFC 7578), as it comes."""
+"""Finds the file in a body of multipart/form-data (RFC 7578) as the body arrives."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +21,17 @@ class MalformedForm(ProblemError):
 
 @dataclass(slots=True)
 class Form:
-    """Finds the first file part in a multipart body; python-multipart does the parsing."""
+    """Takes the first file out of a multipart body, which python-multipart parses.
+
+    `files` counts the file parts so far; `ended` tells whether the closing boundary has been read.
+    """
 
     boundary: bytes
     files: int = 0
     ended: bool = False
-    _in_file: bool = False
-    _name: bytearray = field(default_factory=bytearray)
-    _value: bytearray = field(default_factory=bytearray)
+    _in_first_file: bool = False
+    _header_name: bytearray = field(default_factory=bytearray)
+    _header_value: bytearray = field(default_factory=bytearray)
     _disposition: bytes = b""
     _found: list[bytes] = field(default_factory=list)
     _parser: Any = None
@@ -38,8 +41,8 @@ class Form:
             self.boundary,
             {
                 "on_part_begin": self._on_part_begin,
-                "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
                 "on_header_end": self._on_header_end,
                 "on_headers_finished": self._on_headers_finished,
                 "on_part_data": self._on_part_data,
@@ -48,8 +51,12 @@ class Form:
         )
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of the first file that this piece of the body holds."""
-        if not self.ended:  # what follows the closing boundary is an epilogue, to be ignored
+        """Parse the next piece of the body; returns the bytes of the first file in it.
+
+        Raises:
+            FormParserError: the body is malformed.
+        """
+        if not self.ended:  # what follows the closing boundary is an epilogue, which is ignored (RFC 2046)
             self._parser.write(data)
         found, self._found = self._found, []
         return b"".join(found)
@@ -58,19 +65,21 @@ class Form:
         self._disposition = b""
 
     def _on_header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._name.clear()
-        self._value.clear()
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header_name.clear()
+        self._header_value.clear()
 
     def _on_headers_finished(self) -> None:
+        """Decide what the part is: a file has a file name in its Content-Disposition."""
+        self._in_first_file = False
         _, options = parse_options_header(self._disposition)
-        is_file = b"filename" in options or b"filename*" in self._disposition.lower()
-        self.files += is_file
-        self._in_file = is_file and self.files == 1
+        if b"filename" in options or b"filename*" in self._disposition.lower():
+            self.files += 1
+            self._in_first_file = self.files == 1
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_file:
+        if self._in_first_file:
             self._found.append(data[start:end])
 
     def _on_end(self) -> None:
@@ -78,10 +87,10 @@ class Form:
 
 
 def form_in(content_type: str | None) -> Form | None:
-    """A reader of the form that a Content-Type announces; None where the body is the file itself.
+    """A parser for the form that a Content-Type announces; None where the body itself is the file.
 
     Raises:
-        MalformedForm: it names no boundary, or an impossible one.
+        MalformedForm: the Content-Type names no boundary, or an impossible one.
     """
     kind, options = parse_options_header(content_type)
     if kind != MULTIPART.encode():

@@ -1,6 +1,6 @@
-"""The picture that stands in for one that is not there yet: hills under a sun, in greys, as a PNG.
+"""The placeholder image of a degraded response: hills under a sun, in greys.
 
-Drawn here, so that no picture has to be kept as a file; a PNG, for not every client draws SVG.
+It is drawn here, so that no image file has to be shipped. It is a PNG because not every client shows SVG.
 """
 
 import functools
@@ -11,17 +11,19 @@ import zlib
 WIDTH, HEIGHT = 160, 120
 
 _GROUND, _INK = 0xE9, 0xB4
+"""Shades of the background and of the drawing."""
 _SUN = 43.0, 42.0, 10.0
 """Centre and radius in pixels."""
 _HILLS = (55.0, 62.0), (91.0, 48.0)
-"""The tops."""
+"""The hilltops, in pixels from the left and the top."""
 _FOOT = 88.0
+"""Where the hills end, in pixels from the top."""
 _SLOPE = math.sqrt(0.5)
 
 
 @functools.cache
-def blank_png() -> bytes:
-    """The picture, `WIDTH` x `HEIGHT`; drawn once, for Python takes its time."""
+def placeholder_png() -> bytes:
+    """The image, `WIDTH` x `HEIGHT` pixels. Drawn once, since that is slow in Python."""
     rows = b"".join(b"\0" + bytes(_grey(x + 0.5, y + 0.5) for x in range(WIDTH)) for y in range(HEIGHT))
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
@@ -29,7 +31,7 @@ def blank_png() -> bytes:
 
 
 def _grey(x: float, y: float) -> int:
-    """The shade at a point: its distance from the nearest edge, within a pixel, softens that edge."""
+    """The shade at a point; within half a pixel of an edge it lies between the two (antialiasing)."""
     sun = math.hypot(x - _SUN[0], y - _SUN[1]) - _SUN[2]
     hills = min((abs(x - top) - (y - height)) * _SLOPE for top, height in _HILLS)
     outside = min(sun, max(hills, y - _FOOT))

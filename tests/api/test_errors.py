@@ -1,4 +1,4 @@
-"""What the parts raise, as it goes over the wire."""
+"""The problems with which exceptions are answered."""
 
 import asyncio
 import importlib
@@ -147,7 +147,7 @@ NO_REFUSALS = {
     "HeadRefused": "the connection itself answers it",
     "ProblemError": "only its subclasses are raised",
 }
-"""Exceptions that no request meets, and what becomes of them."""
+"""Exceptions that are never answered, each with what happens instead."""
 
 
 def names(expected: Expected) -> str:
@@ -246,8 +246,8 @@ def test_not_serving_gives_its_reasons() -> None:
     assert response.json()["reasons"] == ["draining", "the queue has been full for 31 s"]
 
 
-def test_what_nobody_foresaw_is_a_problem_too() -> None:
-    """A bug is answered with a bare 500 that tells nothing of its cause; the log tells it."""
+def test_an_unexpected_exception_is_a_problem_too() -> None:
+    """A bug is answered with a bare 500 that reveals nothing of its cause, which is logged."""
     with capture_logs() as logs:
         response, _ = answer(ZeroDivisionError("secret path /etc/shadow"))
     assert [(entry["event"], str(entry["exc_info"])) for entry in logs] == [
@@ -359,7 +359,7 @@ def test_only_uploads_count_as_bodies() -> None:
 
 @pytest.mark.anyio
 async def test_a_flood_of_refusals_is_a_line_a_second() -> None:
-    """What was refused is told once a second, with how many by which guard; a quiet second tells nothing."""
+    """Refusals are logged once a second, as counts by guard; a second without any logs nothing."""
     refusals = RefusalCounter()
     with capture_logs() as logs:
         async with refusals.logging():

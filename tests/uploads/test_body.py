@@ -1,4 +1,4 @@
-"""Bodies on their way in: what is taken from them, and what is wrong with them."""
+"""Reading the bodies of uploads: what is found in them, what is wrong with them, and how slow they may be."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ class Gathered:
 
 
 _AFTER = 1e-6
-"""Seconds, for timers of one moment fire in any order."""
+"""Seconds between the last piece and the end, since timers of the same moment fire in any order."""
 
 
 class Uplink:
-    """A client's connection: each piece arrives so many seconds after the one before, at once by default."""
+    """A client's connection: each piece arrives a number of seconds after the one before, 0 by default."""
 
     def __init__(self, pieces: Sequence[bytes | tuple[float, bytes]], *, then: str = "end") -> None:
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
@@ -85,23 +85,20 @@ def form(*parts: bytes, boundary: bytes = BOUNDARY, closed: bool = True) -> byte
     return opened + (b"--" + boundary + b"--\r\n" if closed else b"")
 
 
-class Dock(UploadQueue[object]):
-    """What an intake asks of an engine: whether others need the place. There is always time."""
+class ReceivingSlots(UploadQueue[object]):
+    """What a reader asks of an engine: whether all receiving slots are taken. It is never draining."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        super().__init__(1, 1, 1, DrainRate(1, 1))
+        if full:
+            self.reserve("somebody")
 
     def check_receiving(self) -> None:
-        """Nothing is given up."""
+        """Uploads may go on."""
 
 
-def dock(*, full: bool = False) -> Dock:
-    """One with room, or full."""
-    backlog = Dock(1, 1, 1, DrainRate(1, 1))
-    if full:
-        backlog.reserve("somebody")
-    return backlog
-
-
-class Progress:
-    """A place in the dock that remembers how its upload got on."""
+class RecordedSlot:
+    """A receiving slot that records the progress of its upload."""
 
     def __init__(self) -> None:
         self.shares: list[float] = []
@@ -110,7 +107,7 @@ class Progress:
         self.shares.append(share)
 
     def release(self) -> None:
-        """Nothing is held."""
+        """There is nothing to give back."""
 
 
 async def receive(
@@ -121,7 +118,7 @@ async def receive(
     timeout: float = 120,
     min_rate: int = RATE,
     busy: bool = False,
-    place: Progress | None = None,
+    slot: RecordedSlot | None = None,
     length: int | None = None,
 ) -> tuple[Received, bytes]:
     """Read a body to its end: what was received, and the bytes in the spool."""
@@ -133,8 +130,8 @@ async def receive(
     scope["state"] = {"connection": SimpleNamespace(fast_reading=False)}
     request = Request(scope, uplink.receive)
     spool = Gathered()
-    body_reader = BodyReader(dock(full=busy), max_bytes, timeout, min_rate)
-    received = await body_reader.receive(request, spool, place or Progress())
+    body_reader = BodyReader(ReceivingSlots(full=busy), max_bytes, timeout, min_rate)
+    received = await body_reader.receive(request, spool, slot or RecordedSlot())
     return received, spool.data
 
 
@@ -231,7 +228,7 @@ async def test_headers_of_a_part_are_in_any_case_and_order() -> None:
     assert (await receive([form(body)]))[1] == PHOTO
 
 
-async def test_text_fields_around_the_file_are_passed_over() -> None:
+async def test_text_fields_around_the_file_are_ignored() -> None:
     """Before it and after it, even when their text is an image's."""
     text = part(samples.png(), 'form-data; name="title"')
     received, spooled = await receive([form(text, part(PHOTO), text)])
@@ -239,7 +236,7 @@ async def test_text_fields_around_the_file_are_passed_over() -> None:
 
 
 async def test_of_several_files_the_first_counts() -> None:
-    """The others are counted and passed over, of whatever kind they are."""
+    """The others are counted and ignored, whatever they contain."""
     received, spooled = await receive([form(part(PHOTO), part(samples.png()), part(b"text"))])
     assert (spooled, received.format, received.ignored_files) == (PHOTO, "jpeg", 2)
 
@@ -307,7 +304,7 @@ async def test_a_form_without_a_usable_boundary_is_refused(content_type: str) ->
     ids=["no-part", "text", "no-filename"],
 )
 async def test_a_form_without_a_file_is_refused(body: bytes) -> None:
-    """An image in a field without a file name is a text to HTML, and to us."""
+    """An image in a field without a file name is text, as in HTML forms."""
     with pytest.raises(NoFile, match="no file part"):
         await receive([body])
 
@@ -373,7 +370,7 @@ async def test_a_file_of_the_largest_size_is_taken_and_one_byte_more_is_not() ->
 
 
 async def test_a_form_may_add_its_allowance_and_no_more() -> None:
-    """Text fields and further files are bounded, though they are passed over."""
+    """Text fields and further files are bounded, although they are ignored."""
     title = 'form-data; name="title"'
     bare = len(form(part(PHOTO), part(b"", title)))
     most = MAX + MULTIPART_ALLOWANCE - bare
@@ -384,8 +381,8 @@ async def test_a_form_may_add_its_allowance_and_no_more() -> None:
         await receive([form(part(PHOTO)), bytes(most * 2)])
 
 
-async def test_an_endless_body_is_given_up_at_the_bound() -> None:
-    """Not a piece more is read than shows that it is too large."""
+async def test_an_endless_body_is_refused_at_the_bound() -> None:
+    """No more pieces are read than show that it is too large."""
     uplink = Uplink([PHOTO, *[bytes(10_000)] * 50], then="nothing")
     with pytest.raises(TooLarge):
         await receive(uplink, "image/jpeg")
@@ -414,28 +411,28 @@ def steadily(rate: float, seconds: int) -> list[tuple[float, bytes]]:
     ]
 
 
-async def test_an_upload_at_the_least_rate_is_taken() -> None:
+async def test_an_upload_at_the_minimum_rate_is_accepted() -> None:
     """Exactly fast enough is fast enough, for as long as it takes."""
     seconds, error = await took(receive(steadily(RATE, 90), "image/jpeg"))
     assert (seconds, error) == (pytest.approx(90), None)
 
 
 async def test_a_silent_upload_ends_with_the_grace() -> None:
-    """Who sends nothing holds its place for five seconds."""
+    """A client that sends nothing keeps its receiving slot for five seconds."""
     seconds, error = await took(receive(Uplink([], then="nothing"), "image/jpeg"))
     assert seconds == pytest.approx(5)
     assert "slower than allowed" in str(error)
 
 
-async def test_an_upload_below_the_least_rate_ends_when_it_has_fallen_behind() -> None:
+async def test_an_upload_below_the_minimum_rate_ends_when_it_has_fallen_behind() -> None:
     """At two fifths of the rate, seven seconds bring 2.8 seconds' worth: with the grace, until 7.8."""
     seconds, error = await took(receive(steadily(RATE * 0.4, 90), "image/jpeg"))
     assert seconds == pytest.approx(7.8)
     assert "slower than allowed" in str(error)
 
 
-async def test_a_byte_a_second_does_not_hold_a_place() -> None:
-    """The classic slow upload is ended as if it were silent."""
+async def test_a_byte_a_second_does_not_hold_a_slot() -> None:
+    """A slow-post attack is ended as if the client were silent."""
     drip = [(1.0, bytes([byte])) for byte in PHOTO[:120]]
     seconds, error = await took(receive(drip, "image/jpeg"))
     assert seconds == pytest.approx(5, abs=0.1)
@@ -443,7 +440,7 @@ async def test_a_byte_a_second_does_not_hold_a_place() -> None:
 
 
 async def test_a_fast_start_does_not_buy_a_long_stall() -> None:
-    """However much came at once, ten seconds of silence are the most."""
+    """However much arrived at once, at most ten seconds of silence are allowed."""
     pieces = [(1.0, PHOTO + bytes(90_000)), (60.0, b"x")]
     seconds, error = await took(receive(pieces, "image/jpeg"))
     assert seconds == pytest.approx(11)
@@ -457,8 +454,8 @@ async def test_every_upload_ends_at_its_deadline() -> None:
     assert "longer than allowed" in str(error)
 
 
-async def test_while_the_dock_is_full_slow_uploads_are_less_welcome() -> None:
-    """Eight times the least rate is needed while others are refused for want of a place."""
+async def test_while_all_slots_are_taken_uploads_must_be_faster() -> None:
+    """Eight times the minimum rate is needed while other uploads find no receiving slot."""
     seconds, error = await took(receive(steadily(RATE * 3.2, 20), "image/jpeg"))
     assert error is None
     seconds, error = await took(receive(steadily(RATE * 3.2, 20), "image/jpeg", busy=True))
@@ -468,7 +465,7 @@ async def test_while_the_dock_is_full_slow_uploads_are_less_welcome() -> None:
     assert (seconds, error) == (pytest.approx(10), None)
 
 
-async def test_without_a_least_rate_only_the_deadline_counts() -> None:
+async def test_without_a_minimum_rate_only_the_deadline_counts() -> None:
     """`MIN_UPLOAD_RATE=0` asks for nothing but an end."""
     seconds, error = await took(receive([(100.0, PHOTO)], "image/jpeg", min_rate=0))
     assert (seconds, error) == (pytest.approx(100), None)
@@ -477,24 +474,24 @@ async def test_without_a_least_rate_only_the_deadline_counts() -> None:
     assert seconds == pytest.approx(120)
 
 
-async def test_a_client_that_goes_away_is_told_from_one_that_is_done() -> None:
-    """Half an upload is none, however well-formed the half is."""
+async def test_a_client_that_leaves_differs_from_one_that_has_finished() -> None:
+    """Half an upload is not accepted, however well-formed the half is."""
     for pieces, content_type in (([PHOTO], "image/jpeg"), ([form(part(PHOTO))], FORM), ([], FORM)):
         with pytest.raises(ClientDisconnect):
             await receive(Uplink(pieces, then="gone"), content_type)
 
 
-async def test_tells_its_place_how_far_it_has_come() -> None:
-    """Of a declared length the share that is there, at each piece and twice a second in between."""
-    place = Progress()
+async def test_a_slot_hears_of_the_progress() -> None:
+    """The share of the declared length that has arrived, at each piece and twice a second in between."""
+    slot = RecordedSlot()
     half = len(PHOTO) // 2
     pieces = [PHOTO[:half], (0.9, PHOTO[half:])]
-    await receive(pieces, "image/jpeg", place=place, length=len(PHOTO))
-    assert place.shares == pytest.approx([0, half / len(PHOTO), half / len(PHOTO), 1], abs=0.01)
+    await receive(pieces, "image/jpeg", slot=slot, length=len(PHOTO))
+    assert slot.shares == pytest.approx([0, half / len(PHOTO), half / len(PHOTO), 1], abs=0.01)
 
 
-async def test_tells_nothing_of_an_upload_of_unknown_length() -> None:
-    """Without a length nobody can tell when it ends."""
-    place = Progress()
-    await receive([PHOTO[:700]], "image/jpeg", place=place)
-    assert set(place.shares) == {0.0}
+async def test_a_slot_hears_of_no_progress_when_the_length_is_unknown() -> None:
+    """Without a length nobody can tell how much is missing."""
+    slot = RecordedSlot()
+    await receive([PHOTO[:700]], "image/jpeg", slot=slot)
+    assert set(slot.shares) == {0.0}

@@ -126,7 +126,7 @@ def test_several_fields_are_one_list() -> None:
 @pytest.mark.parametrize(
     "node", ["unknown", "_hidden", "_gazonk:42", "", "nonsense", "999.1.1.1", "1.2.3.4.5"]
 )
-def test_an_obscure_node_is_answered_for_by_its_proxy(node: str) -> None:
+def test_behind_a_hidden_node_its_proxy_is_the_client(node: str) -> None:
     """Past a hop that is hidden or malformed nothing is believed: the proxy that named it is the client."""
     assert behind_proxies(PROXY, common(f"203.0.113.9, {node}")) == PROXY
     assert behind_proxies(PROXY, common(f"203.0.113.9, {node}, 10.1.1.1")) == "10.1.1.1"
@@ -188,6 +188,6 @@ def test_no_header_breaks_it_nor_reaches_past_the_proxy(values: list[str]) -> No
         ("fd00:1:2:3::/64", "fd00:1:2:3::/64"),
     ],
 )
-def test_the_net_of_a_client_is_what_its_site_has(client: str, net: str) -> None:
+def test_the_network_of_a_client_is_that_of_its_site(client: str, net: str) -> None:
     """The /24 of an IPv4 address, the /48 of an IPv6 network; of what is wider or private, that itself."""
     assert net_of(client) == net

@@ -1,4 +1,4 @@
-"""Who gets a degraded answer, and which turn it tells."""
+"""Who gets a degraded response, and when it says to return."""
 
 import asyncio
 import json
@@ -57,8 +57,8 @@ def test_leniency_is_preferred_or_the_default(
     ("body", "seconds", "left_ms"),
     [([b"no photo"], 3, 2900), ([b"\xff", b"no"], 2, 1900), ([b"\xff", b"\xd8", b"\xff", b"\xe1"], 1, 1)],
 )
-def test_the_turn_is_counted_from_the_answer(body: list[bytes], seconds: int, left_ms: int) -> None:
-    """Reading takes time, and the turn that was given does not move for it."""
+def test_retry_after_is_counted_from_the_answer(body: list[bytes], seconds: int, left_ms: int) -> None:
+    """Reading the body takes time, which does not postpone the reserved moment."""
     clock = HandClock()
     degraded_response = DegradedResponse(PreviewWorker(), always=False, clock=clock)
     policy = ConcurrencyPolicy("queue", 100, 4)
