@@ -33,6 +33,9 @@ class WorkQueue:
         Returns None when the work queue is closed, or when `is_wanted` says no; it is asked at the start and
         at each wake-up.
         """
+        # Not at each wake-up: a job that an idle worker is about to take is no pressure, even if it fills a
+        # small queue for that moment.
+        self._observe()
         while is_wanted() and not self._is_closed:
             handle = self._next()
             if handle is not None:
@@ -41,7 +44,6 @@ class WorkQueue:
         return None
 
     def _next(self) -> JobHandle | None:
-        self._observe()
         if self.brownout.deferred_is_next(self.upload_queue.waiting):
             key = self.brownout.deferred_queue.pop()
             if key is not None:

@@ -60,6 +60,17 @@ async def test_an_idle_worker_is_woken_for_a_deferred_variant() -> None:
     assert {task.result() for task in idle} == {*jobs, last}
 
 
+async def test_a_job_for_an_idle_worker_begins_no_brownout() -> None:
+    """In a queue of one place too: the job fills it for a moment only, as a worker waits for it."""
+    work_queue = work_queue_of(capacity=1)
+    idle = asyncio.create_task(work_queue.take())
+    await settle()
+    work_queue.enqueue(work_queue.upload_queue.reserve("somebody"), fresh())
+    await idle
+    assert not work_queue.snapshot().active
+    assert work_queue.snapshot().begun == 0
+
+
 async def test_nothing_is_lost_when_both_come_at_once() -> None:
     """In either order, before the one who waits has looked up."""
     for first, second in ((deferred, fresh), (fresh, deferred)):
