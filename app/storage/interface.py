@@ -19,8 +19,8 @@ The life of a job, as calls to its store:
 
 To write another store: subclass `app.storage.base.StoreBase`, which has the parts that do not depend on where
 the bytes are; gather uploads with `app.storage.spool.FileSpool` and inspect what workers made with
-`app.storage.verify`; build it in `app.factory.make_store`; add it to the `open_store` fixture of
-`tests/storage/conftest.py`, so that `test_every_store.py` and `test_keys.py` hold it to all of this.
+`app.storage.verify`; build it in `app.factory.make_store`; add it to the fixtures `kind` and `files` of
+`tests/storage/conftest.py`, so that `test_every_store*.py` and `test_keys.py` hold it to all of this.
 
 Every method may be called from several tasks at once. None may block the event loop: blocking calls belong
 into threads (`StoreBase.write_in_thread`). Where a method says that something is durable, it has survived a

@@ -1,4 +1,4 @@
-"""S3 servers, and stores of either kind."""
+"""S3 servers, stores of every kind, and what the tests need to look at their files from outside."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,14 +13,16 @@ from app.storage.local.store import LocalStore
 from app.storage.s3.store import S3Store
 from tests.clocks import HandClock
 from tests.storage.jobs import DAY
+from tests.storage.outside import BucketFiles, DirectoryFiles, StoreFiles
 from tests.storage.servers import Ceph, Moto, S3Server, missing_for_ceph
 
 Open = Callable[..., Any]
+PREFIX = "pre/fix"
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """A store works in threads and over connections, so its loop has to wait for them."""
+    """A store works in threads and over connections, so its loop has to run in real time."""
     return "asyncio"
 
 
@@ -63,7 +65,7 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 
 @pytest.fixture
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """An empty bucket on the server, which the environment names."""
+    """An empty bucket on the server, to which the environment points."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -72,57 +74,74 @@ def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 @pytest.fixture
 def clock() -> HandClock:
-    """The store's idea of the time since the epoch."""
+    """What the store takes for the time since the epoch."""
     return HandClock(time.time())
 
 
-@pytest.fixture
-async def open_objects(bucket: str, clock: HandClock) -> AsyncIterator[Open]:
-    """A function that opens a store in the bucket; as many replicas as one likes, each closed at the end."""
-
-    def make(max_bytes: int = 10**9, prefix: str = "pre/fix") -> S3Store:
-        return S3Store(bucket, prefix, max_bytes, DAY, clock)
-
-    async with _opening(make) as open_one:
-        yield open_one
-
-
 @asynccontextmanager
-async def _opening(make: Callable[..., Any]) -> AsyncIterator[Open]:
-    """A function that opens what `make` makes of its arguments; all of it is closed at the end."""
+async def opening(make: Callable[..., Any]) -> AsyncIterator[Open]:
+    """A function that opens the store which `make` makes of its arguments; all are closed at the end."""
     async with AsyncExitStack() as stack:
 
         async def open_one(*arguments: Any, **named: Any) -> Any:
             store = make(*arguments, **named)
-            await store.open()
             stack.push_async_callback(store.close)
+            await store.open()
             return store
 
         yield open_one
 
 
+# --- one kind of store ----------------------------------------------------------------------------------
+
+
 @pytest.fixture
-async def objects(open_objects: Open) -> S3Store:
-    """An open store in the bucket, empty."""
-    store: S3Store = await open_objects()
-    return store
+async def open_local(tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
+    """A function that opens a store in a directory, by default always in the same one."""
 
+    def make(max_bytes: int = 10**9, root: Path = tmp_path / "data") -> LocalStore:
+        return LocalStore(root, max_bytes, DAY, clock)
 
-@pytest.fixture(params=["directory", "bucket"])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
-    """A function that opens a store of one kind after the other, always on the same place."""
-    name = request.getfixturevalue("bucket") if request.param == "bucket" else None
-
-    def make(max_bytes: int = 10**9) -> Any:
-        if name is None:
-            return LocalStore(tmp_path / "data", max_bytes, DAY, clock)
-        return S3Store(name, "pre/fix", max_bytes, DAY, clock)
-
-    async with _opening(make) as open_one:
+    async with opening(make) as open_one:
         yield open_one
 
 
 @pytest.fixture
+async def open_s3(bucket: str, clock: HandClock) -> AsyncIterator[Open]:
+    """A function that opens a store in the bucket; it may have several replicas open at once."""
+
+    def make(max_bytes: int = 10**9, prefix: str = PREFIX) -> S3Store:
+        return S3Store(bucket, prefix, max_bytes, DAY, clock)
+
+    async with opening(make) as open_one:
+        yield open_one
+
+
+# --- every kind of store --------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["local", "s3"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """A test that uses it, directly or through `store`, runs once for each kind of store."""
+    return str(request.param)
+
+
+@pytest.fixture
+def open_store(kind: str, request: pytest.FixtureRequest) -> Open:
+    """A function that opens a store of the kind, always at the same place."""
+    opener: Open = request.getfixturevalue(f"open_{kind}")
+    return opener
+
+
+@pytest.fixture
 async def store(open_store: Open) -> Any:
-    """An open store of one kind after the other, empty."""
+    """An open store of the kind, empty."""
     return await open_store()
+
+
+@pytest.fixture
+def files(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> StoreFiles:
+    """The files of the store of the kind, seen from outside."""
+    if kind == "local":
+        return DirectoryFiles(tmp_path / "data")
+    return BucketFiles(request.getfixturevalue("server"), request.getfixturevalue("bucket"), PREFIX)

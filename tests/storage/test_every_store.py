@@ -1,34 +1,32 @@
-"""What every store keeps to, in a directory or in a bucket of either server."""
+"""What every store has to do, in a directory or in a bucket: uploads, removal, expiry and the count of bytes.
+
+A new kind of store is added to the fixtures `kind` and `files`, and to `StoreFiles`.
+"""
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.job import JobStatus, new_id
-from app.storage.interface import JobGone, StoreFull, VariantRejected
-from tests import samples
+from app.storage.interface import JobGone, StoreFull
 from tests.clocks import HandClock
 from tests.storage.conftest import Open
 from tests.storage.jobs import (
     DAY,
     PHOTO,
     accepted,
-    claim,
     fetched,
     finished,
     job_of,
     made,
     pending,
     read,
-    span,
-    spooled,
     used,
 )
+from tests.storage.outside import StoreFiles, names_of
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_accepted_upload_is_all_there(store: Any) -> None:
-    """After `accept`, and not before, there are bytes and record, whatever pieces they came in."""
+    """After `accept`, and not before, there are upload and record, in whatever pieces the upload came."""
     data = PHOTO + os.urandom(7_000_000)
     job = job_of(data)
     spool = await store.spool(job.id)
@@ -53,8 +51,8 @@ async def test_an_accepted_upload_is_all_there(store: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
-async def test_a_discarded_upload_leaves_nothing(store: Any, size: int) -> None:
-    """Whether nothing, little or much had come in."""
+async def test_a_discarded_upload_leaves_nothing(store: Any, files: StoreFiles, size: int) -> None:
+    """Whether nothing, little or much of it had arrived. Discarding it twice is harmless."""
     job = job_of(PHOTO)
     spool = await store.spool(job.id)
     if size:
@@ -63,11 +61,29 @@ async def test_a_discarded_upload_leaves_nothing(store: Any, size: int) -> None:
     await spool.discard()
     assert await store.load(job.id) is None
     assert await pending(store) == []
+    assert files.names() == []
     assert used(store) == 0
 
 
+async def test_a_job_s_files_come_and_go(store: Any, files: StoreFiles) -> None:
+    """Record and upload when it is accepted, then its variants; the upload goes when the job is final."""
+    job = await accepted(store)
+    assert files.names() == names_of(files, job, source=True)
+    job.made.update(await made(store, job, thumb=PHOTO))
+    assert files.names() == names_of(files, job, source=True, images=("thumb.jpg",))
+    job.status, job.finished_at, job.deferred = JobStatus.DONE, time.time(), ("large",)
+    await store.save(job)
+    assert files.names() == names_of(files, job, source=True, images=("thumb.jpg",))
+    job.deferred = ()
+    await store.save(job)
+    assert files.names() == names_of(files, job, images=("thumb.jpg",))
+    assert used(store) == len(PHOTO)
+    await store.delete(job.id)
+    assert files.names() == []
+
+
 async def test_a_job_that_is_over_makes_way_for_the_next_of_its_id(store: Any, clock: HandClock) -> None:
-    """Even before it is swept, for nobody can ask for it any more."""
+    """Even before it is swept, because nobody can ask for it any more."""
     job = await finished(store, clock.now)
     clock.advance(DAY + 1)
     again = await accepted(store, job=replace(job, status=JobStatus.QUEUED, finished_at=None, made={}))
@@ -75,132 +91,6 @@ async def test_a_job_that_is_over_makes_way_for_the_next_of_its_id(store: Any, c
     assert await store.blob(job, "thumb") is None
     assert await fetched(store, again) == PHOTO
     assert used(store) == len(PHOTO)
-
-
-# --- after a restart ------------------------------------------------------------------------------------
-
-
-async def test_unfinished_jobs_come_back_whole(open_store: Open) -> None:
-    """Accepted, or done with variants deferred: each is handed out once, and its upload is there."""
-    before = await open_store()
-    waiting, deferring, through = await accepted(before), await accepted(before), await finished(before)
-    await spooled(before, job_of(PHOTO), bytes(1_000_000))  # never accepted
-    deferring.status, deferring.finished_at, deferring.deferred = JobStatus.DONE, time.time(), ("large",)
-    await before.save(deferring)
-    await before.close()
-    after = await open_store()
-    back = {job.id: job for job in await pending(after)}
-    assert back == {waiting.id: waiting, deferring.id: deferring}
-    assert through.id not in back
-    assert [await fetched(after, job) for job in back.values()] == [PHOTO, PHOTO]
-
-
-async def test_delete_tokens_outlive_a_restart_and_differ(open_store: Open) -> None:
-    """They are an HMAC under the store's secret: the same after a restart, another for each job."""
-    store = await open_store()
-    job_id = new_id()
-    token = store.delete_token(job_id)
-    assert len(token) == 64
-    assert token != store.delete_token(new_id())
-    await store.close()
-    assert (await open_store()).delete_token(job_id) == token
-
-
-async def test_a_note_for_the_next_process_is_read_once(open_store: Open) -> None:
-    """The last one that was left."""
-    store = await open_store()
-    assert await store.load_state() is None
-    await store.save_state(b"first")
-    await store.save_state(b"second")
-    await store.close()
-    store = await open_store()
-    assert await store.load_state() == b"second"
-    assert await store.load_state() is None
-
-
-# --- what a worker made ---------------------------------------------------------------------------------
-
-
-async def test_adopted_files_are_served_as_they_were_hashed(store: Any) -> None:
-    """A variant's size and digest are those of the file, and its bytes can be read from any offset."""
-    job = await accepted(store)
-    data = PHOTO + os.urandom(1_000_000)
-    job.made.update(await made(store, job, thumb=data))
-    variant = job.made["thumb"]
-    assert (variant.file, variant.size, variant.format) == ("thumb.jpg", len(data), "jpeg")
-    assert len(variant.digest) == 64
-    assert await read(store, job, "thumb") == data
-    blob = await store.blob(job, "thumb", (10, 14))
-    assert await blob.read(10, 5) == data[10:15]
-    blob.close()
-    blob = await store.blob(job, "thumb")
-    assert await blob.read(700_000, 5) == data[700_000:700_005]
-    assert await span(blob, 0, 300_000) == data[:300_000]
-    assert await blob.read(len(data), 5) == b""
-    blob.close()
-
-
-def _as_symlink(path: Path, outside: Path) -> None:
-    path.symlink_to(outside)
-
-
-def _as_hardlink(path: Path, outside: Path) -> None:
-    path.hardlink_to(outside)
-
-
-def _as_directory(path: Path, outside: Path) -> None:
-    path.mkdir()
-
-
-def _as_pipe(path: Path, outside: Path) -> None:
-    os.mkfifo(path)
-
-
-def _as_other_format(path: Path, outside: Path) -> None:
-    path.write_bytes(samples.png())
-
-
-def _as_page(path: Path, outside: Path) -> None:
-    path.write_bytes(b"<!doctype html><script>alert(1)</script>")
-
-
-def _as_nothing(path: Path, outside: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _missing(path: Path, outside: Path) -> None:
-    pass
-
-
-FORGERIES = [
-    _as_symlink,
-    _as_hardlink,
-    _as_directory,
-    _as_pipe,
-    _as_other_format,
-    _as_page,
-    _as_nothing,
-    _missing,
-]
-
-
-@pytest.mark.parametrize("forge", FORGERIES)
-async def test_what_a_hostile_worker_leaves_is_not_adopted(
-    store: Any, tmp_path: Path, forge: Callable[[Path, Path], None]
-) -> None:
-    """Nothing but plain files with their format's first bytes is taken, and of such a job nothing at all."""
-    outside = tmp_path / "outside.jpg"
-    outside.write_bytes(PHOTO)
-    job = await accepted(store)
-    folder = await store.workspace(job.id)
-    (folder / "good.jpg").write_bytes(PHOTO)
-    forge(folder / "bad.jpg", outside)
-    with pytest.raises(VariantRejected):
-        await store.take_variants(job, folder, [claim("good"), claim("bad")])
-    await store.drop_workspace(folder)
-    assert used(store) == len(PHOTO)
-    assert not folder.exists()
-    assert outside.read_bytes() == PHOTO
 
 
 # --- removal and expiry ---------------------------------------------------------------------------------
@@ -219,7 +109,7 @@ async def test_a_deleted_job_is_gone_at_once(store: Any) -> None:
 
 
 async def test_a_deleted_job_is_not_brought_back(store: Any) -> None:
-    """Neither by a worker that was still at it, nor by one that ends for the second time."""
+    """By a worker that was still at it, though it tries twice to record what it made."""
     job = await accepted(store)
     await store.delete(job.id)
     job.status, job.finished_at = JobStatus.DONE, time.time()
@@ -242,8 +132,8 @@ async def test_an_image_lives_for_its_retention(store: Any, clock: HandClock, st
     assert await store.load(job.id) is None
 
 
-async def test_what_is_promised_does_not_expire(store: Any, clock: HandClock) -> None:
-    """A job that still waits, or has variants deferred, lives as long as that takes."""
+async def test_an_unfinished_job_does_not_expire(store: Any, clock: HandClock) -> None:
+    """A job that waits, or has variants deferred, is kept for as long as that takes."""
     waiting, deferring = await accepted(store), await accepted(store)
     deferring.status, deferring.finished_at, deferring.deferred = JobStatus.DONE, clock.now, ("large",)
     await store.save(deferring)
@@ -270,11 +160,41 @@ async def test_the_sweep_removes_what_has_expired_and_nothing_else(store: Any, c
     assert await store.sweep() == 0
 
 
+async def test_a_damaged_record_without_its_upload_is_swept(
+    store: Any, clock: HandClock, files: StoreFiles
+) -> None:
+    """In its time; with its upload it waits for the next start, which makes it whole."""
+    final, unfinished = await finished(store), await accepted(store)
+    for job in (final, unfinished):
+        files.put(files.record(job), b"{")
+    assert await store.sweep() == 0
+    clock.advance(2 * DAY)
+    assert await store.sweep() == 1
+    assert files.names() == names_of(files, unfinished, source=True)
+    assert used(store) == len(PHOTO)
+
+
+async def test_variants_made_twice_are_counted_once(
+    open_store: Open, clock: HandClock, files: StoreFiles
+) -> None:
+    """A second attempt replaces what the first has stored, at the latest when the bytes are counted again."""
+    store = await open_store()
+    job = await accepted(store)
+    await made(store, job, thumb=PHOTO + bytes(1000))
+    await made(store, job, thumb=PHOTO)
+    clock.advance(3660)
+    await store.sweep()
+    assert used(store) == 2 * len(PHOTO)
+    assert files.names() == names_of(files, job, source=True, images=("thumb.jpg",))
+    await store.close()
+    assert used(await open_store()) == 2 * len(PHOTO)
+
+
 # --- space ----------------------------------------------------------------------------------------------
 
 
-async def test_promised_and_kept_bytes_share_one_limit(open_store: Open) -> None:
-    """An upload counts from its admission on, first as a promise and then as what it is."""
+async def test_reserved_and_kept_bytes_share_one_limit(open_store: Open) -> None:
+    """An upload counts from its admission on, first with what is reserved and then with what it has."""
     store = await open_store(max_bytes=len(PHOTO) + 100)
     space = store.reserve(len(PHOTO))
     with pytest.raises(StoreFull):
@@ -316,8 +236,8 @@ async def test_after_everything_is_deleted_nothing_is_counted(store: Any) -> Non
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../../secret", "A" * 32, "0" * 31, "0" * 33])
-async def test_only_ids_reach_the_store(store: Any, job_id: str) -> None:
-    """What is no id names nothing."""
+async def test_no_other_name_reaches_a_file(store: Any, job_id: str) -> None:
+    """Only what has the form of an id becomes part of a path or an object's name."""
     assert await store.load(job_id) is None
     with pytest.raises(ValueError, match="not an id"):
         await store.delete(job_id)

@@ -68,7 +68,7 @@ async def test_of_two_at_once_one_is_accepted(store: Any) -> None:
     assert used(store) == len(PHOTO)
 
 
-@pytest.mark.parametrize("open_store", ["directory"], indirect=True)
+@pytest.mark.parametrize("kind", ["local"], indirect=True)
 async def test_a_job_that_is_over_makes_way(open_store: Open, clock: HandClock) -> None:
     """Though it has not been swept; and the sweep does not take the new one for it."""
     store = await open_store()
