@@ -29,7 +29,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from app.runtime.memory import PERIOD
+from app.runtime.memory import TRIM_PERIOD_S
 from bench.rig import cpu_s
 from tests import samples
 from tests.service import Service
@@ -250,7 +250,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
     while time.monotonic() < end and service.sockets() > sockets + 2:
         time.sleep(0.2)
     service.settled()
-    time.sleep(PERIOD + 1)  # by then unused memory has been returned to the system
+    time.sleep(TRIM_PERIOD_S + 1)  # by then unused memory has been returned to the system
     cells = [
         name.ljust(20),
         sent.ljust(52),
