@@ -1,4 +1,4 @@
-"""What every answer of a kind has in common, checked in one place."""
+"""Checks of what all answers of a kind have in common."""
 
 import math
 import re

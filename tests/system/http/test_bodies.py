@@ -1,4 +1,4 @@
-"""What becomes of a body: taken, or its exact problem, nothing stored and its place given back."""
+"""Bodies of uploads: accepted, or refused with the exact problem, nothing stored and the slot given back."""
 
 from collections.abc import Iterator
 
@@ -27,16 +27,18 @@ def form(*parts: bytes) -> bytes:
 
 
 def photo_of(size: int) -> bytes:
-    """A photo of exactly so many bytes; what follows its end is ignored by decoders."""
+    """A photo of exactly `size` bytes; decoders ignore what follows its end."""
     return SMALL + bytes(size - len(SMALL))
 
 
 @pytest.fixture
 def nothing_left(service: Service) -> Iterator[None]:
-    """The store and the dock are after the test as they were before it."""
+    """After the test the store holds what it held before, and every receiving slot is free."""
     before, files = service.settled(), service.stored()
     yield
-    after = until(lambda: (s := service.stats())["backlog"]["receiving"] == 0 and s, "the place to come back")
+    after = until(
+        lambda: (s := service.stats())["backlog"]["receiving"] == 0 and s, "the slot to be given back"
+    )
     assert after["backlog"]["waiting"] == 0
     assert after["jobs"]["accepted"] == before["jobs"]["accepted"]
     assert after["store_bytes"] == before["store_bytes"]
@@ -144,7 +146,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("cut", [0, 1, 600, len(SMALL) - 1])
     def test_disconnect(self, service: Service, cut: int) -> None:
-        """A client that goes away half way leaves nothing."""
+        """A client that leaves half way leaves nothing behind."""
         with service.connect() as connection:
             connection.head("POST /v1/images", "Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
             connection.send(SMALL[:cut])
@@ -166,7 +168,7 @@ class TestRefused:
             connection.ends()
 
     def test_broken_chunk(self, service: Service) -> None:
-        """A chunk that is none breaks the request, not the service."""
+        """A malformed chunk breaks the request, not the service."""
         with service.connect() as connection:
             connection.head("POST /v1/images", "Content-Type: image/jpeg", "Transfer-Encoding: chunked")
             connection.send(b"5\r\n\xff\xd8\xff\xe0\0\r\nzzz\r\n")
@@ -175,7 +177,7 @@ class TestRefused:
 
 
 class TestTaken:
-    """What is taken, in all the ways of sending it."""
+    """What is accepted, in every way of sending it."""
 
     @pytest.mark.parametrize("kind", ["image/jpeg", "IMAGE/X-anything; q=1", "application/octet-stream"])
     def test_raw_body(self, client: httpx.Client, kind: str) -> None:
@@ -260,7 +262,7 @@ class TestBroken:
         ids=["cut png", "empty jpeg", "png bomb", "gif bomb"],
     )
     def test_fails_its_job(self, service: Service, client: httpx.Client, data: bytes, kind: str) -> None:
-        """The upload is taken; its job fails, and who waits for it gets the failure's own status."""
+        """The upload is accepted; its job fails, and a client that waits gets the failure's own status."""
         headers = {"content-type": "application/octet-stream"}
         answer = client.post("/v1/images", content=data, headers=headers)
         assert answer.status_code == 202

@@ -29,7 +29,7 @@ def has_ipv6() -> bool:
 
 
 def spend(service: Service, address: str, **headers: str) -> int:
-    """Have a client ask once; how many tokens it has left."""
+    """Have a client upload once; returns how many tokens it has left."""
     with service.client(address) as client:
         client.post("/v1/images", headers=NO_UPLOAD | headers)
         return int(client.get("/v1/quota", headers=headers).json()["remaining"])
@@ -38,7 +38,7 @@ def spend(service: Service, address: str, **headers: str) -> int:
 class TestProxies:
     """TRUSTED_PROXIES."""
 
-    def test_nobody_else_is_believed(self, tight: Service) -> None:
+    def test_other_peers_are_not_believed(self, tight: Service) -> None:
         """What a client says of itself changes nothing."""
         address = fresh_address()
         assert spend(tight, address, **{"x-forwarded-for": "198.51.100.1"}) == 2
@@ -104,7 +104,7 @@ class TestLeakyBucket:
     """LIMITER=leaky_bucket."""
 
     def test_spaces_uploads(self, leaky: Service) -> None:
-        """Of many at once some pass, a quarter of a second apart; others are told when to come."""
+        """Of many at once some pass, a quarter of a second apart; the others get 429 with Retry-After."""
         address = fresh_address()
         with ExitStack() as stack:
             connections = [stack.enter_context(leaky.connect(address)) for _ in range(20)]
@@ -131,7 +131,7 @@ class TestLeakyBucket:
             assert policy["ip"] == {"q": 5, "w": 2}
             assert limit["ip"]["r"] == 0
 
-    def test_lets_the_patient_through_at_once(self, leaky: Service) -> None:
-        """A first upload is not held."""
+    def test_a_first_upload_passes_at_once(self, leaky: Service) -> None:
+        """It is not delayed."""
         answer = leaky.upload(prefer="wait=20")
         assert answer.status_code == 201

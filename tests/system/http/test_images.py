@@ -122,8 +122,8 @@ class TestDocument:
             == after["jobs"]["accepted"] - before["jobs"]["accepted"] + before["jobs"]["done"]
         )
 
-    def test_of_nobody(self, client: httpx.Client) -> None:
-        """An id that is none, or nobody's: 404 everywhere."""
+    def test_of_an_unknown_id(self, client: httpx.Client) -> None:
+        """An id that is malformed or unknown: 404 everywhere."""
         for job in (NOWHERE, "/v1/images/x", "/v1/images/" + "0" * 31, "/v1/images/" + "A" * 32):
             for path in ("", "/events", "/thumb"):
                 problem(client.get(job + path), 404, "not-found")
@@ -176,7 +176,7 @@ class TestWaiting:
             assert connection.answer().json()["status"] == "done"
 
     def test_of_a_client_that_leaves(self, service: Service) -> None:
-        """A client that hangs up while it waits loses nothing, and its place among the streams is free."""
+        """A client that hangs up while it waits loses nothing, and no longer counts as a stream."""
         address = fresh_address()
         with service.paused():
             location = service.upload().headers["location"]
@@ -188,12 +188,12 @@ class TestWaiting:
                 def admitted() -> bool:
                     return client.get(location, headers={"prefer": "wait=0"}).status_code == 200
 
-                until(admitted, "the places of the waits to be free")
+                until(admitted, "the waits to be uncounted")
         service.settled()
         assert service.status_of(location.rpartition("/")[2]) == "done"
 
     def test_odd_preferences(self, service: Service) -> None:
-        """What is no number of seconds is no preference."""
+        """A value that is no number of seconds is ignored."""
         for prefer in ("wait", "wait=", "wait=soon", "wait=-1", "respond-async", 'wait="1"', ",;=,"):
             answer = service.upload(prefer=prefer)
             assert answer.status_code in (201, 202)
@@ -340,7 +340,7 @@ class TestRemoval:
             problem(client.delete(second["links"]["self"], headers=fields), 403, "forbidden")
 
     def test_cancels_a_queued_job(self, service: Service) -> None:
-        """A queued job is taken out, its place free and its watchers told."""
+        """A queued job leaves the queue, its place is free, and streams of it end."""
         with service.paused(), service.client() as client:
             before = service.stats()
             document = service.upload().json()

@@ -1,4 +1,4 @@
-"""What an upload gets that finds the queue full and prefers little to an error."""
+"""Degraded responses: uploads that find the queue full and prefer a preview to an error."""
 
 import base64
 import os
@@ -22,7 +22,7 @@ from tests.workers.corners import shows_the_picture
 PHOTO = samples.jpeg(
     640, 480, orientation=6, gps=True, thumbnail=samples.jpeg(160, 120, orientation=6, gps=True)
 )
-"""As a telephone held upright makes it: the pixels lie on their side, and so do those of the thumbnail."""
+"""A photo as a phone held upright makes it: its pixels, and those of its thumbnail, are rotated."""
 
 
 def _full(service: Service, stack: ExitStack) -> Service:
@@ -36,7 +36,7 @@ def _full(service: Service, stack: ExitStack) -> Service:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One that refuses by itself, and is full."""
+    """A full service that refuses by default."""
     with ExitStack() as stack:
         service = Service(tmp_path_factory.mktemp("full"), queue_size=1)
         stack.callback(service.kill)
@@ -55,7 +55,7 @@ def lenient(service: Service, data: bytes, kind: str = "image/jpeg", **headers: 
 
 
 def picture(answer: httpx.Response | Answer, kind: str) -> Image.Image:
-    """The preview of a degraded answer, which is whole and right."""
+    """The preview in a degraded response, whose other fields are checked too."""
     code = answer.status if isinstance(answer, Answer) else answer.status_code
     assert code == 200, answer.json()
     headers = answer.headers
@@ -99,7 +99,7 @@ class TestPreview:
         assert shows_the_picture(image, 30)
 
     def test_needs_the_head_of_the_photo_alone(self, full: Service) -> None:
-        """A client that waits to be asked is asked; the answer comes before the pixels, and the end after."""
+        """A client that expects 100 Continue gets it; the answer comes before the pixels are sent."""
         with full.connect() as connection:
             head(connection, 8 * 2**20, "Expect: 100-continue")
             assert connection.interim() == 100
@@ -108,8 +108,8 @@ class TestPreview:
             connection.socket.shutdown(1)
             assert connection.ends()
 
-    def test_is_seen_by_who_writes_everything_first(self, full: Service) -> None:
-        """Ten megabytes are written before the answer is read, and no reset wipes it out."""
+    def test_is_seen_by_a_client_that_writes_everything_first(self, full: Service) -> None:
+        """Ten megabytes are written before the answer is read, and no reset destroys it."""
         with full.connect() as connection:
             head(connection, 10 * 2**20)
             connection.send(PHOTO + bytes(10 * 2**20 - len(PHOTO)))
@@ -153,20 +153,20 @@ NO_PREVIEW = {
 
 
 @pytest.mark.parametrize("data", NO_PREVIEW.values(), ids=NO_PREVIEW)
-def test_the_placeholder_stands_in_for_what_is_not_there(full: Service, data: bytes) -> None:
-    """Whatever comes instead of a photo with a thumbnail; and the next one has its preview."""
+def test_without_a_thumbnail_there_is_a_placeholder(full: Service, data: bytes) -> None:
+    """Whatever is sent instead of a photo with a thumbnail; the next photo has its preview again."""
     assert picture(lenient(full, data), "placeholder").size == (160, 120)
     picture(lenient(full, PHOTO), "exif")
 
 
 def test_a_broken_form_gets_the_placeholder(full: Service) -> None:
-    """The body is looked at for a preview alone, so nobody complains of it."""
+    """The body is read for a preview only, so its faults are no error."""
     picture(lenient(full, PHOTO, FORM), "placeholder")
     picture(lenient(full, PHOTO, "multipart/form-data"), "placeholder")
 
 
-def test_slow_bodies_are_awaited_for_two_seconds_eight_at_once(full: Service) -> None:
-    """A ninth is answered at once, unread; the eight when their time is up; and then there is room again."""
+def test_slow_bodies_are_read_for_two_seconds_eight_at_once(full: Service) -> None:
+    """A ninth is answered at once, unread; the eight when their time is up, and then others are read."""
     with ExitStack() as stack:
         started = time.monotonic()
         slow = [stack.enter_context(full.connect()) for _ in range(8)]
@@ -184,7 +184,7 @@ def test_slow_bodies_are_awaited_for_two_seconds_eight_at_once(full: Service) ->
 
 
 def test_a_dead_preview_worker_is_replaced(full: Service) -> None:
-    """Meanwhile the placeholder stands in."""
+    """Meanwhile there are placeholders."""
     pid = full.previewer()
     os.kill(pid, signal.SIGKILL)
     until(lambda: not full.stats()["previews"]["ready"], "the death to be seen")
@@ -195,7 +195,7 @@ def test_a_dead_preview_worker_is_replaced(full: Service) -> None:
 
 
 def test_a_hung_preview_worker_is_replaced(full: Service) -> None:
-    """Nobody waits for it longer than a moment."""
+    """No client waits for it longer than a moment."""
     pid = full.previewer()
     os.kill(pid, signal.SIGSTOP)
     picture(lenient(full, PHOTO), "placeholder")
@@ -205,17 +205,17 @@ def test_a_hung_preview_worker_is_replaced(full: Service) -> None:
 
 
 class TestChoice:
-    """Who gets the soft answer."""
+    """Which uploads get a degraded response."""
 
     @pytest.mark.parametrize("prefer", ["handling=strict", "wait=1", "handling=kind"])
     def test_by_itself_the_service_refuses(self, full: Service, prefer: str) -> None:
-        """Who does not ask for leniency gets the error."""
+        """An upload without `handling=lenient` gets the error."""
         answer = full.upload(PHOTO, prefer=prefer)
         problem(answer, 503, REDUCED_CAPACITY, guard="queue")
         assert "preference-applied" not in answer.headers
 
     def test_on_full_degrade_makes_it_the_default(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """Then who wants the error has to say so; other guards degrade nothing."""
+        """Then a client that wants the error has to say so. The other guards refuse as ever."""
         with ExitStack() as stack:
             service = Service(
                 tmp_path_factory.mktemp("soft"), queue_size=1, on_full="degrade", burst=2, rate=0.001

@@ -15,7 +15,7 @@ MEGABYTE = bytes(10**6)
 
 @pytest.fixture
 def far(tmp_path: Path) -> Iterator[Service]:
-    """A service without a token for anybody here, at the far end of a bad link: 50 ms there and back."""
+    """A service that refuses everybody, behind a bad link with a round trip of 50 ms."""
     try:
         with (
             lossy_link(delay_ms=25, loss_percent=1) as host,

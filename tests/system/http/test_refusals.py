@@ -1,4 +1,4 @@
-"""What a client sees when a guard refuses it: at once, with the body unread."""
+"""The refusals of the guards: at once, with the body unread."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,11 +12,11 @@ from tests.system.http.conftest import ORIGIN
 from tests.system.http.expect import QUOTA_EXCEEDED, REDUCED_CAPACITY, limits, problem
 
 MUCH = 8 * 2**20
-"""A length to declare that is taken, and much more than any buffer holds."""
+"""A Content-Length that is accepted, and much more than any buffer holds."""
 
 
 def exhaust(service: Service, address: str) -> httpx.Response:
-    """Spend all of a client's tokens; the refusal that ends it."""
+    """Spend all tokens of a client; returns the refusal that follows."""
     with service.client(address) as client:
         while (
             answer := client.post("/v1/images", headers={"content-type": "text/plain"})
@@ -32,7 +32,7 @@ def ask(connection: Connection, length: int = MUCH, *fields: str) -> None:
 
 
 def refusal(service: Service, address: str | None = None, *fields: str) -> Answer:
-    """What the service says to the mere head of an upload."""
+    """The answer to the head of an upload, without a body."""
     with service.connect(address) as connection:
         ask(connection, MUCH, *fields)
         answer = connection.answer()
@@ -41,7 +41,7 @@ def refusal(service: Service, address: str | None = None, *fields: str) -> Answe
 
 
 def alone_and_behind(service: Service, address: str, kind: str) -> tuple[Answer, Answer]:
-    """What an upload of that type is answered first on a connection, and what behind another request."""
+    """The answers to an upload of a media type: first on a connection, and behind another request."""
     upload = f"POST /v1/images HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\nContent-Type: {kind}\r\n"
     upload += "Content-Length: 0\r\n\r\n"
     with service.connect(address) as connection:
@@ -66,7 +66,7 @@ def alike(answers: tuple[Answer, Answer], status: int, kind: str, guard: str | N
 
 @contextmanager
 def arriving(service: Service, count: int, address: str | None = None) -> Iterator[list[Connection]]:
-    """So many uploads on their way in, each with its first byte sent."""
+    """A number of uploads on their way in, each with its first byte sent."""
     with ExitStack() as stack:
         before = service.stats()["backlog"]["receiving"]
         connections = [stack.enter_context(service.connect(address)) for _ in range(count)]
@@ -75,12 +75,12 @@ def arriving(service: Service, count: int, address: str | None = None) -> Iterat
             connection.send(SMALL[:1])
         until(lambda: service.stats()["backlog"]["receiving"] == before + count, "uploads to arrive")
         yield connections
-    until(lambda: service.stats()["backlog"]["receiving"] == before, "places to be given back")
+    until(lambda: service.stats()["backlog"]["receiving"] == before, "slots to be given back")
 
 
 @contextmanager
 def full_queue(service: Service) -> Iterator[list[str]]:
-    """The queue full of waiting jobs, whose ids are given; at the end they are let go and done."""
+    """The queue is full of waiting jobs, whose ids are given; at the end the workers go on with them."""
     with service.paused():
         answers = [service.upload() for _ in range(service.stats()["backlog"]["capacity"])]
         assert [answer.status_code for answer in answers] == [202] * len(answers)
@@ -92,14 +92,14 @@ class TestRate:
     """Guard 1: a client's own bucket."""
 
     def test_answers_the_head_alone(self, tight: Service) -> None:
-        """A client without tokens is told so when its head is in, none of its body sent."""
+        """A client without tokens is refused when its head has arrived, with none of its body sent."""
         address = fresh_address()
         exhaust(tight, address)
         document = problem(refusal(tight, address), 429, QUOTA_EXCEEDED, guard="rate")
         assert document["violated-policies"] == ["ip"]
 
-    def test_says_when_to_come_back(self, tight: Service) -> None:
-        """The policy is burst and window, the limit none left, the delay that to the next token."""
+    def test_tells_the_time_of_the_next_token(self, tight: Service) -> None:
+        """The policy is burst and window, the limit is 0, and Retry-After is the delay to the next token."""
         answer = exhaust(tight, fresh_address())
         document = problem(answer, 429, QUOTA_EXCEEDED, guard="rate")
         assert answer.headers["ratelimit-policy"] == '"ip";q=3;w=60'
@@ -112,7 +112,7 @@ class TestRate:
         assert tight.upload().status_code == 202
         tight.settled()
 
-    def test_counts_every_asking(self, tight: Service) -> None:
+    def test_counts_every_request(self, tight: Service) -> None:
         """A refused request spends a token too, and the fields of accepted ones count down."""
         address = fresh_address()
         with tight.client(address) as client:
@@ -124,8 +124,8 @@ class TestRate:
             assert client.get("/v1/quota").json()["remaining"] == 1
         tight.settled()
 
-    def test_is_told_by_head_and_get_for_nothing(self, tight: Service) -> None:
-        """Only an upload spends: reading the quota again and again changes nothing."""
+    def test_reading_the_quota_costs_nothing(self, tight: Service) -> None:
+        """Only an upload spends a token, however often the quota is read."""
         with tight.client() as client:
             for _ in range(5):
                 answer = client.get("/v1/quota")
@@ -155,8 +155,8 @@ class TestRate:
         for document in alike(refusals, 429, QUOTA_EXCEEDED, guard="rate"):
             assert document["violated-policies"] == ["ip"]
 
-    def test_is_told_to_the_log_once_a_second(self, tight: Service) -> None:
-        """Not a line for each: how many it were."""
+    def test_is_logged_once_a_second(self, tight: Service) -> None:
+        """As a count, not as a line for each."""
         address = fresh_address()
         exhaust(tight, address)
         with tight.connect(address) as connection:
@@ -167,10 +167,10 @@ class TestRate:
 
 
 class TestDeclared:
-    """Guard 2: what can never be taken."""
+    """Guard 2: a declared length or type that can never be accepted."""
 
     def test_refuses_a_declared_length(self, service: Service) -> None:
-        """More bytes than are taken: 413 with the limit, before any of them is sent."""
+        """More bytes than are accepted: 413 with the limit, before any of them is sent."""
         with service.connect() as connection:
             ask(connection, 2**20 + 1)
             answer = connection.answer()
@@ -215,10 +215,10 @@ class TestDeclared:
 
 
 class TestShare:
-    """Guard 3: one client's part of the dock and the queue."""
+    """Guard 3: one client's part of the receiving slots and the queue."""
 
     def test_counts_uploads_on_their_way(self, tight: Service) -> None:
-        """A client with its share of the dock is refused, another is not."""
+        """A client whose uploads have taken its share of slots is refused; another client is not."""
         address = fresh_address()
         with arriving(tight, 2, address):
             answer = refusal(tight, address)
@@ -241,7 +241,7 @@ class TestShare:
 
 
 class TestQueue:
-    """Guard 5: the queue, and the dock before it."""
+    """Guard 5: the queue, and the receiving slots before it."""
 
     def test_refuses_when_full(self, tight: Service) -> None:
         """A full queue answers 503 to the head alone, with a delay and a policy of its own."""
@@ -253,8 +253,8 @@ class TestQueue:
             assert policy["queue"] == {"q": 2, "qu": "concurrent-requests"}
             assert limit["ip"]["r"] == 2
 
-    def test_refuses_when_the_dock_is_full(self, tight: Service) -> None:
-        """Uploads on their way in keep others out, and an abandoned one lets them in again."""
+    def test_refuses_when_all_slots_are_taken(self, tight: Service) -> None:
+        """By uploads on their way in; when one is abandoned, another is admitted."""
         tight.settled()
         with arriving(tight, 3):
             problem(refusal(tight), 503, REDUCED_CAPACITY, guard="queue")
@@ -263,7 +263,7 @@ class TestQueue:
         tight.settled()
 
     def test_never_comes_before_the_clients_next_token(self, tight: Service) -> None:
-        """Whoever spent the last token asking is not sent back before there is another."""
+        """A client that has spent its last token is not told to return before it has another."""
         address = fresh_address()
         with full_queue(tight):
             answers = [refusal(tight, address) for _ in range(3)]
@@ -272,18 +272,20 @@ class TestQueue:
             assert int(answers[-1].headers["retry-after"]) >= 19
             problem(refusal(tight, address), 429, QUOTA_EXCEEDED, guard="rate")
 
-    def test_hands_out_turns(self, tight: Service) -> None:
-        """The refused are not all told the same moment: there are no more of one than can be served."""
+    def test_spreads_the_retry_times(self, tight: Service) -> None:
+        """Refused clients are not all told the same moment, and no more of them than can be served then."""
         with full_queue(tight):
             rate = tight.stats()["backlog"]["drain_per_s"]
-            count = int(5 * rate) + 2  # a second's worth, even if but one in four is expected to return
+            count = (
+                int(5 * rate) + 2
+            )  # more than a second's worth, even if only one in four is expected to return
             told = [refusal(tight).json()["retry_after_ms"] for _ in range(count)]
         assert told == sorted(told)
         assert told[-1] > told[0]
         assert all(milliseconds % 1000 == 0 for milliseconds in told)
 
-    def test_keeps_the_promise_to_an_upload_on_its_way(self, tight: Service) -> None:
-        """An upload with a place in the dock is taken though the queue filled, ahead of newcomers."""
+    def test_an_admitted_upload_is_never_refused_for_load(self, tight: Service) -> None:
+        """An upload with a receiving slot is accepted although the queue has filled, ahead of newcomers."""
         with tight.paused(), arriving(tight, 1) as (connection,):
             for _ in range(2):
                 assert tight.upload().status_code == 202
@@ -317,7 +319,7 @@ class TestDisk:
     """Guard 6: bytes in the store."""
 
     def test_counts_what_uploads_may_become(self, brief: Service) -> None:
-        """An upload that declares no length counts with the most it may have, until it is settled."""
+        """An upload that declares no length counts with the maximum until it is complete."""
         until(lambda: brief.stats()["store_bytes"] < 2**18, "the store to empty")
         with brief.connect() as connection:
             connection.head("POST /v1/images", "Content-Type: image/jpeg", "Transfer-Encoding: chunked")
@@ -326,14 +328,14 @@ class TestDisk:
                 ask(other, 2**20)
                 problem(other.answer(), 507, "disk", guard="disk")
             assert brief.upload().status_code == 202
-        until(lambda: brief.stats()["backlog"]["receiving"] == 0, "the place to be given back")
+        until(lambda: brief.stats()["backlog"]["receiving"] == 0, "the slot to be given back")
         with brief.connect() as other:
             ask(other, 2**20)
             assert other.is_silent()
 
 
 class TestWhoeverAsks:
-    """A refusal is seen, whatever the client."""
+    """Every kind of client sees its refusal."""
 
     def test_expects_no_continue(self, tight: Service) -> None:
         """`Expect: 100-continue` is refused with no 100 before it, and the connection is closed."""
@@ -345,7 +347,7 @@ class TestWhoeverAsks:
             problem(refusal(tight, None, "Expect: 100-continue"), 503, REDUCED_CAPACITY, guard="queue")
 
     def test_keeps_a_connection_with_a_small_body(self, tight: Service) -> None:
-        """A small refused body is read and forgotten, and the connection serves on."""
+        """A small refused body is read and discarded, and the connection stays open."""
         address = fresh_address()
         exhaust(tight, address)
         with tight.connect(address) as connection:
@@ -367,7 +369,7 @@ class TestWhoeverAsks:
             assert connection.answer().status == 200
 
     def test_answers_uploads_in_a_row(self, tight: Service) -> None:
-        """Pipelined behind each other and behind other requests, each is answered in its turn."""
+        """Pipelined behind each other and behind other requests, they are answered in order."""
         address = fresh_address()
         exhaust(tight, address)
         small = b"POST /v1/images?variants=thumb HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nGET / HTT"
@@ -387,8 +389,8 @@ class TestWhoeverAsks:
         ],
         ids=["asked to close", "old", "chunked"],
     )
-    def test_ends_a_connection_that_is_not_to_go_on(self, tight: Service, head: bytes) -> None:
-        """The refusal says so, the body is read away, and nothing behind it is a request."""
+    def test_ends_a_connection_that_cannot_continue(self, tight: Service, head: bytes) -> None:
+        """The refusal says so, the body is discarded, and nothing behind it is taken for a request."""
         address = fresh_address()
         exhaust(tight, address)
         for first, then in ((b"bytesGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b""), (b"by", b"tes")):
@@ -400,8 +402,8 @@ class TestWhoeverAsks:
                 connection.send(then)
                 assert connection.ends()
 
-    def test_does_not_hold_answers_for_one_who_never_reads(self, tight: Service) -> None:
-        """Whoever pipelines uploads and reads nothing is not read from either, once the buffers are full."""
+    def test_does_not_hold_answers_for_a_client_that_never_reads(self, tight: Service) -> None:
+        """If it pipelines uploads and reads nothing, it is not read from either once the buffers are full."""
         address = fresh_address()
         exhaust(tight, address)
         upload = b"POST /v1/images HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" * 1000
@@ -414,7 +416,7 @@ class TestWhoeverAsks:
         assert sent < 32 * 2**20  # what the sockets' own buffers hold
         assert tight.get("/healthz").status == 200
 
-    def test_does_not_hide_from_pages(self, tight: Service) -> None:
+    def test_can_be_read_by_pages(self, tight: Service) -> None:
         """Where CORS is on, a page may read a refusal and its fields."""
         address = fresh_address()
         exhaust(tight, address)
@@ -428,7 +430,7 @@ class TestWhoeverAsks:
         assert "origin" in answer.headers["vary"].lower()
 
     def test_holds_nothing(self, tight: Service) -> None:
-        """After every refusal the dock is empty, nothing waits and nothing of the refused is stored."""
+        """After every refusal no slot is taken, nothing waits and nothing is stored."""
         before = tight.settled()
         files = tight.stored()
         address = fresh_address()

@@ -1,4 +1,4 @@
-"""Idempotency-Key: an upload that is sent again is the same job, and nothing else is taken for it."""
+"""Idempotency-Key: an upload that is sent again stands for the same job, and nothing else does."""
 
 import itertools
 import signal
@@ -29,7 +29,7 @@ def send(service: Service, key: str, address: str, data: bytes = SMALL, **header
 
 
 def begun(service: Service, key: str, address: str) -> Connection:
-    """An upload under a key, of which all but the last byte has come."""
+    """An upload under a key, of which all but the last byte has arrived."""
     before = service.stats()["backlog"]["receiving"]
     connection = service.connect(address)
     connection.head(
@@ -88,7 +88,7 @@ class TestSameAgain:
             assert waited.result().status_code == 201
         assert waited.result().json()["id"] == first.json()["id"]
 
-    def test_tells_of_the_failure_again(self, service: Service) -> None:
+    def test_has_the_failure_of_the_job(self, service: Service) -> None:
         """A failed job's repeat gets the failed job's own status."""
         key, address = fresh_key(), fresh_address()
         broken = SMALL[:300]
@@ -97,13 +97,13 @@ class TestSameAgain:
         assert again["job"] == first["job"]
 
     def test_is_another_job_for_another_client(self, service: Service) -> None:
-        """A key means nothing but to the client that chose it."""
+        """A key has a meaning only for the client that chose it."""
         key = fresh_key()
         first, other = (send(service, key, fresh_address()).json() for _ in range(2))
         assert first["id"] != other["id"]
 
     def test_passes_a_full_queue(self, tmp_path: Path) -> None:
-        """It needs no place: only its token is asked for. Newcomers get 503."""
+        """It needs no receiving slot, only a token. Newcomers get 503."""
         key, address, done = fresh_key(), fresh_address(), fresh_key()
         with ExitStack() as stack:
             service = stack.enter_context(serving(tmp_path, queue_size=1, max_receiving=1, client_share=1))
@@ -153,7 +153,7 @@ class TestNotTheSame:
         assert send(service, whole, address).json()["id"] == every.json()["id"]
 
     def test_limits_of_an_upload_are_those_of_a_repeat(self, service: Service) -> None:
-        """Too large, no image, no form: what a first upload would be told."""
+        """Too large, no image, no form: the same refusals as for a first upload."""
         key, address = fresh_key(), fresh_address()
         assert send(service, key, address).status_code == 202
         problem(send(service, key, address, SMALL + bytes(2 * 2**20)), 413, "too-large")
@@ -176,10 +176,10 @@ class TestOnItsWay:
         assert send(service, key, address).json()["id"] == answer.json()["id"]
 
     def test_a_broken_one_frees_its_key(self, service: Service) -> None:
-        """Whose connection broke in the middle sends it again, and that is the first then."""
+        """A client whose connection broke half way sends it again, as the first upload."""
         key, address = fresh_key(), fresh_address()
         begun(service, key, address).close()
-        until(lambda: service.stats()["backlog"]["receiving"] == 0, "the departure to be noticed")
+        until(lambda: service.stats()["backlog"]["receiving"] == 0, "the disconnect to be noticed")
         assert send(service, key, address, OTHER).status_code == 202
 
     def test_a_refused_one_frees_its_key(self, service: Service) -> None:
@@ -189,7 +189,7 @@ class TestOnItsWay:
         assert send(service, key, address).status_code == 202
 
     def test_of_many_at_once_one_is_first(self, service: Service) -> None:
-        """Eight at the same moment: one job; the others are it, or are told that it is on its way."""
+        """Eight at the same moment make one job; the others are answered with it, or with 409."""
         key, address = fresh_key(), fresh_address()
         before = service.settled()["jobs"]["accepted"]
         with ThreadPoolExecutor(8) as threads:
@@ -204,7 +204,7 @@ class TestReading:
     """The bodies of repeats."""
 
     def test_eight_are_read_at_once(self, service: Service) -> None:
-        """The ninth gets 503 with Retry-After, and none of them is on disk or holds a place."""
+        """The ninth gets 503 with Retry-After, and none of them is on disk or holds a slot."""
         key, address = fresh_key(), fresh_address()
         assert send(service, key, address, prefer="wait=20").status_code == 201
         files = service.stored()
@@ -241,12 +241,12 @@ class TestKey:
         "value", ["", '""', '"open', '"a"b', "a b", "a,b", '"' + "a" * 256 + '"', "a" * 256]
     )
     def test_malformed(self, service: Service, value: str) -> None:
-        """400, and nothing is taken."""
+        """400, and nothing is stored."""
         answer = service.upload(**{"idempotency-key": value})
         assert "Idempotency-Key" in problem(answer, 400, "bad-request")["detail"]
 
     def test_twice(self, service: Service) -> None:
-        """Two keys are none."""
+        """Two keys are a malformed one."""
         with service.connect() as connection:
             length = f"Content-Length: {len(SMALL)}"
             keys = ("Idempotency-Key: a", "Idempotency-Key: b")

@@ -1,4 +1,4 @@
-"""What the service tells of itself, and that every address behaves alike: HEAD, 404, 405, descriptions."""
+"""Statistics, metrics, health and the API description, and what holds at every address: HEAD, 404, 405."""
 
 import json
 import re
@@ -31,7 +31,7 @@ class TestStats:
     """GET /v1/stats."""
 
     def test_holds_what_the_contract_names(self, service: Service) -> None:
-        """Every member, with the counters at work."""
+        """Every member, with counters that count."""
         before = service.settled()
         service.upload(prefer="wait=20")
         stats = service.settled()
@@ -55,7 +55,7 @@ class TestStats:
         assert 20 * 2**20 < stats["memory_bytes"] < 2**31
         assert stats["store_bytes"] > before["store_bytes"]
 
-    def test_names_nobody(self, service: Service) -> None:
+    def test_names_no_client(self, service: Service) -> None:
         """No client address and no image id, whatever is going on; nor in the metrics."""
         address = fresh_address()
         with service.paused(), service.client(address) as client, service.connect(address) as connection:
@@ -131,7 +131,7 @@ class TestHealth:
 
 
 class TestEveryAddress:
-    """What holds wherever one asks."""
+    """What holds at every address."""
 
     @pytest.mark.parametrize("path", READABLE)
     def test_head(self, client: httpx.Client, path: str) -> None:
@@ -160,8 +160,8 @@ class TestEveryAddress:
         "path",
         ["/nowhere", "/v1", "/v1/", "/v1/images/", f"{JOB}/", "/problems/nonsense", "/static/x", "/redoc"],
     )
-    def test_nowhere(self, client: httpx.Client, path: str) -> None:
-        """What is not there: 404 as a problem, for HEAD without its body."""
+    def test_unknown_addresses(self, client: httpx.Client, path: str) -> None:
+        """404 as a problem, for HEAD without its body."""
         answer = client.get(path)
         if path == "/v1/images/":
             assert answer.status_code in (404, 405)
@@ -236,7 +236,7 @@ class TestDescription:
             assert f"`{name}`" in text
 
     def test_describes_the_other_refusals(self, described: Any) -> None:
-        """Those of reading and of removal too; and nothing of a validation that does not happen."""
+        """Those of reading and of removal too, and no validation error that no route answers with."""
         paths = described["paths"]
         image = paths["/v1/images/{id}"]
         assert {"204", "401", "403", "404"} <= set(image["delete"]["responses"])

@@ -106,7 +106,7 @@ class TestJobEvents:
         assert last.data["problem"]["status"] == 422
 
     def test_cancellation(self, service: Service) -> None:
-        """Who watches a job that is deleted gets `cancelled`, and the end."""
+        """The stream of a job that is deleted gets `cancelled`, and ends."""
         with service.paused(), service.client() as client, service.connect() as connection:
             document = service.upload().json()
             events = open_stream(connection, document["links"]["events"])
@@ -117,8 +117,8 @@ class TestJobEvents:
             assert rest[-1].name == "cancelled"
             assert rest[-1].data["status"] == "cancelled"
 
-    def test_place_in_the_queue(self, service: Service) -> None:
-        """A queued job is told when its place has moved."""
+    def test_position_in_the_queue(self, service: Service) -> None:
+        """There is an event when the position of a queued job has changed."""
         with service.paused(), service.client() as client, service.connect() as connection:
             ahead, document = service.upload().json(), service.upload().json()
             events = open_stream(connection, document["links"]["events"])
@@ -181,10 +181,10 @@ class TestBound:
                     connection.head("GET /v1/stats/stream", "Connection: close")
                     return next(connection.lines()).startswith("HTTP/1.1 200")
 
-            until(admitted, "a place to be free")
+            until(admitted, "another stream to be admitted")
 
     def test_does_not_bind_finished_jobs(self, service: Service) -> None:
-        """A wait for what is finished holds nothing."""
+        """A wait for a finished job does not count."""
         document = service.upload(prefer="wait=20").json()
         with service.client() as client:
             for _ in range(20):
@@ -200,7 +200,7 @@ class TestBound:
 
 
 def test_head(service: Service) -> None:
-    """HEAD of a stream is answered and over, and holds no place."""
+    """HEAD of a stream is answered at once and does not count as a stream."""
     with service.paused(), service.connect() as connection:
         events = service.upload().json()["links"]["events"]
         for path in ["/v1/stats/stream", events] * 10:

@@ -1,4 +1,4 @@
-"""A Retry-After keeps its word over real sockets: who returns when told gets in, and impatience is vain."""
+"""Reservations over real sockets: a client that returns after its Retry-After is admitted, and no earlier."""
 
 import json
 import socket
@@ -16,46 +16,46 @@ from tests import samples
 from tests.service import SMALL, Connection, Service, fresh_address, serving, until
 from tests.system.http.expect import QUOTA_EXCEEDED, REDUCED_CAPACITY, limits, problem
 
-PLACES, DOCK, BURST = 3, 6, 12
+QUEUE_SIZE, MAX_RECEIVING, BURST = 3, 6, 12
 FIELDS = ("Content-Type: image/jpeg", f"Content-Length: {len(SMALL)}")
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One with three places in the queue, six in the dock, and tokens that hardly ever come back.
+    """A service with three places in the queue, six receiving slots, and tokens that hardly ever come back.
 
     Its one worker makes each job whole, so that jobs end in the order in which they began.
     """
-    settings = {"queue_size": PLACES, "max_receiving": DOCK, "rate": 0.02, "burst": BURST}
+    settings = {"queue_size": QUEUE_SIZE, "max_receiving": MAX_RECEIVING, "rate": 0.02, "burst": BURST}
     settings |= {"workers": 1, "brownout": "off"}
-    with serving(tmp_path_factory.mktemp("turns"), **settings) as service:
+    with serving(tmp_path_factory.mktemp("reservations"), **settings) as service:
         yield service
 
 
 @contextmanager
 def full(service: Service) -> Iterator[list[httpx.Response]]:
-    """The queue full and its workers stopped; gives the answers to those who wait there."""
+    """The queue is full and its workers are stopped; gives the answers to the uploads that wait there."""
     with service.paused():
-        answers = [service.upload() for _ in range(PLACES)]
-        assert [answer.status_code for answer in answers] == [202] * PLACES
+        answers = [service.upload() for _ in range(QUEUE_SIZE)]
+        assert [answer.status_code for answer in answers] == [202] * QUEUE_SIZE
         yield answers
     service.settled()
 
 
 def photo(number: int) -> bytes:
-    """A small photo of a length of its own: what follows the end of a JPEG is nobody's."""
+    """A small photo with a length of its own: bytes after the end of a JPEG are ignored."""
     return SMALL + bytes(number)
 
 
-def told(answer: httpx.Response) -> float:
-    """The seconds that a refusal by the queue tells, since it came."""
+def retry_after(answer: httpx.Response) -> float:
+    """The Retry-After of a refusal by the queue, in seconds."""
     document = problem(answer, 503, REDUCED_CAPACITY, guard="queue")
     assert document["retry_after_ms"] == 1000 * int(answer.headers["retry-after"])
     return float(answer.headers["retry-after"])
 
 
-def wait_as_told(seconds: float) -> None:
-    """Do what a Retry-After asks for."""
+def wait_for(seconds: float) -> None:
+    """Wait for a Retry-After."""
     time.sleep(seconds)
 
 
@@ -65,33 +65,33 @@ def refused(service: Service) -> int:
 
 
 def remove(service: Service, answer: httpx.Response) -> None:
-    """Take a job out of the queue, so that its place comes free."""
+    """Delete a queued job, so that its place becomes free."""
     token = {"authorization": f"Bearer {answer.json()['delete_token']}"}
     with service.client() as client:
         assert client.delete(answer.headers["location"], headers=token).status_code == 204
 
 
-def knock(service: Service, stack: ExitStack) -> Connection:
-    """A client that was refused returns when told, sends the head of its upload and hears nothing yet."""
+def return_on_time(service: Service, stack: ExitStack) -> Connection:
+    """A refused client that has returned on time, has sent the head of its upload, and has to wait."""
     address = fresh_address()
-    wait_as_told(told(service.upload(address=address)))
+    wait_for(retry_after(service.upload(address=address)))
     before = service.stats()["backlog"]["parked"]
     connection = stack.enter_context(service.connect(address))
     connection.head("POST /v1/images", *FIELDS)
-    until(lambda: service.stats()["backlog"]["parked"] == before + 1, "a client at the door")
+    until(lambda: service.stats()["backlog"]["parked"] == before + 1, "a client in the waiting room")
     return connection
 
 
-class TestPromise:
-    """Refused clients return when told."""
+class TestReturn:
+    """Refused clients return after their Retry-After."""
 
-    def test_all_get_in_at_their_first_return(self, service: Service) -> None:
-        """Whatever they are made of: httpx, or curl that does as Retry-After says."""
+    def test_all_are_admitted_at_their_first_return(self, service: Service) -> None:
+        """Whatever client they use: httpx, or curl, which honours Retry-After by itself."""
         before = service.settled()
         addresses = [fresh_address() for _ in range(8)]
         curls = []
         with full(service):
-            delays = [told(service.upload(address=address)) for address in addresses[:5]]
+            delays = [retry_after(service.upload(address=address)) for address in addresses[:5]]
             for address in addresses[5:]:
                 command = ["curl", "--silent", "--show-error", "--retry", "5", "--interface", address]
                 command += ["--data-binary", "@-", "-H", "Content-Type: image/jpeg"]
@@ -103,12 +103,12 @@ class TestPromise:
                 curls.append(process)
             until(lambda: refused(service) == before["refusals"]["queue"] + 8, "eight refusals")
 
-        def returns(address: str, delay: float) -> int:
-            wait_as_told(delay)
+        def come_back(address: str, delay: float) -> int:
+            wait_for(delay)
             return service.upload(address=address).status_code
 
         with ThreadPoolExecutor(5) as pool:
-            assert list(pool.map(returns, addresses[:5], delays)) == [202] * 5
+            assert list(pool.map(come_back, addresses[:5], delays)) == [202] * 5
         for process in curls:
             assert process.stdout is not None
             assert process.stdout.read()[-3:] == b"202"
@@ -119,53 +119,53 @@ class TestPromise:
         assert after["backlog"]["outstanding"] == 0
 
     def test_impatience_gains_nothing(self, service: Service) -> None:
-        """Who asks again early is told the same moment, pays for it, and is no sooner in than the others."""
+        """A client that asks again early gets the same moment, for a token, and is admitted no sooner."""
         address = fresh_address()
         with full(service):
             began = time.monotonic()
-            first = told(service.upload(address=address))
-            patient = told(service.upload())
+            first = retry_after(service.upload(address=address))
+            patient = retry_after(service.upload())
             again = [service.upload(address=address) for _ in range(3)]
             waited = time.monotonic() - began
             for answer in again:
-                assert first - waited <= told(answer) <= first
+                assert first - waited <= retry_after(answer) <= first
             assert limits(again[-1].headers)[1]["ip"]["r"] == BURST - 4
             assert first <= patient
         with service.client(address) as client:
             assert client.get("/v1/quota").json()["remaining"] == BURST - 4
 
     def test_hammering_ends_in_429(self, service: Service) -> None:
-        """Each early return is a token, and without any the bucket refuses, not the queue."""
+        """Each early return costs a token; without any left the bucket refuses, not the queue."""
         address = fresh_address()
         with full(service):
             answers = [service.upload(address=address) for _ in range(BURST + 1)]
-            # Its last token went early, so its turn moved to where there is another.
-            assert told(answers[-2]) >= 49
+            # Its last token is spent, so its reservation has moved to the moment of the next one.
+            assert retry_after(answers[-2]) >= 49
             problem(answers[-1], 429, QUOTA_EXCEEDED, guard="rate")
 
-    def test_ten_photos_of_one_client_return_untaxed(self, service: Service) -> None:
-        """An album refused with ten turns gets in with ten returns, though its tokens are gone."""
+    def test_ten_photos_of_one_client_return_without_tokens(self, service: Service) -> None:
+        """Ten photos with ten reservations are admitted at their returns, although the tokens are spent."""
         address = fresh_address()
         with full(service):
-            delays = [told(service.upload(photo(n), address=address)) for n in range(1, 11)]
+            delays = [retry_after(service.upload(photo(n), address=address)) for n in range(1, 11)]
             began = time.monotonic()
             with service.client(address) as client:
                 for _ in range(BURST - 10):
                     assert client.post("/v1/images").status_code == 415
                 problem(client.post("/v1/images"), 429, QUOTA_EXCEEDED, guard="rate")
         for number, delay in enumerate(delays, 1):
-            wait_as_told(max(0.0, began + delay - time.monotonic()))
+            wait_for(max(0.0, began + delay - time.monotonic()))
             answer = service.upload(photo(number), address=address)
             assert answer.status_code == 202, answer.text
             assert limits(answer.headers)[1]["ip"]["r"] == 0
         problem(service.upload(photo(50), address=address), 429, QUOTA_EXCEEDED, guard="rate")
 
-    def test_who_is_due_pays_nothing_once(self, service: Service) -> None:
-        """A returner whose request is refused for another reason pays for its next one as others do."""
+    def test_a_due_upload_pays_no_token_once(self, service: Service) -> None:
+        """If the upload is refused for another reason when it returns, the next one costs a token again."""
         address = fresh_address()
         with full(service):
-            delay = told(service.upload(address=address))
-        wait_as_told(delay)
+            delay = retry_after(service.upload(address=address))
+        wait_for(delay)
         with service.client(address) as client:
             for left in (BURST - 1, BURST - 2):
                 problem(
@@ -175,28 +175,28 @@ class TestPromise:
                 )
                 assert client.get("/v1/quota").json()["remaining"] == left
 
-    def test_the_dock_is_open_while_nobody_is_promised_a_place(self, service: Service) -> None:
-        """Six uploads on their way in at once, though three may wait: the seventh is refused."""
+    def test_all_slots_are_open_while_there_are_no_reservations(self, service: Service) -> None:
+        """Six uploads are received at once, though the queue has three places: the seventh is refused."""
         service.settled()
         with ExitStack() as stack:
-            for _ in range(DOCK):
+            for _ in range(MAX_RECEIVING):
                 connection = stack.enter_context(service.connect())
                 connection.head("POST /v1/images", *FIELDS)
-            until(lambda: service.stats()["backlog"]["receiving"] == DOCK, "a full dock")
-            told(service.upload())
+            until(lambda: service.stats()["backlog"]["receiving"] == MAX_RECEIVING, "all slots to be taken")
+            retry_after(service.upload())
         service.settled()
 
 
-class TestDoor:
-    """Who returns when told finds the queue full all the same, and waits."""
+class TestWaitingRoom:
+    """A client that returns on time finds the queue full all the same, and waits."""
 
-    def test_a_place_that_comes_free_goes_to_who_has_waited_longest(self, service: Service) -> None:
-        """Unread until then; the one behind it waits on, and a newcomer is refused."""
+    def test_a_free_slot_goes_to_the_client_that_has_waited_longest(self, service: Service) -> None:
+        """Its body is unread until then; the next one goes on waiting, and a newcomer is refused."""
         with full(service) as waiting, ExitStack() as stack:
-            first, second = knock(service, stack), knock(service, stack)
+            first, second = return_on_time(service, stack), return_on_time(service, stack)
             assert first.is_silent(0.1)
             remove(service, waiting[0])
-            told(service.upload())
+            retry_after(service.upload())
             first.send(SMALL)
             assert first.answer().status == 202
             assert service.stats()["backlog"]["parked"] == 1
@@ -205,26 +205,26 @@ class TestDoor:
             second.send(SMALL)
             assert second.answer().status == 202
 
-    def test_a_lenient_client_that_returns_waits_for_its_place(self, service: Service) -> None:
-        """It was content with a preview; but then it was promised a place, and gets that and no preview."""
+    def test_a_lenient_client_that_returns_waits_for_its_slot(self, service: Service) -> None:
+        """It got a preview at first, with a reservation, so now it is admitted and gets no preview."""
         address, lenient = fresh_address(), "handling=lenient"
         with full(service) as answers, ExitStack() as stack:
             preview = service.upload(address=address, prefer=lenient)
             assert preview.status_code == 200
-            wait_as_told(float(preview.headers["retry-after"]))
+            wait_for(float(preview.headers["retry-after"]))
             connection = stack.enter_context(service.connect(address))
             connection.head("POST /v1/images", *FIELDS, f"Prefer: {lenient}")
-            until(lambda: service.stats()["backlog"]["parked"] == 1, "a client at the door")
+            until(lambda: service.stats()["backlog"]["parked"] == 1, "a client in the waiting room")
             remove(service, answers[0])
             connection.send(SMALL)
             assert connection.answer().status == 202
 
-    def test_a_client_that_leaves_the_door_frees_its_place(self, service: Service) -> None:
-        """It is noticed though its body is unread, and the place goes to the next."""
+    def test_a_client_that_leaves_the_waiting_room_is_noticed(self, service: Service) -> None:
+        """Although its body is unread; the slot goes to the next one."""
         with full(service) as waiting, ExitStack() as stack:
-            gone, patient = knock(service, stack), knock(service, stack)
+            gone, patient = return_on_time(service, stack), return_on_time(service, stack)
             gone.socket.close()
-            until(lambda: service.stats()["backlog"]["parked"] == 1, "the departure to be noticed")
+            until(lambda: service.stats()["backlog"]["parked"] == 1, "the disconnect to be noticed")
             remove(service, waiting[0])
             patient.send(SMALL)
             assert patient.answer().status == 202
@@ -237,12 +237,12 @@ class TestFairness:
     def test_one_photo_does_not_wait_behind_a_client_with_many(self, service: Service) -> None:
         """Its position says so, and a worker has taken it before the other client's second photo.
 
-        When jobs end says nothing of that: outcomes are written side by side, and may overtake each other.
+        The order in which jobs end does not show it, since outcomes are written concurrently.
         """
         many = fresh_address()
         long = samples.png(
             3000, 2000, compress_level=1
-        )  # keeps the worker busy while the light one is looked at
+        )  # keeps the worker busy while the other one is looked at
         with ExitStack() as stack:
             with service.paused():
                 heavy = [service.upload(photo, address=many) for photo in (SMALL, long)]
@@ -260,11 +260,11 @@ class TestFairness:
 
 
 class TestAbandoned:
-    """Uploads whose client waited for the answer and went away before it had one."""
+    """Uploads whose client left while it waited for the answer."""
 
     @pytest.mark.parametrize("key", [False, True])
-    def test_what_nobody_was_promised_is_dropped(self, service: Service, key: bool) -> None:
-        """Its files are removed and it counts as cancelled; with a key to ask again by it is done."""
+    def test_a_job_that_was_never_answered_for_is_dropped(self, service: Service, key: bool) -> None:
+        """Its files are removed and it counts as cancelled; with an Idempotency-Key it is done."""
         before = service.settled()
         files = service.stored()
         with service.paused(), service.connect() as connection:
@@ -284,8 +284,8 @@ class TestAbandoned:
 class TestClosing:
     """A drain and a restart."""
 
-    def test_a_promise_outlives_a_restart(self, tmp_path: Path) -> None:
-        """Told while draining, kept by the next process; who returns then pays no token."""
+    def test_a_reservation_outlives_a_restart(self, tmp_path: Path) -> None:
+        """Made while the service drains, and honoured by the next process without a token."""
         address = fresh_address()
         with serving(tmp_path, drain_timeout=4, burst=3, rate=0.02) as service:
             with service.paused():
@@ -302,7 +302,7 @@ class TestClosing:
             service.start()
             assert not note.exists()
             assert service.stats()["backlog"]["outstanding"] == 1
-            wait_as_told(max(0.0, due - time.monotonic()))
+            wait_for(max(0.0, due - time.monotonic()))
             answer = service.upload(address=address)
             assert answer.status_code == 202
             assert limits(answer.headers)[1]["ip"]["r"] == 3
