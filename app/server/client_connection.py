@@ -66,4 +66,7 @@ def connection_of(scope: Scope) -> ClientConnection:
 @cache
 def _log_other_server() -> None:
     """Log once for the process."""
-    log.warning("not under `spillway serve`: early rejection, lingering close, head deadlines are off")
+    log.warning(
+        "not under `spillway serve`, so these are off: early rejection, lingering close, deadlines for "
+        "request heads and slow readers, the limit on connections"
+    )

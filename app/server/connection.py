@@ -50,7 +50,7 @@ class HttpConnection(HttpToolsProtocol):
         self._on_disconnect: Callable[[], Any] | None = None
 
         # Per-request state, of the request that is being received
-        self._head_received = 0  # bytes since its head began, whatever they will turn out to be
+        self._head_received = 0  # bytes since its head began, parsed or not
         self._head_parsed = 0  # bytes of its target and fields
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
         self.body_left = 0  # bytes of its body still to come, or `UNKNOWN_LENGTH`
@@ -208,7 +208,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_received = max(1, self._head_received)  # it may begin behind another request, uncounted
+        self._head_received = max(
+            1, self._head_received
+        )  # its first bytes may have come with another request
         self._head_parsed = 0
         if self._input is not Input.LINGERING:
             self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
@@ -239,7 +241,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._input = Input.DROPPED_BODY  # the request came too late
             return
-        # Behind a request that is not answered yet, the application refuses when this one's turn has come.
+        # Behind a request that is not answered yet it is left to the application: answers keep their order.
         if method == b"POST" and self._all_answered and not self.flow.write_paused:
             answer = self._shared.fast_reject(self.scope, self.url)  # type: ignore[arg-type]
             if answer is not None:

@@ -12,7 +12,7 @@ from app.server.problems import ProblemError
 
 MAX_PER_CLIENT = 16
 RETRY_AFTER_S = 15.0
-"""What a refused client is told to wait; nobody knows when a stream will end."""
+"""Seconds that a refused client is told to wait: a guess, for when a stream will end is unknown."""
 
 
 class TooManyStreams(ProblemError):

@@ -92,4 +92,4 @@ class Server(uvicorn.Server):
         host, port = self._listener.getsockname()[:2]
         url = local_url(host, port)
         line = f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images\n"
-        print(line, end="", flush=True)  # in one write, for whoever waits for a line
+        print(line, end="", flush=True)  # in one write, for programs that wait for the line

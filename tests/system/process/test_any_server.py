@@ -21,7 +21,7 @@ print(f"listening at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
 os.dup2(2, 1)  # for nobody reads on there
 uvicorn.Server(uvicorn.Config("app.main:app", log_level="warning")).run(sockets=[listener])
 """
-WARNING = "early rejection, lingering close, head deadlines are off"
+WARNING = "not under `spillway serve`"
 LARGE = samples.jpeg(2400, 1600)
 """A photo of several pieces: a server passes on some 64 KiB at a time."""
 
