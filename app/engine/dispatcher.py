@@ -24,7 +24,7 @@ from app.job import WORKER_DIED, Job, JobStatus
 from app.runtime import tasks
 from app.runtime.metrics import Histograms
 from app.storage.interface import JobGone, Store, StoreFull
-from workers.messages import Done, Failed
+from workers.messages import Failed
 
 log = structlog.get_logger(__name__)
 
@@ -249,18 +249,16 @@ class Dispatcher:
 
     async def _record(self, handle: JobHandle, attempt: Attempt) -> None:
         """Bring an outcome to the store, then tell watchers: nobody is told before the record is durable."""
+        outcome = attempt.outcome
         try:
-            match attempt.outcome:
-                case Cancelled():
-                    self._end_cancelled(handle)
-                case _ if handle.cancelled:
-                    self._end_cancelled(handle)
-                case StoreFailure(reason):
-                    await self._retry_later(handle, reason)
-                case Done() | Failed() as outcome:
-                    with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
-                        job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
-                    self._publish(handle, job)
+            if handle.cancelled or isinstance(outcome, Cancelled):
+                self._end_cancelled(handle)
+            elif isinstance(outcome, StoreFailure):
+                await self._retry_later(handle, outcome.reason)
+            else:
+                with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
+                    job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
+                self._publish(handle, job)
         except JobGone:
             log.warning("the files of a job have been removed", job=handle.job.id)
             self._end_cancelled(handle)

@@ -29,6 +29,7 @@ class WorkerState(StrEnum):
     """What a worker is doing."""
 
     STARTING = "starting"
+    """It has no child yet, or its child died and is to be replaced."""
     IDLE = "idle"
     BUSY = "busy"
     STOPPED = "stopped"
@@ -114,6 +115,8 @@ class Worker:
             self._busy_s += self._clock() - self._busy_since
             self._busy_since = None
             if self.state != WorkerState.IDLE:
+                if self.state == WorkerState.BUSY:  # unless it was stopped meanwhile
+                    self.state = WorkerState.STARTING
                 await self._end()
 
     async def _exchange(self, task: Task) -> Done | Failed:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from app.engine.dispatcher import Dispatcher
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import JobDefaults
 from app.engine.work_queue import WorkQueue
+from app.engine.worker_pool import WorkerSnapshot
 from app.engine.worker_process import WorkerProcessFailed
 from app.job import Job, MadeVariant, new_id
 from app.runtime.metrics import Histograms
@@ -49,7 +50,14 @@ class MemoryStore:
     def __init__(self) -> None:
         self.records: dict[str, Job] = {}
         self.workspaces = 0
+        self.state: bytes | None = None
         self.on_fetch, self.on_save, self.on_delete = Failures(), Failures(), Failures()
+
+    async def load_state(self) -> bytes | None:
+        return self.state
+
+    async def save_state(self, data: bytes) -> None:
+        self.state = data
 
     async def pending(self) -> AsyncIterator[Job]:
         for job in list(self.records.values()):
@@ -115,6 +123,7 @@ class StandInPool:
     """A pool of such workers."""
 
     busy = 0
+    sandbox: Mapping[str, str] = {}
 
     def __init__(self, size: int) -> None:
         self.workers = [StandInWorker(number) for number in range(size)]
@@ -124,6 +133,9 @@ class StandInPool:
 
     async def stop(self) -> None:
         pass
+
+    def snapshot(self) -> list[WorkerSnapshot]:
+        return []
 
 
 def done(task: Task) -> Done:
