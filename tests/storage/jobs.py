@@ -1,4 +1,4 @@
-"""Jobs of a store in the tests: accepted, made, finished."""
+"""Steps in the life of a job, taken with a store: accepted, made, finished."""
 
 import time
 from typing import Any
@@ -18,14 +18,14 @@ def job_of(data: bytes, *, created_at: float = 1000.0) -> Job:
 
 
 async def spooled(store: Store, job: Job, data: bytes) -> Any:
-    """An upload that has come in, not accepted yet."""
+    """A spool with an upload in it that is not accepted yet."""
     spool = await store.spool(job.id)
     await spool.write(data)
     return spool
 
 
 async def accepted(store: Store, data: bytes = PHOTO, job: Job | None = None) -> Job:
-    """An upload that was accepted."""
+    """A job that the store has accepted, with the upload `data`."""
     job = job or job_of(data)
     spool = await spooled(store, job, data)
     await store.accept(spool, job)
@@ -43,7 +43,7 @@ async def fetched(store: Store, job: Job) -> bytes:
 
 
 async def made(store: Store, job: Job, **files: bytes) -> dict[str, Any]:
-    """Have a worker's folder with these JPEG files adopted."""
+    """Have the store take these JPEG files from a workspace, as a worker would leave them."""
     folder = await store.workspace(job.id)
     for name, data in files.items():
         (folder / f"{name}.jpg").write_bytes(data)
@@ -54,12 +54,12 @@ async def made(store: Store, job: Job, **files: bytes) -> dict[str, Any]:
 
 
 def claim(name: str, format: str = "jpeg", file: str | None = None) -> Made:  # noqa: A002 - as in Made
-    """What a worker says that it made."""
+    """What a worker says about one file that it made."""
     return Made(name, file or f"{name}.jpg", format, 96, 72)
 
 
 async def finished(store: Store, at: float | None = None, status: str = JobStatus.DONE) -> Job:
-    """A job that is through, now or at a moment, with one variant."""
+    """A final job with one variant, which ended `at` that time or now."""
     job = await accepted(store)
     job.made.update(await made(store, job, thumb=PHOTO))
     job.status, job.finished_at = status, time.time() if at is None else at
@@ -68,7 +68,7 @@ async def finished(store: Store, at: float | None = None, status: str = JobStatu
 
 
 async def pending(store: Store) -> list[Job]:
-    """All jobs that a start has to bring to an end."""
+    """All unfinished jobs, as a start gets them."""
     return [job async for job in store.pending()]
 
 
@@ -84,7 +84,7 @@ async def read(store: Store, job: Job, variant: str) -> bytes | None:
 
 
 async def span(blob: Blob, first: int, length: int) -> bytes:
-    """So many bytes of a variant from an offset on, however they come."""
+    """`length` bytes of a variant from an offset on, in however many pieces they come."""
     data = b""
     while len(data) < length and (
         piece := await blob.read(first + len(data), min(65_536, length - len(data)))

@@ -1,4 +1,4 @@
-"""S3 servers of the tests, started on loopback: moto, quick and forgiving, and Ceph, a real one."""
+"""S3 servers for the tests, on loopback: moto (quick), Ceph (a real one), and a proxy whose quota is full."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ CEPH = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"
 
 
 def missing_for_ceph() -> list[str]:
-    """Programs of the real server that are not installed here."""
+    """The programs of Ceph that are not installed here."""
     return [name for name in CEPH if shutil.which(name) is None]
 
 
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 class S3Server:
-    """A server with an endpoint; `gateway` is the process that answers there."""
+    """An S3 server; `gateway` is the process that answers at its endpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class S3Server:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What is run to have the gateway."""
+        """The command line of the gateway."""
         raise NotImplementedError
 
     def launch(self, *command: str) -> subprocess.Popen[bytes]:
@@ -80,13 +80,13 @@ class S3Server:
         return True
 
     def stop(self) -> None:
-        """End everything, the gateway first."""
+        """Kill all of its processes, the gateway first."""
         for process in reversed(self._running):
             process.kill()
             process.wait()
 
     def client(self) -> "boto3.client":
-        """A client of another make, to prepare and to look."""
+        """A client of another library, to prepare buckets and to look into them."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -105,7 +105,7 @@ class S3Server:
     # --- faults ----------------------------------------------------------------------------------------
 
     def hang(self) -> None:
-        """From now on it takes connections and never answers."""
+        """From now on it accepts connections and never answers."""
         self.gateway.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -120,7 +120,7 @@ class S3Server:
 
 
 class Moto(S3Server):
-    """In memory, started in a second. It believes any secret."""
+    """Moto: in memory, started in a second. It accepts any credentials."""
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -223,7 +223,7 @@ _ANY_KEY = "AQBd3GJmAAAAABAA2iRz3kq1t4X4mFb5h1c0gQ=="  # of a cluster on loopbac
 
 
 class Ceph(S3Server):
-    """One monitor, one OSD in memory and the gateway: two seconds, for the monitor decides at once."""
+    """Ceph: one monitor, one OSD in memory and the gateway, started in two seconds."""
 
     def start(self) -> None:
         root, fsid, mon = self.folder, str(uuid.uuid4()), free_port()

@@ -1,4 +1,4 @@
-"""What a disk that fails to make something durable leaves: what was there before."""
+"""A disk that fails at fsync: whatever was to be made durable is as it was before."""
 
 import asyncio
 import errno
@@ -35,7 +35,7 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
 
 @contextmanager
 def failing(after: int) -> Iterator[list[int]]:
-    """Every fsync after so many fails as those of a dying disk do; gives those that failed."""
+    """After so many calls, every fsync fails as on a dying disk; the descriptors of those that failed."""
     fsync, failed, done = os.fsync, [], [0]
 
     def fails(descriptor: Any) -> None:
@@ -54,7 +54,7 @@ def failing(after: int) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("after", range(5))
 async def test_an_upload_is_not_accepted_by_half(store: LocalStore, after: int) -> None:
-    """Of its source, record, folder, shard and name, whichever is not durable: it is not there at all."""
+    """If upload, record, folder, shard or name cannot be made durable, there is no job at all."""
     job = job_of(PHOTO)
     spool = await spooled(store, job, PHOTO)
     with failing(after) as failed, pytest.raises(OSError, match="Input/output"):
@@ -68,8 +68,8 @@ async def test_an_upload_is_not_accepted_by_half(store: LocalStore, after: int) 
     assert await store.load(job.id) == job
 
 
-async def test_an_upload_needs_five_of_them_at_first(store: LocalStore) -> None:
-    """And no more; the next in the same shard only four, for the shard is durable by then."""
+async def test_an_upload_needs_five_calls_of_fsync(store: LocalStore) -> None:
+    """And no more; the next one in the same shard needs four, because the shard is durable by then."""
     job = job_of(PHOTO)
     with failing(5):
         await accepted(store, job=job)
@@ -80,7 +80,7 @@ async def test_an_upload_needs_five_of_them_at_first(store: LocalStore) -> None:
 
 
 async def test_a_job_is_not_deleted_by_half(store: LocalStore) -> None:
-    """It is there as before, and can be deleted later."""
+    """If the deletion cannot be made durable, the job is there as before and can be deleted later."""
     job = await finished(store)
     before = used(store)
     with failing(0), pytest.raises(OSError, match="Input/output"):
@@ -92,7 +92,7 @@ async def test_a_job_is_not_deleted_by_half(store: LocalStore) -> None:
 
 
 async def test_an_outcome_that_is_not_durable_is_no_outcome(store: LocalStore) -> None:
-    """Its source stays, so the job can be done again."""
+    """The upload stays, so the job can be tried again."""
     job = await accepted(store)
     job.status, job.finished_at = JobStatus.FAILED, time.time()
     for after in (0, 1):
@@ -104,7 +104,7 @@ async def test_an_outcome_that_is_not_durable_is_no_outcome(store: LocalStore) -
 
 
 async def test_bytes_are_counted_though_many_come_and_go_at_once(store: LocalStore) -> None:
-    """Twenty accepted while twenty are finished, twenty deleted and the store is counted anew."""
+    """Twenty jobs are accepted, twenty finished and twenty deleted while the store counts its files."""
     done = [await finished(store) for _ in range(20)]
     waiting = [await accepted(store) for _ in range(20)]
     for job in waiting:

@@ -1,4 +1,4 @@
-"""The ids of keys: what keeps two jobs of one id apart, in every store."""
+"""Jobs of an Idempotency-Key, in every store: their ids, and what happens when an id is used again."""
 
 import asyncio
 from typing import Any
@@ -14,8 +14,8 @@ from tests.storage.jobs import DAY, PHOTO, accepted, fetched, finished, job_of, 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_id_of_a_key_is_its_client_s_and_the_store_s(open_store: Open) -> None:
-    """The same after a restart, another for each client and key, and told apart wherever they are cut."""
+async def test_the_id_depends_on_client_key_and_store(open_store: Open) -> None:
+    """The same after a restart; another for each client and key, also if both together read the same."""
     store = await open_store()
     ids = {
         store.id_of_key(client, key) for client, key in (("a", "bc"), ("ab", "c"), ("b", "bc"), ("a", "b"))
@@ -27,7 +27,7 @@ async def test_the_id_of_a_key_is_its_client_s_and_the_store_s(open_store: Open)
 
 
 async def test_a_fingerprint_is_kept_with_the_record(open_store: Open) -> None:
-    """It outlives a restart; the records of jobs without a key have none."""
+    """It survives a restart; a job without a key has none."""
     store = await open_store()
     keyed = job_of(PHOTO)
     keyed.fingerprint = "f" * 64
@@ -39,7 +39,7 @@ async def test_a_fingerprint_is_kept_with_the_record(open_store: Open) -> None:
 
 
 async def test_a_second_job_of_an_id_is_not_accepted(store: Any) -> None:
-    """Whether the first waits or is done; it stays what it was, and nothing is counted twice."""
+    """Whether the first waits or is done, it stays as it was, and nothing is counted twice."""
     for first in (await accepted(store), await finished(store)):
         before = used(store)
         job = job_of(PHOTO, created_at=2000.0)
@@ -53,7 +53,7 @@ async def test_a_second_job_of_an_id_is_not_accepted(store: Any) -> None:
 
 
 async def test_of_two_at_once_one_is_accepted(store: Any) -> None:
-    """Never both and never neither, and its upload is there."""
+    """Never both and never neither, and the upload is that of the accepted one."""
     jobs = [job_of(PHOTO, created_at=1000.0 + n) for n in range(2)]
     jobs[1].id = jobs[0].id
     spools = [await spooled(store, job, PHOTO) for job in jobs]
@@ -69,8 +69,8 @@ async def test_of_two_at_once_one_is_accepted(store: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["local"], indirect=True)
-async def test_a_job_that_is_over_makes_way(open_store: Open, clock: HandClock) -> None:
-    """Though it has not been swept; and the sweep does not take the new one for it."""
+async def test_the_sweep_spares_a_new_job_of_the_same_id(open_store: Open, clock: HandClock) -> None:
+    """The old one was over when the sweep looked, and a new upload has replaced it since."""
     store = await open_store()
     old = await finished(store)
     clock.advance(DAY + 1)

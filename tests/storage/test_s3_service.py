@@ -1,4 +1,4 @@
-"""A real service on a store in a bucket: nothing is different for a client, whatever fails."""
+"""A real service on a store in a bucket: clients see what they see with a directory, also when it fails."""
 
 import os
 import signal
@@ -24,19 +24,19 @@ def service(bucket: str, tmp_path: Path) -> Iterator[Service]:
 
 
 def names(server: S3Server, bucket: str, folder: str) -> list[str]:
-    """What is in a folder of the store."""
+    """The objects in a folder of the store."""
     found = server.client().list_objects_v2(Bucket=bucket, Prefix=f"photos/{folder}/")
     return [entry["Key"] for entry in found.get("Contents", [])]
 
 
 def at_once(service: Service, count: int) -> list[httpx.Response]:
-    """The answers to so many uploads at the same time."""
+    """The answers to `count` uploads at the same time."""
     with ThreadPoolExecutor(count) as crowd:
         return list(crowd.map(lambda _: service.upload(), range(count)))
 
 
-def test_an_image_lives_its_life_in_the_bucket(service: Service, server: S3Server, bucket: str) -> None:
-    """Uploaded, made, served whole, in part and not at all, and deleted."""
+def test_the_life_of_an_image_in_the_bucket(service: Service, server: S3Server, bucket: str) -> None:
+    """It is uploaded, made, served whole, in part and as not modified, and deleted."""
     document = service.upload(samples.jpeg(1800, 1400), prefer="wait=20").json()
     assert document["status"] == "done"
     assert len(names(server, bucket, "images")) == len(document["variants"]) == 4
@@ -61,8 +61,8 @@ def test_an_image_lives_its_life_in_the_bucket(service: Service, server: S3Serve
     assert service.stats()["store_bytes"] == 0
 
 
-def test_what_was_accepted_outlives_kill_9(service: Service, server: S3Server, bucket: str) -> None:
-    """With a job under way and others waiting, and with nothing left of the machine's own folder."""
+def test_accepted_jobs_survive_kill_9(service: Service, server: S3Server, bucket: str) -> None:
+    """One was under way and others waited, and the temporary folder of this machine is lost."""
     service.settled()
     (worker,) = service.workers()
     os.kill(worker, signal.SIGSTOP)
@@ -83,7 +83,7 @@ def test_what_was_accepted_outlives_kill_9(service: Service, server: S3Server, b
 
 
 def outage(service: Service, begin: Callable[[], None], end: Callable[[], None]) -> None:
-    """The store fails for a while: uploads are refused, health stays, and then all is as before."""
+    """The store fails for a while: uploads are refused, the process stays healthy, then all works again."""
     service.settled()
     (worker,) = service.workers()
     os.kill(worker, signal.SIGSTOP)
@@ -109,19 +109,19 @@ def outage(service: Service, begin: Callable[[], None], end: Callable[[], None])
 
 
 def test_a_store_that_hangs_opens_the_breaker_and_closes_it_again(service: Service, server: S3Server) -> None:
-    """Connections are taken and nothing is answered: the worst of outages, for nobody says that it is one."""
+    """It accepts connections and never answers, so only time limits notice it."""
     outage(service, server.hang, server.resume)
 
 
 @pytest.mark.parametrize("server", ["ceph"], indirect=True)
 def test_a_store_that_is_down_opens_the_breaker_and_comes_back(service: Service, server: S3Server) -> None:
-    """Connections are refused, and then it is there again with all that was stored."""
+    """It refuses connections, and returns later with everything that was stored."""
     assert isinstance(server, Ceph)
     outage(service, server.die, server.come_back)
 
 
 def test_a_service_whose_store_hangs_does_not_start(bucket: str, server: S3Server, tmp_path: Path) -> None:
-    """It says so within seconds, and nothing else."""
+    """It says so within seconds, in one line."""
     server.hang()
     try:
         done = run("serve", folder=tmp_path, store_url=f"s3://{bucket}", port=0, workers=1)
@@ -132,7 +132,7 @@ def test_a_service_whose_store_hangs_does_not_start(bucket: str, server: S3Serve
 
 
 def test_a_service_without_its_store_does_not_start(bucket: str, server: S3Server, tmp_path: Path) -> None:
-    """Whatever is wrong is said in one line, without a traceback."""
+    """It says in one line what is wrong, without a traceback."""
     done = run("serve", folder=tmp_path, store_url="s3://spill-elsewhere/photos", port=0, workers=1)
     assert done.returncode != 0
     assert "the store s3://spill-elsewhere/photos cannot be used: there is no such bucket" in done.stderr

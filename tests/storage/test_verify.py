@@ -1,4 +1,4 @@
-"""What a worker left is looked at: what is not as claimed is rejected, what is our own fault is not."""
+"""The inspection of a worker's files: only the worker's own faults are held against it."""
 
 import os
 import resource
@@ -19,14 +19,14 @@ PHOTO = samples.jpeg(64, 48)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with what was claimed in it."""
+    """A folder with the file that the worker claims to have made."""
     (tmp_path / ITEM.file).write_bytes(PHOTO)
     return tmp_path
 
 
 @contextmanager
 def no_file_left() -> Iterator[None]:
-    """This process may open no further file."""
+    """For the length of a block this process can open no further file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
@@ -37,14 +37,14 @@ def no_file_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_what_was_claimed_is_opened_at_its_beginning(folder: Path) -> None:
+def test_a_file_is_opened_at_its_first_byte(folder: Path) -> None:
     """All of its bytes can be read."""
     with claimed_file(folder, ITEM) as file:
         assert file.read() == PHOTO
 
 
 def test_a_link_is_rejected(folder: Path) -> None:
-    """Whatever it leads to."""
+    """Even one that leads to a proper image."""
     (folder / ITEM.file).rename(folder / "other")
     (folder / ITEM.file).symlink_to(folder / "other")
     with pytest.raises(VariantRejected), claimed_file(folder, ITEM):
@@ -52,33 +52,33 @@ def test_a_link_is_rejected(folder: Path) -> None:
 
 
 def test_a_second_name_is_rejected(folder: Path) -> None:
-    """The worker could go on writing through it."""
+    """The worker could go on writing to the file by its other name."""
     (folder / "other").hardlink_to(folder / ITEM.file)
     with pytest.raises(VariantRejected), claimed_file(folder, ITEM):
         pass
 
 
-def test_what_is_not_there_is_rejected(tmp_path: Path) -> None:
-    """It was claimed all the same."""
+def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
+    """The worker claims a file that it did not write."""
     with pytest.raises(VariantRejected), claimed_file(tmp_path, ITEM):
         pass
 
 
 def test_a_pipe_is_rejected(tmp_path: Path) -> None:
-    """Without waiting for anybody to write into it."""
+    """Without waiting for a writer at its other end."""
     os.mkfifo(tmp_path / ITEM.file)
     with pytest.raises(VariantRejected), claimed_file(tmp_path, ITEM):
         pass
 
 
 def test_another_format_is_rejected(folder: Path) -> None:
-    """By its first bytes."""
+    """It is recognised by its first bytes."""
     (folder / ITEM.file).write_bytes(samples.png(64, 48))
     with pytest.raises(VariantRejected), claimed_file(folder, ITEM):
         pass
 
 
-def test_what_this_process_lacks_rejects_nothing(folder: Path) -> None:
-    """Without a descriptor left it cannot be looked at; the worker is not to blame for that."""
+def test_a_lack_of_descriptors_rejects_nothing(folder: Path) -> None:
+    """This process cannot look at the file, for which the worker is not to blame."""
     with no_file_left(), pytest.raises(OSError, match="Too many open files"), claimed_file(folder, ITEM):
         pass
