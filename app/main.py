@@ -127,17 +127,9 @@ def _make_parts(settings: Settings) -> _Parts:
     degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")
     idempotency_keys = IdempotencyKeys(store, engine.find)
     client_key = ClientKey(settings.ipv6_prefix, settings.trusted_proxies)
-    admission = Admission(
-        engine,
-        store,
-        client_key,
-        idempotency_keys,
-        degraded_response.wanted_by,
-        settings.max_upload_bytes,
-    )
-    body_reader = BodyReader(
-        engine, settings.max_upload_bytes, settings.upload_timeout, settings.min_upload_rate
-    )
+    max_bytes = settings.max_upload_bytes
+    admission = Admission(engine, store, client_key, idempotency_keys, degraded_response.wanted_by, max_bytes)
+    body_reader = BodyReader(engine, max_bytes, settings.upload_timeout, settings.min_upload_rate)
     receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
     images = ImageService(receiver, engine, store, open_requests, settings.max_hold)
     runner = DemoRunner()
@@ -169,7 +161,7 @@ def _make_parts(settings: Settings) -> _Parts:
 
 
 def _make_demo(settings: Settings, engine: Engine, runner: DemoRunner) -> Demo | None:
-    """The demonstration, with the setting DEMO and where there is a local engine to turn the levers of."""
+    """The demonstration, if DEMO is set. It needs a local engine, which it can reconfigure."""
     if not settings.demo or not isinstance(engine, LocalEngine):
         return None
     return Demo(DemoSettings(settings, engine.reconfigure), runner)
@@ -208,7 +200,7 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
 
 
 def _add_middleware(app: FastAPI, parts: _Parts) -> None:
-    """What every answer passes through, and the early rejection, which needs to look like it."""
+    """What every answer passes through, and the early rejection, whose answers have to look the same."""
     cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
         app.add_middleware(CORSMiddleware, **cors)

@@ -40,7 +40,7 @@ class ServiceStats:
 
     def document(self, minute: dict[str, list[int]]) -> dict[str, Any]:
         """The JSON document of `/v1/stats`; `minute` is the history of the last minute."""
-        engine, queue, reservations = self.engine, self.engine.upload_queue, self.engine.reservations
+        engine = self.engine
         document: dict[str, Any] = {
             "uptime_s": self.uptime_s,
             "state": engine.state,
@@ -51,18 +51,7 @@ class ServiceStats:
                 "capacity": engine.limiter.capacity,
                 "overflowing": engine.limiter.overflowing,
             },
-            "backlog": {
-                "capacity": queue.capacity,
-                "dock": queue.max_receiving,
-                "receiving": queue.receiving,
-                "waiting": queue.waiting,
-                "drain_per_s": queue.drain_per_s,
-                "estimated_wait_ms": queue.estimated_wait_ms,
-                "outstanding": reservations.outstanding,
-                "awaited": reservations.awaited,
-                "parked": reservations.waiting,
-                "returning": reservations.return_rate,
-            },
+            "backlog": _backlog(engine),
             "workers": [
                 {
                     "state": worker.state,
@@ -97,3 +86,20 @@ class ServiceStats:
         if self.demo is not None:
             document["demo"] = self.demo
         return document
+
+
+def _backlog(engine: EngineSnapshot) -> dict[str, Any]:
+    """The receiving slots, the queue and the reservations; the names of the members are older than ours."""
+    queue, reservations = engine.upload_queue, engine.reservations
+    return {
+        "capacity": queue.capacity,
+        "dock": queue.max_receiving,
+        "receiving": queue.receiving,
+        "waiting": queue.waiting,
+        "drain_per_s": queue.drain_per_s,
+        "estimated_wait_ms": queue.estimated_wait_ms,
+        "outstanding": reservations.outstanding,
+        "awaited": reservations.awaited,
+        "parked": reservations.waiting,
+        "returning": reservations.return_rate,
+    }

@@ -41,6 +41,8 @@ from app.uploads.client_key import ClientKey, net_of
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 
+_EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull)
+"""What the guards raise on the head alone."""
 _MAX_DELAYED = 1000
 """Requests that the leaky bucket may delay at once; further ones are refused."""
 _MAX_UPLOAD_MARK = 128
@@ -237,9 +239,6 @@ class Admission:
         if not upload.is_repeat:
             size = self._max_bytes if upload.declared_size is None else upload.declared_size
             upload.space = self._store.reserve(min(size, self._max_bytes))
-
-
-_EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull)
 
 
 def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:

@@ -215,7 +215,14 @@ def test_every_429_and_503_tells_when_to_come_back_and_what_is_left(expected: Ex
 
 
 @pytest.mark.parametrize(
-    "error", [TooManyStreams(15.0), NotServing(["draining"])], ids=["streams", "readiness"]
+    "error",
+    [
+        TooManyStreams(15.0),
+        NotServing(["draining"]),
+        BreakerOpen("store", 3.5),
+        OSError("Input/output error"),
+    ],
+    ids=["streams", "readiness", "breaker", "store"],
 )
 def test_refusals_that_spend_nothing_tell_the_bucket_all_the_same(error: Exception) -> None:
     """Where no token was taken before the refusal, the bucket is read for its fields."""
