@@ -208,9 +208,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_received = max(
-            1, self._head_received
-        )  # its first bytes may have come with another request
+        self._head_received = max(1, self._head_received)  # not counted if it came with another request
         self._head_parsed = 0
         if self._input is not Input.LINGERING:
             self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
