@@ -11,10 +11,10 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageSequence
 
 from tests import samples
-from workers.cicp import profile
+from workers.cicp import make_profile
 from workers.codecs import load_codecs
-from workers.colour import SRGB, eight_bit
-from workers.imaging import make
+from workers.colour import SRGB, to_eight_bit
+from workers.imaging import make_variants
 from workers.messages import Task
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def _pale(icc: bytes) -> Image.Image:
 
 def _by_code_points(primaries: int, transfer: int) -> bytes:
     """The picture as a PNG whose colour space is named by code points (cICP), without a profile."""
-    icc = profile((primaries, transfer))
+    icc = make_profile((primaries, transfer))
     assert icc is not None
     return samples.raw_png(*_SIZE, 8, 2, _packed(_pale(icc)), cICP=bytes((primaries, transfer, 0, 1)))
 
@@ -139,7 +139,7 @@ def stored(data: bytes) -> Image.Image:
     """The pixels of a file taken for sRGB and without its orientation: what the service must not show."""
     with Image.open(BytesIO(data)) as image:
         image.load()
-        return eight_bit(image).copy()
+        return to_eight_bit(image).copy()
 
 
 def variants(data: bytes, *specs: str) -> list[Image.Image]:
@@ -148,7 +148,7 @@ def variants(data: bytes, *specs: str) -> list[Image.Image]:
         source, folder = Path(name, "upload"), Path(name, "made")
         folder.mkdir()
         source.write_bytes(data)
-        done = make(Task("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30))
+        done = make_variants(Task("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30))
         return [Image.open(BytesIO((folder / made.file).read_bytes())) for made in done.made]
 
 

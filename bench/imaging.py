@@ -31,7 +31,7 @@ from bench.resizers import MAKERS
 from bench.rig import ROOT, Report, median, options
 from workers.codecs import load_codecs
 from workers.encode import file_name
-from workers.variants import Variant, fitted
+from workers.variants import Variant, fit_size
 
 SOURCES = tuple(f"{size}mp.{format_}" for size in (2, 12, 48) for format_ in ("jpeg", "png", "webp", "heic"))
 _QUICK = ("2mp.jpeg", "12mp.jpeg")
@@ -123,7 +123,7 @@ def measure(
     """A row for each resizer that can read this source; variants are written as `format_`."""
     with Image.open(source) as image:
         whole = image.convert("RGB")
-    wanted = [reference(whole, fitted(*whole.size, each.side)) for each in _LADDER]
+    wanted = [reference(whole, fit_size(*whole.size, each.side)) for each in _LADDER]
     ladder = [replace(each, format=format_) for each in _LADDER]
     lossless = [replace(each, format="png") for each in _LADDER]
     able = [each for each in resizers if "failed" not in each.ladder(source, folder, ladder)]

@@ -19,9 +19,9 @@ from PIL import Image
 from bench.rig import resident
 from workers.codecs import load_codecs
 from workers.encode import encode, file_name
-from workers.imaging import make
+from workers.imaging import make_variants
 from workers.messages import Task
-from workers.variants import Variant, fitted
+from workers.variants import Variant, fit_size
 
 Maker = Callable[[Path, Path, Sequence[Variant]], None]
 """Makes every variant of a source into a folder; variants come largest first."""
@@ -30,7 +30,7 @@ Maker = Callable[[Path, Path, Sequence[Variant]], None]
 def spillway(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """The pipeline of Spillway's workers, in this process."""
     specs = tuple(variant.spec for variant in variants)
-    make(Task("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31))
+    make_variants(Task("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31))
 
 
 def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
@@ -38,7 +38,7 @@ def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> Non
     for variant in variants:
         with Image.open(source) as image:
             image = image.convert("RGB")
-            small = image.resize(fitted(*image.size, variant.side), Image.Resampling.LANCZOS)
+            small = image.resize(fit_size(*image.size, variant.side), Image.Resampling.LANCZOS)
         encode(small, variant, folder / file_name(variant))
 
 
@@ -80,7 +80,7 @@ def _save(image: Any, variant: Variant, folder: Path) -> None:
 def limit(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """The lower bound of any pipeline on Pillow: decode once, encode pictures that were scaled before."""
     with Image.open(source) as image:
-        image.draft("RGB", fitted(*image.size, variants[0].side))
+        image.draft("RGB", fit_size(*image.size, variants[0].side))
         image.load()
     for variant in variants:
         encode(_READY[variant.side], variant, folder / file_name(variant))
@@ -94,7 +94,7 @@ def _prepare(source: Path, variants: Sequence[Variant]) -> None:
     with Image.open(source) as image:
         rgb = image.convert("RGB")
     for variant in variants:
-        _READY[variant.side] = rgb.resize(fitted(*rgb.size, variant.side), Image.Resampling.LANCZOS)
+        _READY[variant.side] = rgb.resize(fit_size(*rgb.size, variant.side), Image.Resampling.LANCZOS)
 
 
 MAKERS: dict[str, Maker] = {

@@ -1,7 +1,7 @@
-"""`python -m workers [PARENT PID]`: a warm child. Standard input and output carry frames.
+"""`python -m workers [PARENT PID]`: a warm worker process. Standard input and output carry frames.
 
 It ends when its standard input is closed, and with its parent. Exit status: 0 then, 1 when its codecs or
-its confinement do not work, 2 when the parent sends what is no frame.
+its confinement do not work, 2 when the parent sends anything but frames of the protocol.
 """
 
 import gc
@@ -10,53 +10,65 @@ import sys
 from pathlib import Path
 
 from workers import process
-from workers.canary import CanaryError, sing
-from workers.child import Child, Orphaned
+from workers.canary import CanaryError, check_codecs
+from workers.child import Child, ParentGone
 from workers.codecs import load_codecs
-from workers.fork import rehearse, starter
+from workers.fork import fork_starter, start_rehearsal
 from workers.messages import Failed, ProtocolError, Ready, Task
 from workers.sandbox import Sandbox
 
-_REHEARSAL_S = 30.0
-_REHEARSAL_BYTES = 512 * 1024 * 1024
+_REHEARSAL_TIMEOUT_S = 30.0
+_REHEARSAL_MEMORY_BYTES = 512 * 1024 * 1024
 
 
 def main() -> int:
-    """Serve the parent until it closes its end; answers the exit status."""
-    orders, answers = process.serve_parent()
-    process.give_way()
+    """Serve the parent until it closes the pipe; the exit status."""
+    requests, responses = process.set_up_child()
+    process.lower_priority()
     try:
         load_codecs()
-        sing()
-        sandbox = Sandbox.prepared()
-        layers = _rehearsed(sandbox)
-        # What is loaded now stays for good, and counting through it in each fork would copy its pages.
+        check_codecs()
+        sandbox = Sandbox.prepare()
+        layers = _rehearse(sandbox)
+        # Whatever is loaded now stays. In a fork the garbage collector would write to each of these objects,
+        # and thereby copy their memory pages, so it must not look at them.
         gc.collect()
         gc.freeze()
-        child = Child(orders, answers, starter(sandbox, layers))
+        child = Child(requests, responses, fork_starter(sandbox, layers))
         child.send(Ready(os.getpid(), layers))
         child.serve()
-    except Orphaned:
+    except ParentGone:
         return 0
     except CanaryError as error:
-        return _complain(str(error), 1)
+        return _report(str(error), 1)
     except ProtocolError as error:
-        return _complain(str(error), 2)
+        return _report(str(error), 2)
     return 0
 
 
-def _rehearsed(sandbox: Sandbox) -> dict[str, str]:
-    """Have a fork confine itself and try every codec: what it reports is what really is in force."""
+def _rehearse(sandbox: Sandbox) -> dict[str, str]:
+    """Try every codec in a confined fork; the layers of confinement that really are in force there.
+
+    Raises CanaryError when a codec does not work in it.
+    """
     here = Path(__file__).resolve()
-    job = Task("rehearsal", str(here), str(here.parent), ("it=1",), 10**6, _REHEARSAL_S, _REHEARSAL_BYTES)
-    message = rehearse(job, sandbox).message()
+    task = Task(
+        id="rehearsal",
+        source=str(here),
+        folder=str(here.parent),
+        variants=("it=1",),
+        max_pixels=10**6,
+        timeout_s=_REHEARSAL_TIMEOUT_S,
+        memory_bytes=_REHEARSAL_MEMORY_BYTES,
+    )
+    message = start_rehearsal(task, sandbox).wait_for_message()
     if isinstance(message, Ready):
         return message.sandbox
-    raise CanaryError(message.detail if isinstance(message, Failed) else "the confined canary died")
+    raise CanaryError(message.detail if isinstance(message, Failed) else "the confined codec check died")
 
 
-def _complain(words: str, status: int) -> int:
-    sys.stderr.write(f"spillway worker: {words}\n")
+def _report(problem: str, status: int) -> int:
+    sys.stderr.write(f"spillway worker: {problem}\n")
     return status
 
 

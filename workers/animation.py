@@ -1,84 +1,90 @@
-"""Animations that stay animations: every frame resized, written as one animated WebP."""
+"""Animated variants: every frame of the source resized, written as one animated WebP."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
-from workers.colour import eight_bit, to_srgb
-from workers.decode import Opened, upright
-from workers.encode import bare, created, file_name, largest_side, options
+from workers.colour import to_eight_bit, to_srgb
+from workers.decode import OpenedImage, make_upright
+from workers.encode import create_file, encoder_options, file_name, max_side, strip_metadata
 from workers.failures import JobError, encoding_failure
-from workers.scaling import scaled
-from workers.variants import Variant, fitted
+from workers.scaling import resize
+from workers.variants import Variant, fit_size
 
-_SHORTEST_MS = 11
-"""Browsers show shorter frames for 100 ms, an old custom for files that state no time."""
+_MIN_DURATION_MS = 11
+"""Browsers show frames with a shorter duration for `_DEFAULT_DURATION_MS`, and so does this module."""
 
-_LONGEST_MS = 600_000
-_CUSTOMARY_MS = 100
+_MAX_DURATION_MS = 600_000
+_DEFAULT_DURATION_MS = 100
 
 
 def make_animated(
-    source: Opened, variants: list[Variant], folder: Path, max_pixels: int
+    source: OpenedImage, variants: list[Variant], folder: Path, max_pixels: int
 ) -> dict[str, tuple[int, int]]:
-    """Write each of `variants` as an animated WebP of all frames of `source`; answers their sizes."""
+    """Write each of `variants` as an animated WebP of all frames of `source`; their sizes by name.
+
+    Raises JobError: `too-many-pixels` when all frames together have more than `max_pixels`, or why a variant
+    could not be written.
+    """
     size = source.size
-    cascade = sorted(variants, key=largest_side, reverse=True)
+    cascade = sorted(variants, key=max_side, reverse=True)
     frames: dict[str, list[Image.Image]] = {variant.name: [] for variant in cascade}
     durations: list[int] = []
-    for image, duration in _frames(source, max_pixels):
+    for image, duration in _read_frames(source, max_pixels):
         durations.append(duration)
         for variant in cascade:
-            fitting = fitted(*size, largest_side(variant))
-            image = scaled(image, fitting)
-            frames[variant.name].append(bare(image))
+            image = resize(image, fit_size(*size, max_side(variant)))
+            frames[variant.name].append(strip_metadata(image))
     for variant in cascade:
         try:
-            _save(frames.pop(variant.name), durations, _loops(source), variant, folder / file_name(variant))
+            _save(
+                frames.pop(variant.name), durations, _loop_count(source), variant, folder / file_name(variant)
+            )
         except Exception as error:
             raise encoding_failure(error, variant.name) from error
-    return {variant.name: fitted(*size, largest_side(variant)) for variant in variants}
+    return {variant.name: fit_size(*size, max_side(variant)) for variant in variants}
 
 
-def _frames(source: Opened, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+def _read_frames(source: OpenedImage, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """Each frame, upright and in sRGB, with its duration in milliseconds; raises JobError."""
     width, height = source.image.size
-    left = max_pixels
-    # The still picture that an APNG shows where animations are unknown is no frame of it.
+    pixels_left = max_pixels
+    # An APNG may begin with a still picture for programs that know no APNG; it is not one of the frames.
     start = 1 if getattr(source.image, "default_image", False) else 0
     for index in range(start, source.frames):
         source.image.seek(index)
-        # A frame may reach beyond the canvas, which its reader then enlarges; the header said nothing of it.
-        left -= source.image.width * source.image.height
-        if left < 0:
+        # A frame may reach beyond the canvas. Pillow then enlarges the picture; the header does not say so.
+        pixels_left -= source.image.width * source.image.height
+        if pixels_left < 0:
             raise JobError(
                 "too-many-pixels", f"Only {max_pixels} pixels are accepted, of all frames together."
             )
         source.image.load()
         info = source.info
-        image = upright(
-            to_srgb(eight_bit(source.image.crop((0, 0, width, height))), info), source.orientation
+        image = make_upright(
+            to_srgb(to_eight_bit(source.image.crop((0, 0, width, height))), info), source.orientation
         )
-        yield image, _duration(info.get("duration"))
+        yield image, _frame_duration(info.get("duration"))
 
 
-def _duration(stated: object) -> int:
-    if isinstance(stated, int | float) and _SHORTEST_MS <= stated <= _LONGEST_MS:
+def _frame_duration(stated: object) -> int:
+    if isinstance(stated, int | float) and _MIN_DURATION_MS <= stated <= _MAX_DURATION_MS:
         return round(stated)
-    return _CUSTOMARY_MS
+    return _DEFAULT_DURATION_MS
 
 
-def _loops(source: Opened) -> int:
-    """How often the animation plays, as WebP counts it: 0 is for ever."""
+def _loop_count(source: OpenedImage) -> int:
+    """How many times the animation plays, as WebP counts: 0 means without end."""
     loop = source.image.info.get("loop")
     if not isinstance(loop, int) or loop < 0:
         return 1 if source.format == "gif" else 0
-    # A GIF states its repetitions, not its plays.
+    # A GIF states how often it is repeated after it has played once.
     return min(loop + 1 if source.format == "gif" and loop else loop, 65_535)
 
 
 def _save(frames: list[Image.Image], durations: list[int], loop: int, variant: Variant, path: Path) -> None:
-    with created(path) as file:
+    with create_file(path) as file:
         frames[0].save(
             file,
             "WEBP",
@@ -87,5 +93,5 @@ def _save(frames: list[Image.Image], durations: list[int], loop: int, variant: V
             duration=durations if len(durations) > 1 else durations[0],
             loop=loop,
             background=(0, 0, 0, 0),
-            **options(variant),
+            **encoder_options(variant),
         )

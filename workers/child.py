@@ -1,4 +1,7 @@
-"""The warm child: takes one job at a time from its parent, has a fork do it, and outlives the fork."""
+"""The warm worker process: it takes one task at a time from its parent and has a fork carry it out.
+
+A fork that dies, hangs or lies costs its own task and leaves this process as it was.
+"""
 
 import os
 import select
@@ -7,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from workers import frames
-from workers.canary import sing
+from workers.canary import check_codecs as check_all_codecs
 from workers.fork import Fork
 from workers.messages import (
     Cancel,
@@ -20,123 +23,124 @@ from workers.messages import (
     Task,
 )
 from workers.parser import parse
-from workers.result_check import failed, impossible, silent, spoken
+from workers.result_check import check_message, explain_silence, failure, impossible_answer
 
-_CHUNK = 65_536
+_READ_BYTES = 65_536
 
 
-class Orphaned(Exception):
-    """Raised when the parent has closed its end: there is nobody to work for."""
+class ParentGone(Exception):
+    """Raised when the parent has closed its end of a pipe: there is nobody to work for."""
 
 
 class Child:
-    """Serves jobs read from descriptor `orders` and answers on `answers`, until the parent closes either.
+    """Carries out tasks read from the descriptor `requests` and answers on `responses`.
 
-    `start` forks the process of a job; `check` is called after one died for no good reason, and raises
-    CanaryError when the fault is this process's own.
+    `start_fork` starts the process of a task. `check_codecs` is called after one died for no good reason; it
+    raises CanaryError if the fault lies with this process itself.
     """
 
     def __init__(
         self,
-        orders: int,
-        answers: int,
-        start: Callable[[Task], Fork],
-        check: Callable[[], None] = sing,
+        requests: int,
+        responses: int,
+        start_fork: Callable[[Task], Fork],
+        check_codecs: Callable[[], None] = check_all_codecs,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._orders = orders
-        self._answers = answers
-        self._start = start
-        self._check = check
+        self._requests = requests
+        self._responses = responses
+        self._start_fork = start_fork
+        self._check_codecs = check_codecs
         self._clock = clock
         self._buffer = FrameBuffer()
         self._pending: deque[Message] = deque()
 
     def serve(self) -> None:
-        """Do jobs until the parent closes its end.
+        """Carry out tasks until the parent closes a pipe.
 
-        Raises ProtocolError for a frame that no sane parent sends, CanaryError when the codecs of this
-        very process no longer work.
+        Raises:
+            ProtocolError: the parent sent what no correct parent sends.
+            CanaryError: the codecs of this very process no longer work.
         """
         try:
             while True:
                 while not self._pending:
-                    self._take()
+                    self._read_messages()
                 message = self._pending.popleft()
                 if isinstance(message, Task):
-                    self._do(message)
-                # A Cancel between jobs came too late for its job, which has been answered.
-        except Orphaned:
+                    self._run(message)
+                # A Cancel between tasks came too late for its task, which has been answered.
+        except ParentGone:
             return
 
     def send(self, message: Message) -> None:
-        """Write one frame to the parent; raises Orphaned when nobody reads any more."""
+        """Write one frame to the parent; raises ParentGone when nobody reads any more."""
         try:
-            frames.send(self._answers, message.to_frame())
+            frames.write_frame(self._responses, message.to_frame())
         except BrokenPipeError:
-            raise Orphaned from None
+            raise ParentGone from None
 
-    def _do(self, job: Task) -> None:
-        fork = self._start(job)
+    def _run(self, task: Task) -> None:
+        fork = self._start_fork(task)
         try:
-            self.send(Started(job.id, fork.pid))
-            verdict = self._watch(job, fork)
+            self.send(Started(task.id, fork.pid))
+            outcome = self._wait_for_outcome(task, fork)
         except BaseException:
-            fork.end()
+            fork.kill()
             raise
-        self.send(verdict)
-        if isinstance(verdict, Failed) and verdict.reason == "worker-died":
-            self._check()
+        self.send(outcome)
+        if isinstance(outcome, Failed) and outcome.reason == "worker-died":
+            self._check_codecs()
 
-    def _watch(self, job: Task, fork: Fork) -> Done | Failed:
-        """Wait for the fork's word, the parent's, or the deadline, whichever comes first; reap the fork."""
-        deadline = self._clock() + job.timeout_s
+    def _wait_for_outcome(self, task: Task, fork: Fork) -> Done | Failed:
+        """Wait for the fork's message, a Cancel or the deadline; whichever comes first ends the fork."""
+        deadline = self._clock() + task.timeout_s
         poll = select.poll()
-        poll.register(self._orders, select.POLLIN)
+        poll.register(self._requests, select.POLLIN)
         poll.register(fork.results, select.POLLIN)
         while True:
-            if self._is_cancelled(job):
-                fork.end()
-                return failed(job, "cancelled")
-            left = deadline - self._clock()
-            if left <= 0:
-                fork.end()
-                return failed(job, "too-slow")
-            ready = {descriptor for descriptor, _ in poll.poll(left * 1000 + 1)}
+            if self._is_cancelled(task):
+                fork.kill()
+                return failure(task, "cancelled")
+            seconds_left = deadline - self._clock()
+            if seconds_left <= 0:
+                fork.kill()
+                return failure(task, "too-slow")
+            ready = {descriptor for descriptor, _ in poll.poll(seconds_left * 1000 + 1)}
             if fork.results in ready:
-                verdict = _heard(job, fork)
-                if verdict is not None:
-                    return verdict
-            if self._orders in ready:
-                self._take()
+                outcome = _read_outcome(task, fork)
+                if outcome is not None:
+                    return outcome
+            if self._requests in ready:
+                self._read_messages()
 
-    def _is_cancelled(self, job: Task) -> bool:
+    def _is_cancelled(self, task: Task) -> bool:
         while self._pending:
             message = self._pending.popleft()
             if not isinstance(message, Cancel):
-                raise ProtocolError("a job was sent while another one runs")
-            if message.id == job.id:
+                raise ProtocolError("a task was sent while another one runs")
+            if message.id == task.id:
                 return True
         return False
 
-    def _take(self) -> None:
-        data = os.read(self._orders, _CHUNK)
+    def _read_messages(self) -> None:
+        data = os.read(self._requests, _READ_BYTES)
         if not data:
-            raise Orphaned
+            raise ParentGone
         for payload in self._buffer.feed(data):
             message = parse(payload)
             if not isinstance(message, Task | Cancel):
-                raise ProtocolError("a parent sends jobs and cancels, nothing else")
+                raise ProtocolError("a parent sends tasks and cancellations, nothing else")
             self._pending.append(message)
 
 
-def _heard(job: Task, fork: Fork) -> Done | Failed | None:
-    """What the fork's words so far come to: a verdict, or nothing yet."""
+def _read_outcome(task: Task, fork: Fork) -> Done | Failed | None:
+    """Read what the fork has written: the outcome of its task, or None if its message is not complete yet."""
     try:
-        finished, message = fork.read()
+        finished, message = fork.read_message()
     except ProtocolError:
-        fork.end()
-        return impossible(job)
+        fork.kill()
+        return impossible_answer(task)
     if message is not None:
-        return spoken(job, message, fork.end())
-    return silent(job, fork.end()) if finished else None
+        return check_message(task, message, fork.kill())
+    return explain_silence(task, fork.kill()) if finished else None

@@ -1,19 +1,19 @@
-"""Everything that Pillow would load when first asked for, loaded now: a confined process opens no library."""
+"""Loads the codecs that Pillow would load on first use: a confined process cannot open their libraries."""
 
 import warnings
 
 import pillow_heif
 from PIL import AvifImagePlugin, Image, PngImagePlugin
 
-# A job has one processor; more threads would only multiply its address space.
 _THREADS = 1
+"""A task has one processor; more threads would only take more of its address space."""
 
 
 def load_codecs() -> None:
-    """Register the allowed plugins; idempotent."""
-    warnings.simplefilter("ignore")  # broken metadata warns, and nobody reads it
+    """Load the plugins and register that for HEIF; may be called more than once."""
+    warnings.simplefilter("ignore")  # Pillow warns about broken metadata, and nobody reads that
     Image.init()
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=_THREADS)
     AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS
-    # Text is never kept, so none has to be held.
+    # Text chunks are never used.
     PngImagePlugin.MAX_TEXT_MEMORY = 8 * 1024 * 1024

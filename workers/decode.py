@@ -1,4 +1,4 @@
-"""Open one upload by the one plugin that its bytes name, bound it by its header, decode it once."""
+"""Opens an upload with the one plugin for its format, checks its header against bounds, decodes it once."""
 
 import contextlib
 import io
@@ -10,15 +10,15 @@ from typing import Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
-from workers.cicp import box_codes, png_codes, profile
+from workers.cicp import make_profile, read_box_codes, read_png_codes
 from workers.failures import JobError
-from workers.formats import PILLOW_NAMES, SNIFF_BYTES, claimed_size, jpeg_depth, sniff
-from workers.memory import predicted_bytes
-from workers.png_chunks import essential
-from workers.variants import fitted
+from workers.formats import PILLOW_NAMES, SNIFF_BYTES, read_claimed_size, read_jpeg_depth, sniff
+from workers.memory import predict_bytes
+from workers.png_chunks import keep_essential_chunks
+from workers.variants import fit_size
 
 _ORIENTATION = 0x0112
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -27,57 +27,65 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# These allocate when they are opened, pixels of this mode.
-_EAGER = {"gif": "P", "webp": "RGBA"}
-# These believe the length of a chunk or strip, and allocate for it, before they read.
-_CREDULOUS = ("png", "tiff")
-_HEADERS = 1024 * 1024
+# Plugins that allocate the picture when they open a file, with the mode of its pixels.
+_ALLOCATING = {"gif": "P", "webp": "RGBA"}
+# Plugins that allocate the length which a chunk or strip claims, before they read it.
+_TRUSTING = ("png", "tiff")
+_MAX_HEADER_BYTES = 1024 * 1024
 _SIDEWAYS = (5, 6, 7, 8)
-# These two apply the orientation themselves while they decode.
-_SELF_TURNING = ("tiff", "heic")
-# The pictures of the others are no frames: pages, albums, and the second picture of a telephone's JPEG.
+# Plugins that apply the orientation themselves while they decode.
+_SELF_ORIENTING = ("tiff", "heic")
+# In other formats further pictures are pages, albums or a telephone's second picture, and not frames.
 _ANIMATED = ("gif", "png", "webp", "avif")
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A file whose header was read and found acceptable; nothing is decoded yet."""
+class OpenedImage:
+    """An image file whose header is within bounds. It is not decoded yet.
+
+    `orientation` is that of EXIF, 1 if the plugin applies it itself; `frames` is 1 unless all are wanted.
+    """
 
     image: ImageFile.ImageFile
     format: str
     orientation: int
     frames: int
     icc: bytes | None = None
-    """A profile of the colours that the file names without having one."""
+    """A profile of the colours, if the file names them by code points; None to use the file's own."""
 
     @property
-    def sideways(self) -> bool:
-        """Whether the pixels are stored with width and height exchanged."""
+    def is_sideways(self) -> bool:
+        """Whether width and height are exchanged in the stored pixels."""
         return self.orientation in _SIDEWAYS
 
     @property
     def info(self) -> dict[str | tuple[int, int], Any]:
-        """What the file says of its picture, or of the frame that is decoded, apart from the pixels."""
+        """Pillow's `info` of the picture, or of the current frame, with the profile that applies."""
         return self.image.info | ({} if self.icc is None else {"icc_profile": self.icc})
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright."""
         width, height = self.image.size
-        return (height, width) if self.sideways else (width, height)
+        return (height, width) if self.is_sideways else (width, height)
 
 
-class _Clamped(io.FileIO):
-    """A file that is never asked for more than it has: some readers ask for all that a chunk claims."""
+class _BoundedFile(io.FileIO):
+    """A file of which no more is read than it has: some plugins ask for all that a chunk claims to have."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+        remaining = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        if size is None or size < 0 or size > remaining:
+            size = remaining
+        return super().read(size) or b""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an image may be and take: pixels of all frames, bytes, for variants of up to `side` pixels."""
+    """The bounds of an image: pixels of all frames together, and bytes of memory.
+
+    Variants of up to `side` pixels are made of it.
+    """
 
     max_pixels: int
     memory_bytes: int
@@ -93,7 +101,7 @@ class Bounds:
         scale: int = 1,
         progressive: bool = False,
     ) -> None:
-        """Raise JobError for an image that is out of these bounds, or has no pixels at all."""
+        """Raise JobError for an image that is outside these bounds or has no pixels at all."""
         width, height = size
         if width < 1 or height < 1:
             raise JobError("undecodable", "The image has no pixels.")
@@ -103,125 +111,130 @@ class Bounds:
                 "too-many-pixels",
                 f"The image has {width} x {height}{times} pixels, and only {self.max_pixels} are accepted.",
             )
-        needed = predicted_bytes(format_, mode, size, self.side, scale=scale, progressive=progressive)
+        needed = predict_bytes(format_, mode, size, self.side, scale=scale, progressive=progressive)
         if needed > self.memory_bytes:
             raise JobError("too-much-memory")
 
 
 @contextlib.contextmanager
-def opened(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[Opened]:
-    """Open `path` and read its header.
+def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterator[OpenedImage]:
+    """A context in which `path` is open and its header read; with `animated` all its frames will be decoded.
 
-    Raises JobError: `undecodable` for what no allowed plugin takes, `too-many-pixels` when width x height
-    (x frames, where `animated` says that all will be decoded) is out of bounds, `too-much-memory` when
-    decoding would be.
+    Raises JobError: `undecodable` if no allowed plugin can open the file, `too-many-pixels` if the frames
+    that will be decoded have more than allowed, `too-much-memory` if decoding would take more than allowed.
     """
     with path.open("rb") as start:
         head = start.read(SNIFF_BYTES)
     format_ = sniff(head)
     if format_ is None:
         raise JobError("undecodable", "The file is of no image format that is accepted here.")
-    if format_ in _EAGER:
-        bounds.check(format_, _EAGER[format_], claimed_size(format_, head) or (0, 0))
-    # The size check is ours: Pillow's own knows nothing of frames and only warns at first. But it looks at
-    # each frame of a GIF before memory is taken for it, which nothing here can.
+    if format_ in _ALLOCATING:
+        bounds.check(format_, _ALLOCATING[format_], read_claimed_size(format_, head) or (0, 0))
+    # Pillow's own check counts one frame only and at first just warns, so it is switched off. But of a GIF it
+    # checks each frame before memory is allocated for it, which is not possible from here.
     Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
     with contextlib.ExitStack() as closing:
-        image = _plugin(path, format_, closing)
-        frames = _frames(image) if animated and format_ in _ANIMATED else 1
-        scale, progressive = _scale(image, bounds.side), "progressive" in image.info
+        image = _open_with_plugin(path, format_, closing)
+        frames = _count_frames(image) if animated and format_ in _ANIMATED else 1
+        scale, progressive = _decoder_scale(image, bounds.side), "progressive" in image.info
         bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
         if format_ == "png":
-            # Its orientation may follow its pixels; a failure to read these must not pass for one of that.
+            # Its orientation may follow its pixels, so these are read first to tell their failure apart.
             try:
                 image.load()
             except (OSError, SyntaxError, ValueError):
-                image, frames = _essential_png(path, closing), 1
+                image, frames = _open_essential_png(path, closing), 1
                 image.load()
-        orientation = 1 if format_ in _SELF_TURNING else _orientation(image)
-        yield Opened(image, format_, orientation, frames, _named_colours(image, format_, path))
+        orientation = 1 if format_ in _SELF_ORIENTING else _read_orientation(image)
+        yield OpenedImage(image, format_, orientation, frames, _profile_by_code_points(image, format_, path))
 
 
-def decode(source: Opened, side: int) -> Image.Image:
-    """Decode the first frame, not yet upright, at a scale that still holds a variant of side `side`."""
+def decode(source: OpenedImage, side: int) -> Image.Image:
+    """Decode the first frame, without its orientation, at a scale that is enough for `side` pixels."""
     if source.format == "jpeg":
-        # Asked for the box of the variant itself: a square would keep the decoder from scaling by as much.
-        source.image.draft(None, fitted(*source.image.size, side))
+        # The box of the variant: with a square the decoder would not reduce the picture as much.
+        source.image.draft(None, fit_size(*source.image.size, side))
     source.image.load()
-    # The file's own image changes as its frames are gone through.
+    # Pillow changes the image when another frame is read.
     return source.image.copy() if source.frames > 1 else source.image
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """`image` turned by its EXIF `orientation` (1 to 8; any other is upright already)."""
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
+def make_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """`image` rotated or mirrored by its EXIF `orientation` (1 to 8; others mean upright)."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)
 
 
-def _plugin(path: Path, format_: str, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
-    """The file as its plugin opens it, until `closing`: header read, nothing decoded."""
-    file = closing.enter_context(_Clamped(path)) if format_ in _CREDULOUS else path
+def _open_with_plugin(path: Path, format_: str, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
+    """Open the file with the plugin of its format, until `closing` exits. Nothing is decoded yet."""
+    file = closing.enter_context(_BoundedFile(path)) if format_ in _TRUSTING else path
     try:
         image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
     except (UnidentifiedImageError, ValueError):
         if format_ == "png":
-            return _essential_png(path, closing)
-        raise JobError("undecodable", _complaint(path, format_)) from None
-    if format_ in _CREDULOUS:
-        # Where pixels lie as Pillow holds them, it maps them into memory, if it knows where from.
+            return _open_essential_png(path, closing)
+        raise JobError("undecodable", _explain_refusal(path, format_)) from None
+    if format_ in _TRUSTING:
+        # With the name of the file Pillow can map pixels into memory that are stored as it holds them.
         image.filename = str(path)
     return image
 
 
-def _essential_png(path: Path, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
-    """A PNG that its plugin refused, for the sake of its picture alone."""
+def _open_essential_png(path: Path, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
+    """Open a PNG that its plugin refused, reduced to the chunks that its picture needs."""
     try:
-        return closing.enter_context(Image.open(io.BytesIO(essential(path.read_bytes())), formats=["PNG"]))
+        return closing.enter_context(
+            Image.open(io.BytesIO(keep_essential_chunks(path.read_bytes())), formats=["PNG"])
+        )
     except (UnidentifiedImageError, ValueError):
-        raise JobError("undecodable", _complaint(path, "png")) from None
+        raise JobError("undecodable", _explain_refusal(path, "png")) from None
 
 
-def _complaint(path: Path, format_: str) -> str:
-    """Why the plugin did not take the file, as far as can be told."""
+def _explain_refusal(path: Path, format_: str) -> str:
+    """A sentence that says why the plugin did not open the file, as far as that is known."""
     if format_ == "jpeg":
         with path.open("rb") as file:
-            depth = jpeg_depth(file.read(_HEADERS))
+            depth = read_jpeg_depth(file.read(_MAX_HEADER_BYTES))
         if depth not in (None, 8):
             return f"The JPEG has {depth} bits a channel, and only those with 8 can be decoded."
     return f"The file begins like {format_.upper()} but is broken, or of a kind that cannot be decoded."
 
 
-def _named_colours(image: Image.Image, format_: str, path: Path) -> bytes | None:
-    """A profile of the colours that the file names by code points; a PNG's go before its own profile."""
+def _profile_by_code_points(image: Image.Image, format_: str, path: Path) -> bytes | None:
+    """A profile of the colours that the file names by code points, if it does.
+
+    In a PNG they take precedence over its profile; in AVIF and HEIC a profile does.
+    """
     codes = None
     if format_ == "png" or (format_ == "avif" and "icc_profile" not in image.info):
         with path.open("rb") as file:
-            codes = (png_codes if format_ == "png" else box_codes)(file.read(_HEADERS))
+            head = file.read(_MAX_HEADER_BYTES)
+        codes = read_png_codes(head) if format_ == "png" else read_box_codes(head)
     elif format_ == "heic" and "icc_profile" not in image.info:
         stated = image.info.get("nclx_profile")
         codes = stated and (stated["color_primaries"], stated["transfer_characteristics"])
-    return codes and profile(codes)
+    return codes and make_profile(codes)
 
 
-def _scale(image: Image.Image, side: int) -> int:
-    """By how much a JPEG's decoder will shrink the image for variants of up to `side` pixels."""
+def _decoder_scale(image: Image.Image, side: int) -> int:
+    """By which factor a JPEG's decoder will reduce the image for variants of up to `side` pixels."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < 1:
         return 1
-    width, height = fitted(*image.size, side)
+    width, height = fit_size(*image.size, side)
     possible = min(image.width // width, image.height // height)
     return next(step for step in (8, 4, 2, 1) if possible >= step)
 
 
-def _orientation(image: Image.Image) -> int:
+def _read_orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except MemoryError:
         raise
-    except Exception:  # broken metadata must not cost the picture
+    except Exception:  # broken metadata must not make the picture fail
         return 1
-    return value if isinstance(value, int) and value in _TURNS else 1
+    return value if isinstance(value, int) and value in _TRANSPOSITIONS else 1
 
 
-def _frames(image: Image.Image) -> int:
+def _count_frames(image: Image.Image) -> int:
     frames = getattr(image, "n_frames", 1)
     return frames if isinstance(frames, int) and frames > 0 else 1

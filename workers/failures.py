@@ -1,4 +1,4 @@
-"""Why a job fails, as one exception that carries the reason and a sentence for people."""
+"""The exception for a failed job, with its reason and a sentence, and how errors of codecs map to it."""
 
 import errno
 
@@ -13,16 +13,19 @@ DETAILS = {
     "cancelled": "The job was cancelled.",
     "no-space": "There was no room left to write the variants.",
 }
-"""The sentence for each reason where nothing better is known."""
+"""The sentence for each reason if nothing more precise is known."""
 
 _MEMORY_HINTS = ("out of memory", "memory allocation", "bad_alloc", "cannot allocate")
-# The words of libheif for pictures past its own bound; it calls that a failed allocation, too.
+# From the message of libheif for pictures beyond its own limit, which it also reports as a failed allocation.
 _TOO_LARGE = "exceeds the maximum image size"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class JobError(Exception):
-    """Raised when a job cannot be done; `reason` is one of `messages.REASONS`, `detail` a safe sentence."""
+    """Raised when a job cannot be done.
+
+    `reason` is one of `messages.REASONS`. `detail` is a sentence that clients may see.
+    """
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         self.reason = reason
@@ -31,7 +34,7 @@ class JobError(Exception):
 
 
 def decoding_failure(error: Exception) -> JobError:
-    """What an exception out of a decoder means; hostile files raise any of them."""
+    """The failure that an exception in a decoder means; a hostile file can cause any exception."""
     if isinstance(error, JobError):
         return error
     if _TOO_LARGE in str(error) or isinstance(error, Image.DecompressionBombError):
@@ -42,22 +45,25 @@ def decoding_failure(error: Exception) -> JobError:
 
 
 def encoding_failure(error: Exception, name: str) -> JobError:
-    """What an exception while making the variant `name` means: the image is fine by then, so we are not."""
+    """The failure that an exception while making the variant `name` means.
+
+    The image has been decoded by then, so the fault is not with it.
+    """
     if isinstance(error, JobError):
         return error
     if _is_out_of_memory(error):
         return JobError("too-much-memory")
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in _NO_SPACE_ERRNOS:
         return JobError("no-space")
     if isinstance(error, OSError) and error.errno is None:
-        # An encoder's own error code. It has sound pixels and a file that takes them: it lacked memory.
+        # An encoder's own error code. The pixels are sound and the file can be written, so it lacked memory.
         return JobError("too-much-memory")
     return JobError("worker-died", f"The variant {name} could not be made ({type(error).__name__}).")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Codecs report it as MemoryError, as OSError("out of memory") or as an error code in words."""
+    """Whether memory ran out; codecs report it as MemoryError, as ENOMEM or in the text of an error."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    words = str(error).lower()
-    return any(hint in words for hint in _MEMORY_HINTS)
+    text = str(error).lower()
+    return any(hint in text for hint in _MEMORY_HINTS)

@@ -1,4 +1,4 @@
-"""One job's process: forked from the warm child, confined, gone when the job is."""
+"""The process of one task: forked from the warm worker process, confined, and gone when the task is."""
 
 import os
 import signal
@@ -9,17 +9,17 @@ from typing import NoReturn
 
 from workers import canary, frames, process
 from workers.failures import DETAILS, JobError
-from workers.imaging import make
+from workers.imaging import make_variants
 from workers.messages import Failed, FrameBuffer, Message, Ready, Task
 from workers.parser import parse
 from workers.sandbox import Sandbox
 
-_CHUNK = 65_536
+_READ_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """How a fork ended: `signal` is 0 when it exited by itself; times in seconds, sizes in bytes."""
+class ForkExit:
+    """How a fork ended: the `signal` that ended it, 0 if it exited by itself, and what it consumed."""
 
     signal: int
     cpu_s: float
@@ -28,121 +28,129 @@ class Death:
 
 @dataclass(slots=True)
 class Fork:
-    """A running fork, seen from the warm child: its process id and the reading end of its one pipe."""
+    """A running fork as its parent sees it: its process id, and the end of its pipe to read from."""
 
     pid: int
     results: int
     _buffer: FrameBuffer = field(default_factory=FrameBuffer)
-    _death: Death | None = None
+    _exit: ForkExit | None = None
 
-    def read(self) -> tuple[bool, Message | None]:
-        """Take what the fork has said: whether it has finished speaking, and its one message once whole.
+    def read_message(self) -> tuple[bool, Message | None]:
+        """Read from the pipe once.
 
-        Raises ProtocolError for anything that is not a message.
+        Returns whether the fork has finished writing, and its message if that is complete. Raises
+        ProtocolError for anything that is not a message.
         """
-        finished, payload = self.hear()
+        finished, payload = self.read_payload()
         return finished, None if payload is None else parse(payload)
 
-    def hear(self) -> tuple[bool, bytes | None]:
-        """The same, with the payload of its one frame as it came; raises ProtocolError for no frame."""
-        data = os.read(self.results, _CHUNK)
+    def read_payload(self) -> tuple[bool, bytes | None]:
+        """Read from the pipe once.
+
+        Returns whether the fork has finished writing, and the payload of its frame if that is complete. A
+        fork writes one frame; whatever follows is ignored. Raises ProtocolError for what is no frame.
+        """
+        data = os.read(self.results, _READ_BYTES)
         if not data:
             return True, None
         for payload in self._buffer.feed(data):
             return True, payload
         return False, None
 
-    def message(self) -> Message | None:
-        """Wait for its one message, however long it takes, and reap it; None when it said nothing."""
+    def wait_for_message(self) -> Message | None:
+        """Wait for the fork's message, without a deadline, and end the fork; None if it wrote nothing."""
         finished, message = False, None
         try:
             while not finished:
-                finished, message = self.read()
+                finished, message = self.read_message()
         finally:
-            self.end()
+            self.kill()
         return message
 
-    def end(self) -> Death:
-        """Kill the fork, if it still runs, and reap it; again and again is once."""
-        if self._death is None:
+    def kill(self) -> ForkExit:
+        """Kill the fork if it still runs, and reap it. Further calls only return how it ended."""
+        if self._exit is None:
             os.close(self.results)
-            # It has not been reaped, so its number is still its own.
+            # It has not been reaped, so no other process can have its number.
             os.kill(self.pid, signal.SIGKILL)
             _, status, usage = os.wait4(self.pid, 0)
-            self._death = _death(status, usage)
-        return self._death
+            self._exit = _fork_exit(status, usage)
+        return self._exit
 
 
-def starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Task], Fork]:
-    """A function that forks a process for a job, confined by the very `layers` of the rehearsal."""
+def fork_starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Task], Fork]:
+    """A function that starts the process of a task.
 
-    def start(job: Task) -> Fork:
+    That process works only if it is confined by the same `layers` as in the rehearsal.
+    """
+
+    def start(task: Task) -> Fork:
         def work() -> Message:
-            if sandbox.confine(job) != layers:
+            if sandbox.confine_to_task(task) != layers:
                 raise JobError("worker-died", "The process for the image could not be confined.")
-            return make(job)
+            return make_variants(task)
 
-        return forked(work, job.id)
+        return start_fork(work, task.id)
 
     return start
 
 
-def rehearse(job: Task, sandbox: Sandbox) -> Fork:
-    """Fork a process that confines itself as for `job` and tries its codecs; it answers Ready."""
+def start_rehearsal(task: Task, sandbox: Sandbox) -> Fork:
+    """Start a process that confines itself as for `task`, checks its codecs, and answers Ready."""
 
     def work() -> Message:
-        layers = sandbox.confine(job)
-        canary.sing()
+        layers = sandbox.confine_to_task(task)
+        canary.check_codecs()
         return Ready(os.getpid(), layers)
 
-    return forked(work, job.id)
+    return start_fork(work, task.id)
 
 
-def forked(work: Callable[[], Message], job_id: str) -> Fork:
-    """Fork a process that sends what `work` answers as its only message, or why it failed, and exits."""
-    return branched(lambda: _answer(work, job_id).to_frame())
+def start_fork(work: Callable[[], Message], task_id: str) -> Fork:
+    """Start a process that sends the result of `work`, or Failed when that raises, and exits."""
+    return start_writing_fork(lambda: _run_work(work, task_id).to_frame())
 
 
-def branched(speak: Callable[[], bytes]) -> Fork:
-    """Fork a process that writes the frame that `speak` answers, and exits; without one when it raises."""
-    warm = os.getpid()
-    reading, writing = os.pipe()
+def start_writing_fork(make_frame: Callable[[], bytes]) -> Fork:
+    """Start a process that writes the frame of `make_frame` (none, if that raises), and exits."""
+    parent = os.getpid()
+    reading_end, writing_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _serve(speak, writing, warm)
-    os.close(writing)
-    return Fork(pid, reading)
+        _run_fork(make_frame, writing_end, parent)
+    os.close(writing_end)
+    return Fork(pid, reading_end)
 
 
-def _serve(speak: Callable[[], bytes], writing: int, warm: int) -> NoReturn:
-    """What the fork does; never returns, for the warm child's code must not run twice."""
+def _run_fork(make_frame: Callable[[], bytes], writing_end: int, parent: int) -> NoReturn:
+    """All that happens in the forked process; it never returns into the code that its parent runs."""
     try:
-        process.die_with(warm)
+        process.die_with_parent(parent)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        process.close_all_but(0, 1, 2, writing)
-        frames.send(writing, speak())
+        for standard_stream in (0, 1, 2):
+            os.dup2(null, standard_stream)
+        process.close_other_descriptors(0, 1, 2, writing_end)
+        frames.write_frame(writing_end, make_frame())
     finally:
         os._exit(0)
 
 
-def _answer(work: Callable[[], Message], job_id: str) -> Message:
+def _run_work(work: Callable[[], Message], task_id: str) -> Message:
     try:
         return work()
     except JobError as error:
-        return Failed(job_id, error.reason, error.detail)
+        return Failed(task_id, error.reason, error.detail)
     except MemoryError:
-        return Failed(job_id, "too-much-memory", DETAILS["too-much-memory"])
+        return Failed(task_id, "too-much-memory", DETAILS["too-much-memory"])
     except Exception as unforeseen:
         return Failed(
-            job_id, "worker-died", f"The work on the image broke off ({type(unforeseen).__name__})."
+            task_id, "worker-died", f"The work on the image broke off ({type(unforeseen).__name__})."
         )
 
 
-def _death(status: int, usage: struct_rusage) -> Death:
-    return Death(
+def _fork_exit(status: int, usage: struct_rusage) -> ForkExit:
+    return ForkExit(
         signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
         cpu_s=usage.ru_utime + usage.ru_stime,
         peak_bytes=usage.ru_maxrss * 1024,

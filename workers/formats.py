@@ -1,12 +1,12 @@
-"""The image formats that are taken and made, told apart by their first bytes."""
+"""The image formats that are accepted and made, recognised by their first bytes."""
 
 import struct
 
 SNIFF_BYTES = 512
-"""First bytes of a file that `sniff` needs; a shorter file is given whole."""
+"""How many bytes from the start of a file `sniff` needs; of a shorter file, all."""
 
 EXTENSIONS = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "png": "png"}
-"""File name ending of each output format."""
+"""File name extension of each output format."""
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif", "png": "image/png"}
 """Media type of each output format."""
@@ -21,13 +21,13 @@ PILLOW_NAMES = {
     "avif": "AVIF",
     "heic": "HEIF",
 }
-"""The allow-list: Pillow's name of each format that is opened."""
+"""The formats that are opened, with Pillow's names of them."""
 
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50_706
-_THUMBNAIL = 1
+_REDUCED_RESOLUTION = 1
 _ENTRY_BYTES = 12
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Of the markers that could begin a frame: Huffman tables, a reserved one, arithmetic conditioning.
+# In the range of the JPEG markers SOF0 to SOF15 but no frame headers: DHT, JPG (reserved) and DAC.
 _NO_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _CONTAINER_BRANDS = {b"mif1", b"msf1"}
@@ -36,16 +36,16 @@ _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 
 
 def sniff(head: bytes) -> str | None:
-    """Name of the format (a key of `PILLOW_NAMES`) that a file starting with `head` claims, or None.
+    """The format (a key of `PILLOW_NAMES`) of the file that begins with `head`; None if it is none of them.
 
     `head` is the first `SNIFF_BYTES` of the file, or all of a smaller one.
     """
     if head.startswith(b"\xff\xd8\xff"):
-        # A marker must follow, after any fill: 0x00 begins no segment, below 0xC0 nothing may come first.
+        # After fill bytes a marker must follow: 0x00 is none, and none below 0xC0 may be the first.
         marker = head[2:].lstrip(b"\xff")[:1]
         return "jpeg" if b"\xc0" <= marker <= b"\xfe" else None
     if head.startswith(_PNG):
-        # "CgBI" is Apple's private variant, which no decoder here understands.
+        # Apple's private variant begins with the chunk CgBI, and no decoder here understands it.
         return "png" if head[12:16] == b"IHDR" else None
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "gif" if len(head) >= 13 else None
@@ -54,18 +54,19 @@ def sniff(head: bytes) -> str | None:
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff" if len(head) >= 8 and not _is_raw(head) else None
     if head[:2] == b"BM":
-        # Two letters begin many a text, so the header that follows has to be one.
-        known = int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES
-        return "bmp" if len(head) >= 26 and known else None
+        # Many texts begin with these two letters, so the size of the header is checked, too.
+        has_known_header = int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES
+        return "bmp" if len(head) >= 26 and has_known_header else None
     if head[4:8] == b"ftyp":
         return _sniff_brands(head)
     return None
 
 
-def claimed_size(format_: str, head: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels that the GIF or WebP file starting with `head` claims; None for a cut one.
+def read_claimed_size(format_: str, head: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels in the header of the GIF or WebP file that begins with `head`.
 
-    Their readers allocate whole pictures when they are opened, so this cannot be asked of them.
+    None if the header is incomplete. Pillow allocates the whole picture when it opens such a file, so its
+    size has to be read before.
     """
     if format_ == "gif":
         return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
@@ -80,8 +81,8 @@ def claimed_size(format_: str, head: bytes) -> tuple[int, int] | None:
     return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
 
 
-def jpeg_depth(data: bytes) -> int | None:
-    """Bits a channel of the JPEG file starting with `data`, or None where the header is not in there."""
+def read_jpeg_depth(data: bytes) -> int | None:
+    """Bits a channel of the JPEG file that begins with `data`; None if its frame header is not in `data`."""
     at = 2
     while at + 5 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -94,25 +95,27 @@ def jpeg_depth(data: bytes) -> int | None:
     return None
 
 
-def has_magic(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the wire contract)
-    """Whether a file starting with `head` is of `format`, as `sniff` sees it."""
+def is_format(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the wire contract)
+    """Whether `sniff` recognises the file that begins with `head` as `format`."""
     return sniff(head) == format
 
 
 def _is_raw(head: bytes) -> bool:
-    """Whether a TIFF is the raw file of a camera (DNG, NEF, ARW, CR2), whose first picture is a thumbnail."""
+    """Whether a TIFF is a camera's raw file (DNG, NEF, ARW, CR2), whose first picture is a thumbnail."""
     if head[8:10] == b"CR":
         return True
-    order = "<" if head[:1] == b"I" else ">"
-    start = struct.unpack_from(f"{order}I", head, 4)[0] + 2
+    byte_order = "<" if head[:1] == b"I" else ">"
+    start = struct.unpack_from(f"{byte_order}I", head, 4)[0] + 2
     count = max(0, len(head) - start) // _ENTRY_BYTES
-    entries = struct.iter_unpack(f"{order}HHII", head[start : start + count * _ENTRY_BYTES])
+    entries = struct.iter_unpack(f"{byte_order}HHII", head[start : start + count * _ENTRY_BYTES])
     tags = {tag: value for tag, _, _, value in entries}
-    return _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE) == _THUMBNAIL and _SUB_DIRECTORIES in tags)
+    if _DNG_VERSION in tags:
+        return True
+    return tags.get(_SUBFILE_TYPE) == _REDUCED_RESOLUTION and _SUB_DIRECTORIES in tags
 
 
 def _sniff_brands(head: bytes) -> str | None:
-    """Tell AVIF and HEIC from one another, and from every video that shares their container."""
+    """AVIF or HEIC by the brands in a `ftyp` box; None for videos, which have the same container."""
     size = int.from_bytes(head[:4], "big")
     if size < 16 or size % 4:
         return None

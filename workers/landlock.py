@@ -1,6 +1,6 @@
-"""Landlock by its three system calls: a process gives up every file but those it names.
+"""Landlock (landlock(7)) by its three system calls: a process gives up every file but those it names.
 
-No binding on PyPI has a stable release, and the interface is three calls that cannot change.
+No binding on PyPI has a stable release, and the interface is three calls that the kernel keeps stable.
 """
 
 import ctypes
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-# The same on every architecture.
+# The numbers of the system calls are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _RULE_PATH_BENEATH = 1
@@ -19,7 +19,7 @@ REMOVE_FILE = 1 << 5
 MAKE_REG = 1 << 8
 TRUNCATE = 1 << 14
 
-# How many rights on files each version of the interface knows; what is handled and not granted is refused.
+# The number of file rights that each ABI version knows. A right that is handled and not granted is refused.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _FILE_RIGHTS_NEWEST = 16
 _TCP_BIND_AND_CONNECT = 0b11
@@ -42,18 +42,18 @@ class _PathBeneathAttr(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def abi() -> int:
-    """Version of Landlock that this kernel offers, at least 1; raises OSError where it has none."""
+def abi_version() -> int:
+    """The ABI version of Landlock in this kernel, at least 1; raises OSError where there is none."""
     return _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
 
 
 def restrict(rules: Iterable[tuple[Path, int]]) -> None:
     """Confine this thread and its children to `rules` (path, rights); raises OSError.
 
-    The process must have set no_new_privs. TCP, abstract sockets and signals to processes outside
-    are given up too, where the kernel can.
+    The process must have set no_new_privs. Where the kernel can (ABI 4 and 6), it also loses TCP, abstract
+    UNIX sockets, and signals to processes outside.
     """
-    version = abi()
+    version = abi_version()
     handled = (1 << _FILE_RIGHTS.get(version, _FILE_RIGHTS_NEWEST)) - 1
     attr = _RulesetAttr(handled, _TCP_BIND_AND_CONNECT, _ABSTRACT_SOCKETS_AND_SIGNALS)
     # An older kernel refuses a structure longer than the one it knows.

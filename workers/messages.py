@@ -1,13 +1,13 @@
-"""What the parent and a warm child say to one another, each message one JSON object in one frame.
+"""The messages between the parent and a worker process; each is one JSON object in one frame.
 
-Both ends read the other's frames as untrusted input: a child may have been taken over by an image.
+Both ends treat what they read as untrusted input: a hostile image may have taken over the worker.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workers.frames import LENGTH_BYTES, MAX_FRAME, FrameBuffer, ProtocolError, framed, payload_length
+from workers.frames import LENGTH_BYTES, MAX_FRAME, FrameBuffer, ProtocolError, make_frame, payload_length
 
 __all__ = (
     "KIND",
@@ -40,16 +40,16 @@ REASONS = (
 """Why a job can fail."""
 
 KIND = "type"
-"""The field that names a message's type."""
+"""The field with the type of a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Make the variants (entries of the variants grammar) of the file `source` in the directory `folder`.
+    """A request: make these variants (entries of the grammar) of the file `source` in the directory `folder`.
 
-    `timeout_s` is the time after which the job is killed, in seconds; `memory_bytes` is what it may
-    allocate; `max_pixels` what its header may promise; `truncated` says to take what is there of a cut file;
-    `blurhash` asks for one.
+    The process of the task is killed after `timeout_s` seconds; it may allocate `memory_bytes`. An image with
+    more than `max_pixels` is refused. With `truncated` an incomplete file is decoded as far as it goes, and
+    with `blurhash` that is computed, too. `id` is that of the job.
     """
 
     id: str
@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop the job `id` if it is the one that runs; else mean nothing."""
+    """A request: stop the task `id` if it is running; otherwise nothing happens."""
 
     id: str
 
@@ -80,7 +80,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The child `pid` has its codecs loaded and tried; `sandbox` says of each layer what is in force."""
+    """The process `pid` has loaded and checked its codecs; `sandbox` has the state of each layer."""
 
     pid: int
     sandbox: dict[str, str]
@@ -92,7 +92,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The job `id` runs in the process `pid`."""
+    """The task `id` is carried out by the process `pid`."""
 
     id: str
     pid: int
@@ -104,7 +104,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the upload turned out to be; width and height in pixels, as shown upright."""
+    """The decoded upload: its format, and its upright size in pixels."""
 
     format: str
     width: int
@@ -113,7 +113,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One variant: `file` is its plain name within the job's folder."""
+    """A variant that was made; `file` is its name in the folder of the task."""
 
     name: str
     file: str
@@ -124,7 +124,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job `id` is made, by a process that took `cpu_s` seconds of CPU and `peak_bytes` of memory."""
+    """The task `id` is done; its process took `cpu_s` seconds of CPU and `peak_bytes` of memory."""
 
     id: str
     source: Source
@@ -140,7 +140,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job `id` failed for a reason out of `REASONS`; `detail` is a sentence for people."""
+    """The task `id` failed; `reason` is one of `REASONS`, `detail` a sentence for people."""
 
     id: str
     reason: str
@@ -155,4 +155,4 @@ Message = Task | Cancel | Ready | Started | Done | Failed
 
 
 def _frame(kind: str, message: Any) -> bytes:
-    return framed(json.dumps({KIND: kind, **asdict(message)}, separators=(",", ":")).encode("utf-8"))
+    return make_frame(json.dumps({KIND: kind, **asdict(message)}, separators=(",", ":")).encode("utf-8"))

@@ -1,4 +1,4 @@
-"""Messages read from frames: untrusted, so each field has the one type and range that it may have."""
+"""Parses messages: each field must have its one type and a value in its range."""
 
 import json
 import re
@@ -12,17 +12,17 @@ from workers.messages import KIND, REASONS, Cancel, Done, Failed, Made, Message,
 from workers.variants import MAX_SIDE, MAX_VARIANTS, parse_variants
 
 _BLURHASH = re.compile(r"([0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166})?", re.ASCII)
-"""Base 83, of 1 x 1 to 9 x 9 components; empty where none was asked for."""
+"""Base 83, of 1 x 1 to 9 x 9 components; empty if none was wanted."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FILE = re.compile(r"[a-z0-9_-]{1,32}\.[a-z]{3,4}", re.ASCII)
 
 
 def parse(payload: bytes) -> Message:
-    """Read one payload (a frame without its length); raises ProtocolError for whatever is not a message."""
+    """Parse one payload (a frame without its length); raises ProtocolError if it is no message."""
     if len(payload) > MAX_FRAME:
         raise ProtocolError(f"a frame of {len(payload)} bytes is more than {MAX_FRAME}")
     try:
-        value = json.loads(payload.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("a frame is not JSON") from error
     fields = Fields(value, "message")
@@ -35,7 +35,7 @@ def parse(payload: bytes) -> Message:
     return message
 
 
-def _read_job(fields: Fields) -> Task:
+def _read_task(fields: Fields) -> Task:
     specs: list[str] = []
     for item in fields.items("variants", 1, MAX_VARIANTS):
         if not isinstance(item, str):
@@ -124,7 +124,7 @@ def _read_failed(fields: Fields) -> Failed:
 
 
 _READERS: dict[str, Callable[[Fields], Message]] = {
-    "job": _read_job,
+    "job": _read_task,
     "cancel": _read_cancel,
     "ready": _read_ready,
     "started": _read_started,
@@ -133,5 +133,5 @@ _READERS: dict[str, Callable[[Fields], Message]] = {
 }
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

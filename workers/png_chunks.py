@@ -1,39 +1,40 @@
-"""The chunks of a PNG: which there are, and the few without which there is no picture."""
+"""The chunks of a PNG file, and the file reduced to those that its picture needs."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 
 _SIGNATURE_BYTES = 8
-_OVERHEAD = 12
+_CHUNK_OVERHEAD_BYTES = 12
+"""Length, kind and checksum."""
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_WORTH_KEEPING = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"iCCP": 12, b"cICP": 4, b"eXIf": 8}
-"""By kind, the bytes that one has at least."""
+_MIN_DATA_BYTES = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"iCCP": 12, b"cICP": 4, b"eXIf": 8}
+"""The other chunks that affect the picture, with the least length of their data."""
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and bytes, length and checksum included, of each chunk that is whole in `data`, a PNG's head."""
+def read_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and bytes (with length and checksum) of each complete chunk in `data`, the start of a PNG."""
     at = _SIGNATURE_BYTES
-    while at + _OVERHEAD <= len(data):
+    while at + _CHUNK_OVERHEAD_BYTES <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + _OVERHEAD + length
+        end = at + _CHUNK_OVERHEAD_BYTES + length
         if end > len(data):
             return
         yield kind, data[at:end]
         at = end
 
 
-def essential(data: bytes) -> bytes:
-    """The PNG `data` without what its picture can do without, or what its checksum calls damaged.
+def keep_essential_chunks(data: bytes) -> bytes:
+    """The PNG file `data` without chunks that its picture does not need, or whose checksum is wrong.
 
-    A decoder may refuse a picture for a text, and for frames that nobody asked for; no browser does.
+    Pillow refuses a file for a damaged text or animation frame; browsers show its picture.
     """
-    kept = [whole for kind, whole in chunks(data) if kind in _CRITICAL or _is_worth_keeping(kind, whole)]
+    kept = [whole for kind, whole in read_chunks(data) if kind in _CRITICAL or _is_useful(kind, whole)]
     return data[:_SIGNATURE_BYTES] + b"".join(kept)
 
 
-def _is_worth_keeping(kind: bytes, whole: bytes) -> bool:
-    least = _WORTH_KEEPING.get(kind)
-    if least is None or len(whole) < least + _OVERHEAD:
+def _is_useful(kind: bytes, whole: bytes) -> bool:
+    min_data_bytes = _MIN_DATA_BYTES.get(kind)
+    if min_data_bytes is None or len(whole) < min_data_bytes + _CHUNK_OVERHEAD_BYTES:
         return False
     return zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big")

@@ -1,8 +1,9 @@
-"""`python -m workers.preview [PARENT PID]`: a warm child that makes previews of photos nobody has time for.
+"""`python -m workers.preview [PARENT PID]`: a warm process that makes previews from EXIF thumbnails.
 
-Standard input and output carry frames: after one message that it is ready, it answers each EXIF segment
-with a small JPEG of the thumbnail in it, or with `NOTHING`. Each is made by a fork of its own, confined,
-without a right to any file. It ends when its standard input is closed, and with its parent.
+A preview answers an upload for which the queue has no place. Standard input and output carry frames: after
+the message Ready, each EXIF segment is answered with a small JPEG of its thumbnail, or with `NO_PREVIEW`.
+Each is made by a confined fork without a right to any file. The process ends when its standard input is
+closed, and with its parent.
 """
 
 import gc
@@ -18,65 +19,65 @@ from PIL import ExifTags, Image
 
 from workers import process
 from workers.canary import CanaryError
-from workers.colour import eight_bit, to_srgb
-from workers.decode import upright
-from workers.encode import bare
-from workers.fork import branched, forked
-from workers.frames import FrameBuffer, ProtocolError, framed, send
+from workers.colour import to_eight_bit, to_srgb
+from workers.decode import make_upright
+from workers.encode import strip_metadata
+from workers.fork import start_fork, start_writing_fork
+from workers.frames import FrameBuffer, ProtocolError, make_frame, write_frame
 from workers.messages import Ready
 from workers.sandbox import Sandbox
-from workers.thumbnail import DEADLINE, EXIF, MAX_SIDE, bare_size
+from workers.thumbnail import EXIF_PREFIX, MAX_SIDE, PREVIEW_TIMEOUT_S, read_plain_jpeg_size
 
-NOTHING = b"-"
-"""The answer where there is no thumbnail, or none that decodes."""
+NO_PREVIEW = b"-"
+"""The answer if there is no thumbnail that can be decoded."""
 
-_CPU_S = 0.05
-"""Seconds of CPU that one may take; nearly all take a tenth of it."""
-_NICE = 10
-"""Previews live on what the workers leave: the jobs that were accepted come first."""
-_MEMORY = 64 * 1024 * 1024
-_MOST_PIXELS = 640 * 480
+_MAX_CPU_S = 0.05
+"""Seconds of CPU for one preview; most take a tenth of that."""
+_NICENESS = 10
+"""Lower priority than the workers: jobs that were accepted come first."""
+_MAX_MEMORY_BYTES = 64 * 1024 * 1024
+_MAX_THUMBNAIL_PIXELS = 640 * 480
 _QUALITY = 80
-_CHUNK = 65_536
-_SHORT, _LONG = 3, 4
+_READ_BYTES = 65_536
+_TYPE_SHORT, _TYPE_LONG = 3, 4
 _ORIENTATION, _OFFSET, _LENGTH = 0x0112, 0x0201, 0x0202
 
 
-def preview(segment: bytes) -> bytes:
+def make_preview(segment: bytes) -> bytes:
     """The thumbnail in an EXIF segment as a JPEG: upright, in sRGB, at most `MAX_SIDE`, without metadata.
 
-    May raise anything at all for what is broken or absent.
+    Raises any exception at all if that is broken or absent.
     """
     exif = Image.Exif()
     exif.load(segment)
     directory = exif.get_ifd(ExifTags.IFD.IFD1)
-    start = len(EXIF) + directory[_OFFSET]
+    start = len(EXIF_PREFIX) + directory[_OFFSET]
     with Image.open(BytesIO(segment[start : start + directory[_LENGTH]]), formats=("JPEG",)) as image:
-        # A thumbnail is baseline (Exif 2.32, 4.5.5): thousands of scans would only be there to cost.
-        if image.width * image.height > _MOST_PIXELS or "progressive" in image.info:
-            raise ValueError("no thumbnail of the usual kind")
+        # A thumbnail must be baseline (Exif 2.32, 4.5.5); thousands of progressive scans would be an attack.
+        if image.width * image.height > _MAX_THUMBNAIL_PIXELS or "progressive" in image.info:
+            raise ValueError("the thumbnail is too large or progressive")
         image.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=1.0)
         image.load()
-        picture = to_srgb(eight_bit(image), image.info)
+        picture = to_srgb(to_eight_bit(image), image.info)
     file = BytesIO()
-    bare(upright(picture, exif.get(_ORIENTATION, 1))).save(file, "JPEG", quality=_QUALITY)
+    strip_metadata(make_upright(picture, exif.get(_ORIENTATION, 1))).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
 
 
 def main() -> int:
-    """Serve the parent until it closes its end; answers the exit status."""
-    orders, answers = process.serve_parent()
-    os.nice(_NICE)
-    sandbox = Sandbox.prepared()
+    """Serve the parent until it closes the pipe; the exit status."""
+    requests, responses = process.set_up_child()
+    os.nice(_NICENESS)
+    sandbox = Sandbox.prepare()
     try:
-        layers = _rehearsed(sandbox)
+        layers = _rehearse(sandbox)
         gc.collect()
         gc.freeze()
-        send(answers, Ready(os.getpid(), layers).to_frame())
+        write_frame(responses, Ready(os.getpid(), layers).to_frame())
         buffer = FrameBuffer()
-        while data := os.read(orders, _CHUNK):
+        while data := os.read(requests, _READ_BYTES):
             for segment in buffer.feed(data):
-                send(answers, framed(_made(segment, sandbox, layers)))
+                write_frame(responses, make_frame(_make_in_fork(segment, sandbox, layers)))
     except BrokenPipeError:
         return 0
     except (CanaryError, ProtocolError) as error:
@@ -85,62 +86,67 @@ def main() -> int:
     return 0
 
 
-def _rehearsed(sandbox: Sandbox) -> dict[str, str]:
-    """Have a fork confine itself and make a preview; what Pillow loads late is loaded before, out here."""
-    segment = _sample()
-    _check(preview(segment))
+def _rehearse(sandbox: Sandbox) -> dict[str, str]:
+    """Make a preview here and in a confined fork; the layers of confinement in force there.
+
+    The first loads whatever Pillow loads on first use, for a confined process cannot. Raises CanaryError if
+    a preview is wrong.
+    """
+    segment = _make_sample_segment()
+    _check_preview(make_preview(segment))
 
     def work() -> Ready:
-        layers = _sealed(sandbox)
-        _check(preview(segment))
+        layers = _confine(sandbox)
+        _check_preview(make_preview(segment))
         return Ready(os.getpid(), layers)
 
-    message = forked(work, "rehearsal").message()
+    message = start_fork(work, "rehearsal").wait_for_message()
     if not isinstance(message, Ready):
-        raise CanaryError("the confined rehearsal of a preview failed")
+        raise CanaryError("a confined process could not make the preview of the sample segment")
     return message.sandbox
 
 
-def _sample() -> bytes:
-    """The EXIF segment of a photo that lies on its side: two directories, then the thumbnail."""
+def _make_sample_segment() -> bytes:
+    """The EXIF segment of a photo that has to be rotated: two directories, then the thumbnail."""
     thumbnail = BytesIO()
     Image.linear_gradient("L").resize((16, 8)).convert("RGB").save(thumbnail, "JPEG")
     jpeg = thumbnail.getvalue()
-    first = struct.pack(">2sHI HHHIHxxI", b"MM", 42, 8, 1, _ORIENTATION, _SHORT, 1, 6, 26)
-    second = struct.pack(">H HHII HHII I", 2, _OFFSET, _LONG, 1, 56, _LENGTH, _LONG, 1, len(jpeg), 0)
-    return EXIF + first + second + jpeg
+    first = struct.pack(">2sHI HHHIHxxI", b"MM", 42, 8, 1, _ORIENTATION, _TYPE_SHORT, 1, 6, 26)
+    entries = (_OFFSET, _TYPE_LONG, 1, 56, _LENGTH, _TYPE_LONG, 1, len(jpeg))
+    second = struct.pack(">H HHII HHII I", 2, *entries, 0)
+    return EXIF_PREFIX + first + second + jpeg
 
 
-def _check(jpeg: bytes) -> None:
-    if bare_size(jpeg) != (8, 16):
-        raise CanaryError("a preview of the canary came back changed")
+def _check_preview(jpeg: bytes) -> None:
+    if read_plain_jpeg_size(jpeg) != (8, 16):
+        raise CanaryError("the preview of the sample segment has the wrong size")
 
 
-def _sealed(sandbox: Sandbox) -> dict[str, str]:
-    signal.setitimer(signal.ITIMER_PROF, _CPU_S)  # the signal kills: limits count whole seconds only
-    return sandbox.seal(DEADLINE, _MEMORY)
+def _confine(sandbox: Sandbox) -> dict[str, str]:
+    signal.setitimer(signal.ITIMER_PROF, _MAX_CPU_S)  # its signal kills; resource limits count whole seconds
+    return sandbox.confine(PREVIEW_TIMEOUT_S, _MAX_MEMORY_BYTES)
 
 
-def _made(segment: bytes, sandbox: Sandbox, layers: dict[str, str]) -> bytes:
-    """What a fork makes of the segment within the deadline, or `NOTHING`."""
+def _make_in_fork(segment: bytes, sandbox: Sandbox, layers: dict[str, str]) -> bytes:
+    """The preview that a fork makes of the segment in time, or else `NO_PREVIEW`."""
 
-    def speak() -> bytes:
-        return framed(preview(segment)) if _sealed(sandbox) == layers else framed(NOTHING)
+    def make_answer() -> bytes:
+        return make_frame(make_preview(segment)) if _confine(sandbox) == layers else make_frame(NO_PREVIEW)
 
-    fork = branched(speak)
-    deadline = time.monotonic() + DEADLINE
+    fork = start_writing_fork(make_answer)
+    deadline = time.monotonic() + PREVIEW_TIMEOUT_S
     poll = select.poll()
     poll.register(fork.results, select.POLLIN)
     try:
-        while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000 + 1):
-            finished, jpeg = fork.hear()
+        while (seconds_left := deadline - time.monotonic()) > 0 and poll.poll(seconds_left * 1000 + 1):
+            finished, jpeg = fork.read_payload()
             if finished:
-                return jpeg or NOTHING
-        return NOTHING
+                return jpeg or NO_PREVIEW
+        return NO_PREVIEW
     except ProtocolError:
-        return NOTHING
+        return NO_PREVIEW
     finally:
-        fork.end()
+        fork.kill()
 
 
 if __name__ == "__main__":

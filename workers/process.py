@@ -1,4 +1,4 @@
-"""What this process asks of the kernel for itself: to die with its parent, to hold no stray descriptors."""
+"""Settings of this process itself: when it dies, its priority, its descriptors, its rights."""
 
 import contextlib
 import ctypes
@@ -9,56 +9,61 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _M_ARENA_MAX = -8
-_BEHIND = 5
-"""How much nicer than the server: while both want a processor, a worker gets a third of its share."""
+_NICENESS = 5
+"""Added to the server's: while both want a processor, a worker gets a third of the server's share."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def serve_parent() -> tuple[int, int]:
-    """Become the child of the process named by the first argument: where its orders come and answers go."""
-    die_with(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
-    # A terminal signals a whole group, and a drain lets running jobs finish: the parent's word alone ends us.
+def set_up_child() -> tuple[int, int]:
+    """Prepare this process to serve its parent, whose process id is the first command-line argument.
+
+    Returns the descriptors to read requests from and to write responses to.
+    """
+    die_with_parent(int(sys.argv[1]) if len(sys.argv) > 1 else os.getppid())
+    # A terminal signals a whole process group, but running jobs finish while the server drains. So this
+    # process ends only when its parent closes the pipe or dies.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    keep_one_arena()
-    return take_pipes()
+    limit_malloc_arenas()
+    return move_pipes()
 
 
-def give_way() -> None:
-    """Let the server go first: a refusal takes it half a millisecond, and should not wait for a photo.
+def lower_priority() -> None:
+    """Let the server run first: a refusal takes it half a millisecond, and should not wait for a photo.
 
-    Where the kernel shares a processor among sessions it is their niceness that counts (sched(7), autogroup).
+    Where the kernel groups processes by session, the niceness of the group counts (sched(7), autogroup).
     """
-    os.nice(_BEHIND)
+    os.nice(_NICENESS)
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write(str(_BEHIND))
+            file.write(str(_NICENESS))
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when `parent`, its parent, ends; exits at once where that has happened.
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends; exits at once if that has happened already.
 
-    The kernel means the thread that started it: a parent must start children from a thread that stays.
+    The signal comes when the thread that started this process ends (prctl(2), PR_SET_PDEATHSIG), so a parent
+    must start workers from a thread that lives as long as itself.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
 
 
-def renounce_privileges() -> None:
-    """Set no_new_privs: nothing that this process starts can have more rights than it."""
+def set_no_new_privs() -> None:
+    """Set no_new_privs (prctl(2)): no program that this process executes can have more rights than it."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def keep_one_arena() -> None:
-    """Have the allocator use one arena: each further one reserves address space that a limit would count."""
-    mallopt = getattr(_libc, "mallopt", None)  # musl has none, and no arenas
+def limit_malloc_arenas() -> None:
+    """Have malloc use one arena: each further one reserves address space that counts towards RLIMIT_AS."""
+    mallopt = getattr(_libc, "mallopt", None)  # musl has neither this function nor arenas
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def close_all_but(*kept: int) -> None:
+def close_other_descriptors(*kept: int) -> None:
     """Close every descriptor of this process except `kept`."""
     low = 0
     for descriptor in sorted(kept):
@@ -69,18 +74,21 @@ def close_all_but(*kept: int) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-def take_pipes() -> tuple[int, int]:
-    """Standard input and output, kept under other numbers: a stray print or read must not touch a frame."""
-    orders, answers = os.dup(0), os.dup(1)
+def move_pipes() -> tuple[int, int]:
+    """Move standard input and output to other descriptors, so that no stray print or read disturbs a frame.
+
+    Returns the new descriptors. Afterwards standard input is empty and standard output is standard error.
+    """
+    requests, responses = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    return orders, answers
+    return requests, responses
 
 
-def address_space() -> int:
-    """Size of this process's address space now, in bytes."""
+def address_space_bytes() -> int:
+    """The size of this process's address space now, in bytes."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (no module may load here)
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 

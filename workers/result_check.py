@@ -1,4 +1,7 @@
-"""What a job came to, judged by the warm child: a fork's word is checked, its silence explained."""
+"""The outcome of a task, as its parent process finds it: a fork's message is checked, its silence explained.
+
+A fork may have been taken over by a hostile image, so its message is passed on only if it can be true.
+"""
 
 import os
 import signal
@@ -6,68 +9,68 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from workers.encode import file_name, largest_side
+from workers.encode import file_name, max_side
 from workers.failures import DETAILS
-from workers.fork import Death
-from workers.formats import SNIFF_BYTES, has_magic
+from workers.fork import ForkExit
+from workers.formats import SNIFF_BYTES, is_format
 from workers.messages import Done, Failed, Message, Task
 from workers.variants import Variant, parse_variants
 
-_FORK_MAY_SAY = ("undecodable", "too-many-pixels", "too-much-memory", "worker-died", "no-space")
+_REASONS_OF_FORKS = ("undecodable", "too-many-pixels", "too-much-memory", "worker-died", "no-space")
 
 
-def failed(job: Task, reason: str, detail: str | None = None) -> Failed:
-    """`job` failed for `reason`, with the usual sentence for it unless `detail` says more."""
-    return Failed(job.id, reason, detail or DETAILS[reason])
+def failure(task: Task, reason: str, detail: str | None = None) -> Failed:
+    """The message that `task` failed for `reason`; without a `detail` it has the usual sentence."""
+    return Failed(task.id, reason, detail or DETAILS[reason])
 
 
-def spoken(job: Task, message: Message, death: Death) -> Done | Failed:
-    """The verdict on a fork's message, which may be a lie: it is passed on only if it could be true."""
-    if isinstance(message, Failed) and message.id == job.id and message.reason in _FORK_MAY_SAY:
+def check_message(task: Task, message: Message, fork_exit: ForkExit) -> Done | Failed:
+    """The outcome by a fork's message, with what the fork consumed; a failure if it cannot be true."""
+    if isinstance(message, Failed) and message.id == task.id and message.reason in _REASONS_OF_FORKS:
         return message
-    if isinstance(message, Done) and _is_possible(job, message):
-        return replace(message, cpu_s=death.cpu_s, peak_bytes=death.peak_bytes)
-    return impossible(job)
+    if isinstance(message, Done) and _is_possible(task, message):
+        return replace(message, cpu_s=fork_exit.cpu_s, peak_bytes=fork_exit.peak_bytes)
+    return impossible_answer(task)
 
 
-def impossible(job: Task) -> Failed:
-    """The verdict on an answer that no honest fork gives."""
-    return failed(job, "worker-died", "The process that worked on the image gave an impossible answer.")
+def impossible_answer(task: Task) -> Failed:
+    """The outcome when a fork wrote what no honest fork writes."""
+    return failure(task, "worker-died", "The process that worked on the image gave an impossible answer.")
 
 
-def silent(job: Task, death: Death) -> Failed:
-    """The verdict on a fork that ended without a message."""
-    if death.signal == signal.SIGXCPU:
-        return failed(job, "too-slow")
-    if death.signal:
-        name = signal.Signals(death.signal).name
-        return failed(job, "worker-died", f"The process that worked on the image was ended by {name}.")
-    return failed(job, "worker-died")
+def explain_silence(task: Task, fork_exit: ForkExit) -> Failed:
+    """The outcome when a fork ended without a message."""
+    if fork_exit.signal == signal.SIGXCPU:
+        return failure(task, "too-slow")
+    if fork_exit.signal:
+        name = signal.Signals(fork_exit.signal).name
+        return failure(task, "worker-died", f"The process that worked on the image was ended by {name}.")
+    return failure(task, "worker-died")
 
 
-def _is_possible(job: Task, done: Done) -> bool:
-    variants = parse_variants(",".join(job.variants))
-    if done.id != job.id or len(done.made) != len(variants):
+def _is_possible(task: Task, done: Done) -> bool:
+    variants = parse_variants(",".join(task.variants))
+    if done.id != task.id or len(done.made) != len(variants):
         return False
     return all(
         made.name == variant.name
         and made.format == variant.format
         and made.file == file_name(variant)
-        and max(made.width, made.height) <= largest_side(variant)
-        and _is_written(Path(job.folder), variant)
+        and max(made.width, made.height) <= max_side(variant)
+        and _is_written(Path(task.folder), variant)
         for made, variant in zip(done.made, variants, strict=True)
     )
 
 
 def _is_written(folder: Path, variant: Variant) -> bool:
-    """Whether the variant is a plain file that begins as its format does."""
+    """Whether the variant is a regular file whose first bytes are those of its format."""
     try:
         descriptor = os.open(folder / file_name(variant), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:
-        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return plain and has_magic(variant.format, os.read(descriptor, SNIFF_BYTES))
+        is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return is_regular and is_format(variant.format, os.read(descriptor, SNIFF_BYTES))
     except OSError:
         return False
     finally:

@@ -1,4 +1,7 @@
-"""The confinement of a job: limits, no new privileges, Landlock and seccomp, each where the kernel has it."""
+"""The confinement of a task's process: resource limits, no_new_privs, Landlock and seccomp.
+
+The last two are in force where the kernel and the libraries of the machine offer them.
+"""
 
 import math
 import resource
@@ -9,34 +12,37 @@ from pathlib import Path
 from workers import landlock, process, syscalls
 from workers.messages import Task
 
-_OPEN_FILES = 32
-_FILE_OVERHEAD = 1024 * 1024
+_MAX_OPEN_FILES = 32
+_FILE_OVERHEAD_BYTES = 1024 * 1024
 _FOLDER_RIGHTS = landlock.WRITE_FILE | landlock.MAKE_REG | landlock.TRUNCATE | landlock.REMOVE_FILE
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What confining needs, loaded once by the warm child; its forks confine themselves with it."""
+    """What confining needs, loaded once before forking; each fork then confines itself with it.
+
+    `program` is the compiled seccomp filter; it is empty without libseccomp, and `seccomp_off` says why.
+    """
 
     program: bytes
     seccomp_off: str
 
     @classmethod
-    def prepared(cls) -> "Sandbox":
-        """Load what confining needs: a confined process can load nothing."""
+    def prepare(cls) -> "Sandbox":
+        """Load everything now, for a confined process cannot load anything."""
         try:
-            return cls(syscalls.compiled(syscalls.load_library()), "")
+            return cls(syscalls.compile_filter(syscalls.import_binding()), "")
         except (ImportError, OSError) as error:
             return cls(b"", _off(error))
 
-    def confine(self, job: Task) -> dict[str, str]:
-        """Take from this process all that `job` does not need, as `seal` does."""
-        # No variant is larger than the source, so none takes more than its pixels uncompressed.
-        largest_file = 4 * job.max_pixels + _FILE_OVERHEAD
-        files = ((Path(job.source), landlock.READ_FILE), (Path(job.folder), _FOLDER_RIGHTS))
-        return self.seal(job.timeout_s, job.memory_bytes, largest_file, files)
+    def confine_to_task(self, task: Task) -> dict[str, str]:
+        """Take from this process all that `task` does not need; returns what `confine` does."""
+        # No variant has more pixels than the source may have, so this is enough for one without compression.
+        largest_file = 4 * task.max_pixels + _FILE_OVERHEAD_BYTES
+        files = ((Path(task.source), landlock.READ_FILE), (Path(task.folder), _FOLDER_RIGHTS))
+        return self.confine(task.timeout_s, task.memory_bytes, largest_file, files)
 
-    def seal(
+    def confine(
         self,
         timeout_s: float,
         memory_bytes: int,
@@ -45,53 +51,56 @@ class Sandbox:
     ) -> dict[str, str]:
         """Leave this process, for good, these limits and these `files` (path, rights), and nothing else.
 
-        Answers what is in force, by layer; one that the machine lacks is "off: reason". Raises OSError when
-        a limit cannot be set at all.
+        Returns the state of each layer: one that the machine lacks is "off: reason". Raises OSError when a
+        resource limit or no_new_privs cannot be set.
         """
-        limit(timeout_s, memory_bytes, largest_file)
+        set_limits(timeout_s, memory_bytes, largest_file)
         layers = {"rlimits": "on"}
-        process.renounce_privileges()
+        process.set_no_new_privs()
         layers["no_new_privs"] = "on"
-        layers["landlock"] = _landlocked(files)
-        layers["seccomp"] = self._filtered()
+        layers["landlock"] = _apply_landlock(files)
+        layers["seccomp"] = self._apply_seccomp()
         return layers
 
-    def _filtered(self) -> str:
+    def _apply_seccomp(self) -> str:
         if not self.program:
             return self.seccomp_off
         try:
-            syscalls.enforce(self.program)
+            syscalls.install_filter(self.program)
         except OSError as error:
             return _off(error)
         return "on"
 
 
-def limit(timeout_s: float, memory_bytes: int, largest_file: int) -> None:
-    """Set this process's limits: address space, CPU time, file size, open files, no core dump."""
+def set_limits(timeout_s: float, memory_bytes: int, largest_file: int) -> None:
+    """Set this process's limits: address space, CPU time, file size, open files, and no core dump.
+
+    `memory_bytes` comes on top of the address space that the process has already.
+    """
     seconds = math.ceil(timeout_s) + 1
-    _set(resource.RLIMIT_AS, process.address_space() + memory_bytes)
-    _set(resource.RLIMIT_CPU, seconds, seconds + 1)
-    _set(resource.RLIMIT_FSIZE, largest_file)
-    _set(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    _set(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_AS, process.address_space_bytes() + memory_bytes)
+    _set_limit(resource.RLIMIT_CPU, seconds, seconds + 1)
+    _set_limit(resource.RLIMIT_FSIZE, largest_file)
+    _set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    _set_limit(resource.RLIMIT_CORE, 0)
 
 
-def _set(which: int, soft: int, hard: int | None = None) -> None:
-    _, most = resource.getrlimit(which)
+def _set_limit(which: int, soft: int, hard: int | None = None) -> None:
+    _, allowed = resource.getrlimit(which)
     hard = soft if hard is None else hard
-    if most != resource.RLIM_INFINITY:
-        soft, hard = min(soft, most), min(hard, most)
+    if allowed != resource.RLIM_INFINITY:
+        soft, hard = min(soft, allowed), min(hard, allowed)
     resource.setrlimit(which, (soft, hard))
 
 
-def _landlocked(files: Sequence[tuple[Path, int]]) -> str:
+def _apply_landlock(files: Sequence[tuple[Path, int]]) -> str:
     try:
         landlock.restrict(files)
-        return f"abi {landlock.abi()}"
+        return f"abi {landlock.abi_version()}"
     except OSError as error:
         return _off(error)
 
 
 def _off(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return f"off: {words[:120] or type(error).__name__}"
+    reason = " ".join(str(error).split())
+    return f"off: {reason[:120] or type(error).__name__}"

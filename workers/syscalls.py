@@ -1,4 +1,4 @@
-"""The system calls that a job's process gives up, through libseccomp where it is installed."""
+"""The system calls that the process of a task gives up, by a seccomp filter made with libseccomp."""
 
 import ctypes
 import errno
@@ -44,8 +44,8 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def load_library() -> ModuleType:
-    """Import the binding; raises ImportError (or what it makes of a missing library) as one ImportError."""
+def import_binding() -> ModuleType:
+    """Import the binding of libseccomp; raises ImportError if it or the library itself is missing."""
     try:
         import pyseccomp
     except Exception as error:  # the binding raises RuntimeError when the library itself is missing
@@ -54,40 +54,41 @@ def load_library() -> ModuleType:
     return module
 
 
-def compiled(library: ModuleType) -> bytes:
-    """The filter as the kernel takes it, compiled once for all forks: compiling costs more than a small job.
+def compile_filter(library: ModuleType) -> bytes:
+    """The filter as a BPF program for the kernel.
 
-    A deny list: what a codec or allocator calls differs between C libraries and processors, and files,
-    the most of what is worth having, are Landlock's matter. Refused calls fail with EPERM.
+    It is compiled once for all forks, because that takes longer than a small task. It is a deny list, because
+    the calls of codecs and allocators differ between C libraries and processors; Landlock protects the files.
+    Refused calls fail with EPERM.
     """
     filter_ = library.SyscallFilter(library.ALLOW)
     refuse = library.ERRNO(errno.EPERM)
     for name in _REFUSED.split():
         _add(library, filter_, refuse, name)
-    # Codecs may have threads; a clone without this flag would be a process.
+    # Codecs may start threads; a clone without this flag would start a process.
     _add(library, filter_, refuse, "clone", library.Arg(0, library.MASKED_EQ, _CLONE_THREAD, 0))
-    # Its flags are behind a pointer; told that it does not exist, the C library falls back to clone.
+    # A filter cannot see its flags, which are behind a pointer. On ENOSYS the C library falls back to clone.
     _add(library, filter_, library.ERRNO(errno.ENOSYS), "clone3")
-    # Its own limits may be read, nobody's be set; and its death with its parent stays as it is.
+    # Limits may be read (the third argument is null then), not set; PR_SET_PDEATHSIG must stay as it is.
     _add(library, filter_, refuse, "prlimit64", library.Arg(2, library.NE, 0))
     _add(library, filter_, refuse, "prctl", library.Arg(0, library.MASKED_EQ, _INT, _PR_SET_PDEATHSIG))
-    # Its command is 32 bits to the kernel, so the upper half must not hide it.
+    # The kernel takes the lower 32 bits of the command, so bits in the upper half must not hide it.
     _add(library, filter_, refuse, "ioctl", library.Arg(1, library.MASKED_EQ, _INT, _TIOCSTI))
-    reading, writing = os.pipe()  # holds more than the few kilobytes that a filter has
+    reading, writing = os.pipe()  # its buffer holds more than the few kilobytes of a filter
     with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
         filter_.export_bpf(sink)
         sink.close()
         return source.read()
 
 
-def enforce(program: bytes) -> None:
-    """Put a compiled filter in force for this process, for good; raises OSError.
+def install_filter(program: bytes) -> None:
+    """Install a compiled filter in this process, for good; raises OSError.
 
     The process must have set no_new_privs.
     """
     instructions = ctypes.create_string_buffer(program, len(program))
-    handed = _Program(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(instructions))
-    if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.byref(handed), 0, 0) != 0:
+    argument = _Program(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(instructions))
+    if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.byref(argument), 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 
@@ -96,6 +97,6 @@ def _add(library: ModuleType, filter_: Any, action: int, name: str, *conditions:
     try:
         number = library.resolve_syscall(library.Arch.NATIVE, name)
     except (OSError, ValueError):
-        return  # not a call of this library's time
-    if number >= 0:  # negative: not a call of this architecture
+        return  # this libseccomp is older than the call
+    if number >= 0:  # negative if the architecture has no such call
         filter_.add_rule(action, number, *conditions)

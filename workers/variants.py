@@ -1,4 +1,4 @@
-"""The variants an upload is made into, and the grammar that names them."""
+"""The variants that are made of an upload, and the grammar in which settings and requests list them."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ MAX_SIDE = 16_384
 """Longest side, in pixels, that a variant may ask for."""
 
 MAX_VARIANTS = 64
-"""Variants in one list; more would not fit a frame and is no sane configuration."""
+"""Variants in one list; more would not fit a frame."""
 
 DEFAULT_QUALITY = 80
 OUTPUT_FORMATS = ("jpeg", "webp", "avif", "png")
@@ -30,16 +30,16 @@ class Variant:
 
     @property
     def spec(self) -> str:
-        """The entry that `parse_variants` reads back as this variant."""
+        """The entry of a list from which `parse_variants` makes this variant."""
         kind = "" if self.format == "jpeg" else f"@{self.format}{'+anim' if self.animated else ''}"
         quality = "" if self.quality == DEFAULT_QUALITY else f":{self.quality}"
         return f"{self.name}={self.side}{kind}{quality}"
 
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
-    """Read a comma separated list of variants, in the order given.
+    """Read a comma-separated list of variants, in the order given.
 
-    Raises ValueError with one sentence that names the entry at fault.
+    Raises ValueError with a sentence that names the wrong entry.
     """
     entries = [entry.strip() for entry in text.split(",")]
     if entries == [""]:
@@ -55,12 +55,12 @@ def parse_variants(text: str) -> tuple[Variant, ...]:
     return variants
 
 
-def fitted(width: int, height: int, side: int) -> tuple[int, int]:
-    """Size of a `width` x `height` image whose longest side is at most `side`; never enlarged, at least 1."""
+def fit_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """The size of a `width` x `height` image fitted into a square of `side` pixels; it is never enlarged."""
     longest = max(width, height)
     if longest <= side:
         return width, height
-    # Rounded half up in integers: floats would make the last pixel depend on the platform.
+    # Rounded half up in integers: with floats the last pixel would depend on the platform.
     return (
         max(1, (2 * width * side + longest) // (2 * longest)),
         max(1, (2 * height * side + longest) // (2 * longest)),
@@ -94,7 +94,7 @@ def _parse_entry(entry: str) -> Variant:
     )
 
 
-def _number(text: str, most: int, complaint: str) -> int:
-    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
-        raise ValueError(complaint)
+def _number(text: str, maximum: int, error: str) -> int:
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= maximum:
+        raise ValueError(error)
     return int(text)

@@ -9,8 +9,8 @@ import structlog
 
 from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
 from app.runtime import tasks
-from workers.frames import framed
-from workers.thumbnail import DEADLINE, MAX_SIDE, bare_size
+from workers.frames import make_frame
+from workers.thumbnail import MAX_SIDE, PREVIEW_TIMEOUT_S, read_plain_jpeg_size
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class PreviewWorker:
         deadline = self._clock() + _QUEUE_TIMEOUT_S
         # It is finished even when the caller has gone: else the answer would be taken for that of the next.
         exchange = asyncio.create_task(self._exchange(segment, deadline))
-        done, _ = await asyncio.wait({exchange}, timeout=_QUEUE_TIMEOUT_S + DEADLINE)
+        done, _ = await asyncio.wait({exchange}, timeout=_QUEUE_TIMEOUT_S + PREVIEW_TIMEOUT_S)
         return exchange.result() if done else None
 
     async def _exchange(self, segment: bytes, deadline: float) -> Preview | None:
@@ -82,15 +82,15 @@ class PreviewWorker:
             if child is None or self._clock() > deadline:
                 return None
             try:
-                async with asyncio.timeout(DEADLINE + _GRACE_S):
-                    await child.write(framed(segment))
+                async with asyncio.timeout(PREVIEW_TIMEOUT_S + _GRACE_S):
+                    await child.write(make_frame(segment))
                     jpeg = await child.read()
             except _FAILURES as error:
                 log.warning("preview worker failed", reason=str(error) or type(error).__name__)
                 self._child = None
                 child.kill()
                 return None
-        size = bare_size(jpeg)
+        size = read_plain_jpeg_size(jpeg)
         if size is None or not 0 < min(size) <= max(size) <= MAX_SIDE:
             return None
         self._made += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.job import MadeVariant
 from app.storage.interface import VariantRejected
-from workers.formats import has_magic
+from workers.formats import is_format
 from workers.messages import Made
 
 _MAGIC_BYTES = 32
@@ -41,7 +41,7 @@ def claimed_file(folder: Path, made: Made) -> Iterator[BufferedReader]:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise VariantRejected(f"{made.name}: not a plain file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            if not has_magic(made.format, file.read(_MAGIC_BYTES)):
+            if not is_format(made.format, file.read(_MAGIC_BYTES)):
                 raise VariantRejected(f"{made.name}: not a {made.format}")
             file.seek(0)
             yield file

@@ -29,7 +29,7 @@ from app.server.headers import parse_prefer, ratelimit_fields
 from app.server.problems import Problem, whole_seconds
 from app.uploads.multipart import MalformedForm, form_in
 from app.uploads.placeholder import HEIGHT, WIDTH, placeholder_png
-from workers.thumbnail import exif_segment
+from workers.thumbnail import find_exif_segment
 
 _MAX_HEAD_BYTES = 256 * 1024
 """Bytes of a body that are read in search of its EXIF thumbnail."""
@@ -125,7 +125,7 @@ async def _read_exif_segment(request: Request) -> bytes:
                 data = piece[:left]
                 left -= len(data)
                 head += form.feed(data) if form is not None else data
-                segment = exif_segment(head)
+                segment = find_exif_segment(head)
                 if segment is not None or not left:
                     break
     return segment or b""

@@ -8,10 +8,10 @@ from PIL import Image
 
 from bench.fuzz.cases import Case
 from tests.samples import SECRET
-from workers.encode import file_name, largest_side
-from workers.formats import PILLOW_NAMES, claimed_size, has_magic, sniff
+from workers.encode import file_name, max_side
+from workers.formats import PILLOW_NAMES, is_format, read_claimed_size, sniff
 from workers.messages import Done, Failed, Made
-from workers.variants import Variant, fitted, parse_variants
+from workers.variants import Variant, fit_size, parse_variants
 
 _OF_THE_IMAGE = ("undecodable", "too-many-pixels", "too-much-memory", "too-slow")
 _SIGNAL = re.compile(r"ended by SIG[A-Z]+\.")
@@ -88,8 +88,8 @@ def _faults_of_success(case: Case, done: Done, folder: Path) -> list[str]:
 
 def _faults_of_variant(variant: Variant, made: Made, size: tuple[int, int], path: Path) -> list[str]:
     data, name = path.read_bytes(), variant.name
-    found = [] if has_magic(variant.format, data[:512]) else [f"{name} is no {variant.format}"]
-    if (made.width, made.height) != fitted(*size, largest_side(variant)):
+    found = [] if is_format(variant.format, data[:512]) else [f"{name} is no {variant.format}"]
+    if (made.width, made.height) != fit_size(*size, max_side(variant)):
         found.append(f"{name} is said to be {made.width} x {made.height}")
     if SECRET in data:
         found.append(f"{name} has the metadata of its source")
@@ -110,4 +110,4 @@ def _claimed(format_: str, data: bytes) -> tuple[int, int] | None:
     if format_ == "png" and data.count(b"IHDR") == 1:
         width, height = struct.unpack_from(">II", data, 16)
         return width, height
-    return claimed_size(format_, data[:512]) if format_ == "webp" else None
+    return read_claimed_size(format_, data[:512]) if format_ == "webp" else None

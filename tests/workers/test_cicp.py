@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests import samples
 from tests.workers.corners import distance, pixel
-from workers.cicp import box_codes, png_codes, profile
-from workers.png_chunks import chunks
+from workers.cicp import make_profile, read_box_codes, read_png_codes
+from workers.png_chunks import read_chunks
 
 Seen = Callable[..., Image.Image]
 
@@ -60,7 +60,7 @@ def test_high_dynamic_range_is_brought_into_an_ordinary_one(seen: Seen, transfer
 def test_code_points_go_before_the_profile_of_a_png(seen: Seen) -> None:
     """So says the standard of PNG: this picture is in P3, whatever its profile is of."""
     dull = samples.png(16, 16, icc_profile=samples.rgb_profile(1.0, (0.64, 0.33), (0.3, 0.6), (0.15, 0.06)))
-    chunk = next(whole for kind, whole in chunks(dull) if kind == b"iCCP")
+    chunk = next(whole for kind, whole in read_chunks(dull) if kind == b"iCCP")
     data = _png(12, 13)
     assert distance(pixel(seen(data[:33] + chunk + data[33:]), 8, 8), _P3_AS_SRGB) <= 8
 
@@ -68,13 +68,13 @@ def test_code_points_go_before_the_profile_of_a_png(seen: Seen) -> None:
 @pytest.mark.parametrize("codes", [(1, 13), (1, 1), (2, 2), (6, 6), (77, 13), (9, 99)])
 def test_what_is_srgb_or_unknown_makes_no_profile(codes: tuple[int, int]) -> None:
     """A picture is shown as it is then, as browsers do."""
-    assert profile(codes) is None
+    assert make_profile(codes) is None
 
 
 def test_a_file_that_ends_within_its_colours_names_none() -> None:
     """What is cut off is not guessed."""
     whole = _avif(12, 13)
     end = whole.index(b"colrnclx") + 10
-    assert box_codes(whole) == (12, 13)
-    assert box_codes(whole[:end]) is None
-    assert png_codes(_png(12, 13)[:40]) is None
+    assert read_box_codes(whole) == (12, 13)
+    assert read_box_codes(whole[:end]) is None
+    assert read_png_codes(_png(12, 13)[:40]) is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import samples
-from workers.formats import EXTENSIONS, MEDIA_TYPES, PILLOW_NAMES, SNIFF_BYTES, has_magic, sniff
+from workers.formats import EXTENSIONS, MEDIA_TYPES, PILLOW_NAMES, SNIFF_BYTES, is_format, sniff
 from workers.variants import OUTPUT_FORMATS
 
 _FILES = {
@@ -27,7 +27,7 @@ def test_every_format_is_known_by_its_head(name: str) -> None:
     """The first bytes suffice, and no other format has them."""
     head = _FILES[name][:SNIFF_BYTES]
     assert sniff(head) == name
-    assert [each for each in PILLOW_NAMES if has_magic(each, head)] == [name]
+    assert [each for each in PILLOW_NAMES if is_format(each, head)] == [name]
 
 
 @pytest.mark.parametrize("name", sorted(samples.pretenders()))

@@ -9,7 +9,7 @@ from PIL import Image
 from tests import samples
 from tests.workers.conftest import Making
 from tests.workers.corners import corners, distance, shows_the_picture
-from workers.formats import has_magic
+from workers.formats import is_format
 from workers.messages import Made, Source
 
 Seen = Callable[..., Image.Image]
@@ -62,7 +62,7 @@ def test_every_kind_of_upload_shows_its_picture(making: Making, seen: Seen, name
 def test_every_output_is_what_it_says(making: Making, name: str, format_: str) -> None:
     """The bytes are of the format asked for, and of the size reported."""
     done, files = making(_UPLOADS[name], f"it=32@{format_}")
-    assert has_magic(format_, files["it"].read_bytes()[:512])
+    assert is_format(format_, files["it"].read_bytes()[:512])
     with Image.open(files["it"]) as image:
         assert image.size == (done.made[0].width, done.made[0].height) == (32, 24)
 

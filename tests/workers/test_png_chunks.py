@@ -10,7 +10,7 @@ from PIL import Image
 from tests import samples
 from tests.workers.conftest import Making
 from tests.workers.corners import pixel, shows_the_picture
-from workers.png_chunks import chunks, essential
+from workers.png_chunks import keep_essential_chunks, read_chunks
 
 Seen = Callable[..., Image.Image]
 
@@ -45,7 +45,7 @@ def test_a_damaged_chunk_costs_itself_alone(seen: Seen, name: str, late: bool) -
 def test_frames_in_disorder_cost_the_animation_alone(seen: Seen) -> None:
     """The picture that stands for an animation is whole."""
     data = samples.apng(64, 48)
-    frame = next(whole for kind, whole in chunks(data) if kind == b"fdAT")
+    frame = next(whole for kind, whole in read_chunks(data) if kind == b"fdAT")
     assert seen(data.replace(frame, frame[:8] + b"\xff" * 4 + frame[12:]), "it=64@webp").size == (64, 48)
 
 
@@ -53,9 +53,9 @@ def test_what_a_picture_needs_is_kept(seen: Seen) -> None:
     """Its transparent colour, its orientation and its profile among it."""
     rows = samples.packed_rows(16, 16, b"\x10\x20\x30")
     data = samples.raw_png(16, 16, 8, 2, rows, tRNS=b"\0\x10\0\x20\0\x30", tEXt=b"a\0b")
-    kinds = [kind for kind, _ in chunks(essential(data))]
+    kinds = [kind for kind, _ in read_chunks(keep_essential_chunks(data))]
     assert kinds == [b"IHDR", b"tRNS", b"IDAT", b"IEND"]
-    assert pixel(seen(essential(data)).convert("RGBA").getchannel("A"), 8, 8) == (0,)
+    assert pixel(seen(keep_essential_chunks(data)).convert("RGBA").getchannel("A"), 8, 8) == (0,)
 
 
 def test_a_picture_of_a_wrong_checksum_is_still_refused(making: Making) -> None:

@@ -10,8 +10,8 @@ import pytest
 from tests import samples
 from tests.workers.conftest import Making
 from workers.failures import JobError
-from workers.formats import claimed_size, jpeg_depth
-from workers.process import address_space
+from workers.formats import read_claimed_size, read_jpeg_depth
+from workers.process import address_space_bytes
 
 _FILES = {
     "jpeg": samples.jpeg(200, 150),
@@ -68,7 +68,7 @@ def test_a_chunk_that_claims_gigabytes_takes_none(making: Making) -> None:
     good = samples.png()
     end = good.index(b"IEND") - 4
     limit = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + 2**28, limit[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes() + 2**28, limit[1]))
     try:
         making(good[:end] + b"\x7f\xff\xff\xffnoNo")
     finally:
@@ -79,12 +79,12 @@ def test_a_jpeg_of_twelve_bits_is_refused_by_name(making: Making) -> None:
     """Medical pictures and some scans are such, and people want to know."""
     deep = bytearray(samples.jpeg())
     header = deep.index(b"\xff\xc0")
-    assert jpeg_depth(bytes(deep)) == 8
+    assert read_jpeg_depth(bytes(deep)) == 8
     deep[header + 4] = 12
-    assert jpeg_depth(bytes(deep)) == 12
+    assert read_jpeg_depth(bytes(deep)) == 12
     with pytest.raises(JobError, match="12 bits a channel"):
         making(bytes(deep))
-    assert jpeg_depth(bytes(deep[:header])) is None
+    assert read_jpeg_depth(bytes(deep[:header])) is None
 
 
 @pytest.mark.parametrize("data", [samples.bomb_png(), samples.bomb_gif()], ids=["png", "gif"])
@@ -114,8 +114,8 @@ def test_a_webp_is_measured_before_its_decoder_is_asked(making: Making, head: by
 @pytest.mark.parametrize("options", [{}, {"mode": "RGBA"}, {"lossless": True}], ids=str)
 def test_the_size_of_a_webp_is_read_from_its_head(options: dict[str, Any]) -> None:
     """As its decoder would read it."""
-    assert claimed_size("webp", samples.webp(301, 207, **options)) == (301, 207)
-    assert claimed_size("webp", samples.webp(301, 207, **options)[:24]) is None
+    assert read_claimed_size("webp", samples.webp(301, 207, **options)) == (301, 207)
+    assert read_claimed_size("webp", samples.webp(301, 207, **options)[:24]) is None
 
 
 def test_the_bound_on_pixels_is_exact(making: Making) -> None:

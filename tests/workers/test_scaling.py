@@ -10,9 +10,9 @@ from PIL import Image, ImageChops, ImageFilter
 
 from tests import samples
 from workers import scaling
-from workers.process import address_space
-from workers.scaling import scaled
-from workers.variants import fitted
+from workers.process import address_space_bytes
+from workers.scaling import resize
+from workers.variants import fit_size
 
 
 def _textured(width: int, height: int, mode: str) -> Image.Image:
@@ -30,7 +30,7 @@ def test_a_picture_is_scaled_as_pillow_does(mode: str, whole: tuple[int, int], s
     """No pixel of any mode differs by more than the order of rounding can make it."""
     size = (min(size[0], whole[0]), min(size[1], whole[1]))
     picture = _textured(*whole, mode)
-    made, wanted = scaled(picture, size), picture.resize(size, Image.Resampling.LANCZOS)
+    made, wanted = resize(picture, size), picture.resize(size, Image.Resampling.LANCZOS)
     assert (made.mode, made.size) == (mode, size)
     if mode == "RGBA":
         # Colours that can hardly be seen are not compared.
@@ -47,14 +47,14 @@ def _flat(extrema: tuple[int, int] | tuple[tuple[int, int], ...]) -> list[int]:
 def test_a_picture_of_the_size_is_left_alone() -> None:
     """Nothing is copied that has its size."""
     picture = _textured(40, 30, "RGB")
-    assert scaled(picture, (40, 30)) is picture
+    assert resize(picture, (40, 30)) is picture
 
 
 def test_hidden_colours_do_not_bleed() -> None:
     """What is transparent has no part in the colour of its neighbours."""
     picture = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     picture.paste((0, 0, 255, 255), (0, 0, 31, 64))
-    for red, _, _, alpha in scaled(picture, (16, 16)).getdata():
+    for red, _, _, alpha in resize(picture, (16, 16)).getdata():
         assert red <= 8 or alpha <= 2
 
 
@@ -62,7 +62,7 @@ def test_scaling_starts_no_thread() -> None:
     """A job has one processor, and its address space is counted."""
     tasks = Path("/proc/self/task")
     before = len(list(tasks.iterdir()))
-    scaled(_textured(900, 700, "RGB"), (300, 233))
+    resize(_textured(900, 700, "RGB"), (300, 233))
     assert len(list(tasks.iterdir())) == before
 
 
@@ -70,7 +70,7 @@ def test_simd_is_there_where_it_is_promised() -> None:
     """A newer Pillow, or a wheel that is gone, may slow photos down, but not unnoticed."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("not promised for this kind of machine")
-    assert scaling.SIMD
+    assert scaling.HAS_SIMD
 
 
 def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,18 +78,18 @@ def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "_RESIZER", None)
     picture = _textured(90, 70, "RGB")
     wanted = picture.resize((30, 23), Image.Resampling.LANCZOS)
-    assert scaled(picture, (30, 23)).tobytes() == wanted.tobytes()
+    assert resize(picture, (30, 23)).tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1), (3, 900_000)])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
 def test_a_line_of_millions_of_pixels_is_scaled_in_little_memory(mode: str, size: tuple[int, int]) -> None:
     """The weights of each pixel made would take a gigabyte, and the process that asks for it."""
-    before, limit = address_space(), resource.getrlimit(resource.RLIMIT_AS)
+    before, limit = address_space_bytes(), resource.getrlimit(resource.RLIMIT_AS)
     line = Image.new(mode, size, (255,) * len(mode))
     resource.setrlimit(resource.RLIMIT_AS, (before + 2**27, limit[1]))
     try:
-        made = scaled(line, fitted(*size, 1600))
+        made = resize(line, fit_size(*size, 1600))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
     assert max(made.size) == 1600

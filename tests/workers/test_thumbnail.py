@@ -7,8 +7,8 @@ from PIL import Image
 
 from tests import samples
 from tests.workers.corners import shows_the_picture
-from workers.preview import preview
-from workers.thumbnail import MAX_SIDE, bare_size, exif_segment
+from workers.preview import make_preview
+from workers.thumbnail import MAX_SIDE, find_exif_segment, read_plain_jpeg_size
 
 PHOTO = samples.jpeg(64, 48, thumbnail=samples.jpeg(160, 120))
 
@@ -18,7 +18,7 @@ class TestSegment:
 
     def test_is_found_as_soon_as_it_is_whole(self) -> None:
         """Every shorter beginning says that more is needed, whatever byte it ends at."""
-        found = [exif_segment(PHOTO[:length]) for length in range(len(PHOTO))]
+        found = [find_exif_segment(PHOTO[:length]) for length in range(len(PHOTO))]
         first = next(index for index, segment in enumerate(found) if segment is not None)
         assert found[first] == samples.exif(thumbnail=samples.jpeg(160, 120))
         assert set(found[first:]) == {found[first]}
@@ -39,7 +39,7 @@ class TestSegment:
     )
     def test_is_known_not_to_come(self, head: bytes) -> None:
         """Then nobody waits for the rest of the body."""
-        assert exif_segment(head) == b""
+        assert find_exif_segment(head) == b""
 
 
 class TestPreview:
@@ -48,25 +48,30 @@ class TestPreview:
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_is_upright(self, orientation: int) -> None:
         """However the camera was held."""
-        made = preview(samples.exif(orientation, thumbnail=samples.jpeg(160, 120, orientation=orientation)))
-        assert bare_size(made) == (160, 120)
+        made = make_preview(
+            samples.exif(orientation, thumbnail=samples.jpeg(160, 120, orientation=orientation))
+        )
+        assert read_plain_jpeg_size(made) == (160, 120)
         assert shows_the_picture(Image.open(BytesIO(made)), 30)
 
     def test_is_small(self) -> None:
         """A camera's large thumbnail is shrunk by its decoder."""
-        assert bare_size(preview(samples.exif(thumbnail=samples.jpeg(640, 480)))) == (MAX_SIDE, 240)
+        assert read_plain_jpeg_size(make_preview(samples.exif(thumbnail=samples.jpeg(640, 480)))) == (
+            MAX_SIDE,
+            240,
+        )
 
     @pytest.mark.parametrize("mode", ["L", "CMYK"])
     def test_of_other_colours_is_made_too(self, mode: str) -> None:
         """What a browser shows is grey or RGB."""
-        made = preview(samples.exif(thumbnail=samples.jpeg(160, 120, mode=mode)))
+        made = make_preview(samples.exif(thumbnail=samples.jpeg(160, 120, mode=mode)))
         assert Image.open(BytesIO(made)).mode in ("L", "RGB")
 
     def test_has_no_metadata(self) -> None:
         """What our own encoder writes has no place for it."""
-        made = preview(samples.exif(thumbnail=samples.jpeg(160, 120, gps=True)))
+        made = make_preview(samples.exif(thumbnail=samples.jpeg(160, 120, gps=True)))
         assert samples.SECRET not in made
-        assert bare_size(made) == (160, 120)
+        assert read_plain_jpeg_size(made) == (160, 120)
 
 
 class TestBareSize:
@@ -80,7 +85,7 @@ class TestBareSize:
             PHOTO,
             samples.jpeg(progressive=True),
             samples.png(),
-            preview(samples.exif(thumbnail=samples.jpeg(160, 120)))[:-1],
+            make_preview(samples.exif(thumbnail=samples.jpeg(160, 120)))[:-1],
             b"\xff\xd8\xff\xda\0\2\xff\xd9",
             b"\xff\xd8\xff\xc0\xff\xff\xff\xd9",
         ],
@@ -88,4 +93,4 @@ class TestBareSize:
     )
     def test_refuses_what_is_no_bare_baseline_jpeg(self, data: bytes) -> None:
         """A process that was taken over may say anything."""
-        assert bare_size(data) in (None, (0, 0))
+        assert read_plain_jpeg_size(data) in (None, (0, 0))

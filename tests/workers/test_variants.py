@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.variants import MAX_SIDE, OUTPUT_FORMATS, Variant, fitted, parse_variants
+from workers.variants import MAX_SIDE, OUTPUT_FORMATS, Variant, fit_size, parse_variants
 
 
 def test_the_default_ladder_is_read() -> None:
@@ -114,12 +114,12 @@ def test_any_text_is_variants_or_a_value_error(text: str) -> None:
 )
 def test_fitting_keeps_the_aspect(size: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
     """The longest side becomes the one asked for, the other follows, at least one pixel."""
-    assert fitted(*size, side) == expected
+    assert fit_size(*size, side) == expected
 
 
 @given(st.integers(1, 70_000), st.integers(1, 70_000), st.integers(1, MAX_SIDE))
 def test_fitting_never_enlarges(width: int, height: int, side: int) -> None:
     """No side grows, none is longer than asked for, none vanishes."""
-    new_width, new_height = fitted(width, height, side)
+    new_width, new_height = fit_size(width, height, side)
     assert 1 <= new_width <= min(width, side)
     assert 1 <= new_height <= min(height, side)

@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.canary import CanaryError, sing
+from workers.canary import CanaryError, check_codecs
 from workers.child import Child
-from workers.fork import Fork, forked
+from workers.fork import Fork, start_fork
 from workers.messages import Done, Failed, Made, Message, Ready, Source, Task
 
 _PICTURE = b"\xff\xd8\xff\xe0" + bytes(60)
@@ -83,14 +83,14 @@ def misbehave(job: Task) -> Message | Bytes:
 
 def start(job: Task) -> Fork:
     """Fork a process that misbehaves."""
-    return forked(lambda: misbehave(job), job.id)  # type: ignore[arg-type, return-value]
+    return start_fork(lambda: misbehave(job), job.id)  # type: ignore[arg-type, return-value]
 
 
 def check() -> None:
     """The canary, which dies with the second argument."""
     if "--dead-canary" in sys.argv:
         raise CanaryError("the canary is dead")
-    sing()
+    check_codecs()
 
 
 if __name__ == "__main__":

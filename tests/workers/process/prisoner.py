@@ -64,7 +64,7 @@ def main() -> None:
     source, folder, stranger = sys.argv[1:]
     job = Task("job-1", source, folder, ("it=32",), 10**6, 20.0, 2**28)
     tries = attempts(job, Path(stranger), os.getppid())
-    layers = Sandbox.prepared().confine(job)
+    layers = Sandbox.prepare().confine_to_task(job)
     report = {}
     for name, attempt in tries.items():
         try:

@@ -1,4 +1,4 @@
-"""The preview worker: whatever a thumbnail does to the process that decodes it, the next one is made."""
+"""The preview worker: whatever a thumbnail does to the process that decodes it, the next preview is made."""
 
 import subprocess
 import sys
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests import samples
-from workers.frames import LENGTH_BYTES, framed
+from workers.frames import LENGTH_BYTES, make_frame
 from workers.messages import Ready
 from workers.parser import parse
-from workers.preview import NOTHING
-from workers.thumbnail import bare_size
+from workers.preview import NO_PREVIEW
+from workers.thumbnail import read_plain_jpeg_size
 
 _WORKER = """
 import os, signal, sys, time
@@ -26,13 +26,13 @@ def say_too_much(): return bytes(2**20)
 def read_a_file(): return open("/etc/hostname", "rb").read()
 def write_a_file(): return open("/tmp/taken-over", "wb").write(b"x")
 def start_a_process(): return b"%d" % os.fork()
-def see_the_next_order(): return os.read(3, 1)
+def read_the_next_request(): return os.read(3, 1)
 
-made = preview.preview
+make_preview = preview.make_preview
 def misbehave(segment):
     act = segment.removeprefix(b"Exif\\0\\0").decode("latin-1")
-    return globals()[act]() if act in globals() else made(segment)
-preview.preview = misbehave
+    return globals()[act]() if act in globals() else make_preview(segment)
+preview.make_preview = misbehave
 sys.exit(preview.main())
 """
 
@@ -43,7 +43,7 @@ Ask = Callable[[bytes], bytes]
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[tuple[Ready, Ask]]:
-    """A preview worker whose forks do what their segment says, and how to ask it."""
+    """A preview worker whose forks do what their segment says: its Ready, and a function to ask it."""
     command = [sys.executable, "-c", _WORKER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         stdin, stdout = process.stdin, process.stdout
@@ -54,7 +54,7 @@ def worker() -> Iterator[tuple[Ready, Ask]]:
             return stdout.read(int.from_bytes(stdout.read(LENGTH_BYTES), "big"))
 
         def ask(segment: bytes) -> bytes:
-            stdin.write(framed(segment))
+            stdin.write(make_frame(segment))
             stdin.flush()
             return answer()
 
@@ -65,22 +65,22 @@ def worker() -> Iterator[tuple[Ready, Ask]]:
         assert process.wait(timeout=10) == 0
 
 
-_HARMLESS = ("spin", "sleep", "die", "leave", "run_out_of_memory", "say_too_much", "see_the_next_order")
+_HARMLESS = ("spin", "sleep", "die", "leave", "run_out_of_memory", "say_too_much", "read_the_next_request")
 _CONFINED = {"read_a_file": "landlock", "write_a_file": "rlimits", "start_a_process": "seccomp"}
 
 
 @pytest.mark.parametrize("act", [*_HARMLESS, *_CONFINED])
 def test_a_hostile_thumbnail_spoils_its_own_preview_alone(worker: tuple[Ready, Ask], act: str) -> None:
-    """No answer comes of it but that there is none; then a thumbnail of another is made."""
+    """It is answered with NO_PREVIEW, and the next segment with its preview."""
     ready, ask = worker
     layer = ready.sandbox[_CONFINED.get(act, "rlimits")]
     if layer.startswith("off"):
         pytest.skip(f"this machine confines nothing here: {layer}")
-    assert ask(b"Exif\0\0" + act.encode()) == NOTHING
-    assert bare_size(ask(_SEGMENT)) == (160, 120)
+    assert ask(b"Exif\0\0" + act.encode()) == NO_PREVIEW
+    assert read_plain_jpeg_size(ask(_SEGMENT)) == (160, 120)
 
 
 @pytest.mark.parametrize("segment", [b"-", b"Exif\0\0", samples.exif(), bytes(65_535)])
 def test_there_is_no_preview_of_nothing(worker: tuple[Ready, Ask], segment: bytes) -> None:
-    """A segment without a thumbnail, or that is none, gets the answer that there is none."""
-    assert worker[1](segment) == NOTHING
+    """A segment without a thumbnail, or that is no EXIF at all, is answered with NO_PREVIEW."""
+    assert worker[1](segment) == NO_PREVIEW
