@@ -1,4 +1,4 @@
-"""The running service: its parts, the order in which they start, and how they wind down."""
+"""The lifecycle of the service: the order in which its parts start, drain and stop, and the sweep."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,10 +16,12 @@ from app.storage.interface import Store
 
 log = structlog.get_logger(__name__)
 
+_MIN_SWEEP_PERIOD_S, _MAX_SWEEP_PERIOD_S = 1.0, 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What lives between start and stop."""
+    """The parts that are started and stopped."""
 
     settings: Settings
     store: Store
@@ -29,7 +31,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start the parts in order; unwind in reverse, even after a start that failed half way."""
+        """Start the parts, and stop them in reverse when the block ends or when one of them did not start."""
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
@@ -44,16 +46,19 @@ class Service:
             yield
 
     async def drain(self) -> None:
-        """Take nothing new, finish what runs, end the streams."""
+        """Refuse new uploads, finish running jobs within DRAIN_TIMEOUT, then end streams and waits."""
         log.info("draining", timeout_s=self.settings.drain_timeout)
         await self.engine.drain(self.settings.drain_timeout)
         self.open_requests.close()
 
     async def _sweep(self) -> None:
-        """Remove what has expired, often enough that little of it is kept too long."""
-        period = min(60.0, max(1.0, self.settings.retention / 20))
+        """Remove expired images, for ever.
+
+        A sweep begins every twentieth of the retention, so that little is kept for much longer than that.
+        """
+        period_s = min(_MAX_SWEEP_PERIOD_S, max(_MIN_SWEEP_PERIOD_S, self.settings.retention / 20))
         while True:
-            await asyncio.sleep(period)
+            await asyncio.sleep(period_s)
             try:
                 removed = await self.store.sweep()
             except OSError as error:
