@@ -1,1 +1,1 @@
-"""Plumbing of a process that knows nothing of the service: background tasks, memory, logs, metrics, cgroups."""
+"""Plumbing of a process that knows nothing of the service: tasks, memory, logs, metrics, cgroups."""

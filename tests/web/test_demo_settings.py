@@ -13,7 +13,7 @@ from app.engine.job_handle import JobHandle
 from app.settings import Settings
 from app.web.demo_settings import RESET_AFTER_S, DemoSettings, InvalidDemoSetting
 from tests.clocks import HandClock, settle
-from tests.engine.test_work_queue import fresh, supply_of
+from tests.engine.test_work_queue import fresh, work_queue_of
 
 SECOND = 1_000_000_000
 
@@ -107,7 +107,7 @@ async def test_a_larger_queue_lets_the_entrance_in() -> None:
 @pytest.mark.anyio
 async def test_who_goes_off_duty_leaves_the_next_job_to_others() -> None:
     """A wait for work ends without a job, and no job is lost."""
-    work_queue, duty = supply_of(), asyncio.Event()
+    work_queue, duty = work_queue_of(), asyncio.Event()
     duty.set()
     resting = asyncio.create_task(work_queue.take(duty.is_set))
     await settle()
