@@ -86,8 +86,8 @@ class SpaceAccount:
         self.used = 0
         self.reserved = 0
         self.recount_wanted = False
-        """Whether an upload was refused. The next sweep then counts what is there, since files may have been
-        removed by hand or by other processes."""
+        """Whether the next sweep is to count what is there: an upload was refused, and files may have been
+        removed by hand or by other processes, or a call failed half way."""
         self._max_bytes = max_bytes
 
     def reserve(self, size: int) -> ReservedSpace:

@@ -13,7 +13,7 @@ import pytest
 
 from app.job import JobStatus
 from app.storage.local.store import LocalStore
-from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, spooled, used
+from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, made, spooled, used
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +101,19 @@ async def test_an_outcome_that_is_not_durable_is_no_outcome(store: LocalStore) -
         assert store.folders.source(job.id).exists()
     await store.save(job)
     assert not store.folders.source(job.id).exists()
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_variants_that_are_not_durable_are_counted_once(store: LocalStore, after: int) -> None:
+    """The second attempt replaces files of the first, which failed before or after they were moved."""
+    job = await accepted(store)
+    with failing(after), pytest.raises(OSError, match="Input/output"):
+        await made(store, job, thumb=PHOTO)
+    await made(store, job, thumb=PHOTO)
+    await store.sweep()
+    assert used(store) == 2 * len(PHOTO)
+    await store.delete(job.id)
+    assert used(store) == 0
 
 
 async def test_bytes_are_counted_though_many_come_and_go_at_once(store: LocalStore) -> None:

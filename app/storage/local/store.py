@@ -111,7 +111,11 @@ class LocalStore(StoreBase):
         return self.folders.source(job_id)
 
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        variants, replaced = await self.write_in_thread(self.folders.take_variants, job.id, folder, made)
+        try:
+            variants, replaced = await self.write_in_thread(self.folders.take_variants, job.id, folder, made)
+        except OSError:
+            self._space.recount_wanted = True  # some may have been moved
+            raise
         self._space.used += sum(variant.size for variant in variants.values()) - replaced
         return variants
 
