@@ -1,4 +1,4 @@
-"""Time in the tests: a clock that is set by hand, and a loop that never waits."""
+"""Time in the tests: a clock that is set by hand, and an event loop that never waits."""
 
 import asyncio
 import selectors
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class HandClock:
-    """A clock that moves only when told to, in whatever unit its reader takes."""
+    """A clock that moves only when told to, in whatever unit its reader uses."""
 
     def __init__(self, now: Any = 0) -> None:
         self.now = now
@@ -15,12 +15,12 @@ class HandClock:
         return self.now
 
     def advance(self, by: Any) -> None:
-        """Let so much time pass; a negative amount turns the clock back."""
+        """Let this much time pass; a negative amount sets the clock back."""
         self.now += by
 
 
 class _Leap(selectors.DefaultSelector):
-    """A selector that moves the clock to the next deadline where another would wait for it."""
+    """A selector that advances the clock to the next deadline instead of waiting for it."""
 
     def __init__(self, clock: HandClock) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Leap(selectors.DefaultSelector):
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop in which timeouts are exact and take no time."""
+    """An event loop in which timeouts are exact and take no real time."""
 
     def __init__(self) -> None:
         self.clock = HandClock(1000.0)

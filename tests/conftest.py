@@ -1,4 +1,4 @@
-"""What all tests share: a loop that never waits, a bare environment, services that end with their test."""
+"""What all tests share: an event loop that never waits, a bare environment, and services."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,26 +16,26 @@ _LONG = ("web", "process", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that all who share the tests end at about the same time."""
+    """Run the longest tests first, so that parallel runners end at about the same time."""
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """A function that starts a service with the given settings, in one folder for all of the test."""
+    """A function that starts a service with the given settings, in one folder for the whole test."""
     with ExitStack() as stack:
         yield lambda *arguments, **settings: stack.enter_context(serving(tmp_path, *arguments, **settings))
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The loop of every async test here that does not say otherwise."""
+    """The event loop of every async test that does not choose another."""
     return "asyncio", {"loop_factory": LeapingLoop}
 
 
 @pytest.fixture
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """No setting from outside: neither variables nor a `.env` in the current folder."""
+    """An environment without settings: neither variables nor a `.env` in the current folder."""
     for name in list(os.environ):
         if name.upper().startswith("SPILLWAY_"):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""A real `spillway serve` for the tests: started on a free port in a folder of its own, and ended again."""
+"""A real `spillway serve` for the tests: started on a free port in a folder of its own, and stopped again."""
 
 import contextlib
 import itertools
@@ -35,19 +35,19 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def fresh_address() -> str:
-    """A loopback address that no test has used: a client, and so a bucket, of its own."""
+    """A loopback address that no test has used yet: a client with a bucket of its own."""
     number = next(_numbers)
     return f"127.{1 + number // 62_500 % 250}.{number // 250 % 250}.{1 + number % 250}"
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This process's environment, with `settings` (lower-case names) for the service's only variables."""
+    """This process's environment with no settings of the service but `settings` (lower-case names)."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")}
     return inherited | {f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def run(*arguments: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run the `spillway` command to its end, in `folder`."""
+    """Run the `spillway` command in `folder` until it ends."""
     return subprocess.run(
         [COMMAND, *arguments],
         cwd=folder,
@@ -65,7 +65,7 @@ def until(
     patience: float = PATIENCE,
     show: Callable[[], object] = lambda: "",
 ) -> Any:
-    """Ask again and again until `condition` answers something true; that. Fails if it never does."""
+    """Poll `condition` until it returns something true. Returns that; fails after `patience` seconds."""
     end = time.monotonic() + patience
     while not (answer := condition()):
         assert time.monotonic() < end, f"waited in vain: {what} {show()}"
@@ -74,7 +74,7 @@ def until(
 
 
 def children(pid: int) -> list[int]:
-    """Processes whose parent is `pid`."""
+    """The process ids of the children of `pid`."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -91,7 +91,7 @@ def _runs(pid: int, module: str) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -105,7 +105,7 @@ def gone(pid: int) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer as it came over the wire; header names in lower case."""
+    """One HTTP answer as received; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -117,7 +117,7 @@ class Answer:
 
 
 class Connection:
-    """A raw client: bytes go out and come in exactly as the test says."""
+    """A raw client, which sends exactly the bytes that the test gives it."""
 
     def __init__(self, host: str, port: int, address: str | None = None) -> None:
         self.socket = socket.create_connection(
@@ -134,19 +134,19 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Write all of it."""
+        """Send all of `data`."""
         self.socket.sendall(data)
 
     def head(self, line: str, *fields: str) -> None:
-        """Write a request head with a Host."""
+        """Send a request head; a Host field is added."""
         self.send("\r\n".join([f"{line} HTTP/1.1", "Host: spillway.test", *fields, "", ""]).encode())
 
     def answer(self, *, body: bool = True) -> Answer:
-        """Read one answer; `body=False` after a HEAD. Interim answers (1xx) are answers too."""
+        """Read one answer, which may be an interim one (1xx). Give `body=False` after a HEAD."""
         while b"\r\n\r\n" not in self._buffer:
             assert self._more(), f"closed before an answer; came so far: {self._buffer!r}"
         head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
@@ -163,21 +163,21 @@ class Connection:
         return Answer(status, headers, self._take(int(headers["content-length"])))
 
     def interim(self) -> int:
-        """Read a whole interim answer; its status."""
+        """Read a whole interim answer. Returns its status."""
         return self.answer().status
 
     def is_silent(self, seconds: float = 0.3) -> bool:
-        """Whether nothing comes for so long, and nothing is left."""
+        """Whether nothing arrives within `seconds`, and nothing that arrived before is unread."""
         return not self._buffer and not select.select([self.socket], [], [], seconds)[0]
 
     def ends(self) -> bool:
-        """Whether the server closes with nothing more to say (True), or says more."""
+        """Whether the server closes the connection without sending anything more."""
         while self._more():
             pass
         return not self._buffer
 
     def lines(self) -> Iterator[str]:
-        """The lines of what comes, as it comes, until the server closes."""
+        """The lines that the server sends, as they arrive, until it closes the connection."""
         while True:
             while b"\n" not in self._buffer:
                 if not self._more():
@@ -212,13 +212,13 @@ class Connection:
 
 
 class Service:
-    """A running service, and the ways to reach, look at and end it."""
+    """A running service, with ways to reach it, to look at it and to end it."""
 
     command: tuple[str, ...] = (COMMAND,)
     """What is run to start it, in its folder."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
-        """Start it in `folder` and return once it says that it is ready."""
+        """Start the service in `folder`; returns once it is ready."""
         self.folder = folder
         self.store = folder / "data"
         self._arguments = arguments
@@ -226,7 +226,7 @@ class Service:
         self.start()
 
     def start(self) -> None:
-        """Start it (again, on the same store)."""
+        """Start the service, or start it again on the same store."""
         self._stderr = self.folder / "stderr"
         settings = {"port": 0, "workers": 1, "job_timeout": 60, **self._settings}
         with self._stderr.open("ab") as errors:
@@ -257,7 +257,7 @@ class Service:
         return line
 
     def errors(self) -> str:
-        """What it has written to standard error."""
+        """What the service has written to standard error."""
         return self._stderr.read_text()
 
     # --- ending it -------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class Service:
         self.process.send_signal(number)
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Its exit status, once it has ended; fails when it does not, or when it left a traceback."""
+        """The exit status, once the service has ended. Fails if it does not end or left a traceback."""
         try:
             status = self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -278,13 +278,13 @@ class Service:
         return status
 
     def stop(self) -> int:
-        """End it by SIGTERM; its exit status."""
+        """Stop the service with SIGTERM. Returns its exit status."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """Give it no time at all."""
+        """Kill the service with SIGKILL."""
         self.process.kill()
         self.process.wait()
         self._close()
@@ -296,25 +296,24 @@ class Service:
     # --- reaching it -----------------------------------------------------------------------------------
 
     def client(self, address: str | None = None) -> httpx.Client:
-        """An HTTP client at an address of its own, unless told which."""
+        """An HTTP client with a new address, or the one given."""
         transport = httpx.HTTPTransport(verify=_NO_TLS, local_address=address or fresh_address())
         return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE)
 
     def connect(self, address: str | None = None) -> Connection:
-        """A raw connection from an address of its own, unless told which."""
+        """A raw connection from a new address, or the one given."""
         return Connection(self.host, self.port, address or fresh_address())
 
     def upload(self, data: bytes = SMALL, *, address: str | None = None, **headers: str) -> httpx.Response:
-        """Upload an image as the raw body, from an address of its own unless told which."""
+        """Upload an image as the raw body, from a new address or the one given."""
         with self.client(address) as client:
             fields = {"content-type": "image/jpeg", **headers}
             return client.post("/v1/images", content=data, headers=fields)
 
     def taken(self, data: bytes = SMALL, **headers: str) -> httpx.Response:
-        """Upload again and again, until it is taken; that answer.
+        """Upload repeatedly until it is accepted. Returns that answer.
 
-        It is one client all the time. A crowd of them would each be told a turn, one after the other, and
-        none would be let in ahead of those.
+        It is one client all the time: many new ones would each be given a later reservation.
         """
         address = fresh_address()
 
@@ -327,7 +326,7 @@ class Service:
         return answer
 
     def get(self, path: str, *fields: str) -> Answer:
-        """Read something."""
+        """Read a path over a connection of its own."""
         with self.connect() as connection:
             connection.head(f"GET {path}", *fields)
             return connection.answer()
@@ -335,11 +334,14 @@ class Service:
     # --- looking at it ---------------------------------------------------------------------------------
 
     def stats(self) -> Any:
-        """The snapshot of /v1/stats."""
+        """The document of /v1/stats."""
         return self.get("/v1/stats").json()
 
     def settled(self) -> Any:
-        """Wait until no upload comes in or was promised to, and every job has ended; the snapshot then."""
+        """Wait until no upload is received or expected and every job has ended.
+
+        Returns the document of /v1/stats at that moment.
+        """
 
         def quiet() -> Any:
             stats = self.stats()
@@ -358,32 +360,32 @@ class Service:
         return str(self.get(f"/v1/images/{job_id}").json()["status"])
 
     def ended(self, job_id: str) -> Any:
-        """The document of a job, once it is done or failed."""
+        """The document of a job once it is done or has failed."""
         document = self.get(f"/v1/images/{job_id}", f"Prefer: wait={PATIENCE - 1:.0f}").json()
         assert document["status"] in ("done", "failed"), document
         return document
 
     def stored(self) -> set[str]:
-        """Every file of uploads and images in the store, from its root."""
+        """The paths of all files of uploads and images in the store, relative to its root."""
         found = set()
         for part in ("spool", "work", "images"):
-            for folder, _, names in os.walk(self.store / part):  # which passes over what goes meanwhile
+            for folder, _, names in os.walk(self.store / part):  # which ignores what is removed meanwhile
                 found.update(str(Path(folder, name).relative_to(self.store)) for name in names)
         return found
 
     # --- its workers -----------------------------------------------------------------------------------
 
     def workers(self) -> list[int]:
-        """Process ids of the warm children."""
+        """The process ids of the workers."""
         return [pid for pid in children(self.pid) if is_running(pid) and _runs(pid, "workers")]
 
     def memory(self) -> int:
-        """Bytes of the server's own memory (VmRSS), its workers' aside."""
+        """Bytes of memory of the server without its workers (VmRSS)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
     def descriptors(self) -> list[str]:
-        """What the server has open, as the kernel names it."""
+        """The open files of the server, by the names that the kernel gives them."""
         found = []
         for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
             try:
@@ -393,19 +395,19 @@ class Service:
         return found
 
     def sockets(self) -> int:
-        """How many of these are sockets."""
+        """The number of open sockets of the server."""
         return sum(name.startswith("socket:") for name in self.descriptors())
 
     def previewer(self) -> int:
-        """Process id of the child that makes previews, once it is there."""
+        """The process id of the preview worker, once it is ready."""
         until(lambda: self.stats()["previews"]["ready"], "the preview worker")
         return next(pid for pid in children(self.pid) if is_running(pid) and _runs(pid, "workers.preview"))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[list[httpx.Response]]:
-        """Stop the workers, each with one small job in hand, so that whatever comes next stays queued.
+        """Stop the workers (SIGSTOP), each with one small job, so that whatever comes next stays queued.
 
-        Gives the answers to those uploads. At the end the workers go on.
+        Yields the answers to those uploads. The workers continue at the end of the block.
         """
         self.settled()
         pids = self.workers()
@@ -424,7 +426,7 @@ class Service:
 
 @contextlib.contextmanager
 def serving(folder: Path, *arguments: str, **settings: object) -> Iterator[Service]:
-    """A service for the length of a block; ended with SIGTERM and status 0, or else the test fails."""
+    """Run a service for the length of the block. The test fails unless SIGTERM ends it with status 0."""
     service = Service(folder, *arguments, **settings)
     try:
         yield service

@@ -1,4 +1,4 @@
-"""The compose project of one test module: its own name, image, port and volume, gone afterwards."""
+"""A compose project for one test module: its own name, image, port and volume, removed afterwards."""
 
 import json
 import os
@@ -13,11 +13,11 @@ BASE_IMAGE = "python:3.13-slim"
 
 
 class DockerError(AssertionError):
-    """Raised when a docker command fails, with all that it said."""
+    """Raised when a docker command fails, with its output."""
 
 
 def docker(*arguments: str, timeout: float = 60, check: bool = True, **settings: object) -> str:
-    """The output of a docker command. Settings of the caller's own shell do not reach it."""
+    """The output of a docker command, run without the settings in this process's environment."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("SPILLWAY_", "COMPOSE_"))
     }
@@ -36,7 +36,7 @@ def docker(*arguments: str, timeout: float = 60, check: bool = True, **settings:
 
 
 def why_no_engine(*images: str) -> str | None:
-    """What stands in the way of running containers of these images here, if anything does."""
+    """Why containers cannot be run here; an empty text if they can."""
     try:
         docker("version", timeout=20)
         docker("compose", "version", timeout=20)
@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 class Project:
-    """A compose file as an operator drives it, but under a name of its own."""
+    """A compose file, used as an operator would use it but under a name of its own."""
 
     def __init__(
         self,
@@ -88,20 +88,20 @@ class Project:
         return docker("compose", *self._options, *arguments, timeout=timeout, check=check, **self._settings)
 
     def up(self, *options: str, timeout: float = 400) -> None:
-        """Start, and wait until every health check is content."""
+        """Start, and wait until every health check passes."""
         try:
             self.compose("up", "--detach", "--wait", "--wait-timeout", "90", *options, timeout=timeout)
         except DockerError as why:
             raise DockerError(f"{why}\n{self.compose('logs', '--no-color', check=False)}") from None
 
     def sh(self, command: str, service: str = "spillway") -> tuple[int, str]:
-        """Exit status and output of a shell command beside the running service."""
+        """The exit status and output of a shell command in the service's container."""
         done = self.compose("exec", "-T", service, "sh", "-c", f"({command}) 2>&1; s=$?; echo; echo $s")
         output, _, status = done.rpartition("\n")
         return int(status), output.strip()
 
     def state(self) -> dict[str, Any]:
-        """What the engine says of the container: `ExitCode`, `OOMKilled`, …"""
+        """The state of the container as the engine reports it: `ExitCode`, `OOMKilled`, …"""
         container = self.compose("ps", "--all", "--quiet", "spillway")
         state: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .State}}", container))
         return state

@@ -22,6 +22,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 @pytest.fixture
 def client(project: Project) -> Iterator[httpx.Client]:
-    """A client on the host."""
+    """An HTTP client on the host."""
     with httpx.Client(base_url=project.url, timeout=30, trust_env=False) as client:
         yield client

@@ -1,4 +1,4 @@
-"""The cluster as published: `docker compose -f docker-compose.cluster.yml up`, seen from the host."""
+"""The cluster as published: `docker compose -f docker-compose.cluster.yml up`, used from the host."""
 
 import json
 import secrets
@@ -20,7 +20,7 @@ IMAGES = ("nats:2.15.1-alpine", "nginx:1.30-alpine", "debian:bookworm-slim")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """All of it, built from this tree and running."""
+    """The whole cluster, built from this tree and running."""
     if why := why_no_engine(*IMAGES):
         pytest.skip(why)
     name = f"spillway-test-{secrets.token_hex(4)}"
@@ -33,25 +33,25 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def stats(client: httpx.Client) -> Any:
-    """What the replica says that this client is kept with."""
+    """The statistics of the replica that serves this client."""
     return client.get("/v1/stats").json()
 
 
 def test_the_images_are_those_that_are_looked_for(project: Project) -> None:
-    """No service pulls anything else."""
+    """No service pulls an image that the test does not expect."""
     services = json.loads(project.compose("config", "--format", "json"))["services"]
     pulled = {service["image"] for service in services.values() if "build" not in service}
     assert pulled == set(IMAGES[:2])
 
 
 def test_an_upload_through_the_proxy_is_made_by_a_worker_and_served(client: httpx.Client) -> None:
-    """A photo goes in at one end and comes out as its variants."""
+    """An uploaded photo is made into its variants, and these are served."""
     check_every_size(client)
     assert len(stats(client)["workers"]) == 3
 
 
 def test_nobody_is_somebody_else_by_saying_so(client: httpx.Client) -> None:
-    """The proxy overwrites the headers that tell of an address, so that one client has one bucket."""
+    """The proxy overwrites header fields that name an address, so that one client has one bucket."""
     small, statuses = photo(64, 48), []
     for number in range(40):
         forged = {"X-Forwarded-For": f"192.0.2.{number}", "Forwarded": f"for=192.0.2.{number}"}
@@ -64,7 +64,7 @@ def test_nobody_is_somebody_else_by_saying_so(client: httpx.Client) -> None:
 
 
 def test_a_dead_worker_and_a_dead_engine_server_lose_nothing(project: Project, client: httpx.Client) -> None:
-    """What was accepted before is done, by those that are left."""
+    """Jobs that were accepted before are done by the others."""
     image = photo(3200, 2400)
     jobs = [upload(client, image) for _ in range(8)]
 
@@ -78,7 +78,7 @@ def test_a_dead_worker_and_a_dead_engine_server_lose_nothing(project: Project, c
 
 
 def test_there_can_be_more_of_either(project: Project, client: httpx.Client) -> None:
-    """`--scale`: the proxy finds the replicas, and the queue the workers."""
+    """With `--scale` the proxy finds new replicas, and the queue new workers."""
     project.up("--no-build", "--scale", "spillway=3", "--scale", "worker=4")
 
     end = time.monotonic() + 30

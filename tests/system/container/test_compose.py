@@ -1,4 +1,4 @@
-"""The demo as published: `docker compose up`, seen from the host."""
+"""The demo as published: `docker compose up`, used from the host."""
 
 import functools
 import io
@@ -20,7 +20,7 @@ GRACE = 30  # stop_grace_period; past it the engine kills
 
 @functools.cache
 def photo(width: int, height: int) -> bytes:
-    """A JPEG with detail in it, so that resizing costs what it does for a real one."""
+    """A detailed JPEG, which costs as much to resize as a real photo."""
     noise = Image.effect_noise((width, height), 60)
     gradient = Image.radial_gradient("L").resize((width, height))
     encoded = io.BytesIO()
@@ -34,7 +34,7 @@ def post(client: httpx.Client, image: bytes, prefer: str = "") -> httpx.Response
 
 
 def upload(client: httpx.Client, image: bytes, prefer: str = "") -> Job:
-    """The accepted job of a client that waits as long as it is told to."""
+    """Upload as a client that waits as long as Retry-After says. Returns the accepted job."""
     for _ in range(20):
         answer = post(client, image, prefer)
         if answer.status_code not in (429, 503):
@@ -46,7 +46,7 @@ def upload(client: httpx.Client, image: bytes, prefer: str = "") -> Job:
 
 
 def check_every_size(client: httpx.Client) -> None:
-    """A photo goes in, and all that was to be made of it comes out."""
+    """Upload a photo, and check that all of its variants are made."""
     job = upload(client, photo(1200, 900), prefer="wait=25")
 
     assert job["status"] == "done"
@@ -66,12 +66,12 @@ def finished(client: httpx.Client, job: Job) -> Job:
 
 
 def test_an_upload_from_the_host_is_resized_and_served(client: httpx.Client) -> None:
-    """What goes in as a photo comes out as its variants, encoded in the container."""
+    """An uploaded photo is made into its variants, encoded in the container."""
     check_every_size(client)
 
 
 def test_hammering_from_the_host_ends_in_429(client: httpx.Client) -> None:
-    """The bucket is the host's own, and runs dry whatever stands between it and the container."""
+    """The host has a bucket of its own, which runs empty whatever stands between it and the container."""
     small = photo(64, 48)
     answers = [post(client, small) for _ in range(40)]
 
@@ -80,11 +80,11 @@ def test_hammering_from_the_host_ends_in_429(client: httpx.Client) -> None:
     assert refused[0].headers["Content-Type"] == "application/problem+json"
     assert refused[0].json()["guard"] == "rate"
     time.sleep(int(refused[-1].headers["Retry-After"]))
-    assert post(client, small).status_code in (202, 503)  # the bouncer lets it pass to the queue
+    assert post(client, small).status_code in (202, 503)  # there is a token for it again
 
 
 def test_images_outlive_a_restart_and_a_new_container(project: Project, client: httpx.Client) -> None:
-    """They live in the volume, not in the container."""
+    """Images are in the volume, not in the container."""
     job = upload(client, photo(640, 480), prefer="wait=25")
     thumb = job["variants"]["thumb"]["url"]
     before = client.get(thumb).content
@@ -98,7 +98,7 @@ def test_images_outlive_a_restart_and_a_new_container(project: Project, client: 
 
 
 def test_stop_drains_and_keeps_what_was_accepted(project: Project, client: httpx.Client) -> None:
-    """`docker compose stop` ends in exit 0, before the engine would kill; the next start does the rest."""
+    """`docker compose stop` ends with 0 before the engine kills; the next start does the rest."""
     image = photo(3200, 2400)
     jobs = [upload(client, image) for _ in range(8)]
 
@@ -124,7 +124,7 @@ def test_kill_loses_nothing_that_was_accepted(project: Project, client: httpx.Cl
 
 
 def test_the_published_memory_limit_holds_all_workers(project: Project) -> None:
-    """`spillway check` objects to nothing there; to more workers than CPUs it may, on a small machine."""
+    """`spillway check` has no objection but, on a small machine, to more workers than CPUs."""
     _, output = project.sh("spillway check")
 
     assert "SPILLWAY_WORKERS=2" in output
@@ -146,7 +146,7 @@ def test_the_service_has_no_privileges(project: Project) -> None:
 
 @pytest.mark.parametrize("folder", ["/", "/venv", "/usr/local/bin", "/etc", "/var/tmp", "/home"])  # noqa: S108
 def test_the_root_file_system_is_read_only(project: Project, folder: str) -> None:
-    """Only the volume and a memory-backed /tmp take writes."""
+    """Only the volume and a /tmp in memory can be written."""
     status, output = project.sh(f"touch {folder}/mark")
 
     assert status != 0
@@ -154,7 +154,7 @@ def test_the_root_file_system_is_read_only(project: Project, folder: str) -> Non
 
 
 def test_the_image_holds_nothing_to_build_with(project: Project) -> None:
-    """No compiler, no installer, and every module compiled beforehand."""
+    """It has no compiler and no installer, and every module is compiled."""
     assert project.sh("command -v gcc cc make pip pip3")[1] == ""
     assert project.sh("python -c 'import pip'")[0] != 0
     assert project.sh("python -c 'import ensurepip'")[0] != 0

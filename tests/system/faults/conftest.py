@@ -1,4 +1,4 @@
-"""Services with something wrong: with them, or with the machine that they run on."""
+"""Services with a fault: in themselves, or in the machine that they run on."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ Faulty = Callable[..., Service]
 
 @contextmanager
 def serving(kind: type[Service], folder: Path, **settings: object) -> Iterator[Service]:
-    """A service for the length of a block: whatever happened to it, it ends with 0, without a traceback."""
+    """Run a service for the length of the block; in spite of its fault it must end with 0, no trace left."""
     service = kind(folder, **settings)
     try:
         yield service
@@ -58,30 +58,30 @@ def limited(tmp_path: Path) -> Iterator[Faulty]:
 
 
 class Mounted(Service):
-    """A service whose store is a file system of its own, of 4 MiB, which nobody else sees."""
+    """A service whose store is a file system of its own (tmpfs, 4 MiB) in a private mount namespace."""
 
     command = (*_NAMESPACE, "sh", "-c", 'mount -t tmpfs -o size=4m none data && exec "$@"', "sh", COMMAND)
 
     def start(self) -> None:
-        """Start it, and look at the store through its eyes."""
+        """Start it, and look at the store through the service's mount namespace."""
         self.store.mkdir(exist_ok=True)
         super().start()
         self.store = Path(f"/proc/{self.pid}/root{self.folder}/data")
 
     def become_read_only(self) -> None:
-        """Lay the same files over themselves, not to be written: the lock that is open forbids a remount."""
+        """Mount the store's folder over itself read-only; a remount fails while the lock file is open."""
         self._inside("mount", "--bind", "-o", "ro", str(self.folder / "data"), str(self.folder / "data"))
 
     def become_writable(self) -> None:
-        """Take that away again."""
+        """Undo `become_read_only`."""
         self._unmount()
 
     def vanish(self) -> None:
-        """Take the disk away; what is open on it goes on."""
+        """Unmount the disk; files that are open on it stay usable."""
         self._unmount()
 
     def _unmount(self) -> None:
-        """Whatever is open there: a job under way may read its photo."""
+        """Unmount even while files are open there: a running job may read its photo."""
         self._inside("umount", "--lazy", str(self.folder / "data"))
 
     def _inside(self, *command: str) -> None:

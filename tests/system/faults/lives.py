@@ -1,4 +1,4 @@
-"""A service that dies at steps of one's choice, and a client that remembers what it was told."""
+"""A service that is killed at chosen steps, and a client that remembers what it was answered."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ SETTINGS = {
     "burst": 10_000,
     "client_share": 100,
     "variants": "big=48,tiny=16",
-    # A brownout begins with the second job that waits, and ends when none does.
+    # A brownout begins when two jobs wait, and ends when none does.
     "brownout_high": 0.02,
     "brownout_low": 0.0,
 }
@@ -39,10 +39,10 @@ class Died(Exception):
 
 
 class Life(Service):
-    """One life after the other, all in one folder."""
+    """A service that runs many times, one run after the other, in the same folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the service in `folder`; it does not live yet."""
+        """Load the service in `folder`; it does not run yet."""
         self.folder = folder
         self.store = folder / "data"
         self._stderr = folder / "stderr"
@@ -58,7 +58,7 @@ class Life(Service):
             )
 
     def begin(self, last: str = "") -> None:
-        """Live until the step `last`. Raises Died."""
+        """Run until the step `last`. Raises Died."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{last}\n")
         self.process.stdin.flush()
@@ -71,13 +71,13 @@ class Life(Service):
         self.port = int(port)
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Its exit status after a signal, or after the death that was there before."""
+        """Send a signal and wait. Returns the exit status, which may be that of an earlier death."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
         return self.status()
 
     def status(self) -> int:
-        """Its exit status once it has ended."""
+        """Wait until the run has ended. Returns its exit status."""
         line = self._line()
         assert line.startswith("ended "), line
         return int(line.removeprefix("ended "))
@@ -89,20 +89,20 @@ class Life(Service):
         return line.strip()
 
     def close(self) -> None:
-        """No more lives."""
+        """End the process that starts the runs."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         assert self.process.wait(PATIENCE) == 0, self.errors()
         assert "Traceback" not in self.errors(), self.errors()
 
     def passed(self) -> list[str]:
-        """Every step that any life passed, in order of the first time."""
+        """Every step that any run passed, in the order of its first appearance."""
         return list(dict.fromkeys((self.folder / "passed").read_text().splitlines()))
 
 
 @contextmanager
 def lives(folder: Path) -> Iterator[Life]:
-    """A service to be killed, loaded in `folder`."""
+    """Load a service in `folder` that can be killed at chosen steps."""
     folder.mkdir(exist_ok=True)
     life = Life(folder)
     try:
@@ -120,21 +120,21 @@ def lives(folder: Path) -> Iterator[Life]:
 
 
 class Witness:
-    """Uploads and deletes, and knows what has to be there."""
+    """A client that uploads and deletes, and checks that what was acknowledged is there."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Any] = {}
         self.deleted: set[str] = set()
         self.unsure: set[str] = set()
-        """Whose deletion was asked for."""
+        """Jobs whose deletion was asked for, answered or not."""
         self.unanswered: dict[str, bytes] = {}
-        """What is to be uploaded again, by key."""
+        """Uploads without an answer, by key; they are sent again."""
         self._open: set[str] = set()
         self._ended: dict[str, str] = {}
         self._numbers = 0
 
     def act(self, service: Service) -> None:
-        """Everything once. Raises httpx.TransportError when the service dies meanwhile."""
+        """Do everything once. Raises httpx.TransportError when the service dies meanwhile."""
         with service.client(CLIENT) as client:
             self._ask_again(client)
             with _halted(service):
@@ -159,7 +159,7 @@ class Witness:
         return True
 
     def _ask_again(self, client: httpx.Client) -> None:
-        """What was not answered is sent again under its key."""
+        """Send each upload that was not answered again, under its key."""
         for key, data in list(self.unanswered.items()):
             self._upload(client, data, key)
 
@@ -187,7 +187,7 @@ class Witness:
     # --- what must be true -----------------------------------------------------------------------------
 
     def check_store(self, store: Path) -> None:
-        """Of a service that is dead: all that was acknowledged is there, and all that is there is whole."""
+        """After the service has died: all acknowledged jobs are in the store, and all files are whole."""
         there = {folder.name: folder for folder in (store / "images").glob("*/*")}
         assert not (self.jobs.keys() - self.unsure) - there.keys(), "an acknowledged job is lost"
         assert not self.deleted & there.keys(), "a deleted job is back"
@@ -200,7 +200,7 @@ class Witness:
                 assert hashlib.sha256(data).hexdigest() == variant.digest
 
     def check_service(self, service: Service) -> None:
-        """Of a service that lives: each job ends as it should, and the store holds them and nothing else."""
+        """While the service runs: each job ends as it should, and nothing else is in the store."""
         with service.client(CLIENT) as client:
             self._ask_again(client)
             self._await_all(client)
@@ -234,7 +234,7 @@ class Witness:
 
 @contextmanager
 def _halted(service: Service) -> Iterator[None]:
-    """Let jobs pile up behind one that does not get on."""
+    """Stop the workers for the length of the block, so that jobs wait."""
     pids = service.workers()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -244,7 +244,7 @@ def _halted(service: Service) -> Iterator[None]:
 
 
 def live(life: Life, witness: Witness, last: str = "") -> int:
-    """One life to its end: its exit status, -9 when it died at the step `last`."""
+    """Run once with a client until the end. Returns the exit status: -9 if it was killed at step `last`."""
     try:
         life.begin(last)
         witness.act(life)
@@ -256,7 +256,7 @@ def live(life: Life, witness: Witness, last: str = "") -> int:
 
 
 def steps(folder: Path) -> list[str]:
-    """What two lives pass that end in peace: the first in an empty store, the second in a full one."""
+    """The steps of two undisturbed runs: the first with an empty store, the second with a full one."""
     witness = Witness()
     with lives(folder) as life:
         for _ in range(2):

@@ -1,22 +1,22 @@
-"""The service's own code fails: no job waits for ever, and no client is told more than that it did."""
+"""Unexpected exceptions in the service's own code: no job waits for ever, and clients see no details."""
 
 from tests.system.faults.conftest import Faulty
 from tests.system.http.expect import problem
 
 
 class TestOutcomes:
-    """An exception that nobody foresaw meets a job that a worker has done."""
+    """An unexpected exception while the outcome of a finished job is recorded."""
 
     def test_a_job_is_tried_again(self, faulty: Faulty) -> None:
-        """As after a death: the second time it is well."""
+        """The job is tried once more, as after the death of a worker, and is done."""
         service = faulty("blunder=1")
         document = service.upload(prefer="wait=20").json()
         assert document["status"] == "done"
         assert "the outcome of a job could not be recorded" in service.errors()
-        service.kill()  # its log has a traceback, as it should
+        service.kill()  # not stopped: `stop` would fail because of the traceback in its log
 
     def test_a_job_that_meets_it_always_fails(self, faulty: Faulty) -> None:
-        """It is not tried for ever, and the worker goes on with others."""
+        """A job that fails in this way twice is given up, and the worker goes on with others."""
         service = faulty("blunder=2")
         problem(service.upload(prefer="wait=20"), 500, "worker-died")
         assert service.upload(prefer="wait=20").status_code == 201
@@ -24,7 +24,7 @@ class TestOutcomes:
         service.kill()
 
     def test_a_record_that_cannot_be_written(self, faulty: Faulty) -> None:
-        """The job stays as it is on disk, and is done later."""
+        """The job's record stays as it was, and the job is done later."""
         service = faulty("confusion=3")
         document = service.upload(prefer="wait=30").json()
         assert document["status"] == "done"
@@ -33,12 +33,12 @@ class TestOutcomes:
 
 
 class TestRequests:
-    """An exception that nobody foresaw meets a request."""
+    """An unexpected exception while a request is answered."""
 
     ORIGIN = "https://photos.example"
 
     def test_tells_nothing_of_itself(self, faulty: Faulty) -> None:
-        """500 with all the fields that answers have, and of what happened not a word; the log has it."""
+        """The answer is 500 with all usual headers and no detail of the exception, which is in the log."""
         service = faulty("panic", cors_origins=self.ORIGIN)
         with service.connect() as connection:
             for method in ("GET", "HEAD"):
@@ -58,4 +58,4 @@ class TestRequests:
             assert connection.answer().status == 200
         assert "LookupError" in service.errors()
         assert service.errors().count("Traceback") == 2
-        service.kill()  # its log has tracebacks, as it should
+        service.kill()  # not stopped: `stop` would fail because of the tracebacks in its log

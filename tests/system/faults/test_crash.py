@@ -1,4 +1,4 @@
-"""SIGKILL at every step in turn: each write, fsync, rename, removal and answer that there is."""
+"""The service is killed at every step that touches the store, and at every answer, one after the other."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ rename spool/ID to images/AB/ID
 fsync images/AB
 answer POST 202
 """
-"""What has to be on disk, and in which order, before an upload is acknowledged."""
+"""The steps before an upload is acknowledged, in the order in which they must be."""
 OUTCOME = """
 fsync work/ID/tiny.jpg
 rename work/ID/tiny.jpg to images/AB/ID/tiny.jpg
@@ -31,14 +31,14 @@ fsync images/AB/ID/job.json.new (done)
 rename images/AB/ID/job.json.new (done) to images/AB/ID/job.json
 unlink images/AB/ID/source
 """
-"""And before a variant is told of, and its source removed."""
+"""The steps before a variant is published and its source removed, in the order in which they must be."""
 
 
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_whenever_it_dies(tmp_path: Path) -> None:
-    """One life for each step that two whole lives pass; each goes on with what the one before left.
+    """The service runs once for each step of two whole runs, and goes on with the store of the run before.
 
-    After each death every acknowledged job is on disk and all files are whole; at the end each job is done or
+    After each death every acknowledged job is on disk and all files are whole. At the end each job is done or
     failed, once, with all its variants, and the store holds nothing else.
     """
     found = steps(tmp_path / "whole")
@@ -51,7 +51,7 @@ def test_nothing_is_lost_whenever_it_dies(tmp_path: Path) -> None:
     with lives(tmp_path / "killed") as life:
         for step in found:
             status = live(life, witness, step)
-            if status == 0:  # some steps are only there after an end in peace
+            if status == 0:  # some steps come only after a regular end of the run before
                 status = live(life, witness, step)
             assert status == -9, f"{step} was not reached: {status}"
             witness.check_store(life.store)

@@ -1,4 +1,4 @@
-"""What lies in the store is damaged or removed by hand, and the clock is set, while the service runs."""
+"""Files in the store are damaged or removed by hand, and the clock is set, while the service runs."""
 
 import json
 import shutil
@@ -12,13 +12,13 @@ from tests.system.http.expect import REDUCED_CAPACITY, problem
 
 
 def record_of(service: Service, document: Any) -> Path:
-    """Where a job's record is."""
+    """The path of a job's record."""
     job_id = document["id"]
     return service.store / "images" / job_id[:2] / job_id / "job.json"
 
 
 def is_served(service: Service, document: Any) -> bool:
-    """Whether a job's document and its thumbnail are."""
+    """Whether a job's document and thumbnail are served."""
     status = service.get(document["links"]["self"]).status
     assert status in (200, 404)
     assert service.get(f"{document['links']['self']}/thumb").status == status
@@ -26,10 +26,10 @@ def is_served(service: Service, document: Any) -> bool:
 
 
 class TestRecords:
-    """A record is not what was written."""
+    """A record that is not what was written."""
 
     def test_of_images_that_are_done(self, start: Start) -> None:
-        """404, whatever is in it, before and after a restart; other images are served, and uploads go on."""
+        """The image is 404 whatever the record contains, also after a restart; others are not affected."""
         service = start(retention=3600)
         whole = service.upload(prefer="wait=20").json()
         record = record_of(service, whole).read_bytes()
@@ -58,7 +58,7 @@ class TestRecords:
         assert service.upload(prefer="wait=20").status_code == 201
 
     def test_of_a_job_that_waits(self, start: Start) -> None:
-        """It is done, and its record whole again."""
+        """The job is done, and its record is whole again."""
         service = start()
         with service.paused():
             document = service.upload().json()
@@ -71,16 +71,16 @@ MENDED = "store was emptied by hand"
 
 
 def empty(folder: Path) -> None:
-    """What `rm -rf folder/*` does."""
+    """Remove everything in `folder`, as `rm -rf folder/*` does."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class TestEmptied:
-    """Somebody removes everything in the store while the service runs."""
+    """Everything in the store is removed while the service runs."""
 
     def test_is_mended(self, start: Start) -> None:
-        """Uploads get 503 until the next sweep; what was there is gone, and what comes then is kept."""
+        """Uploads get 503 until the next sweep; what was stored is lost, what comes afterwards is kept."""
         service = start(rate=1000, burst=1000, retention=40)
         made = service.upload(prefer="wait=20").json()
         assert is_served(service, made)
@@ -106,7 +106,7 @@ class TestEmptied:
             assert client.delete(answer.json()["links"]["self"], headers=token).status_code == 204
 
     def test_and_its_folder_too(self, start: Start) -> None:
-        """The same, with the folder that it was in."""
+        """The folder of the store is removed as well, and made again."""
         service = start(rate=1000, burst=1000, retention=40)
         shutil.rmtree(service.store)
         until(lambda: MENDED in service.errors(), "a sweep")
@@ -118,10 +118,10 @@ def _size(path: Path) -> int:
 
 
 class TestClock:
-    """The system's clock is set."""
+    """The system's clock is set while the service runs."""
 
     def test_back_an_hour(self, faulty: Faulty, tmp_path: Path) -> None:
-        """Nothing waits for an hour: neither buckets nor jobs, deadlines, breakers; images stay."""
+        """No bucket, job, deadline or breaker waits for an hour, and images stay."""
         hand = tmp_path / "hand"
         hand.write_text("0")
         service = faulty(f"clock={hand}", retention=7200, rate=0.1, burst=2, max_hold=20)

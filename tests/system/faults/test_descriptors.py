@@ -1,4 +1,4 @@
-"""The process may open no further file."""
+"""The process has reached its limit of open files."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def is_there(service: Service) -> bool:
 
 @contextmanager
 def streams(service: Service) -> Iterator[list[Connection]]:
-    """As many connections as it takes, each with an answer that does not end; none of them is idle."""
+    """Open event streams until no more are accepted; none of the connections is idle."""
     with ExitStack() as stack:
         held: list[Connection] = []
 
@@ -42,7 +42,7 @@ def streams(service: Service) -> Iterator[list[Connection]]:
 
 
 def test_idle_connections_make_room(limited: Faulty) -> None:
-    """Of the address that has most of them; the others, who ask now and then, keep theirs."""
+    """Idle ones of the address that has most are closed; a client that asks now and then keeps its own."""
     service = limited("--nofile=100")
     with ExitStack() as stack, service.client() as patient:
         assert patient.get("/healthz").status_code == 200
@@ -56,14 +56,14 @@ def test_idle_connections_make_room(limited: Faulty) -> None:
 
 
 def test_everything_taken(limited: Faulty) -> None:
-    """Newcomers are closed while no file is left, and served when there is; no accepted job is lost."""
+    """New connections are closed while no file is free and served afterwards; no accepted job is lost."""
     service = limited("--nofile=64", rate=1000, burst=1000)
     with service.paused() as (running,):
         waiting = [service.upload() for _ in range(2)]
         with streams(service) as held:
             assert len(held) > 10
             assert not is_there(service)
-            # What a job's end needs is not there either: it is settled later.
+            # The outcome of a job cannot be written without a free file either; that is done later.
             (worker,) = service.workers()
             os.kill(worker, signal.SIGCONT)
             until(lambda: "Too many open files" in service.errors(), "a job to miss its file")

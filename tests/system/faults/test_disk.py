@@ -1,4 +1,4 @@
-"""The disk is full, read-only or slow: uploads are told, images served, accepted jobs done in the end."""
+"""The disk is full, read-only, slow or gone: uploads are refused, images served, accepted jobs done later."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ LARGE = SMALL + bytes(600_000)
 
 
 def fill(service: Mounted) -> None:
-    """Leave not a byte on the disk of the store."""
+    """Write a file until no byte is free on the disk of the store."""
     try:
         with (service.store / "ballast").open("wb", buffering=0) as file:
             while True:
@@ -25,19 +25,19 @@ def fill(service: Mounted) -> None:
 
 
 def refusals(service: Mounted) -> list[httpx.Response] | None:
-    """What uploads are answered while not a byte is left; what is given back late makes room."""
+    """The answers to two uploads if both were 507. The disk is filled first, since files are freed late."""
     fill(service)
     answers = [service.upload(body) for body in (SMALL, LARGE)]
     return answers if all(answer.status_code == 507 for answer in answers) else None
 
 
 class TestFull:
-    """No space left on the device, though STORE_MAX_BYTES says that there should be."""
+    """No space is left on the device, though STORE_MAX_BYTES is not reached."""
 
     def test_uploads_are_refused(self, mounted: Mounted) -> None:
-        """507 for those that do not fit; images are served, and can be deleted, which makes room."""
+        """Uploads that do not fit get 507; images are served and can be deleted, which makes room."""
         made = mounted.upload(LARGE, prefer="wait=20").json()
-        mounted.settled()  # what the job had on disk beside its variants is gone, and nobody has it open
+        mounted.settled()  # by then the job's other files have been removed
         until(lambda: not any(map(children, mounted.workers())), "the job's process to end")
         for answer in until(lambda: refusals(mounted), "the disk to be full"):
             problem(answer, 507, "disk", guard="disk")
@@ -53,7 +53,7 @@ class TestFull:
         assert not [name for name in mounted.stored() if not name.startswith("images/")]
 
     def test_accepted_jobs_are_done_when_there_is_room(self, mounted: Mounted) -> None:
-        """They wait, and do not fail: what they lack is not theirs to answer for."""
+        """Accepted jobs wait and do not fail, because the lack of space is not their fault."""
         with mounted.paused() as (running,):
             waiting = [mounted.upload() for _ in range(3)]
             fill(mounted)
@@ -66,10 +66,10 @@ class TestFull:
 
 
 class TestFullWhileVariantsAreStored:
-    """The variants are made, but the disk has no room to keep them."""
+    """The variants are made, but the disk has no room for them."""
 
     def test_the_job_is_tried_again_until_there_is_room(self, faulty: Faulty) -> None:
-        """More often than a job may lose its worker, for the worker is not to blame."""
+        """It is tried more often than a job may lose its worker, because no worker is to blame."""
         service = faulty("full=3")
         assert service.upload(prefer="wait=20").json()["status"] == "done"
         assert service.errors().count("the store failed, the job is tried again") == 3
@@ -79,10 +79,10 @@ class TestFullWhileVariantsAreStored:
 
 
 class TestReadOnly:
-    """The store became read-only, as file systems do after an error of their disk."""
+    """The store became read-only, as file systems do after a disk error."""
 
     def test_what_is_there_is_served(self, mounted: Mounted) -> None:
-        """Uploads and deletions get 503, images are served; when it can be written again, all goes on."""
+        """Uploads and deletions get 503 and images are served, until the store can be written again."""
         made = mounted.upload(prefer="wait=20").json()
         with mounted.paused() as (running,):
             mounted.become_read_only()
@@ -104,10 +104,10 @@ class TestReadOnly:
 
 
 class TestSlow:
-    """Each write takes half a second, and each fsync."""
+    """Each write and each fsync takes half a second."""
 
     def test_holds_up_uploads_and_nobody_else(self, faulty: Faulty) -> None:
-        """While five uploads wait for the disk, the loop and the images do not."""
+        """While five uploads wait for the disk, neither the event loop nor images wait."""
         service = faulty("slow=0.5", rate=1000, burst=1000)
         made = service.upload(prefer="wait=30").json()
         with ThreadPoolExecutor(5) as threads, service.client() as reader:
@@ -129,7 +129,7 @@ class TestGone:
     """The disk is no longer mounted, and its mount point looks like an empty store."""
 
     def test_is_not_made_up_for(self, mounted: Mounted) -> None:
-        """Nothing is written in its place, whoever asks; a start that finds the disk finds its images."""
+        """Nothing is written in the place of the disk; a start that finds the disk finds its images."""
         made = mounted.upload(prefer="wait=20").json()
         mounted.vanish()
         problem(mounted.upload(), 503, REDUCED_CAPACITY, guard="breaker")

@@ -28,17 +28,17 @@ class Hurried(Service):
     size = 0
 
     def open_files(self) -> list[str]:
-        """The files of images that it has open."""
+        """The files of images that the service has open."""
         return [name for name in self.descriptors() if "/data/images/" in name]
 
     def show(self, picture: bytes) -> None:
-        """Have a picture made to ask for."""
+        """Have the picture made that clients will ask for."""
         made = self.upload(picture, prefer="wait=60").json()["variants"]["big"]
         assert made["bytes"] > 4_500_000
         self.path, self.size = made["url"], made["bytes"]
 
     def ask(self, address: str | None = None) -> Connection:
-        """A client with a small window that has asked for the picture."""
+        """A client with a small receive window that has asked for the picture."""
         connection = Connection.__new__(Connection)
         connection._buffer = b""
         connection.socket = socket.socket()
@@ -51,7 +51,7 @@ class Hurried(Service):
 
 
 def noise() -> bytes:
-    """A photo that no encoder makes small."""
+    """A photo of noise, which no encoder makes small."""
     file = io.BytesIO()
     Image.frombytes("RGB", (2400, 1800), os.urandom(2400 * 1800 * 3)).save(file, "JPEG", quality=95)
     return file.getvalue()
@@ -59,7 +59,7 @@ def noise() -> bytes:
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hurried]:
-    """Has a picture of some 5 MB, which is more than the kernel takes for a connection."""
+    """A service with a picture of some 5 MB, which is more than the kernel buffers for a connection."""
     with serving(Hurried, tmp_path_factory.mktemp("hurried"), variants="big=2400:97") as service:
         assert isinstance(service, Hurried)
         service.show(noise())
@@ -67,7 +67,7 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hurried]:
 
 
 def test_who_reads_nothing_is_cut_off(hurried: Hurried) -> None:
-    """And the file that was open for it is closed; meanwhile others are served."""
+    """The connection is reset and the file that was open for it closed; others are served meanwhile."""
     with hurried.ask() as connection:
         until(hurried.open_files, "the file to be opened")
         began = time.monotonic()
@@ -79,7 +79,7 @@ def test_who_reads_nothing_is_cut_off(hurried: Hurried) -> None:
 
 
 def test_who_reads_a_byte_now_and_then_is_cut_off(hurried: Hurried) -> None:
-    """Less than a kilobyte a second is no reading."""
+    """Less than a kilobyte a second does not count as reading."""
     with hurried.ask() as connection:
         until(hurried.open_files, "the file to be opened")
 
@@ -91,11 +91,11 @@ def test_who_reads_a_byte_now_and_then_is_cut_off(hurried: Hurried) -> None:
 
 
 def test_who_reads_slowly_gets_all(hurried: Hurried) -> None:
-    """A small window, a piece at a time: it takes as long as it takes."""
+    """A client with a small window that reads steadily gets everything, however long it takes."""
     with hurried.ask() as connection:
         came, began = 0, time.monotonic()
         while came < hurried.size:
-            hurried.get("/healthz")  # takes its time
+            hurried.get("/healthz")  # a round trip of the server between two reads
             piece = connection.socket.recv(4096)
             assert piece, f"cut off after {came} bytes"
             came += len(piece)
@@ -103,7 +103,7 @@ def test_who_reads_slowly_gets_all(hurried: Hurried) -> None:
 
 
 def test_who_leaves_takes_nothing_along(hurried: Hurried) -> None:
-    """A reader that hangs up in the middle leaves no file open."""
+    """A client that disconnects in the middle leaves no file open."""
     connections = [hurried.ask() for _ in range(5)]
     until(lambda: len(hurried.open_files()) == 5, "the files to be opened")
     for connection in connections:
@@ -118,7 +118,7 @@ class Unhurried(Hurried):
 
 
 def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
-    """Of six hundred from one address that do not read most are reset at once; another address is served."""
+    """Of 600 readers from one address most are reset at once; another address is served."""
     with serving(Unhurried, tmp_path, variants="big=2400:97", job_timeout=60) as service:
         assert isinstance(service, Unhurried)
         service.show(noise())
@@ -127,7 +127,7 @@ def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
             came = 0
 
             def read_on(most: int) -> None:
-                """Take a little, as this client does all the time: the least rate is the same for all."""
+                """Read a little, as this client does all the time so as to stay above the minimum rate."""
                 nonlocal came
                 piece = slow.socket.recv(most)
                 assert piece, f"cut off after {came} bytes"

@@ -1,4 +1,4 @@
-"""Workers hang, crash, are deaf, or killed for their memory: no job is lost, and nobody else waits for it."""
+"""Workers hang, crash, ignore signals, or are killed for their memory: no job is lost, and no other waits."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ GROUPS = Path("/sys/fs/cgroup/memory")
 
 
 def fork_of(service: Service) -> int:
-    """The process that works on the one job of the one worker."""
+    """The process that works on the only job of the only worker."""
 
     def found() -> int | None:
         if any(worker["state"] != "busy" for worker in service.stats()["workers"]):
@@ -32,14 +32,14 @@ def fork_of(service: Service) -> int:
 
 
 def worker_of(service: Service) -> int:
-    """The one worker, once whatever else is started with the service is there or gone."""
+    """The only worker, once every other process that starts with the service is ready or gone."""
     service.previewer()
     return int(until(lambda: len(pids := service.workers()) == 1 and pids[0], "the worker alone"))
 
 
 @pytest.fixture(scope="module")
 def hardy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service, of one worker, for whatever it survives."""
+    """One service with one worker, for all tests that it survives."""
     with serving(tmp_path_factory.mktemp("hardy")) as service:
         worker_of(service)
         yield service
@@ -76,7 +76,7 @@ class TestHang:
         assert sum(worker["restarts"] for worker in service.settled()["workers"]) == 1
 
     def test_a_job_s_own_process(self, start: Start) -> None:
-        """It is killed at the deadline by its worker, which goes on."""
+        """The process of a job is killed by its worker at the deadline; the worker goes on."""
         service = start(job_timeout=1.5)
         document = service.upload(HEAVY).json()
         fork = fork_of(service)
@@ -92,7 +92,7 @@ class TestDeaf:
     """A worker does not end when it is asked to."""
 
     def test_to_sigterm(self, hardy: Service) -> None:
-        """It works on: its server's word alone ends it."""
+        """The worker goes on: only its server ends it."""
         worker = worker_of(hardy)
         document = hardy.upload(HEAVY).json()
         fork_of(hardy)
@@ -101,7 +101,7 @@ class TestDeaf:
         assert hardy.workers() == [worker]
 
     def test_to_everything(self, start: Start) -> None:
-        """The end of the service does not wait for it; its job is done after a restart."""
+        """The end of the service does not wait for the worker; its job is done after a restart."""
         service = start(drain_timeout=0.5)
         worker = worker_of(service)
         os.kill(worker, signal.SIGSTOP)
@@ -115,11 +115,11 @@ class TestDeaf:
 
 
 class TestCrash:
-    """A job's own process dies as native code makes it."""
+    """The process of a job dies as native code makes it die."""
 
     @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
     def test_once(self, hardy: Service, number: signal.Signals) -> None:
-        """The job is tried again, and done, by the same worker."""
+        """The job is tried again by the same worker, and done."""
         worker = worker_of(hardy)
         document = hardy.upload(HEAVY).json()
         os.kill(fork_of(hardy), number)
@@ -127,7 +127,7 @@ class TestCrash:
         assert hardy.workers() == [worker]
 
     def test_twice(self, hardy: Service) -> None:
-        """It fails, with its reason, and no file of it is left but its record."""
+        """The job fails with its reason, and none of its files is left but the record."""
         document = hardy.upload(HEAVY).json()
         first = fork_of(hardy)
         os.kill(first, signal.SIGSEGV)
@@ -140,7 +140,7 @@ class TestCrash:
         assert hardy.get("/readyz").status == 200, "no image may close the service"
 
     def test_the_worker_itself(self, hardy: Service) -> None:
-        """As a job's process, and another worker is there."""
+        """The job is tried again, and the worker is replaced."""
         before = hardy.settled()["workers"][0]["restarts"]
         document = hardy.upload(HEAVY).json()
         fork_of(hardy)
@@ -151,7 +151,7 @@ class TestCrash:
 
 @contextmanager
 def memory_group(limit: int) -> Iterator[Path]:
-    """A control group (version 1) whose processes have so many bytes together."""
+    """A control group (version 1) whose processes have `limit` bytes of memory together."""
     group = GROUPS / f"spillway-test-{os.getpid()}"
     try:
         group.mkdir()
@@ -173,14 +173,14 @@ class TestMemory:
     """An image needs more memory than there is."""
 
     def test_past_the_limit(self, start: Start) -> None:
-        """`too-much-memory`, which is the image's own; the next is served."""
+        """The job fails with `too-much-memory`; the next one is done."""
         service = start(worker_memory="64MiB")
         problem(service.upload(HEAVY, prefer="wait=20"), 422, "too-much-memory")
         assert service.upload(prefer="wait=20").status_code == 201
         assert service.stats()["workers"][0]["restarts"] == 0
 
     def test_the_kernel_s_killer(self, start: Start) -> None:
-        """Whom it kills is tried again, and fails the second time; the next image is served."""
+        """A job that the kernel kills is tried again and fails the second time; the next one is done."""
         service = start()
         with memory_group(24 * 2**20) as group:
             worker = worker_of(service)

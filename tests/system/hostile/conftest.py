@@ -1,4 +1,4 @@
-"""A service under attack, and an honest client that is served meanwhile."""
+"""A service under attack, and an honest client that must be served meanwhile."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ PROXIES = "127.200.0.0/16"
 
 @pytest.fixture(scope="session")
 def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all attacks but those on the limiter."""
+    """One service for all attacks but those on the rate limiter."""
     settings = {
         "rate": 50,
         "burst": 100,
@@ -32,14 +32,14 @@ def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One that remembers 2000 clients, lets none of them do much, and serves an honest one meanwhile."""
+    """A service with a table of 2000 clients and low limits, which serves an honest client meanwhile."""
     settings = {"rate": 5, "burst": 100, "max_clients": 2000, "trusted_proxies": PROXIES}
     with serving(tmp_path_factory.mktemp("strict"), **settings) as service, Honest(service):
         yield service
 
 
 class Honest(threading.Thread):
-    """Uploads a photo and fetches what came of it, again and again, while the block lasts."""
+    """A client that keeps uploading a photo and fetching its thumbnail for the length of the block."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(name="honest client", daemon=True)
@@ -47,7 +47,7 @@ class Honest(threading.Thread):
         self._over = threading.Event()
         self.served = 0
         self.slowest = 0.0
-        """Seconds that one round took at most."""
+        """Seconds of the slowest round."""
         self.wrong: list[str] = []
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class Honest(threading.Thread):
             assert self.served, "the honest client was not served once"
 
     def run(self) -> None:
-        """At least one round, and one that began after the attack had."""
+        """Do at least one round, and one that began after the attack did."""
         with self._service.client() as client:
             while not self.served or not self._over.is_set():
                 began = time.monotonic()
@@ -75,7 +75,7 @@ class Honest(threading.Thread):
                     return
                 self.slowest = max(self.slowest, time.monotonic() - began)
                 self.served += 1
-                self._over.wait(0.2)  # at most as often as tokens come
+                self._over.wait(0.2)  # no faster than tokens are added
 
     def _round(self, client: httpx.Client) -> None:
         fields = {"content-type": "image/jpeg", "prefer": "wait=20"}
@@ -88,6 +88,6 @@ class Honest(threading.Thread):
 
 @pytest.fixture
 def honest(fortress: Service) -> Iterator[Honest]:
-    """Is served during all of the test, or the test fails."""
+    """A client that must be served during the whole test."""
     with Honest(fortress) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Decompression bombs: small files that claim, or become, far more than anybody needs."""
+"""Decompression bombs: small files that claim, or unpack to, far more than any photo needs."""
 
 import io
 import struct
@@ -16,18 +16,18 @@ REFUSED = {"too-many-pixels", "too-much-memory", "too-slow", "undecodable"}
 
 
 def _patched(data: bytes, at: int, layout: str, *values: int) -> bytes:
-    """A file whose header claims something else."""
+    """`data` with other values in its header."""
     return data[:at] + struct.pack(layout, *values) + data[at + struct.calcsize(layout) :]
 
 
 def _jpeg() -> bytes:
-    """SOF0 with 65 500 x 65 500 pixels."""
+    """A JPEG whose frame header (SOF0) claims 65 500 x 65 500 pixels."""
     data = samples.jpeg()
     return _patched(data, data.index(b"\xff\xc0") + 5, ">HH", 65_500, 65_500)
 
 
 def _progressive() -> bytes:
-    """Scan after scan over a picture that is just not too large: each one costs a pass over all of it."""
+    """A progressive JPEG of 400 scans, each of which costs a pass over a picture of the allowed size."""
     file = io.BytesIO()
     Image.new("L", (8000, 8000)).save(file, "JPEG", progressive=True, quality=10)
     data = file.getvalue()
@@ -58,7 +58,7 @@ def _apng() -> bytes:
 
 
 def _gif_frames() -> bytes:
-    """A hundred thousand frames of almost nothing."""
+    """A GIF with a hundred thousand tiny frames."""
     frame = b"!\xf9\x04\0\x01\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0"
     return b"GIF89a\xd0\x07\xd0\x07\x80\0\0\0\0\0\xff\xff\xff" + frame * 100_000 + b";"
 
@@ -79,19 +79,19 @@ def _bmp() -> bytes:
 
 
 def _webp() -> bytes:
-    """A canvas of 16 383 x 16 383, which is past the limit, around a small picture."""
+    """A canvas of 16 383 x 16 383, which is beyond the limit, around a small picture."""
     data = samples.animated_webp()
     return _patched(data, data.index(b"VP8X") + 12, "<HBHB", 0x3FFE, 0, 0x3FFE, 0)
 
 
 def _ispe(data: bytes) -> bytes:
-    """The size that an AVIF or HEIC file gives for its picture."""
+    """An AVIF or HEIC file whose header (ispe) claims 60 000 x 60 000 pixels."""
     at = data.index(b"ispe") + 8
     return _patched(data, at, ">II", 60_000, 60_000)
 
 
 def bombs() -> dict[str, bytes]:
-    """One of every format, by a name for each, and of some more than one."""
+    """At least one bomb of every format, by name."""
     return {
         "png": samples.bomb_png(),
         "png text": _png_text(),
@@ -110,11 +110,11 @@ def bombs() -> dict[str, bytes]:
 
 
 HARMLESS = {"png text", "png profile", "apng", "gif frames"}
-"""What is worth a picture all the same: its bomb is in what is not looked at."""
+"""Bombs in parts of a file that are not read, so that their jobs may be done."""
 
 
 def test_end_as_a_failure_of_their_own(fortress: Service, honest: Honest) -> None:
-    """Of every format: each job ends in time, within its memory, and no worker is lost."""
+    """Each job fails in time and within its memory, or is done, and no worker is lost."""
     before = fortress.stats()
     files = bombs()
     with ThreadPoolExecutor(len(files)) as threads:
@@ -137,7 +137,7 @@ def test_end_as_a_failure_of_their_own(fortress: Service, honest: Honest) -> Non
 
 @pytest.mark.usefixtures("honest")
 def test_of_a_packed_body(fortress: Service) -> None:
-    """Content-Encoding is not unpacked: the bytes are judged as they are."""
+    """Content-Encoding is not decoded: the bytes are judged as they are, so the answer is 415."""
     packed = zlib.compress(bytes(10_000_000), 9)
     answer = fortress.upload(packed, **{"content-encoding": "gzip"})
     assert answer.status_code == 415

@@ -1,4 +1,4 @@
-"""What answers tell: browsers to trust nothing, strangers nothing of others, nobody of the machine."""
+"""Answers tell browsers to trust nothing, and tell clients nothing of other clients or of the machine."""
 
 import hmac
 import json
@@ -18,7 +18,7 @@ Ask = Callable[..., Answer]
 
 @pytest.fixture(scope="module")
 def shy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that some of its answers are refusals of."""
+    """A service with small limits, so that every kind of refusal can be had."""
     settings = {"max_upload_bytes": "1MiB", "cors_origins": ORIGIN, "rate": 20, "burst": 40}
     with serving(tmp_path_factory.mktemp("shy"), **settings) as service:
         yield service
@@ -26,12 +26,12 @@ def shy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def made(shy: Service) -> Any:
-    """The document of an image that is done, with its token."""
+    """The document of an image that is done, with its delete token."""
     return shy.upload(prefer="wait=20").json()
 
 
 def ask(service: Service, line: str, *fields: str, body: bytes = b"", address: str | None = None) -> Answer:
-    """One request; its answer."""
+    """Send one request. Returns its answer."""
     with service.connect(address) as connection:
         length = (f"Content-Length: {len(body)}",) if body else ()
         connection.head(line, *fields, *length)
@@ -40,7 +40,7 @@ def ask(service: Service, line: str, *fields: str, body: bytes = b"", address: s
 
 
 def flood(service: Service) -> Answer:
-    """The answer to one upload too many."""
+    """Upload until the rate limiter refuses. Returns that answer."""
     address = fresh_address()
     while (answer := ask(service, "POST /v1/images", address=address)).status != 429:
         assert answer.status == 415
@@ -48,14 +48,14 @@ def flood(service: Service) -> Answer:
 
 
 def raw(service: Service, data: bytes) -> Answer:
-    """The answer to bytes."""
+    """Send bytes as they are. Returns the answer."""
     with service.connect() as connection:
         connection.send(data)
         return connection.answer()
 
 
 def stream(service: Service) -> Answer:
-    """The head of a stream."""
+    """The head of the answer of an event stream."""
     with service.connect() as connection:
         connection.head("GET /v1/stats/stream")
         return connection.answer(body=False)
@@ -124,7 +124,7 @@ ANSWERS: dict[str, tuple[int, Callable[[Service, Any], Answer]]] = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_every_answer_is_closed(shy: Service, made: Any, name: str) -> None:
-    """No inline code, no sniffing, no frames, no referrer; no word of the machine or its folders."""
+    """The security headers are there, and no word of the machine, its folders or addresses."""
     status, call = ANSWERS[name]
     answer = call(shy, made)
     assert answer.status == status, answer
@@ -145,7 +145,7 @@ def test_every_answer_is_closed(shy: Service, made: Any, name: str) -> None:
 
 
 def test_pages_hold_no_code_of_their_own(shy: Service) -> None:
-    """Scripts and styles are files from here, so that the policy needs no exception."""
+    """Scripts and styles are files of this service, so that the policy needs no exception."""
     for path in ("/", "/docs", "/problems", "/problems/queue"):
         page = shy.get(path).body.decode()
         assert not re.search(r"<script(?![^>]*\bsrc=)", page)
@@ -154,10 +154,10 @@ def test_pages_hold_no_code_of_their_own(shy: Service) -> None:
 
 
 class TestImages:
-    """Who knows no id sees no image."""
+    """Only those who know an image's id can see it."""
 
     def test_no_listing(self, shy: Service, made: Any) -> None:
-        """Nothing that can be read without an id tells one, nor an address, nor a token."""
+        """Nothing that can be read without an id contains an id, an address or a token."""
         shy.settled()
         paths = (
             "/",
@@ -179,7 +179,7 @@ class TestImages:
             assert shy.get(path).status in (404, 405)
 
     def test_ids_cannot_be_guessed(self, shy: Service) -> None:
-        """128 bits, of which no two are alike in any place."""
+        """Ids have 128 bits, and all digits of them vary."""
         ids = [shy.upload().json()["id"] for _ in range(24)]
         assert len(set(ids)) == 24
         assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
@@ -187,12 +187,12 @@ class TestImages:
             assert len({each[place] for each in ids}) > 4
 
     def test_tokens_are_kept_nowhere(self, shy: Service, made: Any) -> None:
-        """A token is an HMAC of the id under the secret, which its owner alone reads; no file has it."""
+        """A token is an HMAC of the id under the secret, which only its owner can read; no file has it."""
         token = made["delete_token"]
         secret = shy.store / "secret"
         assert secret.stat().st_mode & 0o077 == 0
         assert hmac.new(secret.read_bytes(), made["id"].encode(), sha256).hexdigest() == token
-        shy.settled()  # what a job has beside its variants comes and goes
+        shy.settled()  # files that a job has only while it runs come and go
         files = [path for path in shy.folder.rglob("*") if path.is_file()]
         assert len(files) > 5
         for path in files:
@@ -204,7 +204,7 @@ class TestImages:
             assert token.encode() not in shy.get(path).body
 
     def test_another_s_token_is_none(self, shy: Service, made: Any) -> None:
-        """Nor is a part of the right one, another writing of it, or one that is no text."""
+        """Nor is a part of the right token, another spelling of it, or one that is not text."""
         token = made["delete_token"]
         other = shy.upload().json()["delete_token"]
         for wrong in (other, token[:-1], token + "0", token.upper(), "", "x", "\xe9" * 64, "0" * 5000):

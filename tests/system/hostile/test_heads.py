@@ -1,4 +1,4 @@
-"""Heads that are slow, large, many or strange; addresses of others; paths that lead elsewhere."""
+"""Heads that are slow, large, many or strange; forged addresses; paths that try to reach other files."""
 
 import os
 import random
@@ -16,11 +16,11 @@ PROXY = PROXIES.replace("0.0/16", "0.1")
 
 
 class TestSlow:
-    """Slow heads and slow bodies: what they hold up. That they end is tested with the service's patience."""
+    """Slow heads and bodies hold up nobody. That they are ended is tested elsewhere."""
 
     def test_heads_hold_up_nobody(self, fortress: Service, honest: Honest) -> None:
-        """Three hundred heads of which a byte comes now and then: the honest client does not notice."""
-        fortress.previewer()  # to which there are sockets too
+        """Three hundred heads trickle in, and the honest client is served."""
+        fortress.previewer()  # it has sockets too, which are counted below
         before, idle = fortress.memory(), fortress.sockets()
         with ExitStack() as stack:
             slow = [stack.enter_context(fortress.connect()) for _ in range(300)]
@@ -35,7 +35,7 @@ class TestSlow:
         until(lambda: fortress.sockets() <= idle + 2, "the sockets to be closed")
 
     def test_bodies_hold_places_and_nothing_else(self, fortress: Service, honest: Honest) -> None:
-        """Sixty uploads that trickle: the honest client gets a place."""
+        """Sixty uploads trickle in, and the honest client gets a receiving slot."""
         with ExitStack() as stack:
             for _ in range(60):
                 connection = stack.enter_context(fortress.connect())
@@ -50,10 +50,10 @@ class TestSlow:
 
 @pytest.mark.usefixtures("honest")
 class TestBombs:
-    """Heads of a size or number that nobody needs."""
+    """Heads of extreme size or number."""
 
     def test_of_every_kind(self, fortress: Service) -> None:
-        """431, or 400 for what is no head at all, as soon as it is clear; and no memory is left behind."""
+        """431, or 400 for what is not a head, as soon as that is clear; no memory stays in use."""
         bombs = {
             "many fields": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 100_000,
             "a long field": b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"A" * 8_000_000,
@@ -71,14 +71,14 @@ class TestBombs:
                 try:
                     connection.send(bomb)
                 except (BrokenPipeError, ConnectionResetError):
-                    continue  # it was told, and did not listen
+                    continue  # the server answered and closed while the client still wrote
                 answer = connection.answer()
                 assert answer.status in (400, 405, 408, 413, 415, 431), (name, answer)
                 assert answer.headers["content-type"] == "application/problem+json", name
         assert fortress.memory() - before < 30 * 2**20
 
     def test_queries_within_the_limit(self, fortress: Service) -> None:
-        """As long as a head may be: read, and refused as what they are."""
+        """A target as long as a head may be is read and answered."""
         for query in (
             "variants=" + "a," * 14_000,
             "&".join("variants=thumb" for _ in range(1900)),
@@ -91,7 +91,7 @@ class TestBombs:
                 assert connection.answer().status == 200
 
     def test_junk_in_a_row(self, fortress: Service) -> None:
-        """Whatever is sent in a pipeline: the service answers, or hangs up, and lives."""
+        """Whatever is sent in a pipeline, the service answers or closes the connection, and goes on."""
         chance = random.Random(5)  # noqa: S311 - it makes junk
         pieces = [
             b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -116,7 +116,7 @@ class TestBombs:
         assert fortress.get("/healthz").status == 200
 
     def test_a_thousand_requests_at_once(self, fortress: Service) -> None:
-        """Each is answered, in its order, and the memory that they took is given back."""
+        """Each is answered in order, and their memory is returned."""
         before = fortress.memory()
         with fortress.connect() as connection:
             connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
@@ -126,10 +126,10 @@ class TestBombs:
 
 
 class TestAddresses:
-    """Who pretends to be many is still one."""
+    """A client that claims many addresses is still one client."""
 
     def test_spoofed(self, strict: Service) -> None:
-        """Fields that name others buy no token, however they are written."""
+        """Header fields that name other addresses buy no token, however they are written."""
         address = fresh_address()
         fields = [
             "X-Forwarded-For: 203.0.113.{0}",
@@ -158,7 +158,7 @@ class TestAddresses:
         assert statuses.count(429) > 50
 
     def test_of_ever_new_networks(self, strict: Service) -> None:
-        """Thousands of IPv6 networks: the table stays within its bound, and no more is let in than that."""
+        """Of thousands of IPv6 networks no more are remembered, or let in, than the table allows."""
         network = int.from_bytes(os.urandom(2), "big")
         before = strict.memory()
         with strict.connect(PROXY) as connection:

@@ -1,4 +1,4 @@
-"""What goes into the container image: what is named, and no secret."""
+"""The container image holds only what is named, and no secret."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ SECRET = re.compile(
 
 
 def test_is_made_of_what_is_named() -> None:
-    """All is left out but what the image is made of, so a stray .env or data folder never gets in."""
+    """Only named files enter the build context, so a stray .env or data folder never gets in."""
     first, *rest = [
         line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"
     ]
@@ -23,7 +23,7 @@ def test_is_made_of_what_is_named() -> None:
 
 
 def test_holds_no_secret() -> None:
-    """Neither in its files, nor in what its making is told."""
+    """Neither its files nor its build instructions contain one."""
     files = [path for name in MADE_OF for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()]
     assert len(files) > 100
     for path in (*files, ROOT / "Dockerfile", ROOT / "docker-compose.yml"):

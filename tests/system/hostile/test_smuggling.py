@@ -1,4 +1,4 @@
-"""Request smuggling: no way of writing a request makes two of what others take for one, or one of two."""
+"""Request smuggling: no spelling of a request is taken for two by one side and for one by the other."""
 
 from collections.abc import Iterator
 
@@ -56,7 +56,7 @@ def connection(fortress: Service) -> Iterator[Connection]:
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused(connection: Connection, request_: bytes) -> None:
-    """One answer, an error, and the connection ends: what follows is nobody's request."""
+    """One error, and the connection ends: what follows is not taken for a request."""
     connection.send(b"POST /v1/quota HTTP/1.1\r\nHost: a\r\n" + request_ + STOLEN)
     answer = connection.answer()
     problem(answer, answer.status, "bad-request" if answer.status == 400 else "method-not-allowed")
@@ -80,21 +80,21 @@ def test_what_can_be_read_in_two_ways_is_refused(connection: Connection, request
     ],
 )
 def test_an_odd_request_line_is_refused(connection: Connection, line: bytes) -> None:
-    """400, and the connection ends."""
+    """The answer is 400, and the connection ends."""
     connection.send(line + b"Host: a\r\n\r\n" + STOLEN)
     problem(connection.answer(), 400, "bad-request")
     assert connection.ends()
 
 
 class TestUpgrade:
-    """A request that would rather speak another protocol, which is not spoken here."""
+    """Requests for another protocol, which this service does not speak."""
 
     FIELDS = b"Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
     @pytest.mark.parametrize("apart", [False, True], ids=["at once", "body apart"])
     @pytest.mark.parametrize("upload", [True, False], ids=["upload", "refused"])
     def test_keeps_its_body(self, connection: Connection, *, apart: bool, upload: bool) -> None:
-        """What its length says is its body is not the next request, and what follows is."""
+        """The bytes that Content-Length announces are the body; what follows is the next request."""
         kind = b"image/jpeg" if upload else b"text/plain"
         body = SMALL if upload else STOLEN
         head = b"POST /v1/images HTTP/1.1\r\n" + self.FIELDS + b"Content-Type: " + kind + b"\r\n"
@@ -110,7 +110,7 @@ class TestUpgrade:
         assert connection.is_silent(0.05)
 
     def test_keeps_its_chunks(self, connection: Connection) -> None:
-        """The same in the other framing."""
+        """A chunked body stays the body of its request."""
         head = b"POST /v1/images HTTP/1.1\r\n" + self.FIELDS + b"Content-Type: image/jpeg\r\n"
         connection.send(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(SMALL))
         connection.send(SMALL + b"\r\n0\r\n\r\n")
@@ -118,14 +118,14 @@ class TestUpgrade:
         assert connection.is_silent(0.05)
 
     def test_is_still_checked(self, connection: Connection) -> None:
-        """Two lengths are refused here too."""
+        """Two lengths are refused in such a request too."""
         fields = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         connection.send(b"POST /v1/images HTTP/1.1\r\n" + self.FIELDS + fields + STOLEN)
         problem(connection.answer(), 400, "bad-request")
         assert connection.ends()
 
     def test_thousands_in_a_row(self, connection: Connection) -> None:
-        """Each is answered as the request it is, in its order."""
+        """Each is answered, in order."""
         connection.send((b"GET /healthz HTTP/1.1\r\n" + self.FIELDS + b"\r\n") * 2000)
         for _ in range(2000):
             assert connection.answer().status == 200

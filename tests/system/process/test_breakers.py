@@ -1,4 +1,4 @@
-"""A part that fails is not asked again and again: the breaker opens, says for how long, and closes."""
+"""A circuit breaker opens when a part keeps failing, says for how long, and closes again."""
 
 import math
 
@@ -11,10 +11,10 @@ from tests.system.http.expect import problem
 
 
 class TestStore:
-    """The folder of the images is out of the way."""
+    """The folder of the images cannot be written."""
 
     def test_uploads_are_refused_while_it_fails_and_taken_when_it_works(self, start: Start) -> None:
-        """Each is told when it is tried again, the sixth before its body is read; one probe ends it."""
+        """Each refusal says when the store is tried again; one successful probe closes the breaker."""
         service = start(rate=1000, burst=1000)
         made = service.upload(prefer="wait=20").json()
         images = service.store / "images"
@@ -25,7 +25,7 @@ class TestStore:
         address = fresh_address()
 
         def open_while_looked_at() -> httpx.Response | None:
-            """It is for a second at first, then for two, four, and a busy machine may need more than one."""
+            """The breaker is open for 1 s at first, then 2, 4, …; a busy machine may need more than one."""
             answer = service.upload(address=address)
             shown = service.stats()["breakers"]["store"], service.get("/readyz").status
             return answer if shown == ("open", 503) else None

@@ -1,4 +1,4 @@
-"""kill -9: of the service, of a worker, of a job's process. Nothing accepted is lost, no orphan stays."""
+"""kill -9 of the service, a worker, or a job's process: nothing accepted is lost, no process left over."""
 
 import os
 import signal
@@ -16,11 +16,11 @@ from tests.system.http.expect import problem
 
 
 def busy_fork(service: Service) -> int:
-    """The process that works on a job just now."""
+    """The process that works on a job at the moment."""
 
     def found() -> int | None:
         if all(worker["state"] != "busy" for worker in service.stats()["workers"]):
-            return None  # a child that starts has a process too, for a rehearsal
+            return None  # a worker that starts forks as well, for its canary
         forks = [fork for worker in service.workers() for fork in children(worker)]
         return forks[0] if forks else None
 
@@ -33,7 +33,7 @@ HEAVY = samples.png(8000, 6000, compress_level=1)
 
 @pytest.fixture(scope="module")
 def hardy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for whatever it survives."""
+    """One service for all tests that it survives."""
     with serving(tmp_path_factory.mktemp("hardy")) as service:
         yield service
 
@@ -68,7 +68,7 @@ class TestService:
         assert service.stop() == 0
 
     def test_leaves_no_orphans(self, start: Start) -> None:
-        """Workers, and what works for them, end with it, even in the middle of a job."""
+        """Workers and their forks end with the service, even in the middle of a job."""
         service = start(workers=2)
         answer = service.upload(HEAVY)
         assert answer.status_code == 202
@@ -82,7 +82,7 @@ class TestService:
         assert service.stop() == 0
 
     def test_a_killed_start_harms_nothing(self, start: Start) -> None:
-        """A record that a crash left half written is made good, and its photo not lost."""
+        """A record that a crash left half written is repaired, and its photo not lost."""
         service = start()
         with service.paused():
             document = service.upload().json()
@@ -100,7 +100,7 @@ class TestWorker:
     """A worker is killed."""
 
     def test_its_job_is_tried_again(self, hardy: Service) -> None:
-        """Once: the job is done, and another child is there."""
+        """The job is tried once more and done, and the worker is replaced."""
         before = hardy.stats()
         with hardy.paused() as (running,):
             (worker,) = hardy.workers()
@@ -112,7 +112,7 @@ class TestWorker:
         assert hardy.workers() != [worker]
 
     def test_a_job_that_kills_twice_fails(self, hardy: Service) -> None:
-        """`worker-died`, 500, after one retry; who waits is told, and the next upload is served."""
+        """It ends with `worker-died`, 500, after one retry; waiting clients are told; the next is done."""
         before = hardy.settled()
         with ThreadPoolExecutor(1) as thread:
             waited = thread.submit(hardy.upload, HEAVY, prefer="wait=60")
@@ -128,7 +128,7 @@ class TestWorker:
         assert not [name for name in hardy.stored() if name.startswith(("work/", "spool/"))]
 
     def test_idle_ones_are_replaced(self, hardy: Service) -> None:
-        """A worker that dies with nothing to do costs no job."""
+        """A worker that dies without a job costs no job."""
         hardy.settled()
         (worker,) = hardy.workers()
         os.kill(worker, signal.SIGKILL)
@@ -136,7 +136,7 @@ class TestWorker:
         assert hardy.upload(prefer="wait=20").status_code == 201
 
     def test_idle_deaths_are_no_job_s_fault(self, hardy: Service) -> None:
-        """A job that comes to a dead worker has both of its tries yet, so the next one may die too."""
+        """A job given to a dead worker still has both of its attempts, so that one more worker may die."""
         hardy.settled()
         (worker,) = hardy.workers()
         os.kill(worker, signal.SIGKILL)
@@ -148,7 +148,7 @@ class TestWorker:
         assert hardy.ended(document["id"])["status"] == "done"
 
     def test_a_job_process_that_is_killed(self, hardy: Service) -> None:
-        """The death of a job's own process is tried once more as well, and the worker lives on."""
+        """The job is tried once more, and the worker lives on."""
         hardy.settled()
         answer = hardy.upload(HEAVY)
         os.kill(busy_fork(hardy), signal.SIGKILL)
@@ -166,10 +166,10 @@ class TestWorker:
 
 
 class TestLoaded:
-    """What a worker process holds."""
+    """What the process of a worker has loaded."""
 
     def test_no_web_framework(self, hardy: Service) -> None:
-        """Nothing of FastAPI, its server or this service's own web layer is in a worker's memory."""
+        """No worker has FastAPI, its server or this service's web layer in memory."""
         hardy.settled()
         assert any("pydantic_core" in line for line in mapped(hardy.pid))
         for worker in hardy.workers():

@@ -1,4 +1,4 @@
-"""Make pressure: what the page's buttons ask for, over the wire; and that none of it is there by default."""
+"""The demonstration: what the page's buttons request, and that none of it exists by default."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,20 +12,20 @@ from tests.service import Service, children, fresh_address, gone, is_running, se
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A demonstration, small enough to be filled at once."""
+    """A demonstration that is small enough to be filled quickly."""
     folder = tmp_path_factory.mktemp("demo")
     with serving(folder, demo=True, workers=2, queue_size=8, rate=50, burst=50) as service:
         yield service
 
 
 def ask(service: Service, method: str, path: str, **fields: str) -> httpx.Response:
-    """What a request gets that has these fields; by default those that the page's own would have."""
+    """Send a request with these header fields, or with those that the page's own scripts would send."""
     with service.client() as client:
         return client.request(method, f"/v1/demo/{path}", headers=fields or {"Origin": service.url})
 
 
 def acting(service: Service) -> list[int]:
-    """Process ids of acts that are being played."""
+    """The process ids of acts that are running."""
     return [pid for pid in children(service.pid) if is_running(pid) and "stampede" in command(pid)]
 
 
@@ -38,7 +38,7 @@ def command(pid: int) -> str:
 
 
 def test_by_default_none_of_it_exists(start: Start) -> None:
-    """No endpoint, no word of it in the description, in the stats or on the page."""
+    """There is no endpoint, and no mention of it in the description, in the stats or on the page."""
     service = start()
     for method, path in (
         ("POST", "levers"),
@@ -53,7 +53,7 @@ def test_by_default_none_of_it_exists(start: Start) -> None:
 
 
 def test_it_is_described_where_it_exists(demo: Service) -> None:
-    """In the description, beside the rest."""
+    """The endpoints are part of the API description."""
     assert set(demo.get("/openapi.json").json()["paths"]) >= {"/v1/demo/levers", "/v1/demo/acts"}
 
 
@@ -72,7 +72,7 @@ def test_it_is_described_where_it_exists(demo: Service) -> None:
     ids=lambda fields: ", ".join(f"{name}: {value}" for name, value in fields.items()),
 )
 def test_no_other_page_can_press_the_buttons(demo: Service, fields: dict[str, str]) -> None:
-    """Nor can whoever does not say where it comes from."""
+    """Requests of other origins, and requests without an origin, are refused."""
     for method, path in (("POST", "levers?burst=1"), ("POST", "acts/bully"), ("DELETE", "acts")):
         answer = ask(demo, method, path, **fields)
         assert (answer.status_code, answer.json()["type"]) == (403, "/problems/foreign-origin")
@@ -81,21 +81,21 @@ def test_no_other_page_can_press_the_buttons(demo: Service, fields: dict[str, st
 
 
 def test_the_page_itself_can(demo: Service) -> None:
-    """By either of the fields that a browser sends."""
+    """Either of the fields that browsers send is enough."""
     for fields in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": demo.url}):
         assert ask(demo, "DELETE", "levers", **fields).status_code == 200
 
 
 @pytest.mark.parametrize("wrong", ["burst=0", "queue=9", "workers=3", "rate=nan", "rate=fast", "door=1"])
 def test_levers_have_bounds(demo: Service, wrong: str) -> None:
-    """Beyond them, or where there is no such lever, the request is refused and nothing turns."""
+    """A value out of bounds, or an unknown setting, is refused, and nothing is changed."""
     answer = ask(demo, "POST", f"levers?burst=7&{wrong}")
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
     assert demo.stats()["demo"]["levers"]["burst"] == 50
 
 
 def test_levers_act_on_the_very_next_upload(demo: Service) -> None:
-    """A smaller bucket refuses sooner, a smaller queue is full sooner, and a worker off duty gets nothing."""
+    """A smaller bucket refuses sooner, a smaller queue is full sooner, an inactive worker gets no job."""
     try:
         ask(demo, "POST", "levers?rate=0.1&burst=3")
         address = fresh_address()
@@ -114,7 +114,7 @@ def test_levers_act_on_the_very_next_upload(demo: Service) -> None:
 
 
 def test_a_smaller_queue_is_full_sooner(start: Start) -> None:
-    """Newcomers are refused at the new bound; those who wait are not."""
+    """New uploads are refused at the new bound; those that wait already are not affected."""
     service = start(demo=True, queue_size=8, rate=50, burst=50)
     with service.paused():
         answers = [service.upload() for _ in range(4)]
@@ -128,7 +128,7 @@ def test_a_smaller_queue_is_full_sooner(start: Start) -> None:
 
 
 def test_one_act_at_a_time_and_it_can_be_stopped(demo: Service) -> None:
-    """A second one is refused with the time that the first may last; stopping tells what came of it."""
+    """A second act is refused with the longest time of the first; stopping one reports its result."""
     assert ask(demo, "POST", "acts/ballet").status_code == 404
     assert ask(demo, "POST", "acts/bully").status_code == 202
     second = ask(demo, "POST", "acts/crowd")
@@ -144,7 +144,7 @@ def test_one_act_at_a_time_and_it_can_be_stopped(demo: Service) -> None:
 
 
 def test_an_act_gets_neither_settings_nor_keys(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its process is a client: it has no use for this server's settings, nor for the keys to its store."""
+    """Its process is a client: it needs neither the server's settings nor the keys to its store."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a key")
     service = start(demo=True)
     ask(service, "POST", "acts/bully")
@@ -157,7 +157,7 @@ def test_an_act_gets_neither_settings_nor_keys(start: Start, monkeypatch: pytest
 
 
 def test_an_act_ends_with_the_server(start: Start) -> None:
-    """Its process is gone when the server is."""
+    """The process of an act ends when the server does."""
     service = start(demo=True)
     ask(service, "POST", "acts/bully")
     found: list[Any] = until(lambda: acting(service), "the act to begin")

@@ -1,4 +1,4 @@
-"""Starting: one line when ready, and one clear line when it cannot be."""
+"""A start prints one line when the service is ready, and one clear line when it cannot start."""
 
 import re
 import socket
@@ -31,13 +31,13 @@ BAD_SETTINGS = {
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody else listens on."""
+    """A port that another process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 def complaint(folder: Path, **settings: object) -> str:
-    """The one line that a start with these settings ends with."""
+    """The line that a start with these settings prints before it fails."""
     done = run("serve", folder=folder, **settings)
     assert done.returncode not in (0, None)
     assert done.stdout == ""
@@ -48,67 +48,67 @@ def complaint(folder: Path, **settings: object) -> str:
 
 
 class TestRefusing:
-    """Every start that cannot be: non-zero, and one clear line."""
+    """A start that is not possible ends with one clear line and a status other than 0."""
 
     def test_every_bad_setting_at_once(self, tmp_path: Path) -> None:
-        """All of them stand in the one line, each by its name."""
+        """The line names every setting that is not valid."""
         line = complaint(tmp_path, **BAD_SETTINGS)
         for name in BAD_SETTINGS:
-            if name != "workers":  # whether it fits depends on the engine, which is bad here as well
+            if name != "workers":  # whether it is valid depends on the engine, which is not valid here either
                 assert f"SPILLWAY_{name.upper()}" in line, name
 
     def test_a_bad_file(self, tmp_path: Path) -> None:
-        """`.env` is read, and checked alike."""
+        """`.env` is read and checked too."""
         (tmp_path / ".env").write_text("SPILLWAY_BURST=many\n")
         assert "SPILLWAY_BURST" in complaint(tmp_path)
 
     def test_settings_that_contradict_one_another(self, tmp_path: Path) -> None:
-        """A line that names both."""
+        """The line names both settings."""
         line = complaint(tmp_path, brownout_low=0.8, brownout_high=0.5)
         assert "BROWNOUT_LOW" in line
         assert "BROWNOUT_HIGH" in line
 
     def test_a_taken_port(self, tmp_path: Path, taken: int) -> None:
-        """The line names the port, and nothing was started."""
+        """The line names the port."""
         assert str(taken) in complaint(tmp_path, port=taken)
 
     def test_an_address_of_others(self, tmp_path: Path) -> None:
-        """An address that is not this machine's."""
+        """The address is not one of this machine."""
         assert "192.0.2.1" in complaint(tmp_path, host="192.0.2.1")
 
     def test_an_unwritable_store(self, tmp_path: Path) -> None:
-        """A store that cannot be a folder, or not be written to."""
+        """The store's path cannot be a folder, or cannot be written."""
         (tmp_path / "file").write_text("not a folder")
         for path in (tmp_path / "file" / "below", Path("/proc/nowhere")):
             line = complaint(tmp_path, store_url=f"file:{path}", port=0, workers=1)
             assert str(path) in line
 
     def test_a_store_in_use(self, tmp_path: Path, start: Start) -> None:
-        """Two services never share a store."""
+        """A store that another service has open is refused."""
         service = start()
         line = complaint(tmp_path, port=0, workers=1)
         assert "in use" in line
         assert service.upload().status_code == 202
 
     def test_a_damaged_secret(self, tmp_path: Path) -> None:
-        """A store whose secret is cut off is not used: delete tokens would change."""
+        """A store whose secret is truncated is refused, because delete tokens would change."""
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "secret").write_bytes(b"short")
         assert "secret" in complaint(tmp_path, port=0, workers=1)
 
 
 class TestStarting:
-    """A start that can be."""
+    """A start that succeeds."""
 
     def test_says_where_it_is(self, start: Start) -> None:
-        """One line with the address, when connections are accepted; options override settings."""
+        """One line with the address once connections are accepted; options override settings."""
         service = start("--host", "127.0.0.1", "--port", "0", port=1, host="192.0.2.1")
         assert re.search(r"http://127\.0\.0\.1:[0-9]+", service.ready_line)
         with service.client() as client:
             assert client.get("/healthz").status_code == 200
 
     def test_tells_its_children_no_secret(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What decodes photos of strangers knows neither a setting nor a key to a store."""
+        """Processes that decode photos of strangers get neither settings nor keys to a store."""
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a key")
         service = start()
         children = [*service.workers(), service.previewer()]
@@ -117,7 +117,7 @@ class TestStarting:
         assert not any(b"AWS_" in each or b"SPILLWAY_" in each for each in told)
 
     def test_uses_a_file_of_settings(self, tmp_path: Path, start: Start) -> None:
-        """`.env` in the folder counts, below the environment; logs may be JSON."""
+        """`.env` in the folder is used, below the environment; logs may be JSON."""
         (tmp_path / ".env").write_text("SPILLWAY_BURST=3\nSPILLWAY_RATE=9\nSPILLWAY_LOG_FORMAT=json\n")
         service = start(rate=0.5)
         with service.client() as client:
@@ -130,7 +130,7 @@ class TestShowing:
     """`spillway check` and `--help`."""
 
     def test_check_shows_what_would_be_used(self, tmp_path: Path) -> None:
-        """Every setting, a line each, with what was given."""
+        """Every setting has a line with the value that would be used."""
         done = run("check", folder=tmp_path, burst=3, workers=1, worker_memory="64MiB")
         assert done.returncode == 0, done.stderr
         shown = dict(line.split("=", 1) for line in done.stdout.splitlines())
@@ -140,20 +140,20 @@ class TestShowing:
         assert shown["SPILLWAY_VARIANTS"] == "large=1600,medium=800,small=320,thumb=96"
 
     def test_check_output_is_settings(self, tmp_path: Path) -> None:
-        """What it shows, taken as the settings, is the same again."""
+        """Its output, used as `.env`, gives the same settings."""
         first = run("check", folder=tmp_path, burst=3, workers=1, worker_memory="64MiB")
         (tmp_path / ".env").write_text(first.stdout)
         second = run("check", folder=tmp_path)
         assert second.stdout == first.stdout
 
     def test_check_says_what_does_not_fit(self, tmp_path: Path) -> None:
-        """More workers than CPUs: told, and non-zero."""
+        """More workers than CPUs: a line says so, and the status is 1."""
         done = run("check", folder=tmp_path, workers=256, worker_memory="1GiB")
         assert done.returncode == 1
         assert "WORKERS=256" in done.stderr
 
     def test_check_refuses_what_is_wrong(self, tmp_path: Path) -> None:
-        """A bad setting is one clear line here too."""
+        """A setting that is not valid is one clear line here too."""
         done = run("check", folder=tmp_path, burst="many")
         assert done.returncode != 0
         assert "SPILLWAY_BURST" in done.stderr
