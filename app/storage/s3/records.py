@@ -7,7 +7,7 @@ and a worker that is late cannot bring back a job that was deleted.
 
 from collections.abc import Callable
 
-from app.job import Job, is_id
+from app.job import Job, JobStatus, is_id
 from app.storage.base import RecentlyUsed, parse_record
 from app.storage.interface import JobGone
 from app.storage.s3.client import ObjectChanged, S3Client
@@ -66,10 +66,15 @@ class Records:
         return found
 
     async def replace(self, job: Job) -> None:
-        """Write a record in place of the one that is there.
+        """Write a record in place of the stored one, unless the job is not this process's any more.
+
+        A worker that was paused for longer than its lease may come back when another one has taken its job
+        over. It brings no deleted job back, writes no final record over, and cannot fail a job in whose
+        record the other one has counted a death. A job that it has made is done all the same.
 
         Raises:
-            JobGone: there is none any more, or its id belongs to a later job by now.
+            JobGone: the record is removed, final, or that of a process that took the job over, or its id
+                belongs to a later job by now.
             OSError: it could not be written.
         """
         name, record = record_name(job.id), job.to_record()
@@ -80,10 +85,12 @@ class Records:
                     there, version = await self._client.get(name)
                     if there == record:  # written by an earlier try whose answer got lost
                         return
-                    other = parse_record(job.id, there)
-                    if other is not None and other.created_at != job.created_at:
+                    stored = parse_record(job.id, there)
+                    if stored is not None and not _may_replace(stored, job):
                         raise JobGone(job.id)
-                self._versions.put(job.id, await self._client.replace(name, record, version))
+                version = await self._client.replace(name, record, version)
+                if not job.is_final:  # a final record is never replaced, so its version is of no use
+                    self._versions.put(job.id, version)
             except FileNotFoundError:
                 raise JobGone(job.id) from None
             except ObjectChanged:
@@ -97,3 +104,12 @@ class Records:
         await self._client.delete([record_name(job_id)])
         self._versions.pop(job_id)
         self._final_jobs.pop(job_id)
+
+
+def _may_replace(stored: Job, job: Job) -> bool:
+    """Whether a process that last knew the job in another state may write `job` over `stored`."""
+    if stored.created_at != job.created_at:  # a later upload has the id by now
+        return False
+    if stored.is_final:
+        return False
+    return job.deaths >= stored.deaths or job.status == JobStatus.DONE

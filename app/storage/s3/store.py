@@ -247,11 +247,14 @@ class S3Store(StoreBase):
         self._space.used -= sum(item.size for item in images)
 
     async def _remove_images_without_record(self, job_id: str) -> None:
-        """Remove what was made for a job while it was deleted, unless a later job has its id by now."""
+        """Remove what was made for a job that was deleted or failed meanwhile."""
         try:
-            await self._records.read(job_id)
+            stored = await self._records.read(job_id)
         except FileNotFoundError:
             await self._remove_images(job_id)
+        else:
+            if stored is not None and stored.is_final and not stored.made:
+                await self._remove_images(job_id)
 
     async def sweep(self) -> int:
         if self._space.recount_wanted:
