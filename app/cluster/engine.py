@@ -24,7 +24,8 @@ from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeat, Heartbeats
 from app.cluster.jetstream import JobStream
-from app.cluster.job_consumer import JobConsumer, cancel_subject
+from app.cluster.job_consumer import JobConsumer
+from app.cluster.job_delivery import cancel_subject
 from app.cluster.job_registry import JobRegistry
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot, Leases
@@ -278,9 +279,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             await self._jobs.stream.withdraw(job_id)
             with suppress(NoRespondersError):
                 await self._connection.client.request(cancel_subject(job_id), timeout=_CANCEL_TIMEOUT_S)
-            await self._jobs.status.put(self._registry.end_cancelled(handle))
-        except (*UNAVAILABLE, StreamFull, NatsError, OSError) as error:
-            # The caller deletes the record all the same, and a worker that has the job finds that out.
+            await self._jobs.status.finish(self._registry.end_cancelled(handle))
+        except (*UNAVAILABLE, StreamFull, NatsError, OSError) as error:  # the record is deleted all the same
             log.warning("a job could not be taken out of the queue", job=job_id, reason=str(error))
             self._registry.end_cancelled(handle)
 

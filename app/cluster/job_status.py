@@ -2,15 +2,19 @@
 
 The bucket keeps the last record of each job for some minutes, so a replica that starts later learns what is
 under way. The record in the store remains authoritative.
+
+Every status is written on condition of the revision that it replaces. So a process that was paused for longer
+than its lease, and lost a job, finds that out and does not write over what another one has written.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyNotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from app.cluster import jetstream
@@ -21,6 +25,26 @@ from app.runtime import tasks
 log = structlog.get_logger(__name__)
 
 _WATCH_TIMEOUT_S = 5.0
+
+
+class StatusChanged(Exception):
+    """Raised when another process has written the status of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A status and its revision; no job and revision 0 when there is none."""
+
+    record: bytes
+    revision: int
+
+    @property
+    def job(self) -> Job | None:
+        """The job, None when there is none or it cannot be read."""
+        try:
+            return Job.from_record(self.record)
+        except ValueError:
+            return None
 
 
 class JobStatusStore:
@@ -36,21 +60,72 @@ class JobStatusStore:
         """Create the bucket if it is missing. Raises EngineDown, BreakerOpen."""
         self._bucket = await jetstream.status_bucket(self._connection)
 
-    async def put(self, job: Job) -> None:
-        """Write the present status of a job. Raises EngineDown, BreakerOpen, StreamFull."""
-        bucket = self._prepared()
-        async with self._connection.request(PUBLISH_TIMEOUT_S):
-            await bucket.put(job.id, job.to_record())
-
-    async def read(self, job_id: str) -> Job | None:
-        """The last status of a job, None when there is none. Raises EngineDown, BreakerOpen."""
+    async def read(self, job_id: str) -> Status:
+        """The last status of a job. Raises EngineDown, BreakerOpen."""
         bucket = self._prepared()
         try:
             async with self._connection.request(PUBLISH_TIMEOUT_S):
                 entry = await bucket.get(job_id)
-            return Job.from_record(entry.value or b"")
-        except (KeyNotFoundError, ValueError):
-            return None
+        except KeyNotFoundError:
+            return Status(b"", 0)
+        return Status(entry.value or b"", entry.revision or 0)
+
+    async def write(self, job: Job, revision: int) -> int:
+        """Write the status of a job in place of `revision`, 0 for none. Returns the new revision.
+
+        Raises:
+            StatusChanged: the last status has another revision.
+            EngineDown, BreakerOpen, StreamFull: NATS does not take it.
+        """
+        bucket, record = self._prepared(), job.to_record()
+        while True:
+            try:
+                async with self._connection.request(PUBLISH_TIMEOUT_S):
+                    return await bucket.update(job.id, record, last=revision)
+            except KeyWrongLastSequenceError:
+                last = await self.read(job.id)
+                if last.record == record:  # written by a request whose answer was lost
+                    return last.revision
+                if last.revision:
+                    raise StatusChanged(job.id) from None
+                revision = 0  # the last one has expired
+
+    async def announce(self, job: Job) -> None:
+        """Write the status of a new job, unless a worker has done so already.
+
+        Raises:
+            EngineDown, BreakerOpen, StreamFull: NATS does not take it.
+        """
+        await self._write_unless(job, 0, lambda last: last.created_at >= job.created_at)
+
+    async def finish(self, job: Job, revision: int = 0) -> None:
+        """Write the status of an ended job, unless a final one, or that of a later upload, is there already.
+
+        `revision` is the last one that the caller knows.
+
+        Raises:
+            EngineDown, BreakerOpen, StreamFull: NATS does not take it.
+        """
+
+        def outranks(last: Job) -> bool:
+            if last.created_at == job.created_at:
+                return last.is_final
+            return last.created_at > job.created_at
+
+        await self._write_unless(job, revision, outranks)
+
+    async def _write_unless(self, job: Job, revision: int, stays: Callable[[Job], bool]) -> None:
+        """Write the status of a job in place of any other one but such as `stays` returns True for."""
+        while True:
+            try:
+                await self.write(job, revision)
+            except StatusChanged:
+                last = await self.read(job.id)
+                if last.job is not None and stays(last.job):
+                    return
+                revision = last.revision
+            else:
+                return
 
     async def watch(self, update: Callable[[Job], None]) -> None:
         """Call `update` with the last status of each job and every later one, until `close`.

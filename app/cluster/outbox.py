@@ -47,8 +47,8 @@ class Outbox:
         status_written = found_full = False
         while not handle.cancelled:
             try:
-                if not status_written:  # first, or it would overwrite what the worker writes
-                    await self._job_status.put(job)
+                if not status_written:  # before a worker can have the job
+                    await self._job_status.announce(job)
                     status_written = True
                 await self._job_stream.publish(job, f"{job.id}.{job.created_at}")
             except StreamFull as full:

@@ -15,7 +15,7 @@ from tests.cluster.servers import NatsServer, SpillwayWorker
 from tests.service import Service, serving
 from tests.storage.servers import Moto
 
-StartWorker = Callable[[], SpillwayWorker]
+StartWorker = Callable[..., SpillwayWorker]
 StartNats = Callable[..., NatsServer]
 Connect = Callable[[], Awaitable[NatsConnection]]
 
@@ -119,6 +119,10 @@ def cluster(start_nats: StartNats, moto: Moto, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def start_worker(cluster: Cluster, tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts worker processes, which end with the test."""
+    """Starts worker processes, with further settings if needed, which end with the test."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(SpillwayWorker(tmp_path, **cluster.settings))
+
+        def start(**settings: object) -> SpillwayWorker:
+            return stack.enter_context(SpillwayWorker(tmp_path, **{**cluster.settings, **settings}))
+
+        yield start

@@ -133,7 +133,7 @@ async def test_the_status_watch_goes_on(engine: ClusterEngine, monkeypatch: pyte
     with capture_logs() as logs:
         await engine.start()
         for _ in range(2):
-            await engine._jobs.status.put(job())
+            await engine._jobs.status.announce(job())
         await check_goes_on(update, logs, "job status watch")
 
 

@@ -1,0 +1,230 @@
+"""Brings one delivered job to its end: has it done, writes its statuses, and takes it out of the queue.
+
+While a job is in progress NATS is told so every few seconds; a process that falls silent loses the job to
+another. When it comes back, two things keep it from undoing the work of the other one: a status is written
+only in place of the last one that the process knows, and the store writes no final record over. A job leaves
+the queue only when its stored record is final or gone.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from app.backpressure.circuit_breaker import BreakerOpen
+from app.cluster.connection import PUBLISH_TIMEOUT_S, UNAVAILABLE, EngineDown, NatsConnection, StreamFull
+from app.cluster.jetstream import ACK_WAIT_S, DEAD, job_subject
+from app.cluster.job_status import JobStatusStore, Status, StatusChanged
+from app.engine.dispatcher import Dispatcher
+from app.engine.job_handle import JobHandle
+from app.job import MAX_DEATHS, WORKER_DIED, Job, JobStatus
+from app.storage.interface import JobGone, Store
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.5
+_MAX_ACK_TRIES = 5
+
+
+def cancel_subject(job_id: str) -> str:
+    """The subject on which the process that has a job is asked to cancel it."""
+    return f"spillway.cancel.{job_id}"
+
+
+class DeliveryHandler:
+    """Handles deliveries, any number at once, with the workers of one dispatcher."""
+
+    def __init__(
+        self,
+        connection: NatsConnection,
+        job_status: JobStatusStore,
+        dispatcher: Dispatcher,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` dates the records, in seconds since the epoch."""
+        self._connection = connection
+        self._job_status = job_status
+        self._dispatcher = dispatcher
+        self._store = store
+        self._clock = clock
+
+    async def handle(self, message: Msg, job_id: str) -> None:
+        """Bring a job to its end and take it out of the queue, unless another process takes it over."""
+        job = await self._load(message, job_id)
+        if job is None:
+            await self._acknowledge(message)
+            return
+        status = await self._read_status(message, job_id)
+        handle = self._dispatcher.jobs.find(job_id)
+        is_redelivered = message.metadata.num_delivered > 1
+        if not job.is_final and handle is None and is_redelivered:
+            job = await self._take_over(message, job, status.job)
+        if job is None:
+            await self._acknowledge(message)
+        elif job.is_final:
+            await self._finish(message, job, status.revision)
+        else:
+            # On a first delivery the replica that accepted the job has written its status.
+            is_announced = status.job is not None and status.job.created_at == job.created_at
+            written = job.state_id if is_announced and not is_redelivered else ""
+            await self._follow(message, handle or self._dispatcher.resume(job), status, written)
+
+    async def _load(self, message: Msg, job_id: str) -> Job | None:
+        """Read the job's record from the store, waiting until the store is available."""
+        while True:
+            try:
+                return await self._store.load(job_id)
+            except (OSError, BreakerOpen) as error:
+                log.warning("a job cannot be read from the store", job=job_id, reason=str(error))
+                await self._extend_ack(message)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _read_status(self, message: Msg, job_id: str) -> Status:
+        """Read the job's status, waiting until NATS is available."""
+        while True:
+            try:
+                return await self._job_status.read(job_id)
+            except (*UNAVAILABLE, StreamFull):
+                await self._extend_ack(message)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _take_over(self, message: Msg, job: Job, last: Job | None) -> Job | None:
+        """Count a worker death for a job that another process had begun; fail it when it has caused too many.
+
+        The count is in the job's status, because NATS's own count of deliveries includes those that were not
+        begun. It is written to the record too: the other process, should it be alive, can then not fail the
+        job. Returns the job as it is now, None when it is gone.
+        """
+        if last is None or last.created_at != job.created_at:
+            return job
+        deaths = last.deaths
+        if last.status == JobStatus.PROCESSING:
+            deaths += 1
+        if deaths >= MAX_DEATHS:
+            return await self._give_up(message, job)
+        if deaths == job.deaths:
+            return job
+        return await self._save(message, replace(job, deaths=deaths))
+
+    async def _give_up(self, message: Msg, job: Job) -> Job | None:
+        """Fail a job, or end it without its deferred variants, and keep a copy of its record."""
+        log.error("job given up", job=job.id, deliveries=message.metadata.num_delivered)
+        status = job.status if job.deferred else JobStatus.FAILED
+        failed = replace(job, status=status, finished_at=self._clock(), deferred=(), problem=WORKER_DIED)
+        saved = await self._save(message, failed)
+        if saved is failed:
+            with suppress(StreamFull, *UNAVAILABLE):
+                async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+                    await js.publish(job_subject(job.id, DEAD), failed.to_record())
+        return saved
+
+    async def _save(self, message: Msg, job: Job) -> Job | None:
+        """Write the job's record, waiting until the store is available.
+
+        Returns `job`, or what the record says if another process has written it, or None if it is gone.
+        """
+        while True:
+            try:
+                await self._store.save(job)
+            except JobGone:
+                return await self._load(message, job.id)
+            except (OSError, BreakerOpen) as error:
+                log.warning("a job's record cannot be written", job=job.id, reason=str(error))
+                await self._extend_ack(message)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return job
+
+    async def _follow(self, message: Msg, handle: JobHandle, status: Status, written: str) -> None:
+        """Write each change of a job's status until its end, then take it out of the queue.
+
+        `status` is the last one; `written` is its state id if it needs no writing.
+        """
+
+        async def cancel(request: Msg) -> None:
+            await self._dispatcher.cancel(handle)
+            await request.respond(b"")
+
+        subscription = None
+        with suppress(NatsError, OSError):
+            subscription = await self._connection.client.subscribe(cancel_subject(handle.job.id), cb=cancel)
+        try:
+            revision = await self._write_changes(message, handle, status.revision, written)
+        finally:
+            if subscription is not None:
+                with suppress(NatsError, OSError):
+                    await subscription.unsubscribe()
+        job: Job | None = handle.job
+        if revision is None or (handle.job.status == JobStatus.CANCELLED and not handle.cancelled):
+            # Another process has taken it over or finished it, or its source is gone.
+            job = await self._load(message, handle.job.id)
+        if job is None:
+            await self._acknowledge(message)
+        elif job.is_final:
+            await self._finish(message, job, revision or 0)
+
+    async def _write_changes(
+        self, message: Msg, handle: JobHandle, revision: int, written: str
+    ) -> int | None:
+        """Write each change of a job's status before its end.
+
+        Returns the revision of the last one, or None when another process has taken the job over.
+        """
+        async for _ in handle.events(ACK_WAIT_S / 3):
+            if handle.finished.is_set():
+                break
+            state = handle.job.state_id  # read before the status is written: the job goes on meanwhile
+            if state == written:
+                await self._extend_ack(message)
+                continue
+            try:
+                revision = await self._job_status.write(handle.job, revision)
+                written = state
+            except StatusChanged:
+                log.warning("another process has taken a job over", job=handle.job.id)
+                await self._dispatcher.cancel(handle)
+                return None
+            except (*UNAVAILABLE, StreamFull):
+                pass  # written with the next change
+        return revision
+
+    async def _extend_ack(self, message: Msg) -> None:
+        """Tell NATS that the job is still in progress, for another `ACK_WAIT_S`."""
+        with suppress(NatsError, OSError):
+            await message.in_progress()
+
+    async def _finish(self, message: Msg, job: Job, revision: int = 0) -> None:
+        """Write the final status of a job, which tells replicas of its end, and take it out of the queue."""
+        while True:
+            try:
+                await self._job_status.finish(job, revision)
+            except (*UNAVAILABLE, StreamFull):
+                await asyncio.sleep(_RETRY_S)
+            else:
+                break
+        await self._acknowledge(message)
+
+    async def _acknowledge(self, message: Msg) -> None:
+        """Take a job out of the queue, waiting for NATS to confirm it.
+
+        A message that was withdrawn meanwhile may get no answer. After some attempts it is left to whoever
+        gets the job next, who finds that it has ended.
+        """
+        failures = 0
+        while failures < _MAX_ACK_TRIES:
+            try:
+                async with self._connection.request(PUBLISH_TIMEOUT_S):
+                    await message.ack_sync()
+            except BreakerOpen:  # nothing was sent
+                await asyncio.sleep(_RETRY_S)
+            except (EngineDown, StreamFull):
+                failures += 1
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
