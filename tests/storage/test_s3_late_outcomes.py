@@ -36,10 +36,10 @@ async def outcome(store: Any, job: Job, kind: str, at: int) -> Job:
 @pytest.mark.parametrize("late", ["done", "too-slow", "worker-died", "again"])
 @pytest.mark.parametrize("first", ["done", "too-slow", "worker-died"])
 async def test_a_final_record_is_never_written_over(
-    open_objects: Open, first: str, late: str, knows_version: bool
+    open_s3: Open, first: str, late: str, knows_version: bool
 ) -> None:
     """Whatever the late process brings, the final record and its variants stay; no source comes back."""
-    quick, paused = await open_objects(), await open_objects()
+    quick, paused = await open_s3(), await open_s3()
     job = await accepted(quick)
     if knows_version:
         assert await paused.load(job.id) == job
@@ -53,9 +53,9 @@ async def test_a_final_record_is_never_written_over(
         assert await pending(store) == []
 
 
-async def test_one_process_does_not_write_over_its_own_final_record(open_objects: Open) -> None:
+async def test_one_process_does_not_write_over_its_own_final_record(open_s3: Open) -> None:
     """A job that was delivered twice to one process ends once; a repeated write of one record succeeds."""
-    store = await open_objects()
+    store = await open_s3()
     job = await accepted(store)
     final = await outcome(store, job, "done", 2)
     await store.save(final)
@@ -65,9 +65,9 @@ async def test_one_process_does_not_write_over_its_own_final_record(open_objects
     assert await store.load(job.id) == final
 
 
-async def test_the_variants_of_a_late_process_do_not_stay_at_a_failed_job(open_objects: Open) -> None:
+async def test_the_variants_of_a_late_process_do_not_stay_at_a_failed_job(open_s3: Open) -> None:
     """The bucket holds no image that no record names."""
-    quick, paused = await open_objects(), await open_objects()
+    quick, paused = await open_s3(), await open_s3()
     job = await accepted(quick)
     await quick.save(await outcome(quick, job, "worker-died", 2))
     late = await outcome(paused, job, "done", 3)
@@ -76,9 +76,9 @@ async def test_the_variants_of_a_late_process_do_not_stay_at_a_failed_job(open_o
     assert await read(paused, late, "thumb") is None
 
 
-async def test_a_process_that_lost_a_job_cannot_fail_it(open_objects: Open) -> None:
+async def test_a_process_that_lost_a_job_cannot_fail_it(open_s3: Open) -> None:
     """The process that took it over has counted a death, so a failure of the other is not written."""
-    taker, paused = await open_objects(), await open_objects()
+    taker, paused = await open_s3(), await open_s3()
     job = await accepted(taker)
     assert await paused.load(job.id) == job
     taken = replace(job, deaths=1)
@@ -92,9 +92,9 @@ async def test_a_process_that_lost_a_job_cannot_fail_it(open_objects: Open) -> N
     assert await paused.load(job.id) == final
 
 
-async def test_a_process_that_lost_a_job_may_still_finish_it(open_objects: Open) -> None:
+async def test_a_process_that_lost_a_job_may_still_finish_it(open_s3: Open) -> None:
     """A photo that is made is made, whoever made it."""
-    taker, paused = await open_objects(), await open_objects()
+    taker, paused = await open_s3(), await open_s3()
     job = await accepted(taker)
     taken = replace(job, deaths=1)
     await taker.save(taken)
