@@ -104,7 +104,7 @@ def played(folder: Path, service: Service, *options: str, fill_queue: bool = Fal
 
 
 def test_the_bully_is_told_429_and_when_to_return(service: Service, tmp_path: Path, photo: str) -> None:
-    """One address; what its bucket held is done all the same."""
+    """It has one address; what its bucket allowed is accepted and done."""
     figures = played(tmp_path, service, "--act", "bully", "--photo", photo)
     assert figures["addresses"] == 1
     assert figures["photos"] == figures["sent"] == 20
@@ -135,7 +135,7 @@ def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, pho
 
 
 def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo: str) -> None:
-    """Whoever finds the queue full is shown something, by kind."""
+    """An upload that finds the queue full is answered with a preview of one of the kinds."""
     figures = played(
         tmp_path, service, "--act", "lenient", "--rate", "200", "--photo", photo, fill_queue=True
     )
@@ -156,7 +156,7 @@ def test_the_slow_ones_are_told_408_and_harm_nobody(start: Start, tmp_path: Path
 
 
 def test_a_failed_job_is_told_and_makes_the_exit_status_1(service: Service, tmp_path: Path) -> None:
-    """An accepted upload that comes to nothing is not kept."""
+    """An accepted upload whose job fails is a broken promise."""
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(samples.truncated(samples.jpeg(640, 480), 0.2))
     ended = run(
@@ -168,7 +168,7 @@ def test_a_failed_job_is_told_and_makes_the_exit_status_1(service: Service, tmp_
 
 
 def test_what_is_no_spillway_gets_no_stampede(tmp_path: Path) -> None:
-    """A server without /v1/stats is left alone."""
+    """Nothing is uploaded to a server without /v1/stats."""
     with subprocess.Popen(
         ["python3", "-m", "http.server", "0", "--bind", "127.0.0.1"],
         cwd=tmp_path,
@@ -192,7 +192,7 @@ def test_what_is_no_spillway_gets_no_stampede(tmp_path: Path) -> None:
 def test_an_interrupted_show_ends_with_the_table_so_far(
     service: Service, tmp_path: Path, photo: str, number: signal.Signals
 ) -> None:
-    """On a pipe the screen is plain text; Ctrl+C leaves no traceback."""
+    """On a pipe the output is plain text; Ctrl+C causes no traceback."""
     before = service.stats()["jobs"]["accepted"]
     with subprocess.Popen(
         [COMMAND, "stampede", service.url, "--seconds", "60", "--photo", photo],
@@ -215,7 +215,7 @@ def test_an_interrupted_show_ends_with_the_table_so_far(
 
 
 def test_a_terminal_shows_live_figures(service: Service, tmp_path: Path, photo: str) -> None:
-    """Uploads, queue and memory are drawn while the act is played."""
+    """Uploads, queue and memory are drawn while the act runs."""
     screen, terminal = pty.openpty()
     with subprocess.Popen(
         [COMMAND, "stampede", service.url, "--act", "bully", "--seconds", "0.5", "--photo", photo],

@@ -18,7 +18,7 @@ BODY = bytes(8_000_000)
 
 @contextmanager
 def answering(play: Callable[[socket.socket], None]) -> Iterator[Target]:
-    """A server that plays its part on one connection."""
+    """A server that runs `play` on its one connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -35,7 +35,7 @@ def answering(play: Callable[[socket.socket], None]) -> Iterator[Target]:
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with RST, as a server does that has unread bytes."""
+    """Close with RST, as a server with unread bytes does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -44,7 +44,7 @@ def post(target: Target) -> Answer:
 
 
 def test_a_refusal_is_seen_while_the_body_is_still_going_out() -> None:
-    """Eight megabytes fit in no buffer; the answer comes before they are read."""
+    """Eight megabytes fit in no buffer, and the answer comes before the server has read them."""
 
     def play(connection: socket.socket) -> None:
         connection.recv(1000)
@@ -60,7 +60,7 @@ def test_a_refusal_is_seen_while_the_body_is_still_going_out() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 503 Service", REFUSAL[:-1]])
 def test_a_reset_before_the_end_of_the_answer_is_unseen(said: bytes) -> None:
-    """Half an answer is none."""
+    """An incomplete answer counts as none."""
 
     def play(connection: socket.socket) -> None:
         connection.recv(1000)
@@ -72,6 +72,6 @@ def test_a_reset_before_the_end_of_the_answer_is_unseen(said: bytes) -> None:
 
 
 def test_an_orderly_end_without_an_answer_is_unseen() -> None:
-    """A server that says nothing has not refused."""
+    """A server that closes without an answer has not refused."""
     with answering(socket.socket.close) as target, pytest.raises(NoAnswer):
         asyncio.run(ask(target, "GET /", timeout_s=5))

@@ -1,4 +1,4 @@
-"""The figures of the closing table are those of what happened."""
+"""The figures of the closing table are right."""
 
 import json
 
@@ -19,7 +19,7 @@ def answer(status: int, seconds: float = 0.01, retry_after: str = "", **document
 
 
 def test_every_answer_is_counted_once_under_its_status() -> None:
-    """Accepted, degraded and refused, with what each said besides."""
+    """Accepted, degraded and refused uploads are counted, with what their answers say."""
     ledger = Ledger()
     ledger.count(answer(202, estimated_wait_ms=1500))
     ledger.count(answer(200, preview={"kind": "exif"}))
@@ -39,7 +39,7 @@ def test_every_answer_is_counted_once_under_its_status() -> None:
 
 
 def test_something_is_lost_unless_every_promise_is_kept_and_every_answer_seen() -> None:
-    """A failed job, one not followed to its end and a reset connection each count."""
+    """A failed job, a job without a known end, and a reset connection each count as a loss."""
     kept = Ledger(promised=2, done=2)
     assert kept.kept_everything
     assert not Ledger(promised=2, done=1).kept_everything
@@ -52,14 +52,14 @@ def test_something_is_lost_unless_every_promise_is_kept_and_every_answer_seen() 
 
 
 def test_percentiles_are_values_that_occurred() -> None:
-    """By nearest rank; nothing has none."""
+    """They are computed by nearest rank; no values have none."""
     values = [float(value) for value in range(1, 101)]
     assert (percentile(values, 0.5), percentile(values, 0.99), percentile([7.0], 0.99)) == (50, 99, 7)
     assert percentile([], 0.5) is None
 
 
 def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
-    """One column for each act, each figure in its row, nothing cut."""
+    """Each act has a column with each figure in its row, and nothing is cut off."""
     runs = []
     for act in ACTS:
         run = ActRun(act, resolve("http://127.0.0.1:8000")[0], Pressure(6), [None], 2.0)

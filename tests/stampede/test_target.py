@@ -1,4 +1,4 @@
-"""A stampede runs at loopback and private addresses, and says in one line what it does not run at."""
+"""A stampede is aimed at loopback and private addresses only; anything else is one line of error."""
 
 import re
 import socket
@@ -26,7 +26,7 @@ from tests.service import run
     ],
 )
 def test_loopback_private_and_link_local_addresses_may_be_flooded(address: str) -> None:
-    """They belong to whoever sits at the machine."""
+    """They belong to the person who runs the stampede."""
     assert may_be_flooded(address)
 
 
@@ -38,7 +38,7 @@ def test_loopback_private_and_link_local_addresses_may_be_flooded(address: str) 
     ],
 )
 def test_no_other_address_may_be_flooded(address: str) -> None:
-    """Public, shared, reserved and documentation addresses are not one's own."""
+    """Public, shared, reserved and documentation addresses are refused."""
     assert not may_be_flooded(address)
 
 
@@ -55,13 +55,13 @@ def test_no_other_address_may_be_flooded(address: str) -> None:
     ],
 )
 def test_a_url_that_cannot_be_used_says_why(url: str, reason: str) -> None:
-    """Before anything is sent."""
+    """The error comes before anything is sent."""
     with pytest.raises(BadTarget, match=re.escape(reason)):
         resolve(url)
 
 
 def test_a_public_address_is_one_clear_line(tmp_path: Path) -> None:
-    """No traceback, and exit status 2."""
+    """There is no traceback, and the exit status is 2."""
     ended = run("stampede", "http://8.8.8.8:8000", folder=tmp_path)
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -71,7 +71,7 @@ def test_a_public_address_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_name_with_one_public_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of its addresses would be connected to."""
+    """It is refused whichever of its addresses would be used."""
     found = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 80)),
@@ -82,7 +82,7 @@ def test_a_name_with_one_public_address_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_server_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
-    """A stampede at nothing sends nothing."""
+    """Without a server nothing is sent."""
     with socket.socket() as bound:  # bound but not listening: refused for sure
         bound.bind(("127.0.0.1", 0))
         ended = run("stampede", f"http://127.0.0.1:{bound.getsockname()[1]}", folder=tmp_path)
@@ -92,14 +92,14 @@ def test_a_server_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_an_unknown_act_is_told_the_known_ones(tmp_path: Path) -> None:
-    """The names stand in the message."""
+    """The error lists the names of all acts."""
     ended = run("stampede", "http://127.0.0.1:1", "--act", "ballet", folder=tmp_path)
     assert ended.returncode == 2
     assert "there is no act 'ballet'; there are bully, crowd, patient, lenient, slow" in ended.stderr
 
 
 def test_only_ipv4_loopback_has_a_crowd_of_addresses() -> None:
-    """All of 127.0.0.0/8 is the machine itself; elsewhere it has the one address that the system takes."""
+    """All of 127.0.0.0/8 is this machine; other targets see the one address that the system chooses."""
     assert len(set(resolve("http://127.0.0.1:8000")[0].sources(0))) == 1000
     assert resolve("http://[::1]:8000")[0].sources(0) == [None]
     assert resolve("http://10.0.0.1:8000")[0].sources(0) == [None]

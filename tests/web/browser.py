@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of the page and for its pictures: one that is installed, without a window."""
+"""A headless Chromium that is installed here, for the tests of the page and for its pictures."""
 
 import base64
 import shutil
@@ -27,13 +27,13 @@ DROP = """
 
 
 def chromium() -> str | None:
-    """Where it is installed."""
+    """The path of the installed browser, if there is one."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 @contextmanager
 def browsing() -> Iterator[Browser]:
-    """The browser for the length of a block."""
+    """A context with a running browser."""
     with sync_playwright() as playwright:
         # Its own sandbox wants a user other than root, and the pages are all ours.
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
@@ -42,7 +42,7 @@ def browsing() -> Iterator[Browser]:
 
 
 def choose(page: Page, photos: Mapping[str, bytes]) -> None:
-    """Hand photos to the file chooser, as a person would who presses the button."""
+    """Select photos in the file chooser, as by pressing the button."""
     files = [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in photos.items()]
     with page.expect_file_chooser() as chooser:
         page.locator(".pick").click()

@@ -1,4 +1,4 @@
-"""`make screenshots`: the page at rest, under pressure and in a brownout, as pictures for docs/pictures."""
+"""`make screenshots`: pictures of the page at rest, under pressure and in a brownout, for docs/pictures."""
 
 import math
 import re
@@ -17,14 +17,14 @@ from tests.web.browser import PATIENCE_MS, browsing, choose, chromium
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 DESK, PHONE = (1440, 1160), (390, 844)
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 _SKY = ((74, 250), (104, 190), (150, 132))
 _HILLS = ((120, 108, 140), (72, 84, 118), (34, 66, 90), (12, 44, 58))
 _SIZES = ((2016, 1512), (1512, 2016), (2400, 1350))
 
 
 def main() -> None:
-    """Take them all, with a service of its own for each."""
+    """Take all pictures, each of a service of its own."""
     if chromium() is None:
         sys.exit("No Chromium is installed here (Debian, Ubuntu: apt install chromium).")
     expect.set_options(timeout=PATIENCE_MS)
@@ -37,12 +37,12 @@ def main() -> None:
 
 
 def shown(folder: Path) -> AbstractContextManager[Service]:
-    """A demonstration with the settings that most would have."""
+    """A demonstration with default settings."""
     return serving(folder, demo=True, workers=2)
 
 
 def idle(browser: Browser, service: Service, photos: dict[str, bytes]) -> None:
-    """Photos have been through, and all is calm."""
+    """Some photos are done, and nothing else happens."""
     page = visit(browser, service, DESK, "light")
     choose(page, photos)
     expect(page.locator(".photo.done")).to_have_count(len(photos))
@@ -51,7 +51,7 @@ def idle(browser: Browser, service: Service, photos: dict[str, bytes]) -> None:
 
 
 def pressure(browser: Browser, service: Service, photos: dict[str, bytes]) -> None:
-    """One's own photos in a crowd: they wait for their turns, and the bully is told 429."""
+    """One's own photos in a crowd: they wait for reserved places, and the bully is told 429."""
     page = visit(browser, service, DESK, "dark")
     play(page, "bully", 6_000)
     page.get_by_role("button", name="Stop").click()
@@ -65,7 +65,7 @@ def pressure(browser: Browser, service: Service, photos: dict[str, bytes]) -> No
 
 
 def brownout(browser: Browser, service: Service, photos: dict[str, bytes]) -> None:
-    """On a phone: the smallest sizes now, the others when the pressure is gone."""
+    """On a phone: the smallest sizes are made now, the others later."""
     page = visit(browser, service, PHONE, "light")
     play(page, "patient", 1_000)
     expect(page.locator("#mood p")).to_have_text("Brownout")
@@ -76,7 +76,7 @@ def brownout(browser: Browser, service: Service, photos: dict[str, bytes]) -> No
 
 
 def play(page: Page, act: str, milliseconds: float) -> None:
-    """Begin an act, and let it have its effect for a while."""
+    """Start an act, and wait for its effect."""
     button = page.locator(f"[data-act={act}]")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
@@ -84,7 +84,7 @@ def play(page: Page, act: str, milliseconds: float) -> None:
 
 
 def landscape(width: int, height: int) -> bytes:
-    """A photo that is nobody's: evening over hills and water."""
+    """A generated photo: evening over hills and water."""
     sky = Image.linear_gradient("L").resize((width, height))
     image = Image.merge("RGB", [sky.point(lambda v, a=a, b=b: a + (b - a) * v // 255) for a, b in _SKY])
     draw = ImageDraw.Draw(image)
@@ -103,7 +103,7 @@ def landscape(width: int, height: int) -> bytes:
 
 
 def visit(browser: Browser, service: Service, size: tuple[int, int], scheme: str) -> Page:
-    """The page of a service, seen through a window of this size."""
+    """The page of a service in a window of this size."""
     window = {"width": size[0], "height": size[1]}
     page = browser.new_context(viewport=window, color_scheme=scheme).new_page()  # type: ignore[arg-type]
     page.on("filechooser", lambda _: None)
@@ -112,12 +112,12 @@ def visit(browser: Browser, service: Service, size: tuple[int, int], scheme: str
 
 
 def keep(page: Page, name: str) -> None:
-    """Write what is seen as a picture of at most MOST_BYTES."""
+    """Write a screenshot as a picture of at most MAX_BYTES."""
     image = Image.open(BytesIO(page.screenshot()))
     path = FOLDER / f"{name}.webp"
     for quality in (90, 80, 70, 60):
         image.save(path, quality=quality, method=6)
-        if path.stat().st_size <= MOST_BYTES:
+        if path.stat().st_size <= MAX_BYTES:
             break
     print(f"{path.relative_to(FOLDER.parents[1])}: {path.stat().st_size / 1000:.0f} kB")
 

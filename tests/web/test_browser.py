@@ -1,4 +1,4 @@
-"""The page in a real Chromium: uploads, refusals, live figures, reloads, pressure, keyboard, readers."""
+"""The page in a real Chromium: uploads, refusals, live figures, reloads, pressure, keyboard, all readers."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all tests here; it must have ended before tests with a loop of their own begin."""
+    """One browser for all tests here; it must end before tests with an event loop of their own begin."""
     with browsing() as browser:
         yield browser
 
@@ -79,25 +79,25 @@ def visit(browser: Browser) -> Iterator[Open]:
 
 
 def free_port() -> int:
-    """A port that is free now, for a service that is to come back at the same address."""
+    """A port that is free now, for a service that restarts at the same address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def arrived(page: Page, count: int = 1) -> None:
-    """Wait until so many photos have become pictures."""
+    """Wait until so many photos are done."""
     expect(page.locator(".photo.done")).to_have_count(count)
 
 
 def is_readable(page: Page, scheme: Literal["light", "dark"], but_for: Sequence[str] = ()) -> None:
-    """Fails with all that axe finds in light or dark, but for some of its rules."""
+    """Fail with everything that axe finds in this colour scheme, except by some of its rules."""
     page.emulate_media(color_scheme=scheme)
     found = Axe().run(page, options={"rules": {rule: {"enabled": False} for rule in but_for}})
     assert found.violations_count == 0, found.generate_report()
 
 
 def figure(page: Page, name: str) -> Any:
-    """The element that shows one figure of the server's."""
+    """The element that shows one of the server's figures."""
     return page.locator(f'[data-figure="{name}"]')
 
 
@@ -106,7 +106,7 @@ def figure(page: Page, name: str) -> Any:
 
 @pytest.mark.parametrize("bring", [choose, drop])
 def test_photos_come_back_in_every_size(service: Service, visit: Open, bring: Any) -> None:
-    """By the chooser or dropped: pictures with their sizes, to open, copy and delete."""
+    """Chosen or dropped photos are shown in each size, which can be opened, copied and deleted."""
     page = visit(service)
     bring(page, {"one.jpg": PHOTO, "two.jpg": samples.jpeg(64, 48)})
     arrived(page, 2)
@@ -122,7 +122,7 @@ def test_photos_come_back_in_every_size(service: Service, visit: Open, bring: An
 
 
 def test_a_file_that_is_no_photo_says_why(service: Service, visit: Open) -> None:
-    """Refused for good: named, explained, not sent again."""
+    """It is refused for good, with a link to the explanation, and not sent again."""
     page = visit(service)
     choose(page, {"letter.jpg": b"Dear Sir or Madam"})
     expect(page.locator(".photo.failed .state a")).to_have_attribute("href", re.compile("^/problems/"))
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_photo_says_why(service: Service, visit: Open) -> None
 
 
 def test_thirty_photos_at_once_all_arrive(start: Any, visit: Open) -> None:
-    """Though the bucket holds five: the page says who refused, counts down, and goes on by itself."""
+    """The bucket holds five: the page says who refused, counts down, and continues by itself."""
     service = start(rate=3, burst=5)
     page = visit(service)
     page.evaluate(
@@ -154,7 +154,7 @@ def test_thirty_photos_at_once_all_arrive(start: Any, visit: Open) -> None:
 
 
 def test_a_full_queue_is_named_and_waited_for(start: Any, visit: Open) -> None:
-    """503 from the queue, with the way to what it means; in by itself when there is room."""
+    """A 503 links to its explanation, and the photo is accepted when there is room."""
     service = start(queue_size=2, brownout="off")
     page = visit(service)
     with service.paused():
@@ -172,7 +172,7 @@ def test_a_full_queue_is_named_and_waited_for(start: Any, visit: Open) -> None:
 
 
 def test_what_others_do_is_seen_at_once(service: Service, visit: Open) -> None:
-    """Figures and charts follow the server, and rest while nobody looks."""
+    """Figures and charts follow the server, and pause while the page is hidden."""
     page = visit(service)
     expect(page.locator("#live")).to_have_text("live")
     expect(page.locator('[data-column="memory_bytes"] path')).to_have_attribute("d", re.compile("^M"))
@@ -191,7 +191,7 @@ def test_what_others_do_is_seen_at_once(service: Service, visit: Open) -> None:
 
 
 def test_a_newcomer_sees_the_whole_last_minute(service: Service, visit: Open) -> None:
-    """The charts are full from the first message on."""
+    """The first message fills the charts."""
     until(lambda: len(service.stats()["minute"]["done"]) >= 3, "three seconds")
     page = visit(service)
     expect(page.locator('[data-column="memory_bytes"] path')).to_have_attribute(
@@ -200,7 +200,7 @@ def test_a_newcomer_sees_the_whole_last_minute(service: Service, visit: Open) ->
 
 
 def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
-    """What was uploaded is listed again, and the page finds the server when it is back."""
+    """Uploads are listed again after a reload, and the page finds the server when it is back."""
     service = start(rate=50, burst=50, port=free_port())
     page = visit(service)
     choose(page, {"kept.jpg": PHOTO})
@@ -222,7 +222,7 @@ def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
 
 
 def test_an_act_is_played_and_stopped(service: Service, visit: Open) -> None:
-    """One at a time; what came of it is told, and the server is as before."""
+    """One act runs at a time; its figures are shown, and the server is as before."""
     page = visit(service)
     page.get_by_role("button", name="bully").click()
     expect(page.get_by_role("button", name="bully")).to_have_attribute("aria-pressed", "true")
@@ -234,7 +234,7 @@ def test_an_act_is_played_and_stopped(service: Service, visit: Open) -> None:
 
 
 def test_levers_act_at_once_and_go_back(service: Service, visit: Open) -> None:
-    """Seen by every viewer, for they are the server's."""
+    """Every visitor sees them, for they are the server's."""
     page, other = visit(service), visit(service)
     expect(page.locator("#live")).to_have_text("live")
     page.get_by_label("burst").fill("7")
@@ -251,7 +251,7 @@ def test_levers_act_at_once_and_go_back(service: Service, visit: Open) -> None:
 
 
 def test_everything_works_by_keyboard(service: Service, visit: Open) -> None:
-    """The skip link first; then the chooser; a photo is removed without a mouse, and the focus stays near."""
+    """Skip link, file chooser and removal work by keyboard, and the focus stays near a removed photo."""
     page = visit(service)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -274,7 +274,7 @@ def test_everything_works_by_keyboard(service: Service, visit: Open) -> None:
 
 
 def test_the_page_is_for_every_reader(service: Service, visit: Open) -> None:
-    """Phone and desk, light and dark: axe finds nothing, and nothing hangs over the edge."""
+    """On phone and desktop, light and dark, axe finds nothing and nothing is wider than the window."""
     page = visit(service)
     choose(page, {"one.jpg": PHOTO, "not one.jpg": b"Dear Sir or Madam"})
     arrived(page)
@@ -289,7 +289,7 @@ def test_the_page_is_for_every_reader(service: Service, visit: Open) -> None:
 
 @pytest.mark.parametrize("path", ["/problems", "/problems/queue", "/docs"])
 def test_the_other_pages_are_too(service: Service, visit: Open, path: str) -> None:
-    """The problem pages and the description of the API, but for two habits of Swagger UI's own markup."""
+    """The problem pages and the API description, except for two rules that Swagger UI's markup breaks."""
     page = visit(service, path, viewport={"width": 390, "height": 900})
     if path == "/docs":
         expect(page.locator(".opblock").first).to_be_visible()
@@ -299,7 +299,7 @@ def test_the_other_pages_are_too(service: Service, visit: Open, path: str) -> No
 
 
 def test_the_description_takes_a_file(service: Service, visit: Open) -> None:
-    """The upload form works from the page."""
+    """A file can be uploaded from the API description."""
     page = visit(service, "/docs")
     page.locator(".opblock-post .opblock-summary-control").first.click()
     page.get_by_role("button", name="Try it out").click()

@@ -1,4 +1,4 @@
-"""What a demonstration may turn while the service runs: exact, bounded, and put back by itself."""
+"""A demonstration can change settings while the service runs: exactly, within bounds, and for a while."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ SECOND = 1_000_000_000
 
 
 def exhaust(limiter: RateLimiter, client: str) -> int:
-    """Spend all that a client has; how many tokens that was."""
+    """Spend all tokens of a client; how many there were."""
     spent = 0
     while True:
         try:
@@ -32,8 +32,8 @@ def exhaust(limiter: RateLimiter, client: str) -> int:
 # --- the buckets ----------------------------------------------------------------------------------------
 
 
-def test_what_was_spent_stays_spent_under_another_law() -> None:
-    """Neither a larger burst nor another rate gives a token back, and unknown clients have full buckets."""
+def test_what_was_spent_stays_spent_at_another_rate() -> None:
+    """Neither a larger burst nor another rate gives a token back; unknown clients have full buckets."""
     clock = HandClock(SECOND)
     limiter = RateLimiter(GCRA.token_bucket(2, 10), 100, clock=clock)
     for _ in range(4):
@@ -46,7 +46,7 @@ def test_what_was_spent_stays_spent_under_another_law() -> None:
 
 
 def test_a_smaller_bucket_is_empty_at_worst() -> None:
-    """Who owes more than it holds waits one token of the new law, not for the old debt."""
+    """A client that owes more than the new bucket holds waits for one token at the new rate."""
     clock = HandClock(SECOND)
     limiter = RateLimiter(GCRA.token_bucket(2, 10), 100, clock=clock)
     assert exhaust(limiter, "a") == 10
@@ -55,8 +55,8 @@ def test_a_smaller_bucket_is_empty_at_worst() -> None:
     assert (left.limit, left.remaining, left.next_token_ms) == (3, 0, 250)
 
 
-def test_turning_back_and_forth_gives_nothing_away() -> None:
-    """Rounding is against the client: a hundred turns are no source of tokens."""
+def test_changing_the_rate_back_and_forth_gives_no_token() -> None:
+    """Rounding is against the client: a hundred changes give it no token."""
     clock = HandClock(123_456_789)
     limiter = RateLimiter(GCRA.token_bucket(3, 7), 100, clock=clock)
     assert exhaust(limiter, "a") == 7
@@ -72,49 +72,49 @@ def test_turning_back_and_forth_gives_nothing_away() -> None:
 
 @pytest.mark.anyio
 async def test_a_smaller_queue_keeps_whoever_waits() -> None:
-    """Nobody is thrown out; there is no place until enough have left, and never more than it was made for."""
-    backlog: UploadQueue[JobHandle] = UploadQueue(4, 9, 9, DrainRate(1, 9))
+    """Jobs that wait stay; new ones are accepted when enough have left, never more than were allocated."""
+    queue: UploadQueue[JobHandle] = UploadQueue(4, 9, 9, DrainRate(1, 9))
     for _ in range(4):
-        backlog.restore(fresh())
-    backlog.resize(2)
-    assert (backlog.waiting, backlog.free_slots, backlog.snapshot().capacity) == (4, -2, 2)
+        queue.restore(fresh())
+    queue.resize(2)
+    assert (queue.waiting, queue.free_slots, queue.snapshot().capacity) == (4, -2, 2)
     for _ in range(3):
-        await backlog.take()
-    assert (backlog.waiting, backlog.free_slots) == (1, 1)
+        await queue.take()
+    assert (queue.waiting, queue.free_slots) == (1, 1)
     for count in (0, 5):
         with pytest.raises(ValueError, match="made for 4"):
-            backlog.resize(count)
+            queue.resize(count)
 
 
 @pytest.mark.anyio
-async def test_a_larger_queue_lets_the_entrance_in() -> None:
-    """Those who waited before a small belt move up at once, and whoever wants room is told."""
-    backlog: UploadQueue[JobHandle] = UploadQueue(4, 9, 9, DrainRate(1, 9))
-    backlog.resize(1)
+async def test_a_larger_queue_takes_in_the_overflow() -> None:
+    """Jobs in the overflow move into the queue at once, and the callback for free slots is called."""
+    queue: UploadQueue[JobHandle] = UploadQueue(4, 9, 9, DrainRate(1, 9))
+    queue.resize(1)
     for _ in range(3):
-        backlog.restore(fresh())
-    assert backlog.full_for >= 0
+        queue.restore(fresh())
+    assert queue.full_for >= 0
     told: list[int] = []
-    backlog.subscribe(lambda: told.append(backlog.free_slots))
-    backlog.resize(4)
+    queue.subscribe(lambda: told.append(queue.free_slots))
+    queue.resize(4)
     assert told == [1]
-    assert backlog.full_for == 0
+    assert queue.full_for == 0
 
 
 # --- the workers ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.anyio
-async def test_who_goes_off_duty_leaves_the_next_job_to_others() -> None:
-    """A wait for work ends without a job, and no job is lost."""
-    work_queue, duty = work_queue_of(), asyncio.Event()
-    duty.set()
-    resting = asyncio.create_task(work_queue.take(duty.is_set))
+async def test_a_deactivated_worker_leaves_the_next_job_to_others() -> None:
+    """The wait of a deactivated worker ends without a job, and no job is lost."""
+    work_queue, active = work_queue_of(), asyncio.Event()
+    active.set()
+    taking = asyncio.create_task(work_queue.take(active.is_set))
     await settle()
-    duty.clear()
+    active.clear()
     work_queue.wake_all()
     await settle()
-    assert resting.result() is None
+    assert taking.result() is None
     job = fresh()
     work_queue.put(job)
     assert await work_queue.take() is job
@@ -123,8 +123,8 @@ async def test_who_goes_off_duty_leaves_the_next_job_to_others() -> None:
 # --- the levers -----------------------------------------------------------------------------------------
 
 
-class Turned:
-    """Remembers what it was turned to."""
+class Reconfigured:
+    """Remembers the last values that it was called with."""
 
     def __init__(self) -> None:
         self.last: tuple[GCRA, int, int] | None = None
@@ -145,22 +145,22 @@ def settings(**given: Any) -> Settings:
 
 @pytest.mark.anyio
 async def test_levers_act_at_once_and_go_back_after_five_minutes() -> None:
-    """Counted from the last turn of any of them."""
-    turned = Turned()
-    levers = DemoSettings(settings(), turned)
+    """The five minutes begin anew with each change."""
+    applied = Reconfigured()
+    levers = DemoSettings(settings(), applied)
     assert levers.snapshot() == {
         "levers": {"rate": 2, "burst": 10, "queue": 40, "workers": 2},
         "back_in_s": None,
     }
     levers.set({"burst": 3, "workers": 1})
-    assert turned.figures == (3, 40, 1)
+    assert applied.figures == (3, 40, 1)
     await asyncio.sleep(RESET_AFTER_S - 1)
     levers.set({"queue": 7})
-    assert turned.figures == (3, 7, 1)
+    assert applied.figures == (3, 7, 1)
     await asyncio.sleep(RESET_AFTER_S - 1)
     assert levers.snapshot()["back_in_s"] == 1
     await asyncio.sleep(2)
-    assert turned.figures == (10, 40, 2)
+    assert applied.figures == (10, 40, 2)
     assert levers.snapshot()["back_in_s"] is None
 
 
@@ -169,21 +169,21 @@ async def test_levers_act_at_once_and_go_back_after_five_minutes() -> None:
     "wanted", [{"queue": 41}, {"workers": 0}, {"workers": 3}, {"rate": float("nan")}, {"drain": 1}]
 )
 async def test_a_lever_goes_no_further_than_its_bounds(wanted: dict[str, float]) -> None:
-    """And of several none is turned when one cannot be."""
-    turned = Turned()
-    levers = DemoSettings(settings(), turned)
+    """If one value is out of bounds, none is changed."""
+    applied = Reconfigured()
+    levers = DemoSettings(settings(), applied)
     with pytest.raises(InvalidDemoSetting):
         levers.set({"burst": 5, **wanted})
-    assert turned.last is None
+    assert applied.last is None
     assert levers.snapshot()["levers"]["burst"] == 10
 
 
 @pytest.mark.anyio
-async def test_the_leaky_bucket_has_no_burst_to_turn() -> None:
-    """Its depth follows from rate and delay."""
-    turned = Turned()
-    levers = DemoSettings(settings(limiter="leaky_bucket", max_delay=2), turned)
+async def test_the_leaky_bucket_has_no_burst() -> None:
+    """Its size follows from rate and delay."""
+    applied = Reconfigured()
+    levers = DemoSettings(settings(limiter="leaky_bucket", max_delay=2), applied)
     assert "burst" not in levers.levers
     levers.set({"rate": 5})
-    assert turned.figures[0] == GCRA.leaky_bucket(5, 2).limit == 11
+    assert applied.figures[0] == GCRA.leaky_bucket(5, 2).limit == 11
     levers.reset()

@@ -67,7 +67,7 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def assets_of(http: httpx.AsyncClient, page: str) -> dict[str, httpx.Response]:
-    """What a browser fetches for a page: what it links to, and what the modules import in turn."""
+    """What a browser loads for a page: the files that it links to, and the modules that these import."""
     found: dict[str, httpx.Response] = {}
     waiting = [url for url in Elements((await http.get(page)).text).addresses() if "/static/" in url]
     while waiting:
@@ -84,7 +84,7 @@ async def assets_of(http: httpx.AsyncClient, page: str) -> dict[str, httpx.Respo
 @pytest.mark.parametrize("page", PAGES)
 class TestEveryPage:
     async def test_answers_under_the_strict_policy(self, http: httpx.AsyncClient, page: str) -> None:
-        """Each page is HTML, says no referrer, and forbids whatever does not come from here."""
+        """Each page is HTML, sends no referrer, and allows only content of this server."""
         answer = await http.get(page)
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -93,7 +93,7 @@ class TestEveryPage:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
     async def test_holds_no_inline_script_or_style(self, http: httpx.AsyncClient, page: str) -> None:
-        """What the policy would block is not there to be blocked."""
+        """There is nothing that the policy would block."""
         elements = Elements((await http.get(page)).text)
         assert elements.inline == ""
         for tag, attrs in elements.tags:
@@ -138,7 +138,7 @@ class TestHome:
         assert sum(int(answer.headers["content-length"]) for answer in answers) <= 30_000
 
     async def test_has_levers_in_a_demonstration_only(self, http: httpx.AsyncClient) -> None:
-        """Off by default; then neither they nor what moves them is in the page."""
+        """By default neither the levers nor their script are in the page."""
         text = (await http.get("/")).text
         assert "Make pressure" not in text
         assert "demo.js" not in text
@@ -226,14 +226,14 @@ class TestStatic:
             assert (await http.get(f"/static/{path}")).status_code == 404, path
 
     async def test_may_be_kept_for_good_under_its_release(self, http: httpx.AsyncClient) -> None:
-        """A name that changes with the content needs no asking again."""
+        """A path that changes with the content may be cached without revalidation."""
         for url, answer in (await assets_of(http, "/")).items():
             expected = "no-cache" if url == "/static/favicon.svg" else "public, max-age=31536000, immutable"
             assert answer.headers["cache-control"] == expected
 
     @pytest.mark.parametrize("path", ["/", "/static/base.css", "/static/swagger/swagger-ui-bundle.js"])
     async def test_is_not_sent_twice(self, http: httpx.AsyncClient, path: str) -> None:
-        """Who has it already is told so, whether the tag is strong, weak, or one of several."""
+        """A matching If-None-Match is answered with 304, for a strong tag, a weak one, or one of several."""
         tag = (await http.get(path)).headers["etag"]
         for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
             answer = await http.get(path, headers={"If-None-Match": known})
@@ -263,7 +263,7 @@ class TestStatic:
         assert (await http.get(bundle)).status_code == 200
 
     async def test_answers_the_icon_every_browser_asks_for(self, http: httpx.AsyncClient) -> None:
-        """The icon is a drawing, under the old name too."""
+        """`/favicon.ico` is the SVG icon."""
         answer = await http.get("/favicon.ico")
         assert answer.headers["content-type"] == "image/svg+xml"
         assert answer.content.startswith(b"<svg")

@@ -1,4 +1,4 @@
-"""What the tests of the pipeline share: codecs loaded, and a job that runs in this process."""
+"""Fixtures for tests of the pipeline: codecs loaded, and tasks carried out in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def _codecs() -> None:
 
 @pytest.fixture
 def making(tmp_path: Path) -> Making:
-    """A function that makes variants of some bytes: what the job came to, and each variant's file."""
+    """A function that makes variants of some bytes: the outcome, and the file of each variant."""
 
     folder = tmp_path / "made"
     folder.mkdir()
@@ -38,7 +38,7 @@ def making(tmp_path: Path) -> Making:
 
 @pytest.fixture
 def seen(making: Making) -> Callable[..., Image.Image]:
-    """A function that makes one variant of some bytes and decodes it: what people will see."""
+    """A function that makes one variant of some bytes, and decodes it."""
 
     def look(data: bytes, variant: str = "it=64@png", **limits: Any) -> Image.Image:
         _, files = making(data, variant, **limits)

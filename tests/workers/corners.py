@@ -1,4 +1,4 @@
-"""How the tests look at a picture: by the colours of its corners, near enough."""
+"""Compares pictures by the colours of their corners, with a tolerance for lossy formats."""
 
 from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Animations stay animations where that is asked for, and are their first frame elsewhere."""
+"""Animated variants have all frames; other variants of an animation show its first frame."""
 
 from io import BytesIO
 
@@ -18,7 +18,7 @@ _UPLOADS = {
 
 @pytest.mark.parametrize("name", sorted(_UPLOADS))
 def test_every_frame_is_kept_where_asked_for(making: Making, name: str) -> None:
-    """All frames at the size of the variant, each for as long as it was."""
+    """Each frame has the size of the variant, and the duration that it had."""
     done, files = making(_UPLOADS[name], "a=60@webp+anim", "b=30@webp+anim", "still=30@webp", "photo=30")
     assert [(made.name, made.width, made.height) for made in done.made] == [
         ("a", 60, 40),
@@ -37,7 +37,7 @@ def test_every_frame_is_kept_where_asked_for(making: Making, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(_UPLOADS))
 def test_a_still_beside_an_animation_is_the_first_frame(making: Making, name: str) -> None:
-    """Going through the frames does not change what was taken from the first."""
+    """Decoding further frames does not change the picture that was decoded from the first."""
     _, files = making(_UPLOADS[name], "still=60@png", "moving=60@webp+anim")
     with Image.open(files["still"]) as image:
         assert shows_the_picture(image)
@@ -45,7 +45,7 @@ def test_a_still_beside_an_animation_is_the_first_frame(making: Making, name: st
 
 @pytest.mark.parametrize("format_", ["MPO", "TIFF"])
 def test_several_pictures_are_no_animation(making: Making, format_: str) -> None:
-    """A telephone's JPEG with a second picture and a document of pages are their first picture."""
+    """A telephone's JPEG with a second picture, and a document with pages, show their first picture."""
     file = BytesIO()
     pages = [samples.picture(60, 40), samples.picture(60, 40).rotate(180)]
     pages[0].save(file, format_, save_all=True, append_images=pages[1:])
@@ -57,14 +57,14 @@ def test_several_pictures_are_no_animation(making: Making, format_: str) -> None
 
 
 def test_an_animation_plays_as_often_as_it_did(making: Making) -> None:
-    """A GIF counts its repetitions, WebP its plays."""
+    """A GIF counts repetitions after the first time it plays; WebP counts how often it plays."""
     _, files = making(samples.gif(frames=2), "it=20@webp+anim")
     with Image.open(files["it"]) as image:
         assert image.info["loop"] == 3
 
 
 def test_a_still_picture_stays_one(making: Making) -> None:
-    """Asking for an animation makes none of a photo."""
+    """An animated variant of a photo is a still picture."""
     _, files = making(samples.jpeg(), "it=20@webp+anim")
     with Image.open(files["it"]) as image:
         assert getattr(image, "n_frames", 1) == 1

@@ -25,7 +25,7 @@ def test_a_blurhash_draws_the_picture_s_colours_where_they_were() -> None:
 
 
 def test_transparency_counts_as_white() -> None:
-    """What is transparent is drawn as it will be shown."""
+    """The hash of a transparent picture is that of the picture on white."""
     drawn = decode(blurhash(halves((0, 0, 0, 0), (0, 0, 0, 0), "RGBA")), 8, 8)
     assert min(min(pixel) for row in drawn for pixel in row) > 230  # a few waves are not quite flat
 
@@ -33,7 +33,7 @@ def test_transparency_counts_as_white() -> None:
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (33, 31)])
 def test_every_shape_and_mode_has_a_hash_that_may_cross_the_pipe(mode: str, size: tuple[int, int]) -> None:
-    """No picture is too thin, and the parent takes what the worker says."""
+    """Even of the thinnest pictures there is a hash, and the parser accepts it."""
     found = blurhash(Image.new(mode, size))
     done = Done("job", Source("png", 1, 1), (Made("a", "a.jpg", "jpeg", 1, 1),), blurhash=found)
     assert parse(done.to_frame()[LENGTH_BYTES:]) == done
@@ -41,7 +41,7 @@ def test_every_shape_and_mode_has_a_hash_that_may_cross_the_pipe(mode: str, size
 
 @pytest.mark.parametrize("text", ["short", "<script>", 'a"b"c"d"', "x" * 167, "LEHV6\n"])
 def test_a_hash_in_other_characters_is_refused(text: str) -> None:
-    """What a worker says goes into documents: it is base 83 or nothing."""
+    """A hash becomes part of documents, so it must be base 83 or empty."""
     done = Done("job", Source("png", 1, 1), (Made("a", "a.jpg", "jpeg", 1, 1),), blurhash=text)
     with pytest.raises(ProtocolError):
         parse(done.to_frame()[LENGTH_BYTES:])

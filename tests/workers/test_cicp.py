@@ -1,4 +1,4 @@
-"""Colours that are named by code points, not by a profile, are brought to sRGB all the same."""
+"""Colours that are named by code points instead of a profile are converted to sRGB."""
 
 import struct
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def _heic(primaries: int, transfer: int) -> bytes:
 
 @pytest.mark.parametrize("made", [_png, _avif, _heic])
 def test_the_wide_gamut_of_telephones_is_seen(seen: Seen, made: Callable[[int, int], bytes]) -> None:
-    """Display P3 without a profile is as strong as it was meant; under sRGB's code points nothing changes."""
+    """Display P3 without a profile is converted; with the code points of sRGB nothing changes."""
     assert distance(pixel(seen(made(12, 13)), 8, 8), _P3_AS_SRGB) <= 8
     assert distance(pixel(seen(made(1, 13)), 8, 8), _COLOUR) <= 4
     assert distance(pixel(seen(made(2, 2)), 8, 8), _COLOUR) <= 4
@@ -51,14 +51,14 @@ def test_the_wide_gamut_of_telephones_is_seen(seen: Seen, made: Callable[[int, i
 
 @pytest.mark.parametrize(("transfer", "paper"), [(16, 148), (18, 191)], ids=["PQ", "HLG"])
 def test_high_dynamic_range_is_brought_into_an_ordinary_one(seen: Seen, transfer: int, paper: int) -> None:
-    """Paper white is nearly white, black is black, and the brightest light is no brighter than white."""
+    """Diffuse white is nearly white, black is black, and the brightest light is not beyond white."""
     grey, black, light = (pixel(seen(_png(9, transfer, (value,) * 3)), 8, 8)[0] for value in (paper, 0, 255))
     assert 225 <= grey <= 240
     assert (black, light) == (0, 255)
 
 
 def test_code_points_go_before_the_profile_of_a_png(seen: Seen) -> None:
-    """So says the standard of PNG: this picture is in P3, whatever its profile is of."""
+    """The PNG standard gives cICP precedence over iCCP: this picture is in P3, despite its profile."""
     dull = samples.png(16, 16, icc_profile=samples.rgb_profile(1.0, (0.64, 0.33), (0.3, 0.6), (0.15, 0.06)))
     chunk = next(whole for kind, whole in read_chunks(dull) if kind == b"iCCP")
     data = _png(12, 13)
@@ -67,12 +67,12 @@ def test_code_points_go_before_the_profile_of_a_png(seen: Seen) -> None:
 
 @pytest.mark.parametrize("codes", [(1, 13), (1, 1), (2, 2), (6, 6), (77, 13), (9, 99)])
 def test_what_is_srgb_or_unknown_makes_no_profile(codes: tuple[int, int]) -> None:
-    """A picture is shown as it is then, as browsers do."""
+    """Such a picture is shown without conversion, as browsers do."""
     assert make_profile(codes) is None
 
 
 def test_a_file_that_ends_within_its_colours_names_none() -> None:
-    """What is cut off is not guessed."""
+    """Incomplete code points are ignored."""
     whole = _avif(12, 13)
     end = whole.index(b"colrnclx") + 10
     assert read_box_codes(whole) == (12, 13)

@@ -1,4 +1,4 @@
-"""Colours come out as sRGB with eight bits, and transparency as the format allows."""
+"""Colours become sRGB with 8 bits a channel; transparency is kept where the format has it."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -24,7 +24,7 @@ def _flat(colour: tuple[int, ...] | int, mode: str, format_: str, **options: obj
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 def test_a_wide_gamut_is_brought_to_srgb(seen: Seen, format_: str) -> None:
-    """A green that only looks pale by its numbers is as strong as it was meant."""
+    """A green whose numbers are small because its gamut is wide becomes a strong green."""
     options = {} if format_ in ("PNG", "TIFF") else {"quality": 100}
     data = _flat((100, 200, 80), "RGB", format_, icc_profile=_WIDE, **options)
     shown = pixel(seen(data), 8, 8)
@@ -34,7 +34,7 @@ def test_a_wide_gamut_is_brought_to_srgb(seen: Seen, format_: str) -> None:
 
 
 def test_a_linear_profile_is_brightened(seen: Seen) -> None:
-    """Half the light is 188 of 255 in sRGB."""
+    """Half of the light is 188 of 255 in sRGB."""
     assert (
         distance(pixel(seen(_flat((128, 128, 128), "RGB", "PNG", icc_profile=_NARROW)), 8, 8), (188,) * 3)
         <= 2
@@ -42,7 +42,7 @@ def test_a_linear_profile_is_brightened(seen: Seen) -> None:
 
 
 def test_a_profile_keeps_the_alpha_channel(seen: Seen) -> None:
-    """Colours are converted, transparency is not."""
+    """The conversion changes the colours and not the alpha channel."""
     shown = pixel(seen(_flat((128, 128, 128, 77), "RGBA", "PNG", icc_profile=_NARROW)), 8, 8)
     assert distance(shown, (188, 188, 188, 77)) <= 2
 
@@ -53,7 +53,7 @@ def test_a_profile_keeps_the_alpha_channel(seen: Seen) -> None:
     ids=["noise", "cut", "of another kind", "overwritten"],
 )
 def test_a_profile_that_makes_no_sense_is_ignored(seen: Seen, profile: bytes) -> None:
-    """The picture is shown as it is, rather than refused."""
+    """The picture is shown without conversion, and not refused."""
     assert (
         distance(pixel(seen(_flat((10, 120, 200), "RGB", "PNG", icc_profile=profile)), 8, 8), (10, 120, 200))
         <= 2
@@ -61,7 +61,7 @@ def test_a_profile_that_makes_no_sense_is_ignored(seen: Seen, profile: bytes) ->
 
 
 def test_cmyk_follows_its_profile(seen: Seen) -> None:
-    """A press whose cyan is a dull green shows a dull green."""
+    """With the profile of a press whose cyan ink is a dull green, cyan becomes a dull green."""
     press = samples.cmyk_profile({(1, 0, 0, 0): (128, 100, 150)})
     shown = pixel(seen(_flat((255, 0, 0, 0), "CMYK", "JPEG", icc_profile=press, quality=100)), 8, 8)
     assert shown[1] > shown[0]
@@ -70,7 +70,7 @@ def test_cmyk_follows_its_profile(seen: Seen) -> None:
 
 @pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
 def test_cmyk_without_a_profile_is_not_inverted(seen: Seen, format_: str) -> None:
-    """No ink is white, all black is black."""
+    """No ink is white, and full black is black."""
     assert distance(pixel(seen(_flat((0, 0, 0, 0), "CMYK", format_)), 8, 8), (255,) * 3) <= 2
     assert distance(pixel(seen(_flat((0, 0, 0, 255), "CMYK", format_)), 8, 8), (0,) * 3) <= 2
 
@@ -78,13 +78,13 @@ def test_cmyk_without_a_profile_is_not_inverted(seen: Seen, format_: str) -> Non
 @pytest.mark.parametrize(("value", "shown"), [(0, 0), (32_768, 128), (65_535, 255), (257, 1)])
 @pytest.mark.parametrize("format_", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(seen: Seen, format_: str, value: int, shown: int) -> None:
-    """The middle of the range stays its middle."""
+    """The middle of the 16-bit range becomes the middle of the 8-bit range."""
     assert pixel(seen(_flat(value, "I;16", format_)), 8, 8) == (shown,)
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.0, 0), (0.5, 128), (1.0, 255)])
 def test_floats_are_scaled(seen: Seen, value: float, shown: int) -> None:
-    """0 to 1 is black to white."""
+    """0 becomes black and 1 white."""
     file = BytesIO()
     image = Image.new("F", (16, 16), 1.0)
     image.paste(value, (0, 0, 12, 16))
@@ -93,7 +93,7 @@ def test_floats_are_scaled(seen: Seen, value: float, shown: int) -> None:
 
 
 def test_a_stated_gamma_is_obeyed(seen: Seen) -> None:
-    """A PNG in linear light without a profile is brightened as browsers do."""
+    """A PNG with linear light and no profile is brightened, as browsers do."""
     rows = samples.packed_rows(16, 16, b"\x80\x80\x80")
     linear = samples.raw_png(16, 16, 8, 2, rows, gAMA=(100_000).to_bytes(4, "big"))
     usual = samples.raw_png(16, 16, 8, 2, rows, gAMA=(45_455).to_bytes(4, "big"))
@@ -104,7 +104,7 @@ def test_a_stated_gamma_is_obeyed(seen: Seen) -> None:
 @pytest.mark.parametrize("format_", ["png", "webp", "avif"])
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_transparency_is_kept_where_the_format_can(seen: Seen, format_: str, mode: str) -> None:
-    """The lower half of the picture stays transparent, the upper one opaque."""
+    """The lower half of the picture is transparent, the upper half opaque."""
     data = samples.gif_transparent(64, 48) if mode == "PA" else samples.png(64, 48, mode=mode)
     alpha = seen(data, f"it=32@{format_}").convert("RGBA").getchannel("A")
     assert pixel(alpha, 16, 2) == (255,)
@@ -113,7 +113,7 @@ def test_transparency_is_kept_where_the_format_can(seen: Seen, format_: str, mod
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
 def test_transparency_is_white_where_the_format_cannot(seen: Seen, mode: str) -> None:
-    """JPEG has no transparency, and paper is white."""
+    """In a JPEG, transparent pixels become white."""
     data = samples.gif_transparent(64, 48) if mode == "PA" else samples.png(64, 48, mode=mode)
     image = seen(data, "it=32@jpeg:95").convert("RGB")
     assert distance(pixel(image, 16, 21), (255, 255, 255)) <= 4
@@ -121,7 +121,7 @@ def test_transparency_is_white_where_the_format_cannot(seen: Seen, mode: str) ->
 
 
 def test_transparent_pixels_do_not_bleed_into_the_edge(seen: Seen) -> None:
-    """Scaling weighs colours by their alpha: the black under a transparent half stays unseen."""
+    """Scaling weights colours by alpha, so black under transparent pixels does not show."""
     image = Image.new("RGBA", (64, 64), (255, 255, 255, 255))
     image.paste((0, 0, 0, 0), (0, 33, 64, 64))
     file = BytesIO()
@@ -141,6 +141,6 @@ def test_transparent_pixels_do_not_bleed_into_the_edge(seen: Seen) -> None:
 def test_the_one_transparent_colour_of_a_png_is_transparent(
     seen: Seen, depth: int, colour: int, sample: bytes, key: bytes
 ) -> None:
-    """A colour key is an alpha channel like any other."""
+    """The transparent colour (tRNS) becomes an alpha channel."""
     data = samples.raw_png(16, 16, depth, colour, samples.packed_rows(16, 16, sample), tRNS=key)
     assert pixel(seen(data).convert("RGBA").getchannel("A"), 8, 8) == (0,)

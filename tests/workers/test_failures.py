@@ -1,4 +1,4 @@
-"""What an exception means depends on who raised it: the decoder of a stranger's file, or our encoder."""
+"""An exception means different failures in a decoder of an unknown file and in our encoder."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ from workers.messages import REASONS
     ids=str,
 )
 def test_a_decoder_may_raise_anything(error: Exception, reason: str) -> None:
-    """All of it is the file's fault, except a lack of memory."""
+    """Every exception is a fault of the file, except a lack of memory."""
     assert decoding_failure(error).reason == reason
 
 
@@ -43,11 +43,11 @@ def test_a_decoder_may_raise_anything(error: Exception, reason: str) -> None:
     ids=str,
 )
 def test_an_encoder_has_sound_pixels(error: Exception, reason: str) -> None:
-    """So its failure is a lack of room, of memory, or ours; never the file's."""
+    """Its failure is a lack of space or memory, or our fault; it is never a fault of the file."""
     assert encoding_failure(error, "large").reason == reason
 
 
 def test_every_reason_has_its_sentence() -> None:
-    """For people, on one line."""
+    """Each reason has a sentence of one line for people."""
     assert set(DETAILS) == set(REASONS)
     assert all(detail.endswith(".") and detail.isprintable() for detail in DETAILS.values())

@@ -1,4 +1,4 @@
-"""Telling images from everything else by their first bytes."""
+"""Images are told from everything else by their first bytes."""
 
 import struct
 
@@ -24,7 +24,7 @@ _FILES = {
 
 @pytest.mark.parametrize("name", sorted(_FILES))
 def test_every_format_is_known_by_its_head(name: str) -> None:
-    """The first bytes suffice, and no other format has them."""
+    """The first bytes are enough, and belong to one format only."""
     head = _FILES[name][:SNIFF_BYTES]
     assert sniff(head) == name
     assert [each for each in PILLOW_NAMES if is_format(each, head)] == [name]
@@ -32,13 +32,13 @@ def test_every_format_is_known_by_its_head(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(samples.pretenders()))
 def test_no_pretender_passes(name: str) -> None:
-    """Texts, archives, documents, programs and videos are no images, whatever they begin like."""
+    """Texts, archives, documents, programs and videos are not recognised as images."""
     assert sniff(samples.pretenders()[name][:SNIFF_BYTES]) is None
 
 
 @pytest.mark.parametrize("major", [b"heic", b"mif1"])
 def test_a_brand_that_follows_tells_heic_from_avif(major: bytes) -> None:
-    """Files under the common brand are told apart by the brands that they are compatible with."""
+    """Files with the common brand are told apart by their compatible brands."""
 
     def container(*brands: bytes) -> bytes:
         body = b"ftyp" + major + bytes(4) + b"".join(brands)
@@ -51,24 +51,24 @@ def test_a_brand_that_follows_tells_heic_from_avif(major: bytes) -> None:
 
 @given(st.binary(max_size=SNIFF_BYTES))
 def test_any_bytes_are_a_known_format_or_none(head: bytes) -> None:
-    """No head, however short, makes sniffing raise."""
+    """No bytes make `sniff` raise."""
     assert sniff(head) in {None, *PILLOW_NAMES}
 
 
 @given(st.sampled_from(sorted(_FILES)), st.integers(0, 40))
 def test_a_head_cut_short_is_never_taken_for_another_format(name: str, length: int) -> None:
-    """A small file is known or not, but not mistaken."""
+    """The start of a file is its own format, or none."""
     assert sniff(_FILES[name][:length]) in {None, name}
 
 
 def test_every_output_format_has_an_ending_and_a_media_type() -> None:
-    """What can be asked for can be named and served."""
+    """Every format that can be configured can be named and served."""
     assert set(OUTPUT_FORMATS) == set(EXTENSIONS) == set(MEDIA_TYPES)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_the_raw_file_of_a_camera_is_no_picture(order: str) -> None:
-    """It begins like a TIFF, whose first picture is a thumbnail; nobody wants that for a photo."""
+    """It begins like a TIFF, but its first picture is a thumbnail and not the photo."""
 
     def head(*entries: tuple[int, int]) -> bytes:
         packed = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in entries)

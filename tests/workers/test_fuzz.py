@@ -36,7 +36,7 @@ class Thrower:
         self._count = 0
 
     def throw(self, case: Case) -> tuple[Done | Failed, list[str]]:
-        """Have the child do the case; its answer, and all that is wrong with it."""
+        """Have the worker process do the case; its answer, and a list of what is wrong with it."""
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
@@ -57,14 +57,14 @@ def _throwing(folder: Path) -> Iterator[Thrower]:
 
 @pytest.fixture(scope="module")
 def thrower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thrower]:
-    """One child for all tests here: an image that harms it is found by those that follow."""
+    """One worker process for all tests here: if an image harms it, the next tests fail."""
     with _throwing(tmp_path_factory.mktemp("fuzz")) as running:
         yield running
 
 
 @pytest.mark.parametrize("seed", range(len(_SEEDS)), ids=[seed.name for seed in _SEEDS])
 def test_a_damaged_image_is_made_or_refused_and_the_child_lives(thrower: Thrower, seed: int) -> None:
-    """Every variant is right, or the reason is one of the image's own."""
+    """Every variant is right, or the job fails for a reason of the image."""
     for turn in range(_INPUTS):
         case = damaged(_SEEDS, 0, seed + turn * len(_SEEDS))
         answer, wrong = thrower.throw(case)
@@ -74,7 +74,7 @@ def test_a_damaged_image_is_made_or_refused_and_the_child_lives(thrower: Thrower
 
 @pytest.mark.parametrize("format_", sorted(PILLOW_NAMES))
 def test_after_all_that_the_child_makes_whole_images(thrower: Thrower, format_: str) -> None:
-    """What damaged ones did is gone with their forks."""
+    """Damaged images have changed nothing in the worker process."""
     seed = next(each for each in _SEEDS if each.format == format_)
     answer, wrong = thrower.throw(intact(seed, 1))
     assert not wrong
@@ -83,7 +83,7 @@ def test_after_all_that_the_child_makes_whole_images(thrower: Thrower, format_: 
 
 @pytest.mark.parametrize("path", _FOUND, ids=[path.name for path in _FOUND])
 def test_what_was_found_stays_right(thrower: Thrower, path: Path) -> None:
-    """Inputs that once were answered wrongly come to what their names begin with."""
+    """Inputs that once had a wrong outcome now have the one that their names begin with."""
     limits = {"max_pixels": 10**6, "memory_bytes": 2**30, "truncated": False, "blurhash": False}
     case = Case("found", path.suffix[1:], "found", path.read_bytes(), ("it=32@webp+anim",), limits)
     answer, wrong = thrower.throw(case)
@@ -92,20 +92,20 @@ def test_what_was_found_stays_right(thrower: Thrower, path: Path) -> None:
 
 
 def test_the_seeds_are_of_every_format_that_is_taken() -> None:
-    """A format that is added here is fuzzed, or this fails."""
+    """Every accepted format is fuzzed, also one that is added later."""
     assert {seed.format for seed in _SEEDS} == set(PILLOW_NAMES)
 
 
 @pytest.mark.parametrize("number", [0, 7, 1234])
 def test_a_number_is_always_the_same_input(number: int) -> None:
-    """What a log names can be had again."""
+    """The input that a log names can be made again."""
     assert damaged(_SEEDS, 5, number) == damaged(seeds(), 5, number)
 
 
 @pytest.mark.parametrize("way", sorted(MUTATIONS))
 @pytest.mark.parametrize("format_", sorted(PILLOW_NAMES))
 def test_every_way_to_damage_does(way: str, format_: str) -> None:
-    """Of some tries at least one differs from the sample, in every format."""
+    """In every format, each way of damaging changes the sample in some attempts."""
     seed = next(each for each in _SEEDS if each.format == format_)
     chance = Random(way)  # noqa: S311 (a repeatable choice, not a secret)
     tries = [MUTATIONS[way](chance, bytearray(seed.data), seed, _SEEDS[0]) for _ in range(8)]

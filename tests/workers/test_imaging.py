@@ -1,4 +1,4 @@
-"""Every kind of upload becomes its variants: right size, right format, right way up."""
+"""Every kind of upload becomes its variants, in the right size, format and orientation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ _UPLOADS = {
 
 @pytest.mark.parametrize("name", sorted(_UPLOADS))
 def test_every_kind_of_upload_shows_its_picture(making: Making, seen: Seen, name: str) -> None:
-    """Whatever it was stored as, the colours are in their corners and the source is described."""
+    """However it was stored, the colours are in their corners and the source is described."""
     done, _ = making(_UPLOADS[name], "it=64@png")
     assert done.source == Source(name.split()[0].replace("apng", "png"), 64, 48)
     assert done.made == (Made("it", "it.png", "png", 64, 48),)
@@ -60,7 +60,7 @@ def test_every_kind_of_upload_shows_its_picture(making: Making, seen: Seen, name
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "avif"])
 @pytest.mark.parametrize("name", ["jpeg", "png alpha", "png palette", "gif", "heic"])
 def test_every_output_is_what_it_says(making: Making, name: str, format_: str) -> None:
-    """The bytes are of the format asked for, and of the size reported."""
+    """The files have the format and the size that the outcome says."""
     done, files = making(_UPLOADS[name], f"it=32@{format_}")
     assert is_format(format_, files["it"].read_bytes()[:512])
     with Image.open(files["it"]) as image:
@@ -68,7 +68,7 @@ def test_every_output_is_what_it_says(making: Making, name: str, format_: str) -
 
 
 def test_the_ladder_is_made_from_one_upload(making: Making) -> None:
-    """Each variant has its size, in the order asked for and not of size; none is enlarged."""
+    """Each variant has its size, in the configured order; none is enlarged."""
     done, files = making(
         samples.jpeg(300, 200), "thumb=30", "huge=1000@webp", "middle=150@png:50", "same=300"
     )
@@ -85,7 +85,7 @@ def test_the_ladder_is_made_from_one_upload(making: Making) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (2, 3)])
 def test_the_narrowest_pictures_keep_a_pixel(making: Making, size: tuple[int, int]) -> None:
-    """No side is scaled away."""
+    """No side becomes zero."""
     for data in (samples.jpeg(*size), samples.png(*size), samples.webp(*size)):
         done, _ = making(data, "it=8")
         assert min(done.made[0].width, done.made[0].height) >= 1
@@ -94,7 +94,7 @@ def test_the_narrowest_pictures_keep_a_pixel(making: Making, size: tuple[int, in
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "tiff", "avif", "heic"])
 def test_the_orientation_is_applied_once(making: Making, seen: Seen, format_: str, orientation: int) -> None:
-    """All eight orientations come out upright, at any scale, in every format that has them."""
+    """All eight orientations become upright, at any scale, in every format that has them."""
     stored = samples.stored_as(orientation, samples.picture(96, 64))
     data = samples.encoded(stored, format_, orientation)
     done, _ = making(data, "it=48@png")
@@ -107,7 +107,7 @@ def test_the_orientation_is_applied_once(making: Making, seen: Seen, format_: st
 
 
 def test_a_link_in_the_folder_is_replaced_not_followed(making: Making, tmp_path: Path) -> None:
-    """An earlier, hostile try at the job cannot choose which file the next one writes."""
+    """A hostile earlier attempt cannot choose which file the next attempt writes to."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"untouched")
     (tmp_path / "made" / "it.jpg").symlink_to(precious)
@@ -117,7 +117,7 @@ def test_a_link_in_the_folder_is_replaced_not_followed(making: Making, tmp_path:
 
 
 def test_a_large_photo_is_decoded_at_a_reduced_scale(making: Making) -> None:
-    """Scaling inside the decoder must not cost the exact size, whichever way the photo was held."""
+    """The size is exact, though the decoder reduces the picture, in portrait and in landscape."""
     for orientation in (1, 6):
         data = samples.jpeg(1999, 1333, orientation=orientation)
         done, files = making(data, "a=333", "b=100")

@@ -1,4 +1,4 @@
-"""Frames and messages, read as untrusted input."""
+"""Frames and messages are read as untrusted input."""
 
 import json
 from dataclasses import asdict
@@ -46,14 +46,14 @@ _MESSAGES: list[Message] = [
 
 @pytest.mark.parametrize("message", _MESSAGES, ids=lambda each: type(each).__name__)
 def test_a_message_survives_the_pipe(message: Message) -> None:
-    """What is framed is read back equal, with nothing left over."""
+    """A message is read back equal to the one that was sent, with nothing left over."""
     (payload,) = FrameBuffer().feed(message.to_frame())
     assert parse(payload) == message
 
 
 @given(st.lists(st.sampled_from(_MESSAGES), max_size=6), st.integers(1, 40))
 def test_frames_are_found_however_the_pipe_cuts_them(messages: list[Message], step: int) -> None:
-    """Reads need not end where frames do."""
+    """A read may end anywhere in a frame."""
     stream = b"".join(message.to_frame() for message in messages)
     buffer = FrameBuffer()
     found = [
@@ -66,7 +66,7 @@ def test_frames_are_found_however_the_pipe_cuts_them(messages: list[Message], st
 
 @pytest.mark.parametrize("length", [0, MAX_FRAME + 1, 2**32 - 1])
 def test_a_length_out_of_bounds_is_refused_before_anything_is_held(length: int) -> None:
-    """A child cannot make its parent allocate what it announces."""
+    """A worker cannot make its parent allocate the length that it announces."""
     prefix = length.to_bytes(LENGTH_BYTES, "big")
     with pytest.raises(ProtocolError):
         payload_length(prefix)
@@ -75,14 +75,14 @@ def test_a_length_out_of_bounds_is_refused_before_anything_is_held(length: int) 
 
 
 def test_a_message_too_large_for_a_frame_is_not_sent() -> None:
-    """The sender is told, rather than the receiver surprised."""
+    """The sender gets the error, not the receiver."""
     with pytest.raises(ProtocolError):
         Failed("job-1", "undecodable", "x" * MAX_FRAME).to_frame()
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_a_protocol_error(payload: bytes) -> None:
-    """Nothing else comes out of `parse`."""
+    """`parse` raises nothing else."""
     _is_message_or_refused(payload)
 
 
@@ -97,7 +97,7 @@ _JSON = st.recursive(
 def test_any_change_of_a_field_is_a_message_or_a_protocol_error(
     message: Message, data: st.DataObject
 ) -> None:
-    """A field of another type, a missing one and an additional one are all refused, or still make sense."""
+    """With a field of another type, missing or additional, a message is refused or still valid."""
     value: dict[str, Any] = json.loads(message.to_frame()[LENGTH_BYTES:])
     inside = data.draw(
         st.sampled_from([value, value.get("source"), value.get("sandbox"), *value.get("made", [])])
@@ -136,7 +136,7 @@ def test_any_change_of_a_field_is_a_message_or_a_protocol_error(
     ids=str,
 )
 def test_a_job_with_a_senseless_field_is_refused(changed: dict[str, object]) -> None:
-    """Types, ranges, names and unknown fields are all checked."""
+    """Types, ranges, names and unknown fields are checked."""
     with pytest.raises(ProtocolError):
         parse(json.dumps({"type": "job", **asdict(_JOB), **changed}).encode())
 
@@ -156,7 +156,7 @@ def test_a_job_with_a_senseless_field_is_refused(changed: dict[str, object]) -> 
     ids=str,
 )
 def test_a_variant_that_names_another_file_is_refused(changed: dict[str, object]) -> None:
-    """A child cannot have its parent serve a file of its choice."""
+    """A worker cannot make its parent serve a file of its choice."""
     one = {**asdict(_DONE.made[0]), **changed}
     with pytest.raises(ProtocolError):
         parse(json.dumps({"type": "done", **asdict(_DONE), "made": [one]}).encode())
@@ -175,13 +175,13 @@ def test_a_variant_that_names_another_file_is_refused(changed: dict[str, object]
     ids=["nested lists", "nested objects", "a huge number", "no JSON", "no UTF-8", "too long"],
 )
 def test_json_that_hurts_is_refused(payload: bytes) -> None:
-    """Neither the stack nor the number parser is at the mercy of the other end."""
+    """Deeply nested JSON and huge numbers raise nothing but ProtocolError."""
     with pytest.raises(ProtocolError):
         parse(payload)
 
 
 def test_the_same_variant_twice_is_refused() -> None:
-    """One name is one file."""
+    """Each variant has one file."""
     twice = (_DONE.made[0], _DONE.made[0])
     with pytest.raises(ProtocolError):
         parse(Done("job-1", _DONE.source, twice).to_frame()[LENGTH_BYTES:])

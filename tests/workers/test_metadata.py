@@ -1,4 +1,4 @@
-"""Nothing of the source but its pixels is served."""
+"""No metadata of the source is served."""
 
 from io import BytesIO
 
@@ -50,7 +50,7 @@ def _full_of_metadata(format_: str) -> bytes:
 @pytest.mark.parametrize("made", ["jpeg", "png", "webp", "avif", "webp+anim"])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIF", "TIFF"])
 def test_no_metadata_leaves(making: Making, format_: str, made: str) -> None:
-    """Neither place, name, comment, profile nor thumbnail is in the bytes, at the source's size or below."""
+    """No variant has place, name, comment, profile or thumbnail, at the source's size or smaller."""
     for side in (64, 20):
         _, files = making(_full_of_metadata(format_), f"it={side}@{made}")
         served = files["it"].read_bytes()
@@ -62,7 +62,7 @@ def test_no_metadata_leaves(making: Making, format_: str, made: str) -> None:
 
 
 def test_an_animation_loses_its_comment(making: Making) -> None:
-    """The frames of an animation are held to the same."""
+    """The frames of an animation have no metadata either."""
     file = BytesIO()
     frames = [samples.picture(32, 24).rotate(90 * turn) for turn in range(3)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], comment=SECRET)

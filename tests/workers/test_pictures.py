@@ -1,4 +1,4 @@
-"""A picture keeps its colours, its way up and its secrets on the way from file to file."""
+"""From file to file a picture keeps its colours and orientation, and loses its metadata."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -27,7 +27,7 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("side", [97, 86, 71])
 def test_odd_sizes_are_turned_upright(seen: Seen, orientation: int, side: int) -> None:
-    """A JPEG shows what a PNG shows, to the pixel, at every orientation of odd and even sizes."""
+    """A JPEG and a PNG show the same pixels, at every orientation of odd and even sizes."""
     data = samples.encoded(samples.stored_as(orientation, samples.picture(97, 65)), "jpeg", orientation)
     made, whole = seen(data, f"it={side}:100"), seen(data, f"it={side}@png")
     assert made.size == whole.size
@@ -40,7 +40,7 @@ def test_odd_sizes_are_turned_upright(seen: Seen, orientation: int, side: int) -
 @pytest.mark.parametrize("format_", ["jpeg", "webp"])
 @pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "HEIF"])
 def test_a_wide_gamut_is_brought_to_srgb_from_every_format(seen: Seen, source: str, format_: str) -> None:
-    """A profile counts wherever it was stored."""
+    """The profile is used in every format that can have one."""
     wide = samples.rgb_profile(2.2, (0.68, 0.32), (0.28, 0.65), (0.155, 0.07))
     options: dict[str, object] = {} if source == "PNG" else {"quality": 100}
     data = _file(Image.new("RGB", (64, 64), (100, 200, 80)), source, icc_profile=wide, **options)
@@ -52,7 +52,7 @@ def test_a_wide_gamut_is_brought_to_srgb_from_every_format(seen: Seen, source: s
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"keep_rgb": True}])
 def test_every_kind_of_jpeg_becomes_a_jpeg(seen: Seen, mode: str, options: dict[str, object]) -> None:
-    """Grey, four inks, whole colours, and RGB that was never converted."""
+    """Grey, CMYK, full colour resolution, and RGB that was not converted to YCbCr."""
     if mode != "RGB" and "keep_rgb" in options:
         pytest.skip("a JPEG of RGB alone")
     colour = {"L": 90, "CMYK": (200, 30, 60, 20), "RGB": (200, 30, 60)}[mode]
@@ -62,7 +62,7 @@ def test_every_kind_of_jpeg_becomes_a_jpeg(seen: Seen, mode: str, options: dict[
 
 
 def test_a_jpeg_of_rgb_by_its_adobe_marker_is_decoded(seen: Seen) -> None:
-    """The numbers of its components say YCbCr, its marker says RGB, and the marker counts."""
+    """Its component ids say YCbCr, its Adobe marker says RGB; the marker counts."""
     plain = _file(Image.new("RGB", (32, 32), (90, 90, 90)), quality=95)
     start = plain.index(b"\xff\xe0")
     length = 2 + int.from_bytes(plain[start + 2 : start + 4])
@@ -74,7 +74,7 @@ def test_a_jpeg_of_rgb_by_its_adobe_marker_is_decoded(seen: Seen) -> None:
 
 @pytest.mark.parametrize("format_", ["jpeg", "webp"])
 def test_a_comment_does_not_pass(making: Making, format_: str) -> None:
-    """What a file says of itself is no pixel, whether it is scaled or not."""
+    """A comment is dropped, whether the picture is scaled or not."""
     file = BytesIO()
     samples.picture(64, 48).save(file, "JPEG", comment=samples.SECRET)
     for side in (64, 32):
@@ -83,7 +83,7 @@ def test_a_comment_does_not_pass(making: Making, format_: str) -> None:
 
 
 def test_what_is_missing_of_a_truncated_photo_is_not_green(seen: Seen) -> None:
-    """Zeros are black in RGB; in YCbCr, which a JPEG holds, they would be a deep green."""
+    """A JPEG holds YCbCr, in which zeros, the black of RGB, are dark green."""
     data = samples.jpeg(640, 480)
     image = seen(data[: len(data) // 2], "it=64", truncated=True)
     red, green, blue = pixel(image, 32, 45)
@@ -93,7 +93,7 @@ def test_what_is_missing_of_a_truncated_photo_is_not_green(seen: Seen) -> None:
 @pytest.mark.parametrize("made", ["jpeg", "png", "webp", "avif"])
 @pytest.mark.parametrize("format_", ["TIFF", "GIF", "PNG", "WEBP", "AVIF", "HEIF"])
 def test_of_several_pictures_in_a_file_the_first_is_shown(seen: Seen, format_: str, made: str) -> None:
-    """Even where it need not be scaled, and the encoder could see that there are more."""
+    """Also when it is not scaled, and the encoder could see the other pictures."""
     pages = [samples.picture(64, 48), samples.picture(64, 48).rotate(180)]
     image = seen(_file(pages[0], format_, save_all=True, append_images=pages[1:]), f"it=64@{made}")
     assert shows_the_picture(image, 30)
@@ -101,7 +101,7 @@ def test_of_several_pictures_in_a_file_the_first_is_shown(seen: Seen, format_: s
 
 
 def test_an_icon_keeps_its_colours(seen: Seen) -> None:
-    """Pixel beside pixel, red stays red and blue blue, as they do not in a JPEG of halved colours."""
+    """Adjacent red and blue pixels stay apart, which they would not at half the colour resolution."""
     icon = Image.new("RGB", (16, 16), (220, 30, 30))
     icon.paste((40, 60, 210), (0, 0, 7, 16))
     image = seen(_file(icon, "PNG"), "it=16@jpeg")

@@ -1,4 +1,4 @@
-"""A PNG is made whatever is wrong with what its picture can do without."""
+"""A PNG is decoded whatever is wrong with chunks that its picture does not need."""
 
 import struct
 import zlib
@@ -36,21 +36,21 @@ def _chunk(name: str) -> bytes:
 @pytest.mark.parametrize("name", sorted(_CHUNKS))
 @pytest.mark.parametrize("late", [False, True], ids=["before the pixels", "after them"])
 def test_a_damaged_chunk_costs_itself_alone(seen: Seen, name: str, late: bool) -> None:
-    """Browsers show such pictures, and so does everyone who uploads them."""
+    """A damaged chunk is ignored and the picture is shown, as in browsers."""
     good = samples.png(64, 48)
     at = len(good) - 12 if late else _END_OF_HEADER
     assert shows_the_picture(seen(good[:at] + _chunk(name) + good[at:], "it=64@png"), 24)
 
 
 def test_frames_in_disorder_cost_the_animation_alone(seen: Seen) -> None:
-    """The picture that stands for an animation is whole."""
+    """The still picture of a broken animation is shown."""
     data = samples.apng(64, 48)
     frame = next(whole for kind, whole in read_chunks(data) if kind == b"fdAT")
     assert seen(data.replace(frame, frame[:8] + b"\xff" * 4 + frame[12:]), "it=64@webp").size == (64, 48)
 
 
 def test_what_a_picture_needs_is_kept(seen: Seen) -> None:
-    """Its transparent colour, its orientation and its profile among it."""
+    """Its transparent colour, orientation and profile are used."""
     rows = samples.packed_rows(16, 16, b"\x10\x20\x30")
     data = samples.raw_png(16, 16, 8, 2, rows, tRNS=b"\0\x10\0\x20\0\x30", tEXt=b"a\0b")
     kinds = [kind for kind, _ in read_chunks(keep_essential_chunks(data))]
@@ -59,7 +59,7 @@ def test_what_a_picture_needs_is_kept(seen: Seen) -> None:
 
 
 def test_a_picture_of_a_wrong_checksum_is_still_refused(making: Making) -> None:
-    """That of the pixels says whether they are what was meant."""
+    """A wrong checksum of the pixels means that they are damaged."""
     data = bytearray(samples.png(64, 48))
     data[data.index(b"IDAT") + 30] ^= 1
     with pytest.raises(Exception, match="undecodable"):

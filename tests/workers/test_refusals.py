@@ -1,4 +1,4 @@
-"""What cannot or must not be decoded fails its job, for the reason that it has."""
+"""A task fails, with the right reason, if its image cannot or must not be decoded."""
 
 import random
 import resource
@@ -38,13 +38,13 @@ def _reason(making: Making, data: bytes, *variants: str, **limits: object) -> st
 
 @pytest.mark.parametrize("name", sorted(_FILES))
 def test_a_truncated_file_is_refused(making: Making, name: str) -> None:
-    """Half a picture is not the picture that was meant."""
+    """An incomplete picture is not shown."""
     for share in (0.1, 0.5, 0.9):
         assert _reason(making, samples.truncated(_FILES[name], share)) == "undecodable"
 
 
 def test_a_truncated_file_is_taken_where_that_is_asked_for(making: Making) -> None:
-    """What is there of a JPEG is shown, and the next job is strict again."""
+    """The part of a JPEG that is there is shown, and the next task is strict again."""
     cut = samples.truncated(_FILES["jpeg"])
     done, _ = making(cut, "it=64", truncated=True)
     assert (done.made[0].width, done.made[0].height) == (64, 48)
@@ -53,18 +53,18 @@ def test_a_truncated_file_is_taken_where_that_is_asked_for(making: Making) -> No
 
 @pytest.mark.parametrize("name", sorted(samples.pretenders()))
 def test_what_is_no_image_is_refused(making: Making, name: str) -> None:
-    """Only files of the formats on the list are opened at all."""
+    """Only files of the accepted formats are opened."""
     assert _reason(making, samples.pretenders()[name]) == "undecodable"
 
 
 def test_a_gif_is_measured_before_its_reader_is_asked(making: Making) -> None:
-    """That reader clears a whole canvas when it is opened, if the first frame says so."""
+    """Pillow allocates the whole canvas when it opens a GIF, if the first frame says so."""
     cleared = b"!\xf9\x04\x08\0\0\0\0,"
     assert _reason(making, samples.bomb_gif().replace(b",", cleared, 1)) == "too-many-pixels"
 
 
 def test_a_chunk_that_claims_gigabytes_takes_none(making: Making) -> None:
-    """A broken length after the pixels is not believed: these are whole, and are shown."""
+    """A wrong length after the pixels is ignored: the pixels are complete, and are shown."""
     good = samples.png()
     end = good.index(b"IEND") - 4
     limit = resource.getrlimit(resource.RLIMIT_AS)
@@ -76,7 +76,7 @@ def test_a_chunk_that_claims_gigabytes_takes_none(making: Making) -> None:
 
 
 def test_a_jpeg_of_twelve_bits_is_refused_by_name(making: Making) -> None:
-    """Medical pictures and some scans are such, and people want to know."""
+    """The detail names the bit depth: medical pictures and some scans have it."""
     deep = bytearray(samples.jpeg())
     header = deep.index(b"\xff\xc0")
     assert read_jpeg_depth(bytes(deep)) == 8
@@ -89,7 +89,7 @@ def test_a_jpeg_of_twelve_bits_is_refused_by_name(making: Making) -> None:
 
 @pytest.mark.parametrize("data", [samples.bomb_png(), samples.bomb_gif()], ids=["png", "gif"])
 def test_a_bomb_is_refused_by_its_header(making: Making, data: bytes) -> None:
-    """What claims more pixels than are allowed is not decoded to find out."""
+    """An image that claims more pixels than allowed is not decoded."""
     assert _reason(making, data) == "too-many-pixels"
 
 
@@ -103,7 +103,7 @@ def test_a_bomb_is_refused_by_its_header(making: Making, data: bytes) -> None:
     ids=["extended", "lossless", "lossy"],
 )
 def test_a_webp_is_measured_before_its_decoder_is_asked(making: Making, head: bytes) -> None:
-    """That decoder takes gigabytes for what a header of thirty bytes claims, as soon as it is opened."""
+    """The decoder allocates gigabytes when it opens a file whose header of thirty bytes claims them."""
     assert _reason(making, b"RIFF\xff\0\0\0WEBP" + head) == "too-many-pixels"
     assert (
         _reason(making, b"RIFF\xff\0\0\0WEBP" + head, max_pixels=10**9, memory_bytes=10**9)
@@ -113,19 +113,19 @@ def test_a_webp_is_measured_before_its_decoder_is_asked(making: Making, head: by
 
 @pytest.mark.parametrize("options", [{}, {"mode": "RGBA"}, {"lossless": True}], ids=str)
 def test_the_size_of_a_webp_is_read_from_its_head(options: dict[str, Any]) -> None:
-    """As its decoder would read it."""
+    """The size is the one that the decoder reads."""
     assert read_claimed_size("webp", samples.webp(301, 207, **options)) == (301, 207)
     assert read_claimed_size("webp", samples.webp(301, 207, **options)[:24]) is None
 
 
 def test_the_bound_on_pixels_is_exact(making: Making) -> None:
-    """As many as allowed are made, one more are not."""
+    """As many pixels as allowed are accepted, one more is not."""
     making(samples.png(100, 50), max_pixels=5000)
     assert _reason(making, samples.png(100, 50), max_pixels=4999) == "too-many-pixels"
 
 
 def test_frames_count_where_they_are_decoded(making: Making) -> None:
-    """An animation is bounded by all its frames, and by the first alone where only that is wanted."""
+    """All frames count if they are decoded, and only the first if nothing else is."""
     data = samples.gif(50, 40, frames=4)
     making(data, "it=10@webp", max_pixels=2000)
     assert _reason(making, data, "it=10@webp+anim", max_pixels=7999) == "too-many-pixels"
@@ -134,7 +134,7 @@ def test_frames_count_where_they_are_decoded(making: Making) -> None:
 
 @pytest.mark.parametrize("name", sorted(_FILES))
 def test_a_damaged_file_is_made_or_undecodable(making: Making, name: str) -> None:
-    """Whatever exception a decoder has for a broken file, the reason is the same."""
+    """Whichever exception a decoder raises, the reason is `undecodable`."""
     chance = random.Random(name)  # noqa: S311 (a repeatable choice, not a secret)
     for _ in range(60):
         data = bytearray(_FILES[name])
@@ -147,12 +147,12 @@ def test_a_damaged_file_is_made_or_undecodable(making: Making, name: str) -> Non
 
 
 def test_the_size_of_a_header_must_not_be_nothing(making: Making) -> None:
-    """An image without pixels is none."""
+    """An image with a side of zero pixels is refused."""
     assert _reason(making, samples.raw_png(0, 10, 8, 0, b"")) == "undecodable"
     assert _reason(making, samples.raw_png(10, 0, 8, 0, b"")) == "undecodable"
 
 
 def test_a_folder_that_cannot_be_written_is_not_blamed_on_the_image(making: Making, tmp_path: Path) -> None:
-    """The upload is fine then, and says so."""
+    """The reason is not one of the image."""
     (tmp_path / "made").rmdir()
     assert _reason(making, samples.png()) == "worker-died"

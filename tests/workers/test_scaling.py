@@ -1,4 +1,4 @@
-"""Scaling with SIMD is scaling by Pillow, only sooner."""
+"""Scaling with SIMD has the same result as Pillow's."""
 
 import platform
 import resource
@@ -27,7 +27,7 @@ def _textured(width: int, height: int, mode: str) -> Image.Image:
 @pytest.mark.parametrize("whole", [(200, 150), (199, 149), (64, 49), (9, 9)])
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK", "LAB"])
 def test_a_picture_is_scaled_as_pillow_does(mode: str, whole: tuple[int, int], size: tuple[int, int]) -> None:
-    """No pixel of any mode differs by more than the order of rounding can make it."""
+    """In every mode pixels differ by no more than rounding in another order can cause."""
     size = (min(size[0], whole[0]), min(size[1], whole[1]))
     picture = _textured(*whole, mode)
     made, wanted = resize(picture, size), picture.resize(size, Image.Resampling.LANCZOS)
@@ -45,13 +45,13 @@ def _flat(extrema: tuple[int, int] | tuple[tuple[int, int], ...]) -> list[int]:
 
 
 def test_a_picture_of_the_size_is_left_alone() -> None:
-    """Nothing is copied that has its size."""
+    """A picture that has the size is not copied."""
     picture = _textured(40, 30, "RGB")
     assert resize(picture, (40, 30)) is picture
 
 
 def test_hidden_colours_do_not_bleed() -> None:
-    """What is transparent has no part in the colour of its neighbours."""
+    """Transparent pixels do not change the colour of their neighbours."""
     picture = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     picture.paste((0, 0, 255, 255), (0, 0, 31, 64))
     for red, _, _, alpha in resize(picture, (16, 16)).getdata():
@@ -59,7 +59,7 @@ def test_hidden_colours_do_not_bleed() -> None:
 
 
 def test_scaling_starts_no_thread() -> None:
-    """A job has one processor, and its address space is counted."""
+    """A task has one processor, and its address space is limited."""
     tasks = Path("/proc/self/task")
     before = len(list(tasks.iterdir()))
     resize(_textured(900, 700, "RGB"), (300, 233))
@@ -67,14 +67,14 @@ def test_scaling_starts_no_thread() -> None:
 
 
 def test_simd_is_there_where_it_is_promised() -> None:
-    """A newer Pillow, or a wheel that is gone, may slow photos down, but not unnoticed."""
+    """Fails if a newer Pillow, or a missing wheel, makes scaling slow."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("not promised for this kind of machine")
     assert scaling.HAS_SIMD
 
 
 def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a wheel makes the same pictures, later."""
+    """Without SIMD the pictures are the same."""
     monkeypatch.setattr(scaling, "_RESIZER", None)
     picture = _textured(90, 70, "RGB")
     wanted = picture.resize((30, 23), Image.Resampling.LANCZOS)
@@ -84,7 +84,7 @@ def test_without_simd_pillow_scales(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1), (3, 900_000)])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
 def test_a_line_of_millions_of_pixels_is_scaled_in_little_memory(mode: str, size: tuple[int, int]) -> None:
-    """The weights of each pixel made would take a gigabyte, and the process that asks for it."""
+    """The filter's weights for each pixel would otherwise take a gigabyte."""
     before, limit = address_space_bytes(), resource.getrlimit(resource.RLIMIT_AS)
     line = Image.new(mode, size, (255,) * len(mode))
     resource.setrlimit(resource.RLIMIT_AS, (before + 2**27, limit[1]))

@@ -1,4 +1,4 @@
-"""Where a photo's thumbnail lies, and what counts as a preview: found without trusting a byte."""
+"""Finding a photo's thumbnail, and checking a preview, with untrusted bytes."""
 
 from io import BytesIO
 
@@ -14,10 +14,10 @@ PHOTO = samples.jpeg(64, 48, thumbnail=samples.jpeg(160, 120))
 
 
 class TestSegment:
-    """The EXIF segment of the first bytes of a file."""
+    """The EXIF segment in the first bytes of a file."""
 
     def test_is_found_as_soon_as_it_is_whole(self) -> None:
-        """Every shorter beginning says that more is needed, whatever byte it ends at."""
+        """With fewer bytes the answer is that more are needed."""
         found = [find_exif_segment(PHOTO[:length]) for length in range(len(PHOTO))]
         first = next(index for index, segment in enumerate(found) if segment is not None)
         assert found[first] == samples.exif(thumbnail=samples.jpeg(160, 120))
@@ -38,16 +38,16 @@ class TestSegment:
         ids=["PNG", "a byte", "no start", "no marker", "length 1", "pixels first", "too many segments"],
     )
     def test_is_known_not_to_come(self, head: bytes) -> None:
-        """Then nobody waits for the rest of the body."""
+        """The answer is final then, and the rest of the body need not be read."""
         assert find_exif_segment(head) == b""
 
 
 class TestPreview:
-    """What the worker makes of a segment."""
+    """The preview that is made of a segment."""
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_is_upright(self, orientation: int) -> None:
-        """However the camera was held."""
+        """All eight orientations are applied."""
         made = make_preview(
             samples.exif(orientation, thumbnail=samples.jpeg(160, 120, orientation=orientation))
         )
@@ -55,7 +55,7 @@ class TestPreview:
         assert shows_the_picture(Image.open(BytesIO(made)), 30)
 
     def test_is_small(self) -> None:
-        """A camera's large thumbnail is shrunk by its decoder."""
+        """A camera's large thumbnail is reduced."""
         assert read_plain_jpeg_size(make_preview(samples.exif(thumbnail=samples.jpeg(640, 480)))) == (
             MAX_SIDE,
             240,
@@ -63,19 +63,19 @@ class TestPreview:
 
     @pytest.mark.parametrize("mode", ["L", "CMYK"])
     def test_of_other_colours_is_made_too(self, mode: str) -> None:
-        """What a browser shows is grey or RGB."""
+        """The preview is grey or RGB."""
         made = make_preview(samples.exif(thumbnail=samples.jpeg(160, 120, mode=mode)))
         assert Image.open(BytesIO(made)).mode in ("L", "RGB")
 
     def test_has_no_metadata(self) -> None:
-        """What our own encoder writes has no place for it."""
+        """The encoder's output has no place for metadata."""
         made = make_preview(samples.exif(thumbnail=samples.jpeg(160, 120, gps=True)))
         assert samples.SECRET not in made
         assert read_plain_jpeg_size(made) == (160, 120)
 
 
 class TestBareSize:
-    """The check on what the worker says."""
+    """The check of a preview that a worker returns."""
 
     @pytest.mark.parametrize(
         "data",
@@ -92,5 +92,5 @@ class TestBareSize:
         ids=["nothing", "none", "metadata", "progressive", "PNG", "cut", "no size", "beyond the end"],
     )
     def test_refuses_what_is_no_bare_baseline_jpeg(self, data: bytes) -> None:
-        """A process that was taken over may say anything."""
+        """A process that an image has taken over may return anything."""
         assert read_plain_jpeg_size(data) in (None, (0, 0))

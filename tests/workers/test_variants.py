@@ -64,7 +64,7 @@ def test_every_part_of_an_entry_is_read() -> None:
     ],
 )
 def test_a_bad_entry_is_named_in_one_sentence(text: str, complaint: str) -> None:
-    """What is wrong, and with which entry, is said in one line."""
+    """The error names the entry and what is wrong with it, on one line."""
     with pytest.raises(ValueError, match="variant") as refusal:
         parse_variants(text)
     said = str(refusal.value)
@@ -93,7 +93,7 @@ def test_a_spec_reads_back_as_its_variant(variants: list[Variant], animated: boo
 
 @given(st.text(max_size=60))
 def test_any_text_is_variants_or_a_value_error(text: str) -> None:
-    """No text makes the parser raise anything else."""
+    """The parser raises nothing but ValueError."""
     try:
         assert parse_variants(text)
     except ValueError as error:
@@ -113,13 +113,13 @@ def test_any_text_is_variants_or_a_value_error(text: str) -> None:
     ],
 )
 def test_fitting_keeps_the_aspect(size: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
-    """The longest side becomes the one asked for, the other follows, at least one pixel."""
+    """The longest side has the wanted length, the other follows; it is at least one pixel."""
     assert fit_size(*size, side) == expected
 
 
 @given(st.integers(1, 70_000), st.integers(1, 70_000), st.integers(1, MAX_SIDE))
 def test_fitting_never_enlarges(width: int, height: int, side: int) -> None:
-    """No side grows, none is longer than asked for, none vanishes."""
+    """No side grows, exceeds the wanted length, or becomes zero."""
     new_width, new_height = fit_size(width, height, side)
     assert 1 <= new_width <= min(width, side)
     assert 1 <= new_height <= min(height, side)

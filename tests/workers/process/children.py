@@ -1,4 +1,4 @@
-"""Real worker processes for the tests, spoken to in their frames; every wait has a deadline."""
+"""Real worker processes for tests, which exchange frames with them; every wait has a deadline."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ DEADLINE_S = 20.0
 
 
 class Worker:
-    """A running child: `python -m workers`, or another program that behaves as one."""
+    """A running worker process: `python -m workers`, or another program that behaves like one."""
 
     def __init__(self, *program: str, **environment: str) -> None:
         command = [sys.executable, *(program or ("-m", "workers")), str(os.getpid())]
@@ -26,7 +26,7 @@ class Worker:
         self._buffer = FrameBuffer()
         self._heard: deque[Message] = deque()
         try:
-            ready = self.hear()
+            ready = self.receive()
             assert isinstance(ready, Ready)
         except BaseException:
             self.__exit__()
@@ -47,17 +47,17 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The warm child's process id."""
+        """The process id of the warm worker process."""
         return self.process.pid
 
-    def say(self, message: Message | bytes) -> None:
-        """Send one message, or bytes that are none."""
+    def send(self, message: Message | bytes) -> None:
+        """Send one message, or bytes that are no message."""
         assert self.process.stdin
         self.process.stdin.write(message if isinstance(message, bytes) else message.to_frame())
         self.process.stdin.flush()
 
-    def hear(self) -> Message:
-        """The next message of the child; fails past the deadline and at its end."""
+    def receive(self) -> Message:
+        """The next message of the process; fails at the deadline, and when the process has ended."""
         assert self.process.stdout
         while not self._heard:
             readable, _, _ = select.select([self.process.stdout], [], [], DEADLINE_S)
@@ -67,29 +67,29 @@ class Worker:
             self._heard.extend(parse(payload) for payload in self._buffer.feed(data))
         return self._heard.popleft()
 
-    def begin(self, job: Task) -> int:
-        """Send a job; answers the process id of its fork."""
-        self.say(job)
-        started = self.hear()
+    def start(self, job: Task) -> int:
+        """Send a task; the process id of its fork."""
+        self.send(job)
+        started = self.receive()
         assert isinstance(started, Started)
         assert started.id == job.id
         return started.pid
 
-    def do(self, job: Task) -> Done | Failed:
-        """Send a job and wait for its end."""
-        self.begin(job)
-        verdict = self.hear()
-        assert isinstance(verdict, Done | Failed)
-        assert verdict.id == job.id
-        return verdict
+    def run(self, job: Task) -> Done | Failed:
+        """Send a task and wait for its outcome."""
+        self.start(job)
+        outcome = self.receive()
+        assert isinstance(outcome, Done | Failed)
+        assert outcome.id == job.id
+        return outcome
 
     def exit_status(self) -> int:
-        """Wait for the child to end by itself."""
+        """Wait for the process to end by itself."""
         return self.process.wait(timeout=DEADLINE_S)
 
 
-def job(folder: Path, data: bytes | None, *variants: str, name: str = "job-1", **limits: Any) -> Task:
-    """A job in `folder` for an upload of `data`, or for one that never arrives (a pipe nobody writes to)."""
+def make_task(folder: Path, data: bytes | None, *variants: str, name: str = "job-1", **limits: Any) -> Task:
+    """A task in `folder` for an upload of `data`; None makes the upload a pipe that nobody writes to."""
     source, made = folder / "upload", folder / "made"
     source.unlink(missing_ok=True)
     made.mkdir(exist_ok=True)
@@ -102,7 +102,7 @@ def job(folder: Path, data: bytes | None, *variants: str, name: str = "job-1", *
 
 
 def ends(process: int) -> bool:
-    """Whether a process that was running when `os.pidfd_open` gave this descriptor ends in time."""
+    """Whether a process, given by a descriptor of `os.pidfd_open`, ends before the deadline."""
     readable, _, _ = select.select([process], [], [], DEADLINE_S)
     os.close(process)
     return bool(readable)

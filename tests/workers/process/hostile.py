@@ -1,6 +1,6 @@
-"""A warm child whose forks do what a hostile image might make them do, named by the id of the job.
+"""A worker process whose forks do what a hostile image might make them do, by the id of the task.
 
-Run as a program; it differs from `python -m workers` in what it forks, and in nothing else.
+Run as a program; it differs from `python -m workers` only in what its forks do.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _PICTURE = b"\xff\xd8\xff\xe0" + bytes(60)
 
 @dataclass(frozen=True)
 class Bytes:
-    """Sent as they are, in place of a frame."""
+    """Bytes that are sent as they are, in place of a frame."""
 
     data: bytes
 
@@ -30,7 +30,7 @@ class Bytes:
 
 
 def misbehave(job: Task) -> Message | Bytes:
-    """Do what the job's id says."""
+    """Do what the task's id says."""
     folder = Path(job.folder)
     made = Made("it", "it.jpg", "jpeg", 32, 24)
     (folder / "it.jpg").write_bytes(_PICTURE)
@@ -87,7 +87,7 @@ def start(job: Task) -> Fork:
 
 
 def check() -> None:
-    """The canary, which dies with the second argument."""
+    """The check of the codecs, which fails if the program was started with `--dead-canary`."""
     if "--dead-canary" in sys.argv:
         raise CanaryError("the canary is dead")
     check_codecs()

@@ -1,6 +1,6 @@
-"""A program that confines itself as the process of a job does, then tries to get out.
+"""A program that confines itself as the process of a task does, and then tries to break out.
 
-Prints one JSON object: the layers in force, and for each attempt the error it met, or "done".
+Prints one JSON object: the layers in force, and for each attempt the name of its error, or "done".
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from workers.sandbox import Sandbox
 
 
 def attempts(job: Task, stranger: Path, parent: int) -> dict[str, Callable[[], Any]]:
-    """What a hostile image might have its process do, by name."""
+    """By name, what a hostile image might make its process do."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def call(name: str, *arguments: Any) -> None:
@@ -60,7 +60,7 @@ def attempts(job: Task, stranger: Path, parent: int) -> dict[str, Callable[[], A
 
 
 def main() -> None:
-    """Confine, try everything, report."""
+    """Confine this process, try everything, and print the report."""
     source, folder, stranger = sys.argv[1:]
     job = Task("job-1", source, folder, ("it=32",), 10**6, 20.0, 2**28)
     tries = attempts(job, Path(stranger), os.getppid())

@@ -1,4 +1,4 @@
-"""A warm child outlives what happens to its jobs, and nothing else."""
+"""The warm worker process outlives its tasks, whatever happens to them."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests import samples
-from tests.workers.process.children import DEADLINE_S, Worker, ends, job
+from tests.workers.process.children import DEADLINE_S, Worker, ends, make_task
 from workers.messages import Cancel, Done, Failed, Ready
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    """One child for all tests that leave it as it was."""
+    """One worker process, for the tests that leave it usable."""
     with Worker() as running:
         yield running
 
@@ -29,8 +29,8 @@ def vast(name: str) -> bytes:
 
 
 def test_a_job_is_made_and_accounted_for(worker: Worker, tmp_path: Path) -> None:
-    """The verdict says what was made, where, and what it cost."""
-    done = worker.do(job(tmp_path, samples.jpeg(400, 300), "a=100", "b=50@webp"))
+    """The outcome lists the variants that were made, their files, and the CPU time and memory used."""
+    done = worker.run(make_task(tmp_path, samples.jpeg(400, 300), "a=100", "b=50@webp"))
     assert isinstance(done, Done)
     assert (
         [made.file for made in done.made]
@@ -42,7 +42,7 @@ def test_a_job_is_made_and_accounted_for(worker: Worker, tmp_path: Path) -> None
 
 
 def test_a_worker_gives_way_to_its_parent(worker: Worker) -> None:
-    """While both want a processor the server gets more of it, for a refusal must not wait for a photo."""
+    """A worker has a lower priority than the server, so that a refusal need not wait for a photo."""
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, worker.pid) == min(ours + 5, 19)
 
@@ -51,58 +51,60 @@ def test_a_worker_gives_way_to_its_parent(worker: Worker) -> None:
 def test_every_format_is_decoded_and_made_under_confinement(
     worker: Worker, tmp_path: Path, name: str
 ) -> None:
-    """No codec needs what a confined process lacks."""
+    """Every codec works in a confined process."""
     data = getattr(samples, name)(64, 48)
-    done = worker.do(job(tmp_path, data, "a=32", "b=32@webp", "c=32@avif", "d=32@png", "e=9@webp+anim"))
+    done = worker.run(
+        make_task(tmp_path, data, "a=32", "b=32@webp", "c=32@avif", "d=32@png", "e=9@webp+anim")
+    )
     assert isinstance(done, Done)
     assert done.source.format == name
     profile = samples.rgb_profile(2.2, (0.68, 0.32), (0.28, 0.65), (0.155, 0.07))
-    assert isinstance(worker.do(job(tmp_path, samples.jpeg(icc_profile=profile))), Done)
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg(icc_profile=profile))), Done)
 
 
 def test_a_broken_image_costs_its_own_job_alone(worker: Worker, tmp_path: Path) -> None:
-    """The reason is the image's, and the next job is made by the same child."""
-    failed = worker.do(job(tmp_path, samples.truncated(samples.jpeg())))
+    """The task fails for a reason of the image, and the same process carries out the next one."""
+    failed = worker.run(make_task(tmp_path, samples.truncated(samples.jpeg())))
     assert isinstance(failed, Failed)
     assert failed.reason == "undecodable"
-    assert isinstance(worker.do(job(tmp_path, samples.jpeg())), Done)
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
 
 def test_a_job_past_its_deadline_is_killed(worker: Worker, tmp_path: Path) -> None:
-    """A job that will never end ends at its deadline."""
-    fork = worker.begin(job(tmp_path, None, timeout_s=0.3))
-    verdict = worker.hear()
-    assert verdict == Failed("job-1", "too-slow", "The image took longer to process than one image may.")
+    """A task that would never end is ended at its deadline."""
+    fork = worker.start(make_task(tmp_path, None, timeout_s=0.3))
+    outcome = worker.receive()
+    assert outcome == Failed("job-1", "too-slow", "The image took longer to process than one image may.")
     assert not Path(f"/proc/{fork}").exists()
-    assert isinstance(worker.do(job(tmp_path, samples.jpeg())), Done)
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
 
 def test_a_cancelled_job_stops_at_once(worker: Worker, tmp_path: Path) -> None:
-    """Its process is gone when its verdict arrives."""
-    fork = worker.begin(job(tmp_path, None))
-    worker.say(Cancel("job-1"))
-    assert worker.hear() == Failed("job-1", "cancelled", "The job was cancelled.")
+    """When the outcome arrives, the process of the task is gone."""
+    fork = worker.start(make_task(tmp_path, None))
+    worker.send(Cancel("job-1"))
+    assert worker.receive() == Failed("job-1", "cancelled", "The job was cancelled.")
     assert not Path(f"/proc/{fork}").exists()
 
 
 def test_a_cancel_that_comes_too_late_means_nothing(worker: Worker, tmp_path: Path) -> None:
-    """Neither one for a job that was, nor one for another job, stops the one that runs."""
-    worker.say(Cancel("job-0"))
-    worker.begin(job(tmp_path, None, timeout_s=0.3))
-    worker.say(Cancel("job-0"))
-    verdict = worker.hear()
-    assert isinstance(verdict, Failed)
-    assert verdict.reason == "too-slow"
+    """A Cancel for another task than the one that runs is ignored."""
+    worker.send(Cancel("job-0"))
+    worker.start(make_task(tmp_path, None, timeout_s=0.3))
+    worker.send(Cancel("job-0"))
+    outcome = worker.receive()
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "too-slow"
 
 
 def test_a_job_that_is_killed_from_outside_has_died(worker: Worker, tmp_path: Path) -> None:
-    """As the kernel does when memory is short: the child lives on."""
-    os.kill(worker.begin(job(tmp_path, None)), signal.SIGKILL)
-    verdict = worker.hear()
-    assert isinstance(verdict, Failed)
-    assert verdict.reason == "worker-died"
-    assert "SIGKILL" in verdict.detail
-    assert isinstance(worker.do(job(tmp_path, samples.jpeg())), Done)
+    """The worker process survives when the kernel kills a task, as it does when memory is short."""
+    os.kill(worker.start(make_task(tmp_path, None)), signal.SIGKILL)
+    outcome = worker.receive()
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "worker-died"
+    assert "SIGKILL" in outcome.detail
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
 
 @pytest.mark.parametrize("megabytes", [1, 4, 16])
@@ -110,35 +112,35 @@ def test_a_job_that_is_killed_from_outside_has_died(worker: Worker, tmp_path: Pa
 def test_a_job_that_needs_more_memory_than_allowed_is_told_so(
     worker: Worker, tmp_path: Path, name: str, megabytes: int
 ) -> None:
-    """Whatever a codec makes of a failed allocation, the reason is memory; where it suffices, all is well."""
+    """However a codec reports a failed allocation, the reason is memory; with enough the task is done."""
     data = samples.jpeg(1500, 1000, progressive=True) if name == "progressive" else vast(name)
-    verdict = worker.do(job(tmp_path, data, "it=1500@png", memory_bytes=megabytes * 2**20))
-    assert isinstance(verdict, Done) or verdict.reason == "too-much-memory"
-    assert megabytes > 1 or isinstance(verdict, Failed)
+    outcome = worker.run(make_task(tmp_path, data, "it=1500@png", memory_bytes=megabytes * 2**20))
+    assert isinstance(outcome, Done) or outcome.reason == "too-much-memory"
+    assert megabytes > 1 or isinstance(outcome, Failed)
 
 
 def test_jobs_leave_nothing_behind(worker: Worker, tmp_path: Path) -> None:
-    """After many jobs the child has the descriptors and threads it had, and no dead children."""
+    """After many tasks the process has as many descriptors and threads as before, and no zombies."""
     process = Path(f"/proc/{worker.pid}")
     before = len(list((process / "fd").iterdir()))
     for number in range(10):
-        worker.do(job(tmp_path, samples.heic() if number % 2 else b"nonsense"))
+        worker.run(make_task(tmp_path, samples.heic() if number % 2 else b"nonsense"))
     assert len(list((process / "fd").iterdir())) == before
     assert len(list((process / "task").iterdir())) == 1
     assert not (process / "task" / str(worker.pid) / "children").read_text()
 
 
 def test_signals_of_a_terminal_do_not_end_a_job(worker: Worker, tmp_path: Path) -> None:
-    """A drain lets running jobs finish, and the child is told to end by its parent alone."""
+    """Running jobs finish while the server drains, so SIGINT and SIGTERM are ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
-    assert isinstance(worker.do(job(tmp_path, samples.jpeg())), Done)
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
 
 def test_the_child_ends_when_its_parent_closes_the_pipe(tmp_path: Path) -> None:
-    """In peace, and with it the job that runs."""
+    """It exits with status 0, and the task that runs ends with it."""
     with Worker() as worker:
-        fork = os.pidfd_open(worker.begin(job(tmp_path, None)))
+        fork = os.pidfd_open(worker.start(make_task(tmp_path, None)))
         assert worker.process.stdin
         worker.process.stdin.close()
         assert worker.exit_status() == 0
@@ -151,25 +153,25 @@ def test_the_child_ends_when_its_parent_closes_the_pipe(tmp_path: Path) -> None:
     ids=["too long", "no message", "not a parent's"],
 )
 def test_a_child_that_is_told_nonsense_ends(data: bytes) -> None:
-    """It cannot know what it was meant to do."""
+    """A process that receives no valid request exits with status 2."""
     with Worker() as worker:
-        worker.say(data)
+        worker.send(data)
         assert worker.exit_status() == 2
 
 
 def test_a_second_job_at_once_is_nonsense(tmp_path: Path) -> None:
-    """One job at a time; the fork of the first ends too."""
+    """A process carries out one task at a time: a second one makes it exit, and its fork too."""
     with Worker() as worker:
-        fork = os.pidfd_open(worker.begin(job(tmp_path, None)))
+        fork = os.pidfd_open(worker.start(make_task(tmp_path, None)))
         second = tmp_path / "second"  # a folder of its own: the first must not find its upload there
         second.mkdir()
-        worker.say(job(second, samples.jpeg(), name="job-2"))
+        worker.send(make_task(second, samples.jpeg(), name="job-2"))
         assert worker.exit_status() == 2
         assert ends(fork)
 
 
 def test_a_child_loads_nothing_of_the_service() -> None:
-    """Neither the web framework nor any of the application is in a worker."""
+    """A worker imports neither the web framework nor any module of `app`."""
     command = [sys.executable, "-X", "importtime", "-m", "workers"]
     run = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S, check=True

@@ -1,4 +1,4 @@
-"""The process of a job can read its upload, write its variants, and nothing more."""
+"""The process of a task can read its upload and write its variants, and nothing else."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from tests import samples
 from tests.workers.process import prisoner
-from tests.workers.process.children import DEADLINE_S, Worker, job
+from tests.workers.process.children import DEADLINE_S, Worker, make_task
 from workers.messages import Done
 
 _ALLOWED = ("read the upload", "write a variant", "start a thread")
@@ -48,7 +48,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a prisoner found in force, and what came of its attempts."""
+    """The layers in force in a confined process, and the result of each of its attempts."""
 
     layers: dict[str, str]
     report: dict[str, str]
@@ -56,7 +56,7 @@ class Report:
 
 @pytest.fixture(scope="module")
 def escape(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """The report of a process that confined itself and tried to get out."""
+    """The report of a process that confined itself and tried to break out."""
     home = tmp_path_factory.mktemp("job")
     stranger = tmp_path_factory.mktemp("settings") / "secret"
     folder = home / "made"
@@ -80,14 +80,14 @@ def test_a_job_can_do_its_work(escape: Report, attempt: str) -> None:
     ("layer", "attempt"), [(layer, attempt) for layer, several in _REFUSED.items() for attempt in several]
 )
 def test_a_job_can_do_nothing_else(escape: Report, layer: str, attempt: str) -> None:
-    """Each attempt meets an error of the layer that is there for it."""
+    """Each forbidden attempt fails with the error of the layer that prevents it."""
     if escape.layers[layer].startswith("off"):
         pytest.skip(f"{layer} is {escape.layers[layer]}")
     assert escape.report[attempt] != "done"
 
 
 def test_every_attempt_is_judged(escape: Report) -> None:
-    """No attempt of the prisoner goes without an expectation."""
+    """There is an expectation for each attempt of the program."""
     assert set(escape.report) == {
         *_ALLOWED,
         *(attempt for several in _REFUSED.values() for attempt in several),
@@ -95,15 +95,15 @@ def test_every_attempt_is_judged(escape: Report) -> None:
 
 
 def test_a_child_without_libseccomp_says_so_and_works(tmp_path: Path) -> None:
-    """A layer that a machine lacks is named with its reason, and jobs are done all the same."""
+    """A layer that the machine lacks is reported with the reason, and tasks are carried out all the same."""
     (tmp_path / "pyseccomp.py").write_text("raise RuntimeError('Unable to find libseccomp')")
     with Worker(PYTHONPATH=str(tmp_path)) as worker:
         assert worker.ready.sandbox["seccomp"] == "off: Unable to find libseccomp"
-        assert isinstance(worker.do(job(tmp_path, samples.jpeg())), Done)
+        assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
 
 def test_a_child_says_what_is_in_force(escape: Report) -> None:
-    """The layers of a child are those that its forks found in force, each on or off with a reason."""
+    """Ready lists the layers that are in force in a fork, each on, or off with a reason."""
     with Worker() as worker:
         assert worker.ready.sandbox == escape.layers
     assert set(escape.layers) == {"rlimits", "no_new_privs", "landlock", "seccomp"}

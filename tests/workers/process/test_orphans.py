@@ -1,4 +1,4 @@
-"""No worker process outlives the one it works for."""
+"""No worker process outlives the process that it works for."""
 
 import os
 import signal
@@ -7,20 +7,20 @@ import sys
 from pathlib import Path
 
 from tests import samples
-from tests.workers.process.children import DEADLINE_S, Worker, ends, job
+from tests.workers.process.children import DEADLINE_S, Worker, ends, make_task
 
 _PARENT = """
 import sys
 from pathlib import Path
-from tests.workers.process.children import Worker, job
+from tests.workers.process.children import Worker, make_task
 worker = Worker()
-print(worker.pid, worker.begin(job(Path(sys.argv[1]), None)), flush=True)
+print(worker.pid, worker.start(make_task(Path(sys.argv[1]), None)), flush=True)
 sys.stdin.read()
 """
 
 
 def test_nothing_is_left_when_the_server_is_killed(tmp_path: Path) -> None:
-    """SIGKILL lets the server clean up nothing, and the kernel ends its children and theirs."""
+    """After SIGKILL the server cannot clean up; the kernel ends its children and their forks."""
     command = [sys.executable, "-c", _PARENT, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout
@@ -32,15 +32,15 @@ def test_nothing_is_left_when_the_server_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_fork_ends_with_its_warm_child(tmp_path: Path) -> None:
-    """A child that is killed leaves no job running."""
+    """No task goes on when its worker process was killed."""
     with Worker() as worker:
-        fork = os.pidfd_open(worker.begin(job(tmp_path, None)))
+        fork = os.pidfd_open(worker.start(make_task(tmp_path, None)))
         os.kill(worker.pid, signal.SIGKILL)
         assert ends(fork)
 
 
 def test_a_child_whose_parent_is_gone_already_does_not_stay() -> None:
-    """The parent may die before the child can ask to die with it."""
+    """It also ends if the parent died before the child could ask the kernel for PR_SET_PDEATHSIG."""
     command = [sys.executable, "-m", "workers", "1" if os.getpid() != 1 else "2"]
     run = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, timeout=DEADLINE_S, check=False)
     assert run.returncode == 0
@@ -48,7 +48,7 @@ def test_a_child_whose_parent_is_gone_already_does_not_stay() -> None:
 
 
 def test_samples_reach_a_worker_at_all(tmp_path: Path) -> None:
-    """The programs above are the real ones: the same child makes a picture."""
+    """Checks the programs of this module: a process that is started in this way makes a picture."""
     with Worker() as worker:
-        worker.do(job(tmp_path, samples.jpeg()))
+        worker.run(make_task(tmp_path, samples.jpeg()))
         assert (tmp_path / "made" / "it.jpg").is_file()
