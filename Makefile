@@ -1,5 +1,5 @@
-# Needs Python 3.11 or newer and nothing else: every target makes or mends .venv first, from the hash-locked
-# requirements, and leaves it alone while it fits. Another interpreter: make run PYTHON=/path/to/python3
+# Needs Python 3.11 or newer and nothing else. Every target first creates or updates .venv from the hash-locked
+# requirements, if it is not up to date. Another interpreter: make run PYTHON=/path/to/python3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,9 +15,9 @@ help: ## this list
 run: environment ## start the service; settings come from SPILLWAY_… or .env
 	@exec $(BIN)/spillway serve $(ARGS)
 
-# Three at once, for a third of the time of one is spent waiting; file by file, in the order of tests/conftest.py.
-# They start the service a hundred times, so its bytecode may be kept.
-test: environment-dev ## all tests, or some: make test ARGS="tests/test_bucket.py -k refill"
+# Three processes, because tests spend a third of their time waiting; file by file, in the order of tests/conftest.py.
+# They start the service a hundred times, so its bytecode is kept.
+test: environment-dev ## all tests, or some: make test ARGS="tests/backpressure/test_token_bucket.py -k refill"
 	@exec env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: environment-dev ## style, of the page's scripts too, types and import contracts
@@ -34,26 +34,26 @@ format: environment-dev ## rewrite the code in the project's style
 bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 	@exec $(BIN)/python -m bench $(ARGS)
 
-screenshots: environment-dev ## the pictures of the page in docs, with the Chromium of this machine
+screenshots: environment-dev ## new pictures of the page for docs, with this machine's Chromium
 	@exec $(BIN)/python -m tests.web.screenshots $(ARGS)
 
 fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says; then the API's description
 	@$(BIN)/python -m bench.fuzz $(ARGS)
 	@exec $(BIN)/python -m bench.description
 
-soak: environment-dev ## 200 SIGKILLs under load and one at every step, as docs/reliability.md says
+soak: environment-dev ## 200 kills under load and one at every step, as docs/reliability.md says
 	@exec $(BIN)/python -m bench.soak $(ARGS)
 
-hostile: environment-dev ## attacks on a server of its own, an honest client meanwhile, as docs/reliability.md says
+hostile: environment-dev ## attacks on a server of its own beside an honest client, as docs/reliability.md says
 	@exec $(BIN)/python -m bench.hostile $(ARGS)
 
-audit: ## known holes in the locked dependencies, by the database of PyPI
+audit: ## known vulnerabilities in the locked dependencies, by the database of PyPI
 	@sh -c "$$choose_python; $$audit"
 
-lock: ## write requirements*.txt for pyproject.toml, keeping the versions that still fit
+lock: ## write requirements*.txt for pyproject.toml, keeping versions that still satisfy it
 	@sh -c "$$choose_python; $$compile"
 
-upgrade: ## the same, with the newest versions
+upgrade: ## write requirements*.txt for pyproject.toml with the newest versions
 	@sh -c "$$choose_python; $$compile" lock --upgrade
 
 clean: ## remove the environment and every cache
@@ -69,8 +69,8 @@ environment-dev:
 environment-bench:
 	@sh -c "$$choose_python; $$prepare" environment requirements-bench.txt requirements-dev.txt requirements.txt
 
-# Sets $python: PYTHON if given, else the first suitable one. A name on PATH may be a launcher for a version that is
-# not there, so each one is run. Debian packs venv apart from python3.
+# Sets $python: PYTHON if given, else the first suitable interpreter. A name on PATH may be a launcher for a version
+# that is not installed, so each one is run. Debian packages venv apart from python3.
 define describe_python
 import sys
 if sys.version_info < (3, 11):
@@ -110,9 +110,9 @@ fi
 endef
 export choose_python
 
-# Arguments: the lock file to install, then those that are part of it. A stamp holds the checksums of what was
-# installed, so that neither clocks nor branches can fool it. pyvenv.cfg tells which Python made the environment and
-# where: a moved folder or another Python means a new one.
+# Arguments: the lock file to install, then those that it includes. A stamp file holds the checksums of what was
+# installed, so that neither clocks nor branches can mislead it. pyvenv.cfg says which Python created the environment
+# and where: after a move, or with another Python, a new one is created.
 define prepare
 stamp_of() { echo "$$(cksum < "$$1") $$(cksum < pyproject.toml)"; }
 installed() { [ "$$(cat "$(VENV)/$$1.installed" 2>/dev/null)" = "$$(stamp_of "$$1")" ]; }
@@ -143,7 +143,7 @@ for lock in "$$@"; do stamp_of "$$lock" > "$(VENV)/$$lock.installed"; done
 endef
 export prepare
 
-# In a folder that is thrown away. What could not be looked up is a failure too: then nothing is known of it.
+# In a temporary folder. A package that could not be looked up is a failure too, since nothing is known of it.
 define audit
 folder=$$(mktemp -d)
 trap 'rm -rf "$$folder"' EXIT
@@ -156,7 +156,7 @@ done
 endef
 export audit
 
-# uv from PATH, else in a folder that is thrown away. The files bear neither addresses nor the command.
+# uv from PATH, else from a temporary folder. The lock files contain neither addresses nor the command.
 define compile
 uv=$$(command -v uv) || {
     folder=$$(mktemp -d)

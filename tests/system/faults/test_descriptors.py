@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -48,11 +47,11 @@ def test_idle_connections_make_room(limited: Faulty) -> None:
         assert patient.get("/healthz").status_code == 200
         crowd = [stack.enter_context(service.connect("127.0.99.99")) for _ in range(PLENTY)]
         assert patient.get("/healthz").status_code == 200
-        begin = time.monotonic()
         assert service.upload(prefer="wait=20").status_code == 201
-        assert time.monotonic() - begin < 5
         crowd[-1].head("GET /healthz")
-        assert crowd[-1].answer().status == 200
+        assert crowd[-1].answer().status == 200, (
+            "room was made before idle connections reached their deadline"
+        )
 
 
 def test_everything_taken(limited: Faulty) -> None:

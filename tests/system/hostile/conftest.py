@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.service import SMALL as PHOTO
-from tests.service import Service, serving
+from tests.service import Service, serving, until
 
 PROXIES = "127.200.0.0/16"
 """Loopback addresses that the service takes for its proxies."""
@@ -62,6 +62,11 @@ class Honest(threading.Thread):
         if error is None:
             assert not self.wrong, self.wrong
             assert self.served, "the honest client was not served once"
+
+    def usual(self) -> float:
+        """Seconds of the slower of its first two rounds: the speed of this machine without an attack."""
+        until(lambda: self.served >= 2 or self.wrong, "the honest client to be served before the attack")
+        return self.slowest
 
     def run(self) -> None:
         """Do at least one round, and one that began after the attack did."""

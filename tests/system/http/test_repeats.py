@@ -106,7 +106,8 @@ class TestSameAgain:
         """It needs no receiving slot, only a token. Newcomers get 503."""
         key, address, done = fresh_key(), fresh_address(), fresh_key()
         with ExitStack() as stack:
-            service = stack.enter_context(serving(tmp_path, queue_size=1, max_receiving=1, client_share=1))
+            limits = {"queue_size": 1, "max_receiving": 1, "client_share": 1, "brownout": "off"}
+            service = stack.enter_context(serving(tmp_path, **limits))
             finished = send(service, done, address, prefer="wait=20").json()
             stack.enter_context(service.paused())
             first = send(service, key, address)
