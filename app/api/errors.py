@@ -118,7 +118,7 @@ def problem_of(error: Exception, quota: Quota | None = None) -> Problem:
 
 
 def _allowed_methods(request: Request) -> str:
-    """The Allow field for a request's address, over all routes: Starlette tells those of one route only."""
+    """The Allow field for a request's address, over all routes; Starlette's own is for the first one only."""
 
     def works(method: str) -> bool:
         scope = {**request.scope, "method": method}
@@ -177,10 +177,10 @@ class ErrorHandlers:
         return await self.answer(request, error)
 
     async def client_gone(self, request: Request, error: Exception) -> Response:  # noqa: ARG002
-        """An answer that nobody reads, since the client has closed the connection."""
+        """A stand-in for an answer, since the client has closed the connection."""
         return Response(status_code=499)
 
     def unexpected(self, scope: Scope, error: Exception) -> Response:
-        """The answer to any other exception, which is a bug: logged in full, and telling nothing of it."""
+        """The answer to any other exception, which is a bug. Its cause is logged and not sent."""
         log.error("request failed", path=scope["path"], exc_info=error)
         return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))

@@ -75,7 +75,8 @@ async def _upload_response(
         with suppress(TooManyStreams):  # the job is accepted all the same, so it is answered at once
             if handle is not None:
                 await images.wait(request, handle, upload.client, wait_s)
-                # A client that left was told nothing yet, and can ask again only by an Idempotency-Key.
+                # A client that has left cannot know the job's address, unless it repeats the upload by its
+                # Idempotency-Key. Without one the job is dropped.
                 handle.client_left = upload.keyed is None and await request.is_disconnected()
             fields["Preference-Applied"] = f"wait={wait_s:.0f}"
     if handle is not None:

@@ -58,7 +58,7 @@ def _backlog(engine: EngineSnapshot) -> Iterator[Metric]:
     queue, reservations = engine.upload_queue, engine.reservations
     slots = {"capacity": queue.capacity, "receiving": queue.receiving, "waiting": queue.waiting}
     yield labelled_gauge("spillway_backlog_slots", "Places of the queue.", "state", slots)
-    yield gauge("spillway_turns", "Refused uploads told when to return.", reservations.outstanding)
+    yield gauge("spillway_turns", "Reservations that are outstanding.", reservations.outstanding)
     yield gauge("spillway_parked", "Uploads in the waiting room.", reservations.waiting)
     yield gauge("spillway_drain_per_second", "Jobs that leave a busy queue.", queue.drain_per_s)
     wait_s = queue.estimated_wait_ms / 1000

@@ -12,8 +12,8 @@ from app.uploads.idempotency import IdempotencySnapshot
 class ServiceStats:
     """What `/v1/stats`, `/metrics` and the charts of the page are made from.
 
-    `refusals` are counters by guard or status; `demo` is the state of the demonstration as JSON, where there
-    is one. It holds no client address and no image id.
+    `refusals` are counters by guard or status. `demo` is the state of the demonstration as JSON, or None when
+    there is no demonstration. Nothing here contains a client address or an image id.
     """
 
     uptime_s: float
@@ -27,7 +27,7 @@ class ServiceStats:
 
     @property
     def jobs(self) -> dict[str, int]:
-        """Counters of uploads by what became of them."""
+        """How many uploads were accepted or answered with a preview, and how their jobs ended."""
         jobs = self.engine.jobs
         return {
             "accepted": jobs.accepted,

@@ -1,4 +1,4 @@
-"""What the service tells of itself, for no token: quota, statistics, health, readiness and metrics."""
+"""The endpoints for quota, statistics, health, readiness and metrics. None of them costs a token."""
 
 import os
 import time

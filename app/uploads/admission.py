@@ -155,7 +155,7 @@ class Admission:
     async def spend_token(self, request: Request) -> UploadRequest:
         """Guard 1: spend a token of the client.
 
-        An upload that was refused with a Retry-After and returns when told spends none, once.
+        An upload that was refused and returns after its Retry-After spends none, once.
 
         Raises:
             RateLimited: the client's bucket is empty.
@@ -185,7 +185,7 @@ class Admission:
     async def admit(self, upload: UploadRequest) -> AsyncIterator[None]:
         """Run guards 2 to 6, then the block, in which the body may be read.
 
-        After the block, whatever the guards gave the upload and nobody took over is given back.
+        After the block the slot and the space that the upload still holds are given back.
 
         Raises:
             TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull, StoreFull: a guard

@@ -47,7 +47,7 @@ def _forwarded_for(value: str) -> list[str]:
 
 
 class ClientKey:
-    """Tells the client of a request.
+    """Finds the client of a request.
 
     It is the peer's own address, unless the peer is a trusted proxy. Then the forwarding header is walked
     from the right, past trusted proxies, to the first address that is not one of them. What stands left of

@@ -5,8 +5,8 @@ from the first bytes of the body, and the same Retry-After that the refusal woul
 or stored. A client that waits for `100 Continue` gets it when its body is about to be read; the rest of the
 body is discarded like that of any refusal.
 
-A client that returns when told waits in the waiting room like any other, since a place is reserved for it.
-Only if that wait is in vain does it get a degraded response again.
+A client that returns on time waits in the waiting room like any other, since a place is reserved for it. It
+gets a degraded response again only if no place becomes free in time.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class DegradedSnapshot:
 
 
 class DegradedResponse:
-    """Answers uploads that the queue refuses and that want something rather than an error."""
+    """Answers uploads that the queue refuses, with a preview instead of an error."""
 
     def __init__(
         self, previews: PreviewWorker, *, always: bool, clock: Callable[[], float] = time.monotonic
