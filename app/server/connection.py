@@ -4,9 +4,8 @@ Added are: a deadline and a size limit for request heads, a deadline for the res
 been sent, a minimum rate at which answers must be read, a limit on connections, problem documents instead
 of plain text, lingering close, and early rejection: an answer to the head alone, without running the
 application.
-
-This module is longer than most, because it is one state machine: its states are in `connection_state`.
 """
+# size: it is one state machine, whose states are in connection_state
 
 import asyncio
 from collections.abc import Callable
