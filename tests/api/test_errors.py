@@ -140,6 +140,7 @@ NO_REFUSALS = {
     "EngineUnusable": "ends the start with one line",
     "EngineDown": "the engine refuses by its breaker",
     "StreamFull": "the engine refuses by its queue",
+    "StatusChanged": "the worker that has lost a job lets go of it",
     "ClientGone": "nobody is there to read an answer",
     "JobGone": "the engine ends the job as cancelled",
     "ObjectChanged": "a StoreUnavailable: a failing store's 503",
