@@ -165,6 +165,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
                     await self._connection.ping()
                     await self._prepare()
                     log.info("the engine is available again")
+                await self._leases.settle()
                 await self._leases.count()
                 self.upload_queue.observe()
             except (*UNAVAILABLE, StreamFull):

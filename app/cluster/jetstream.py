@@ -22,7 +22,7 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 from nats.js.kv import KeyValue
 
 from app.backpressure.token_bucket import GCRA
@@ -85,6 +85,7 @@ async def prepare(connection: NatsConnection, max_jobs: int, max_receiving: int,
                 max_msgs=max_receiving,
                 discard=DiscardPolicy.NEW,
                 max_age=lease_s,
+                duplicate_window=lease_s,
                 num_replicas=connection.replicas,
             ),
         )
@@ -191,7 +192,7 @@ class JobStream:
         other waiting messages.
         """
         async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
-            with suppress(NotFoundError):
+            with suppress(NotFoundError, BadRequestError):  # it is not there
                 await js.delete_msg(JOBS, (await js.get_last_msg(JOBS, job_subject(job_id))).seq or 0)
 
     async def job_ids(self) -> list[str]:
