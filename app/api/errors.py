@@ -49,7 +49,8 @@ def _share(error: ShareExceeded, quota: Quota | None) -> Problem:
 
 def _queue(error: QueueFull, quota: Quota | None) -> Problem:
     policy = ConcurrencyPolicy("queue", error.capacity, whole_seconds(error.retry_after))
-    return Problem(KINDS["queue"], f"The queue is full; {error}.", error.retry_after, quota, policy)
+    detail = str(error)
+    return Problem(KINDS["queue"], f"{detail[:1].upper()}{detail[1:]}.", error.retry_after, quota, policy)
 
 
 def _draining(error: Draining, quota: Quota | None) -> Problem:

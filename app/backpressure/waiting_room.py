@@ -35,11 +35,13 @@ class ClientGone(Exception):
 class QueueFull(Exception):
     """Raised when there is no slot for an upload, or those that are free are reserved for others.
 
-    `retry_after` is in seconds, `capacity` the number of jobs that may wait.
+    `retry_after` is in seconds, `capacity` the number of jobs that may wait. `slots_taken` tells that the
+    queue itself has room, and only the receiving slots are all taken.
     """
 
-    def __init__(self, retry_after: float, capacity: int) -> None:
-        super().__init__(f"a slot should be free in {retry_after:.0f} s")
+    def __init__(self, retry_after: float, capacity: int, *, slots_taken: bool = False) -> None:
+        reason = "all receiving slots are taken" if slots_taken else "the queue is full"
+        super().__init__(f"{reason}; a slot should be free in {retry_after:.0f} s")
         self.retry_after = retry_after
         self.capacity = capacity
 
@@ -104,7 +106,7 @@ class WaitingRoom(Generic[E]):
         """
         decision: Decision = self._reservations.request(requester, self._load(), not_before=not_before)
         if isinstance(decision, Refuse):
-            raise QueueFull(decision.retry_after, self._upload_queue.capacity)
+            raise self._full(decision)
         self._upload_queue.count_client(requester.client)
         if isinstance(decision, Admit):
             return self._upload_queue.reserve(requester.client)
@@ -115,6 +117,11 @@ class WaitingRoom(Generic[E]):
         for waiter in self._waiters.values():
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _full(self, refusal: Refuse) -> QueueFull:
+        queue = self._upload_queue
+        slots_taken = queue.receiving_full and queue.waiting < queue.capacity
+        return QueueFull(refusal.retry_after, queue.capacity, slots_taken=slots_taken)
 
     def _load(self) -> QueueLoad:
         queue = self._upload_queue
@@ -134,7 +141,7 @@ class WaitingRoom(Generic[E]):
                 return slot
             free_slots = self._upload_queue.free_slots
             refusal = self._reservations.expire_wait(wait, free_slots, reopens_in=reopens_in())
-            raise QueueFull(refusal.retry_after, self._upload_queue.capacity)
+            raise self._full(refusal)
         finally:
             watch(None)
             if self._waiters.pop(wait, None) is not None:

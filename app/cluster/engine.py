@@ -225,10 +225,9 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             raise
         if lease is None:
             slot.release()
-            raise QueueFull(
-                self._waiting_room.refuse(requester, 1 / self.upload_queue.uploads_per_s, not_before),
-                self.upload_queue.capacity,
-            )
+            queue = self.upload_queue
+            retry_after = self._waiting_room.refuse(requester, 1 / queue.uploads_per_s, not_before)
+            raise QueueFull(retry_after, queue.capacity, slots_taken=queue.waiting < queue.capacity)
         return LeasedSlot(slot, self._leases, lease)
 
     async def _take_lease(self) -> int | None:

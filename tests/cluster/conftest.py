@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from app.backpressure.circuit_breaker import CircuitBreaker
+from app.backpressure.token_bucket import GCRA
 from app.cluster.connection import NatsConnection
-from app.cluster.factory import engine_breaker
+from app.cluster.engine import ClusterEngine
+from app.cluster.factory import ProcessParts, engine_breaker, make_replica
 from app.cluster.jetstream import prepare
+from app.engine.base import CircuitBreakers
+from app.engine.worker_pool import WorkerPool
+from app.factory import make_job_defaults
+from app.runtime.metrics import Histograms
+from app.settings import Settings, load_settings
+from app.storage.local.store import LocalStore
 from tests.cluster.servers import NatsServer, SpillwayWorker
 from tests.service import Service, serving
+from tests.storage.jobs import DAY
 from tests.storage.servers import Moto
 
 StartWorker = Callable[..., SpillwayWorker]
@@ -83,6 +93,33 @@ async def connect(nats: NatsServer) -> AsyncIterator[Connect]:
     yield one
     for connection in opened:
         await connection.close()
+
+
+@pytest.fixture
+def settings(nats: NatsServer) -> Settings:
+    """Those of one process of a cluster with one worker."""
+    return load_settings(engine_url=nats.url, workers=1, variants="thumb=96")
+
+
+@pytest.fixture
+async def parts(settings: Settings, tmp_path: Path) -> AsyncIterator[ProcessParts]:
+    """A store that is open, and a pool that is not started."""
+    store = LocalStore(tmp_path / "data", 10**9, DAY)
+    await store.open()
+    breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
+    yield ProcessParts(
+        make_job_defaults(settings), store, WorkerPool(1, breakers.workers), Histograms(), breakers
+    )
+    await store.close()
+
+
+@pytest.fixture
+async def engine(settings: Settings, parts: ProcessParts) -> AsyncIterator[ClusterEngine]:
+    """A replica without workers, not started."""
+    without_workers = settings.model_copy(update={"workers": 0})
+    engine = make_replica(without_workers, GCRA.token_bucket(1, 10), parts)
+    yield engine
+    await engine.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,34 +3,25 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from app.backpressure.circuit_breaker import CircuitBreaker
-from app.backpressure.token_bucket import GCRA
 from app.cluster import reconciler
 from app.cluster.connection import NatsConnection
 from app.cluster.engine import ClusterEngine
-from app.cluster.factory import ProcessParts, engine_breaker, make_consumer, make_replica
+from app.cluster.factory import ProcessParts, make_consumer
 from app.cluster.heartbeats import Heartbeats
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot
 from app.cluster.worker import _run_heartbeats
-from app.engine.base import CircuitBreakers
-from app.engine.worker_pool import WorkerPool
-from app.factory import make_job_defaults
 from app.job import Job, new_id
 from app.runtime import tasks
-from app.runtime.metrics import Histograms
-from app.settings import Settings, load_settings
-from app.storage.local.store import LocalStore
+from app.settings import Settings
 from tests.cluster.conftest import Connect
-from tests.cluster.servers import NatsServer
-from tests.storage.jobs import DAY, accepted
+from tests.storage.jobs import accepted
 
 pytestmark = pytest.mark.anyio
 
@@ -71,32 +62,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of tasks that are too long for a test."""
     monkeypatch.setattr(tasks, "RESTART_PAUSE_S", 0.01)
     monkeypatch.setattr(reconciler, "_INTERVAL_S", 0.01)
-
-
-@pytest.fixture
-def settings(nats: NatsServer) -> Settings:
-    return load_settings(engine_url=nats.url, workers=1, variants="thumb=96")
-
-
-@pytest.fixture
-async def parts(settings: Settings, tmp_path: Path) -> AsyncIterator[ProcessParts]:
-    """A store that is open, and a pool that is not started."""
-    store = LocalStore(tmp_path / "data", 10**9, DAY)
-    await store.open()
-    breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
-    yield ProcessParts(
-        make_job_defaults(settings), store, WorkerPool(1, breakers.workers), Histograms(), breakers
-    )
-    await store.close()
-
-
-@pytest.fixture
-async def engine(settings: Settings, parts: ProcessParts) -> AsyncIterator[ClusterEngine]:
-    """A replica without workers, not started."""
-    without_workers = settings.model_copy(update={"workers": 0})
-    engine = make_replica(without_workers, GCRA.token_bucket(1, 10), parts)
-    yield engine
-    await engine.stop()
 
 
 async def check_goes_on(method: FailsOnce, logs: list[Any], task: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from app.cluster.jetstream import LEASES
 from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import TIGHT, Cluster, StartWorker
 from tests.cluster.servers import SpillwayWorker
@@ -181,3 +182,20 @@ def test_a_worker_finishes_its_jobs_on_sigterm(cluster: Cluster, start_worker: S
     os.kill(worker.child, signal.SIGCONT)
     assert worker.exit_status() == 0
     assert cluster.here.status_of(job_id) == "done"
+
+
+def test_a_stall_of_nats_takes_no_receiving_slot(cluster: Cluster, start_worker: StartWorker) -> None:
+    """Uploads whose request for a lease got no answer are refused, and leave all slots free."""
+    start_worker()
+    for number in range(int(TIGHT["max_receiving"]) + 2):
+        cluster.nats.suspend()
+        try:
+            answers = at_once([cluster.here, cluster.there], 4)
+        finally:
+            cluster.nats.resume()
+        assert {answer.status_code for answer in answers} == {503}, number
+        until(lambda: cluster.here.get("/readyz").status == 200, "the replica to be ready")
+        until(lambda: cluster.there.get("/readyz").status == 200, "the replica to be ready")
+    until(lambda: queued(cluster.nats.url, LEASES) == 0, "no lease to be taken")
+    assert cluster.here.upload().status_code == 202
+    empty(cluster)
