@@ -7,9 +7,8 @@
     sources/<id>            its upload, until it is final
     images/<id>/<file>      its variants
 
-An upload is gathered in a file of this machine and written to `sources`; then its record is created, and with
-that it is accepted. A deletion begins with the record. Objects that a crash left without a record are removed
-by the sweep when they are an hour old.
+An upload is gathered in a local file and written to `sources`; creating its record accepts it. A deletion
+begins with the record. Objects that a crash left without a record are swept when they are an hour old.
 
 Replicas must share one engine: of two `local:` engines on one prefix, each would work on the other's jobs.
 Each replica counts the bytes of the others within the hour; until then the sum may be more than the limit.
