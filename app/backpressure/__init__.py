@@ -4,14 +4,15 @@ Everything here uses the standard library alone, does no I/O, and takes its cloc
 that a client's input could fill is bounded. Each module answers one question; to read them in this order is
 to follow an upload from its first byte to a worker:
 
-1.  `token_bucket`       How much may one client ask for? A token bucket and a leaky bucket in one integer.
-2.  `rate_limiter`       How are millions of clients limited in bounded memory? One bucket per client.
-3.  `circuit_breaker`    What if a dependency fails? It is not called for a while, then probed carefully.
-4.  `fair_queue`         Who is next? Round robin over clients: nobody waits behind one with many jobs.
-5.  `drain_rate`         How fast does the queue drain? Measured from how long jobs and uploads take.
-6.  `upload_queue`       How many uploads may come in and wait? Receiving slots and a bounded queue.
-7.  `reservation_table`  Who was told to come back, when, and how many of those will really come?
-8.  `reservations`       When should a refused client come back? At the moment when a slot is free for it.
-9.  `waiting_room`       What if no slot is free in that very second? The client waits for it a moment.
-10. `brownout`           What can be left for later under pressure? All but the most needed variant.
+1.  `token_bucket`          How much may one client ask for? A token bucket and a leaky bucket in one integer.
+2.  `rate_limiter`          How are millions of clients limited in bounded memory? One bucket per client.
+3.  `circuit_breaker`       What if a dependency fails? It is not called for a while, then probed carefully.
+4.  `fair_queue`            Who is next? Round robin over clients: nobody waits behind one with many jobs.
+5.  `drain_rate`            How fast does the queue drain? Measured from how long jobs and uploads take.
+6.  `upload_queue`          How many uploads may come in and wait? Receiving slots and a bounded queue.
+7.  `reservation_table`     Who was told to come back, when, and how many of those will really come?
+8.  `reservation_calendar`  In which second is there room for one more? A tree of counts knows.
+9.  `reservations`          When should a refused client come back? At the moment when a slot is free for it.
+10. `waiting_room`          What if no slot is free in that very second? The client waits for it a moment.
+11. `brownout`              What can be left for later under pressure? All but the most needed variant.
 """

@@ -1,15 +1,14 @@
 """Reservations: a Retry-After that keeps a place.
 
-A refused upload gets a reservation: the next moment at which, at the measured drain rate, a slot comes free
-that is not reserved for another. It is remembered under a key of that upload. A client that comes back at its
-time goes before all that have no reservation. If no slot is free in that second, it waits a little with its
-body unread, and gets the next slot.
+A refused upload gets a reservation: the next second in which, at the measured drain rate, a slot comes free
+that is not reserved for another, remembered under a key of the upload. A client that comes back at its time
+goes before all that have no reservation. If no slot is free in that second, it waits a little with its body
+unread, and gets the next slot.
 
 Uploads without reservation are admitted only where there is room for them beside all that have one, or where
 the workers would run out of work. A client that comes early is told the same moment again, so that asking
-more often gains nothing.
-
-Nothing here does any I/O, and time is a parameter. The asyncio half is `waiting_room`.
+more often gains nothing, unless the workers are about to be idle: then whoever is there gets in. The asyncio
+half of this is `waiting_room`.
 """
 
 import math
@@ -95,8 +94,8 @@ class Reservations:
     """Admits uploads, or tells them when to come back; holds at most `max_clients` reservations.
 
     Invariant: of the clients that come back, no more are due by any moment than there are free slots now and
-    jobs that drain until then, but for the rounding to whole seconds. Where no reservation can be made (the
-    table is full, or one client or network has many), refusals are still spread out at the drain rate.
+    jobs that drain until then, but for the rounding to whole seconds. Where no reservation can be made,
+    refusals are still spread out at the drain rate.
 
     Most callers want `request()`. They ask `waive_token()` before they charge the client a token, and offer
     each slot that comes free to `next_waiter()`.
@@ -117,8 +116,7 @@ class Reservations:
         self._clock = clock
         self._table = ReservationTable(max_clients)
         self._waiting: dict[Wait, None] = {}  # an ordered set: the client that has waited longest is first
-        # The latest moments that clients were told, with and without a reservation:
-        self._last_reserved = self._last_unreserved = -math.inf
+        self._last_unreserved = -math.inf  # the latest moment that a client without reservation was told
 
     def resize(self, workers: int, capacity: int) -> None:
         """Change the size of the service. Reservations that were made stay as they are."""
@@ -140,6 +138,8 @@ class Reservations:
         """Decide on an upload. A client that is refused is told to stay away for `not_before` s at least."""
         now = self._now()
         reservation = self._table.get(requester.key)
+        if self._is_idle(queue):  # so those that were told to come without a reservation stay away
+            self._last_unreserved = -math.inf
         if reservation is None:
             if self._admits_unreserved(requester.client, queue):
                 return Admit()
@@ -151,21 +151,44 @@ class Reservations:
                 wait = Wait(requester, now + _WAIT_TIMEOUT_S)
                 self._waiting[wait] = None
                 return wait
-        return self._refuse(now, requester, queue.free_slots, 0, not_before)
+        elif self._is_idle(queue):
+            self._table.redeem(reservation)
+            return Admit()
+        return self.refuse(requester, queue.free_slots, not_before=not_before)
 
     def refuse(
         self, requester: Requester, free_slots: int, *, reopens_in: float = 0, not_before: float = 0
     ) -> Refuse:
         """Refuse an upload: nobody is admitted for `reopens_in` s, this client not for `not_before` s."""
-        return self._refuse(self._now(), requester, free_slots, reopens_in, not_before)
-
-    def would_refuse(self, requester: Requester, queue: QueueLoad) -> bool:
-        """Whether `request()` would certainly refuse this upload now. Changes nothing."""
         now = self._now()
         reservation = self._table.get(requester.key)
         if reservation is not None:
-            return now < reservation.due
-        return not self._admits_unreserved(requester.client, queue)
+            if now < reservation.due:
+                return self._refuse_early(reservation, now, not_before)
+            self._table.redeem(reservation)
+        rate, table = self._rate(), self._table
+        # All that wait or will come back fill the free slots before this client; the others have to drain.
+        ahead = _SPACING * table.expected + len(self._waiting) - free_slots
+        drained_in = max(0.0, ahead / rate - 1)  # a second less, for seconds are rounded up
+        earliest = max(1, _whole_seconds(max(0.0, reopens_in) + drained_in))
+        seconds = max(earliest, _whole_seconds(not_before))
+        seconds += table.first_free(now + seconds, rate / _SPACING)
+        if table.has_room(requester) and seconds <= _MAX_AHEAD_S:
+            self._add(Reservation(requester, now + seconds), now)
+            return Refuse(seconds)
+        moment = max(now + earliest, self._last_unreserved + _SPACING * table.return_rate / rate)
+        self._last_unreserved = min(moment, now + _MAX_AHEAD_S)
+        return Refuse(_whole_seconds(max(self._last_unreserved - now, not_before)), reserved=False)
+
+    def would_refuse(self, requester: Requester, queue: QueueLoad) -> bool:
+        """Whether `request()` would refuse this upload now. Changes nothing."""
+        now = self._now()
+        reservation = self._table.get(requester.key)
+        if reservation is None:
+            return not self._admits_unreserved(requester.client, queue)
+        if reservation.due <= now:
+            return queue.free_slots <= len(self._waiting) >= _MAX_WAITING
+        return not self._is_idle(queue)
 
     def next_waiter(self, free_slots: int) -> Wait | None:
         """Remove the client that has waited longest, if a slot is free: the slot is for this client."""
@@ -199,38 +222,18 @@ class Reservations:
     def _admits_unreserved(self, client: str, queue: QueueLoad) -> bool:
         """Whether an upload without reservation may come in."""
         waiting, table = len(self._waiting), self._table
-        if not waiting and not table.awaited and queue.unreserved_slots > 0:
-            return True
         free_slots = queue.free_slots - waiting
-        if free_slots > table.expected_due:
+        is_unreserved = not waiting and not table.awaited and queue.unreserved_slots > 0
+        if is_unreserved or free_slots > table.expected_due:
             return True
+        if table.has_client(client):
+            return self._is_idle(queue)
         needed = self._workers + _MIN_WORK_S * self._rate()
-        return free_slots > 0 and queue.load + waiting < needed and not table.has_client(client)
+        return free_slots > 0 and queue.load + waiting < needed
 
-    def _refuse(
-        self, now: float, requester: Requester, free_slots: int, reopens_in: float, not_before: float
-    ) -> Refuse:
-        reservation = self._table.get(requester.key)
-        if reservation is not None:
-            if now < reservation.due:
-                return self._refuse_early(reservation, now, not_before)
-            self._table.redeem(reservation)
-        rate, table = self._rate(), self._table
-        # All that wait or will come back fill the free slots before this client; the others have to drain.
-        ahead = table.expected + len(self._waiting) - free_slots
-        drained_in = max(0.0, ahead / rate - 1)  # a second less, for seconds are rounded up below
-        interval = _SPACING * table.return_rate / rate
-        moment = max(now + max(0.0, reopens_in) + drained_in, self._last_reserved + interval)
-        reserved = table.has_room(requester) and moment <= now + _MAX_AHEAD_S
-        if reserved:
-            self._last_reserved = moment
-        else:
-            moment = min(max(moment, self._last_unreserved + interval), now + _MAX_AHEAD_S)
-            self._last_unreserved = moment
-        seconds = max(1, _whole_seconds(moment - now), _whole_seconds(not_before))
-        if reserved:
-            self._add(Reservation(requester, now + seconds), now)
-        return Refuse(seconds, reserved)
+    def _is_idle(self, queue: QueueLoad) -> bool:
+        """Whether the workers are about to run out of work: there is less than one job to come for each."""
+        return queue.free_slots > len(self._waiting) and queue.load + len(self._waiting) < self._workers
 
     def _refuse_early(self, reservation: Reservation, now: float, not_before: float) -> Refuse:
         """Tell a client that comes early the same moment, or a later one if it has no token before."""
@@ -250,12 +253,12 @@ class Reservations:
         """All reservations as data for JSON, for the next process; `wall` is the time of day in seconds.
 
         The keys are a stored format, older than the names in this module: "turns" are the reservations,
-        "tail_s" is the latest of them and "returning" the share of clients that come back.
+        "tail_s" is the latest of them (for earlier versions), "returning" the share of clients that return.
         """
         now = self._now()
         return {
             "at": wall,
-            "tail_s": max(0.0, self._last_reserved - now),
+            "tail_s": max((each.due - now for each in self._table), default=0.0),
             "returning": self._table.return_rate,
             "turns": [
                 [each.requester.key, each.requester.client, each.requester.net, each.due - now]
@@ -279,9 +282,7 @@ class Reservations:
             )
             for key, client, net, due_s in islice(state["turns"], table.capacity - len(table))
         ]
-        last_reserved = now + min(_MAX_AHEAD_S, state["tail_s"] - elapsed)
         table.seed(state["returning"])
-        self._last_reserved = max(self._last_reserved, last_reserved)
         for reservation in reservations:
             if table.get(reservation.requester.key) is None:
                 self._add(reservation, now)

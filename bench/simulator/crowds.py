@@ -10,6 +10,8 @@ _CALM_LOAD, _CALM_S = 0.5, 500.0
 _JOB_SIGMA = 0.6
 """Spread of the durations of jobs (lognormal), about that between photos of cameras and of phones."""
 _UPLOAD_SIGMA = 0.4
+_GHOSTS_PER_NETWORK, _ADDRESSES_PER_NETWORK, _GHOSTS_S = 64, 8, 5.0
+"""As many reservations as one network may have, from so many addresses of it, all within so many seconds."""
 
 
 class Kind(StrEnum):
@@ -23,6 +25,8 @@ class Kind(StrEnum):
     """It never comes back."""
     TRICKLING = "trickling"
     """As a patient one, but its upload takes half a minute or more."""
+    GHOST = "ghost"
+    """It sends the head of an upload and never anything more, whether it is admitted or refused."""
 
 
 @dataclass(eq=False, slots=True)
@@ -31,6 +35,7 @@ class Client:
 
     key: str
     address: str
+    net: str
     kind: Kind
     came: float
     upload_s: float
@@ -64,6 +69,8 @@ class Crowd:
     """Photos that come from one address, one after another."""
     trickling: float = 0.0
     """Very slow uploads that begin shortly before the peak, in multiples of the queue's capacity."""
+    ghost_networks: int = 0
+    """Networks from which ghosts come, 64 from each, in the second to sixth second of the peak."""
     upload_s: float = 0.1
     job_s: float = 0.2
     calm_s: float = 60.0
@@ -84,8 +91,9 @@ class Crowd:
         for n in range(round(self.trickling * capacity)):
             came = self.calm_s - 20 + chance.uniform(0, 10)
             upload_s = chance.uniform(30, 120)
-            clients.append(Client(f"t{n}", f"t{n}", Kind.TRICKLING, came, upload_s, self.job_s, 0.1))
-        return clients
+            key = f"t{n}"
+            clients.append(Client(key, key, key, Kind.TRICKLING, came, upload_s, self.job_s, 0.1))
+        return clients + list(self._ghosts(chance))
 
     def _stream(self, chance: random.Random, jobs_per_s: float) -> Iterator[float]:
         now = end = 0.0
@@ -93,6 +101,13 @@ class Crowd:
             now, end = end, end + seconds
             while (now := now + chance.expovariate(load * jobs_per_s)) < end:
                 yield now
+
+    def _ghosts(self, chance: random.Random) -> Iterator[Client]:
+        for net in range(self.ghost_networks):
+            for n in range(_GHOSTS_PER_NETWORK):
+                came = self.calm_s + 1 + chance.uniform(0, _GHOSTS_S)
+                key, address = f"g{net}.{n}", f"g{net}.{n % _ADDRESSES_PER_NETWORK}"
+                yield Client(key, address, f"g{net}", Kind.GHOST, came, self.upload_s, 0.0, 0.0)
 
     def _burst(self, chance: random.Random) -> Iterator[float]:
         return (self.calm_s + chance.random() for _ in range(self.burst))
@@ -107,6 +122,7 @@ class Crowd:
         # A lognormal distribution has the mean 1 when its mu is -sigma**2 / 2.
         return Client(
             key,
+            address,
             address,
             kind,
             came,
@@ -134,4 +150,7 @@ CROWDS = (
     Crowd("3 x, uploads of 3 s", ((3, 40),), upload_s=3.0),
     Crowd("5 x, jobs slow down for 30 s", ((5, 40),), slow=(20, 50)),
     Crowd("2 x, uploads trickle", ((2, 60),), trickling=1.5),
+    Crowd("2 x, ghosts", ((2, 240),), burst=200, ghost_networks=60),
+    Crowd("2 x, ghosts, half impatient", ((2, 240),), burst=200, impatient=0.5, ghost_networks=60),
+    Crowd("ghosts, calm, half impatient", burst=200, impatient=0.5, ghost_networks=60),
 )

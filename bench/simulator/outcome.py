@@ -19,6 +19,8 @@ class Outcome:
     """Seconds by which impatient clients were admitted sooner than patient ones that came next to them."""
     error_s: float | None
     """Mean seconds from the moment that a client was first told to its admission."""
+    admitted_after_s: float | None
+    """Mean seconds from the arrival of patient clients that were refused to their admission."""
     wait_s: float
     """The longest wait of a complete upload in the queue, in seconds."""
 
@@ -33,6 +35,7 @@ def outcome(world: World) -> Outcome:
         utilisation=_utilisation(world, readmitted) if readmitted else None,
         gain_s=_gain(readmitted),
         error_s=fmean(_admitted(client) - (client.told or 0) for client in patient) if patient else None,
+        admitted_after_s=fmean(_admitted(client) - client.came for client in patient) if patient else None,
         wait_s=max(client.started - client.enqueued for client in world.clients if client.done),
     )
 

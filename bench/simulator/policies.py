@@ -83,7 +83,7 @@ class Reserving:
 
     def ask(self, client: Client) -> None:
         """Admit, refuse, or let wait."""
-        requester = Requester(client.key, client.address, client.address)
+        requester = Requester(client.key, client.address, client.net)
         decision = self.reservations.request(requester, self._load())
         if isinstance(decision, Admit):
             self._world.admit(client)

@@ -102,7 +102,7 @@ class World:
             client.told = self.now + retry_after
         elif client.first_return_admitted is None:
             client.first_return_admitted = False
-        if client.kind is Kind.LEAVER:
+        if client.kind in (Kind.LEAVER, Kind.GHOST):
             return
         pause = 1.0 if client.kind is Kind.IMPATIENT else retry_after
         self.at(self.now + pause + client.delay_s, self.policy.ask, client)
@@ -114,6 +114,9 @@ class World:
         client.admitted = self.now
         self.receiving += 1
         self.expected_soon += 1
+        if client.kind is Kind.GHOST:
+            self.at(self.now + client.upload_s, self._leave, client)
+            return
         soon_s = _MAX_SOON_SHARE * self.capacity / self.jobs_per_s
         if client.upload_s > soon_s + _MIN_OBSERVED_S:
             self.at(self.now + _MIN_OBSERVED_S, self._is_slow, client)
@@ -128,6 +131,11 @@ class World:
 
     def _is_soon(self, _: Client) -> None:
         self.expected_soon += 1
+
+    def _leave(self, _: Client) -> None:
+        self.receiving -= 1
+        self.expected_soon -= 1
+        self.policy.slot_freed()
 
     def _enqueue(self, client: Client) -> None:
         self.receiving -= 1

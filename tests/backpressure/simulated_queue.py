@@ -29,8 +29,7 @@ class SimulatedQueue:
         load = QueueLoad(self.load, free_slots, unreserved_slots=free_slots)
         foreseen = self.reservations.would_refuse(requester, load)
         decision = self.reservations.request(requester, load, not_before=not_before)
-        if foreseen:
-            assert isinstance(decision, Refuse), "an upload that would be refused was not"
+        assert foreseen == isinstance(decision, Refuse), "what `would_refuse` said is not what happened"
         if isinstance(decision, Admit):
             self.load += 1
         return decision
@@ -82,8 +81,9 @@ def is_empty(reservations: Reservations) -> bool:
     containers: Iterable[Any] = (
         table._reservations,
         table._per_client,
-        table._per_net,
+        table._networks,
         table._changes,
         reservations._waiting,
     )
-    return not any(table._states.values()) and not any(containers)
+    counts = (*table._states.values(), *table._calendar._least)
+    return not any(counts) and not any(containers)

@@ -97,3 +97,70 @@ def test_reservations_lie_closer_when_many_clients_stay_away() -> None:
     assert 0.4 < queue.reservations.snapshot().return_rate < 0.6
     last = max(queue.refused_crowd(500, "d").values())
     assert last < 0.65 * 500 / RATE
+
+
+# --- networks of which nobody comes ------------------------------------------------------------------------
+
+
+def leave_ghosts(queue: SimulatedQueue, networks: int) -> None:
+    """Have 64 uploads of each of some networks refused, from eight addresses each."""
+    for n in range(64 * networks):
+        net = n % networks
+        queue.ask(f"g{n}", client=f"g{net}.{n // networks % 8}", net=f"g{net}")
+
+
+def test_a_network_of_which_nobody_comes_keeps_no_moments() -> None:
+    """Of 60 networks with 64 reservations each, the first few are missed and the others then not counted."""
+    queue = SimulatedQueue()
+    queue.rate = 20
+    leave_ghosts(queue, 60)
+    assert queue.refused("early") > 180
+    for _ in range(12):
+        queue.clock.advance(1)
+        queue.refused("busy")  # the queue stays full, and somebody asks each second
+    assert queue.refused("honest") <= 2
+    assert queue.reservations.snapshot().missed == 60 * 64
+
+
+def test_a_client_of_such_a_network_is_honoured_when_it_comes_after_all() -> None:
+    """It gets a free slot before others and owes no token, and its network is counted on again."""
+    queue = SimulatedQueue()
+    told = {f"p{n}": queue.refused(f"p{n}", client=f"p{n}", net="lan") for n in range(40)}
+    queue.clock.advance(told["p9"] + 1)
+    assert queue.not_missed == 0
+    queue.clock.advance(told["p39"] - told["p9"] - 1)
+    assert queue.reservations.is_due("p39")
+    queue.load = CAPACITY - 1
+    assert queue.ask("p39") == Admit()
+    queue.refused("new", net="lan")
+    assert queue.not_missed == 1
+
+
+def test_a_network_counts_once_as_gone() -> None:
+    """However many reservations of one network are missed, the share of clients that return falls once."""
+    queue = SimulatedQueue()
+    for n in range(60):
+        queue.refused(f"p{n}", client=f"p{n}", net="lan")
+    queue.clock.advance(60)
+    assert queue.reservations.snapshot().return_rate == pytest.approx(10 / 11, abs=0.001)
+
+
+def test_missed_before_their_time_they_are_forgotten_half_a_minute_after_it() -> None:
+    """A reservation that is not counted on any more keeps its time, and leaves nothing behind."""
+    queue = SimulatedQueue()
+    told = {f"p{n}": queue.refused(f"p{n}", client=f"p{n}", net="lan") for n in range(60)}
+    queue.clock.advance(told["p59"] + 29)
+    assert queue.reservations.is_due("p59")
+    queue.clock.advance(1)
+    queue.reservations.snapshot()
+    assert is_empty(queue.reservations)
+
+
+def test_an_idle_service_spreads_no_refusals_any_more() -> None:
+    """Clients that got no reservation are told soon again once the workers were idle, as nobody came."""
+    queue = SimulatedQueue(max_reservations=10)
+    assert max(queue.refused_crowd(1000).values()) > 90
+    queue.load = 0
+    assert queue.ask("c5") == Admit()
+    queue.load = CAPACITY
+    assert queue.refused("late") <= 2

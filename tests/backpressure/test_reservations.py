@@ -131,10 +131,10 @@ def test_nobody_is_sent_away_for_more_than_an_hour() -> None:
 
 
 def test_a_client_that_comes_early_is_told_the_same_moment() -> None:
-    """Asking too early changes nothing, even when slots are free, and is not excused from a token."""
+    """Asking too early changes nothing while the workers have work, and is not excused from a token."""
     queue = SimulatedQueue()
     told = queue.refused_crowd(100)["c99"]
-    queue.load = 0
+    queue.load = WORKERS
     for passed in range(1, told):
         queue.clock.advance(1)
         assert not queue.reservations.is_due("c99")
@@ -186,6 +186,20 @@ def test_workers_that_would_run_out_of_work_take_new_clients() -> None:
     queue.load -= 1
     assert isinstance(queue.ask("second photo", client="c7"), Refuse)
     assert queue.ask("new") == Admit()
+
+
+def test_nobody_is_refused_while_the_workers_are_idle() -> None:
+    """With less than one job for each worker, early clients get in, and so do other photos of theirs."""
+    queue = SimulatedQueue()
+    queue.refused_crowd(100)
+    queue.load = WORKERS - 1
+    assert queue.ask("c99") == Admit()
+    assert queue.reservations.snapshot().outstanding == 99
+    queue.load = WORKERS - 1
+    assert queue.ask("second photo", client="c7") == Admit()
+    queue.load = WORKERS
+    assert isinstance(queue.ask("c98"), Refuse)
+    assert isinstance(queue.ask("third photo", client="c7"), Refuse)
 
 
 def test_ten_photos_of_one_client_are_all_admitted_at_their_first_return() -> None:
@@ -372,3 +386,24 @@ def test_no_more_is_restored_than_the_table_holds() -> None:
     reservations = Reservations(WORKERS, CAPACITY, lambda: RATE, 10, clock=queue.clock)
     reservations.restore(queue.reservations.export(wall=0), wall=0)
     assert reservations.snapshot().outstanding == 10
+
+
+@examples
+@given(
+    load=st.integers(0, CAPACITY),
+    waiting=st.integers(0, 3),
+    reserved=st.integers(0, 40),
+    passed=st.floats(0, 40, allow_nan=False),
+    key=st.sampled_from(["new", "c0", "c30"]),
+    client=st.sampled_from(["", "c1"]),
+)
+def test_would_refuse_is_what_request_does(
+    load: int, waiting: int, reserved: int, passed: float, key: str, client: str
+) -> None:
+    """Whoever asks whenever: `ask()` compares the decision with what was foreseen."""
+    queue = SimulatedQueue()
+    queue.have_waiting(*(f"w{n}" for n in range(waiting)))
+    queue.refused_crowd(reserved)
+    queue.clock.advance(passed)
+    queue.load = load
+    queue.ask(key, client=client)

@@ -28,6 +28,13 @@ def test_slow_uplinks_take_no_capacity_from_others(queue: int) -> None:
     assert row.first >= 0.97
 
 
+def test_a_client_that_asks_gets_in_while_nobody_else_is_there() -> None:
+    """Of those who were told minutes because of 3840 heads that never return, those who ask get in."""
+    row = simulate(CROWD["ghosts, calm, half impatient"], 20, "reservations", (0,))
+    assert row.gain_s is not None
+    assert row.gain_s > 30
+
+
 @pytest.mark.parametrize("queue", QUEUES)
 def test_a_cold_start_needs_a_calibrated_job_duration(queue: int) -> None:
     """With 500 clients before the first job, jobs that are taken for too short cost first returns."""
