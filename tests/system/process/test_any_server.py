@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from app.main import create_app
 from app.settings import load_settings
 from tests import samples
-from tests.service import Service, fresh_address, serving, until
+from tests.service import PATIENCE, Service, environment, fresh_address, serving, until
 
 PLAIN_UVICORN = """
 import os, socket, uvicorn
@@ -22,6 +24,7 @@ os.dup2(2, 1)  # for nobody reads on there
 uvicorn.Server(uvicorn.Config("app.main:app", log_level="warning")).run(sockets=[listener])
 """
 WARNING = "not under `spillway serve`"
+ROOT = Path(__file__).parents[3]
 LARGE = samples.jpeg(2400, 1600)
 """A photo of several pieces: a server passes on some 64 KiB at a time."""
 
@@ -41,6 +44,45 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         assert service.stop() == -signal.SIGTERM
     finally:
         service.kill()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("fastapi", "run", str(ROOT / "app" / "main.py"), "--host", "127.0.0.1"),
+        ("uvicorn", "--factory", "app.main:create_app"),
+    ],
+    ids=["fastapi run", "uvicorn --factory"],
+)
+def test_started_by_a_command_of_others(command: tuple[str, ...], tmp_path: Path) -> None:
+    """`fastapi run` finds the application by its file, uvicorn makes it by its function: a photo is done."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    program = str(Path(sys.executable).with_name(command[0]))
+    process = subprocess.Popen(
+        [program, *command[1:], "--port", str(port)],
+        cwd=tmp_path,
+        env=environment(workers=1),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False) as client:  # noqa: S501
+
+            def ready() -> bool:
+                assert process.poll() is None, "it ended by itself"
+                try:
+                    return client.get("/readyz").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            until(ready, "the service to be ready")
+            form = {"file": ("photo.jpg", LARGE, "image/jpeg")}
+            answer = client.post("/v1/images", files=form, headers={"Prefer": "wait=20"})
+            assert answer.status_code == 201, answer.text
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE)
 
 
 class TestOnUvicorn:
