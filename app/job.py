@@ -29,11 +29,22 @@ class JobStatus(StrEnum):
 
 
 ID_LENGTH = 32
+UPLOAD_LENGTH = 16
 """Characters of a job's id."""
 MAX_DEATHS = 2
 """Worker processes that may die on one job. After that many it is failed and not tried again."""
 WORKER_DIED = ("worker-died", "The process that worked on it died twice.")
 """The problem (slug and detail) of a job that has reached `MAX_DEATHS`."""
+
+
+def new_upload() -> str:
+    """A name for an upload, different from those of all others with the same id."""
+    return secrets.token_hex(UPLOAD_LENGTH // 2)
+
+
+def is_upload(text: str) -> bool:
+    """Whether `new_upload` could have made this; nothing else ever reaches a path."""
+    return len(text) == UPLOAD_LENGTH and all(c in "0123456789abcdef" for c in text)
 
 
 def new_id() -> str:
@@ -98,6 +109,8 @@ class Job:
     """How many worker processes have died while they worked on it, up to `MAX_DEATHS`."""
     fingerprint: str | None = None
     """Digest of the upload's content, kept when it came with an Idempotency-Key to recognise repeats."""
+    upload: str | None = None
+    """Names the upload's object in a store where several uploads, of one Idempotency-Key, may have the id."""
 
     @property
     def is_final(self) -> bool:
@@ -112,7 +125,10 @@ class Job:
 
     def to_record(self) -> bytes:
         """The job as JSON, in the form in which stores keep it."""
-        return json.dumps({"version": 1, **asdict(self)}, separators=(",", ":")).encode()
+        fields = asdict(self)
+        if self.upload is None:
+            del fields["upload"]
+        return json.dumps({"version": 1, **fields}, separators=(",", ":")).encode()
 
     @classmethod
     def from_record(cls, record: bytes) -> "Job":
@@ -141,12 +157,19 @@ class Job:
                 problem=None if data["problem"] is None else _problem(*data["problem"]),
                 deaths=int(data.get("deaths", 0)),
                 fingerprint=None if data.get("fingerprint") is None else str(data["fingerprint"]),
+                upload=None if data.get("upload") is None else _upload(data["upload"]),
             )
             for seconds in (job.created_at, job.finished_at or 0):
                 datetime.fromtimestamp(seconds, UTC)  # a time that no calendar has could not be shown
         except (KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
             raise ValueError(f"damaged record: {error}") from None
         return job
+
+
+def _upload(data: Any) -> str:
+    if not is_upload(data):
+        raise ValueError(f"not the name of an upload: {data!r:.40}")
+    return str(data)
 
 
 def _source(data: Any) -> dict[str, Any]:

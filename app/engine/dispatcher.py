@@ -222,7 +222,7 @@ class Dispatcher:
             batch = self._job_defaults.batch(job, self.work_queue.brownout)
             with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
                 folder = await self._store.workspace(job.id)
-                source = await self._store.fetch(job.id, folder)
+                source = await self._store.fetch(job, folder)
             if handle.cancelled:
                 outcome = Cancelled()
             else:

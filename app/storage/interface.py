@@ -10,7 +10,7 @@ The life of a job, as calls to its store:
     spool = await spool(id)             await spool.write(data) for every piece of the body
     await accept(spool, job)            from here on the job survives a crash; then space.release()
     folder = await workspace(id)        where a worker may write
-    source = await fetch(id, folder)    the file that the worker decodes
+    source = await fetch(job, folder)   the file that the worker decodes
     await take_variants(job, folder, …) what the worker made, inspected and durable
     await save(job)                     the record that says so; when it is final, the source is removed
     await drop_workspace(folder)
@@ -200,7 +200,7 @@ class Store(Protocol):
             OSError: it could not be made.
         """
 
-    async def fetch(self, job_id: str, folder: Path) -> Path:
+    async def fetch(self, job: Job, folder: Path) -> Path:
         """The source as a file for a worker, which is there for as long as its workspace `folder` is.
 
         Raises:

@@ -12,6 +12,7 @@ from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import TIGHT, Cluster, StartWorker
 from tests.cluster.servers import SpillwayWorker
 from tests.cluster.streams import given_up, queued, set_ack_wait, status_of
+from tests.samples import jpeg
 from tests.service import Service, fresh_address, until
 from tests.system.http.expect import problem
 
@@ -198,4 +199,29 @@ def test_a_stall_of_nats_takes_no_receiving_slot(cluster: Cluster, start_worker:
         until(lambda: cluster.there.get("/readyz").status == 200, "the replica to be ready")
     until(lambda: queued(cluster.nats.url, LEASES) == 0, "no lease to be taken")
     assert cluster.here.upload().status_code == 202
+    empty(cluster)
+
+
+def test_another_file_under_the_same_key_does_not_replace_the_accepted_one(
+    cluster: Cluster, start_worker: StartWorker
+) -> None:
+    """Of two files that two replicas receive under one Idempotency-Key, the first that is whole is made."""
+    here, there, address = cluster.here, cluster.there, fresh_address()
+    other = jpeg(120, 80)
+    with there.connect(address) as late:
+        late.head(
+            "POST /v1/images",
+            "content-type: image/jpeg",
+            'idempotency-key: "twice"',
+            f"content-length: {len(other)}",
+        )
+        late.send(other[:100])
+        until(lambda: there.stats()["backlog"]["receiving"] == 1, "the other upload to be received")
+        first = here.upload(address=address, **{"idempotency-key": '"twice"'})
+        assert first.status_code == 202
+        late.send(other[100:])
+        assert late.answer().status == 409
+    start_worker()
+    document = there.ended(first.json()["id"])
+    assert (document["source"]["width"], document["source"]["height"]) == (64, 48)
     empty(cluster)

@@ -71,7 +71,7 @@ class MemoryStore:
     async def drop_workspace(self, _: Path) -> None:
         self.workspaces -= 1
 
-    async def fetch(self, _: str, folder: Path) -> Path:
+    async def fetch(self, _: Job, folder: Path) -> Path:
         self.on_fetch.strike()
         return folder / "source"
 

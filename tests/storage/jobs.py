@@ -37,7 +37,7 @@ async def fetched(store: Store, job: Job) -> bytes:
     """The upload as a worker would find it."""
     folder = await store.workspace(job.id)
     try:
-        return (await store.fetch(job.id, folder)).read_bytes()
+        return (await store.fetch(job, folder)).read_bytes()
     finally:
         await store.drop_workspace(folder)
 

@@ -78,7 +78,7 @@ class BucketFiles:
         return f"records/{job.id}.json"
 
     def source(self, job: Job) -> str:
-        return f"sources/{job.id}"
+        return f"sources/{job.id}" if job.upload is None else f"sources/{job.id}/{job.upload}"
 
     def image(self, job: Job, file: str) -> str:
         return f"images/{job.id}/{file}"

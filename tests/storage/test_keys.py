@@ -63,8 +63,9 @@ async def test_of_two_at_once_one_is_accepted(store: Any) -> None:
     for spool in spools:
         await spool.discard()
     assert [type(result) for result in results if result is not None] == [JobExists]
-    assert await store.load(jobs[0].id) == jobs[[type(each) for each in results].index(type(None))]
-    assert await fetched(store, jobs[0]) == PHOTO
+    accepted_job = jobs[[type(each) for each in results].index(type(None))]
+    assert await store.load(jobs[0].id) == accepted_job
+    assert await fetched(store, accepted_job) == PHOTO
     assert used(store) == len(PHOTO)
 
 

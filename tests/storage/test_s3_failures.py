@@ -41,7 +41,7 @@ async def test_a_server_that_hangs_costs_seconds(store: S3Store, server: S3Serve
         store.accept(spool, job),
         store.load(job.id),
         store.blob(done, "thumb"),
-        store.fetch(job.id, folder),
+        store.fetch(job, folder),
         store.save(done),
         store.delete(done.id),
         store.save_state(b"note"),

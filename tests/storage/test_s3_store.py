@@ -208,7 +208,7 @@ async def test_a_source_that_is_gone_is_told_from_a_server_that_is(open_s3: Open
     await one.delete(job.id)
     folder = await other.workspace(job.id)
     with pytest.raises(JobGone):
-        await other.fetch(job.id, folder)
+        await other.fetch(job, folder)
     await other.drop_workspace(folder)
 
 

@@ -107,8 +107,8 @@ class LocalStore(StoreBase):
     async def workspace(self, job_id: str) -> Path:
         return await self.write_in_thread(self.directory.new_workspace, job_id)
 
-    async def fetch(self, job_id: str, folder: Path) -> Path:  # noqa: ARG002 - the source is on this machine
-        return self.folders.source(job_id)
+    async def fetch(self, job: Job, folder: Path) -> Path:  # noqa: ARG002 - the source is on this machine
+        return self.folders.source(job.id)
 
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         try:

@@ -5,7 +5,9 @@ version that this process has seen. So of two writers one fails instead of overw
 and a worker that is late cannot bring back a job that was deleted.
 """
 
+import errno
 from collections.abc import Callable
+from contextlib import suppress
 
 from app.job import Job, JobStatus, is_id
 from app.storage.base import RecentlyUsed, parse_record
@@ -36,11 +38,50 @@ class Records:
         self._final_jobs: RecentlyUsed[tuple[float, Job]] = RecentlyUsed()
         """Final jobs, and when each was read."""
 
-    async def create(self, job: Job) -> None:
-        """Write the record of a new job. Raises FileExistsError, OSError."""
-        version = await self._client.create(record_name(job.id), job.to_record())
+    async def create(self, job: Job, is_over: Callable[[Job], bool]) -> bool:
+        """Write the record of a new job: where there is none, or in place of one that `is_over`.
+
+        Returns whether it replaced one.
+
+        Raises:
+            FileExistsError: there is another record, or another process has replaced the same one.
+            OSError: it could not be written.
+        """
+        name, record = record_name(job.id), job.to_record()
+        replaced = False
+        try:
+            version = await self._client.create(name, record)
+        except FileExistsError:
+            there, version = await self._read_version(job.id)
+            if not version:  # removed meanwhile
+                version = await self._client.create(name, record)
+            elif there is None or not is_over(there):
+                raise
+            else:
+                version = await self._take_place(name, record, version)
+                replaced = True
         self._versions.put(job.id, version)
         self._final_jobs.pop(job.id)
+        return replaced
+
+    async def _read_version(self, job_id: str) -> tuple[Job | None, str]:
+        """The job of a record, None when it is damaged, and its version, empty when there is no record."""
+        try:
+            data, version = await self._client.get(record_name(job_id))
+        except FileNotFoundError:
+            return None, ""
+        return parse_record(job_id, data), version
+
+    async def _take_place(self, name: str, record: bytes, version: str) -> str:
+        """Replace that version of a record; the new version. Raises FileExistsError, OSError."""
+        try:
+            return await self._client.replace(name, record, version)
+        except (FileNotFoundError, ObjectChanged):
+            with suppress(FileNotFoundError):
+                there, version = await self._client.get(name)
+                if there == record:  # written by an earlier try whose answer got lost
+                    return version
+            raise FileExistsError(errno.EEXIST, f"{name} has been replaced by others") from None
 
     async def read(self, job_id: str) -> Job | None:
         """The job of a record; None when it is damaged. Raises FileNotFoundError, OSError."""

@@ -1,4 +1,9 @@
-"""The uploads of a bucket's jobs, as objects `sources/<id>`, and copies of some of them on this machine."""
+"""The uploads of a bucket's jobs, as objects `sources/<id>/<upload>`, and copies of some on this machine.
+
+Two replicas may receive different files under one Idempotency-Key, and so for one id. Each upload has a name
+of its own, so the one that is not accepted cannot replace the other. Earlier versions wrote `sources/<id>`;
+the records of such jobs name no upload.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -7,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.job import Job, is_id
+from app.job import Job, is_id, is_upload
 from app.storage.interface import JobGone, StoreUnavailable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
@@ -19,11 +24,19 @@ _MAX_UPLOADS_AT_ONCE = 8
 _PIECE_BYTES = 2**20
 
 
-def source_name(job_id: str) -> str:
-    """The name of a source's object. Raises ValueError for what is no id."""
-    if not is_id(job_id):
+def source_name(job: Job) -> str:
+    """The name of the object that holds a job's source. Raises ValueError for what is no id."""
+    if not is_id(job.id):
         raise ValueError("not an id")
-    return f"{SOURCES}/{job_id}"
+    return f"{SOURCES}/{job.id}" if job.upload is None else f"{SOURCES}/{job.id}/{job.upload}"
+
+
+def parse_source_name(name: str) -> tuple[str, str | None] | None:
+    """The job's id and the upload that the name of a source's object stands for; None for another name."""
+    job_id, slash, upload = name.removeprefix(f"{SOURCES}/").partition("/")
+    if not is_id(job_id) or (slash and not is_upload(upload)):
+        return None
+    return job_id, upload or None
 
 
 class Sources:
@@ -35,39 +48,40 @@ class Sources:
         self._run_in_thread = run_in_thread
         self._uploads = asyncio.Semaphore(_MAX_UPLOADS_AT_ONCE)
         self._kept: OrderedDict[str, tuple[Path, int]] = OrderedDict()
-        """Path and size of each copy, the oldest first."""
+        """Path and size of each copy, by the name of the source, the oldest first."""
 
     async def upload(self, job: Job, file: Path) -> None:
         """Write a job's source into the bucket, a few at once. Raises OSError."""
         async with self._uploads:
-            await self._client.put(source_name(job.id), file, job.size)
+            await self._client.put(source_name(job), file, job.size)
 
     async def keep(self, job: Job, file: Path, target: Path) -> None:
         """Move an uploaded file to `target`, as a copy for this machine's workers; the oldest ones may go."""
         await self._run_in_thread(file.rename, target)
-        self._kept[job.id] = target, job.size
+        self._kept[source_name(job)] = target, job.size
         while sum(size for _, size in self._kept.values()) > _MAX_KEPT_BYTES:
             await self._drop_copy(next(iter(self._kept)))
 
-    async def _drop_copy(self, job_id: str) -> None:
-        if (kept := self._kept.pop(job_id, None)) is not None:
+    async def _drop_copy(self, name: str) -> None:
+        if (kept := self._kept.pop(name, None)) is not None:
             await self._run_in_thread(kept[0].unlink, missing_ok=True)
 
-    async def fetch(self, job_id: str, path: Path) -> None:
+    async def fetch(self, job: Job, path: Path) -> None:
         """Put a source at `path`: the copy of this machine, or else a download.
 
         Raises:
             JobGone: there is no source any more.
             OSError: it could not be fetched.
         """
-        if (kept := self._kept.pop(job_id, None)) is not None:
+        name = source_name(job)
+        if (kept := self._kept.pop(name, None)) is not None:
             with suppress(FileNotFoundError):  # the temporary folder may have been cleaned up
                 await self._run_in_thread(kept[0].rename, path)
                 return
         try:
-            download = await self._client.download(source_name(job_id), 0, piece_bytes=_PIECE_BYTES)
+            download = await self._client.download(name, 0, piece_bytes=_PIECE_BYTES)
         except FileNotFoundError:
-            raise JobGone(job_id) from None
+            raise JobGone(job.id) from None
         try:
             await self._save(download, path)
         finally:
@@ -85,10 +99,18 @@ class Sources:
         if offset != download.size:
             raise StoreUnavailable("a source is shorter than its size says")
 
-    async def remove(self, job_id: str) -> None:
+    async def remove(self, job: Job) -> None:
         """Remove a source from the bucket and from this machine. Raises OSError."""
-        await self._drop_copy(job_id)
-        await self._client.delete([source_name(job_id)])
+        name = source_name(job)
+        await self._drop_copy(name)
+        await self._client.delete([name])
+
+    async def remove_all(self, job_id: str) -> None:
+        """Remove every source of an id, for a job whose record cannot be read. Raises OSError."""
+        named = [item.name async for item in self._client.list(f"{SOURCES}/{job_id}")]
+        for name in (f"{SOURCES}/{job_id}", *named):
+            await self._drop_copy(name)
+        await self._client.delete([f"{SOURCES}/{job_id}", *named])
 
 
 def _append(path: Path, data: bytes) -> None:

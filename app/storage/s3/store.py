@@ -4,7 +4,7 @@
     note                    the state that a process saves for the next one; removed as it is read
     probe                   written by each start to find out whether the server has conditional writes
     records/<id>.json       the record of a job: the job exists when, and only when, this does
-    sources/<id>            its upload, until it is final
+    sources/<id>/<upload>   its upload, until it is final
     images/<id>/<file>      its variants
 
 An upload is gathered in a local file and written to `sources`; creating its record accepts it. A deletion
@@ -26,14 +26,14 @@ from pathlib import Path
 
 import structlog
 
-from app.job import Job, MadeVariant, is_id
+from app.job import Job, MadeVariant, is_id, new_upload
 from app.storage.base import SECRET_BYTES, StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
-from app.storage.s3.sources import SOURCES, Sources
+from app.storage.s3.sources import SOURCES, Sources, parse_source_name
 from app.storage.s3.sweep import IMAGES, Sweep
 from app.storage.spool import SOURCE, FileSpool
 from app.storage.verify import claimed_file, made_variant
@@ -107,15 +107,17 @@ class S3Store(StoreBase):
         try:
             sources = [item async for item in self._client.list(SOURCES)]
             for item in sorted(sources, key=lambda item: item.written_at):
-                job_id = item.name.removeprefix(f"{SOURCES}/")
-                if not is_id(job_id):
+                if (parsed := parse_source_name(item.name)) is None:
                     continue
+                job_id, upload = parsed
                 try:
                     job = await self._records.read(job_id)
                     if job is None:
-                        job = Job(job_id, item.written_at, item.size, wanted=())
+                        job = Job(job_id, item.written_at, item.size, wanted=(), upload=upload)
                         await self.save(job)
                 except (FileNotFoundError, JobGone):  # never accepted, or deleted since
+                    continue
+                if job.upload != upload:  # of an upload that was not accepted: left to the sweep
                     continue
                 if job.is_final:  # the process died after it had written the record
                     await self._remove_source(job)
@@ -143,23 +145,18 @@ class S3Store(StoreBase):
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, FileSpool)  # noqa: S101 - a store is given its own spools only
         folder, _ = await self.write_in_thread(spool.flush)
+        job.upload = new_upload()
         await self._sources.upload(job, folder / SOURCE)
         try:
-            await self._records.create(job)
+            replaced = await self._records.create(job, self._is_expired)
         except FileExistsError:
-            await self._remove_if_over(job.id)
-            await self._records.create(job)
+            with suppress(OSError):
+                await self._sources.remove(job)
+            raise JobExists(job.id) from None
+        if replaced:
+            await self._remove_images(job.id)
         self._space.used += job.size
-        await self._sources.keep(job, folder / SOURCE, self._scratch.kept / job.id)
-
-    async def _remove_if_over(self, job_id: str) -> None:
-        """Remove a job that is over but not swept yet. Raises JobExists when there is another."""
-        with suppress(FileNotFoundError):
-            there = await self._records.read(job_id)
-            if there is None or not self._is_expired(there):
-                raise JobExists(job_id)
-        await self._records.remove(job_id)
-        await self._remove_images(job_id)
+        await self._sources.keep(job, folder / SOURCE, self._scratch.kept / f"{job.id}-{job.upload}")
 
     # --- work ------------------------------------------------------------------------------------------
 
@@ -168,9 +165,8 @@ class S3Store(StoreBase):
         await self.write_in_thread(folder.mkdir)
         return folder
 
-    async def fetch(self, job_id: str, folder: Path) -> Path:
-        path = _source_beside(folder)
-        await self._sources.fetch(job_id, path)
+    async def fetch(self, job: Job, folder: Path) -> Path:
+        await self._sources.fetch(job, path := _source_beside(folder))
         return path
 
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
@@ -199,7 +195,7 @@ class S3Store(StoreBase):
     async def _remove_source(self, job: Job) -> None:
         """Remove the source of a final job. One that cannot be removed now is left to the sweep."""
         try:
-            await self._sources.remove(job.id)
+            await self._sources.remove(job)
         except OSError as error:
             log.warning("source of an ended job not removed yet", job=job.id, reason=str(error))
         else:
@@ -231,14 +227,17 @@ class S3Store(StoreBase):
     # --- removal ---------------------------------------------------------------------------------------
 
     async def delete(self, job_id: str) -> None:
-        job = None
-        with suppress(FileNotFoundError):
+        try:
             job = await self._records.read(job_id)
+        except FileNotFoundError:
+            return
         await self._records.remove(job_id)  # first, so that nobody is served a part of it
         await self._remove_images(job_id)
-        await self._sources.remove(job_id)
-        if job is not None and not job.is_final:
-            self._space.used -= job.size
+        if job is None:
+            await self._sources.remove_all(job_id)
+        else:
+            await self._sources.remove(job)
+            self._space.used -= 0 if job.is_final else job.size
 
     async def _remove_images(self, job_id: str) -> None:
         images = [item async for item in self._client.list(f"{IMAGES}/{job_id}")]

@@ -1,13 +1,12 @@
 """The sweep of a bucket: one pass over every name, which removes what is over and counts what is left."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from app.job import ID_LENGTH, Job, is_id
 from app.storage.s3.client import ObjectInfo, S3Client
 from app.storage.s3.records import RECORDS, Records
-from app.storage.s3.sources import SOURCES
+from app.storage.s3.sources import SOURCES, source_name
 
 IMAGES = "images"
 _ORPHAN_AGE_S = 3600.0
@@ -25,12 +24,12 @@ class StoredJob:
 
     id: str
     record: ObjectInfo | None
-    source: ObjectInfo | None
+    sources: tuple[ObjectInfo, ...]
     images: tuple[ObjectInfo, ...]
 
     @property
     def size(self) -> int:
-        """Bytes of its source and its images."""
+        """Bytes of its sources and its images."""
         return sum(item.size for item in self._files())
 
     @property
@@ -43,7 +42,7 @@ class StoredJob:
         return [item.name for item in self._files()]
 
     def _files(self) -> tuple[ObjectInfo, ...]:
-        return (*self.images, self.source) if self.source is not None else self.images
+        return self.images + self.sources
 
 
 class Sweep:
@@ -93,9 +92,9 @@ class Sweep:
                 removed += stored.record is not None
                 continue
             left_bytes += stored.size
-            if stored.source is not None and await self._is_source_of_final_job(stored):
-                await self._client.delete([stored.source.name])
-                left_bytes -= stored.source.size
+            for source in await self._unused_sources(stored):
+                await self._client.delete([source.name])
+                left_bytes -= source.size
         now = self._clock()
         interval = min(_MAX_INTERVAL_S, self._retention / _PASSES_PER_RETENTION)
         self._due_at = now + max(interval, (now - began) / _MAX_DUTY)
@@ -114,18 +113,21 @@ class Sweep:
             return False
         if job is not None and job.is_final:
             return self._is_expired(job)
-        return stored.source is None  # damaged or unfinished, and it can never be made again
+        return not stored.sources  # damaged or unfinished, and it can never be made again
 
-    async def _is_source_of_final_job(self, stored: StoredJob) -> bool:
-        """Whether the source should have been removed when its job ended, but that failed."""
-        if stored.record is None or stored.source is None:
-            return False
-        if stored.source.written_at > self._clock() - _ORPHAN_AGE_S:
-            return False
-        with suppress(FileNotFoundError):
+    async def _unused_sources(self, stored: StoredJob) -> list[ObjectInfo]:
+        """Sources that were left behind when the job ended, and those of uploads that were not accepted."""
+        latest = self._clock() - _ORPHAN_AGE_S
+        old = [source for source in stored.sources if source.written_at <= latest]
+        if stored.record is None or not old:
+            return []
+        try:
             job = await self._records.read(stored.id)
-            return job is not None and job.is_final
-        return False
+        except FileNotFoundError:
+            return []
+        if job is None:
+            return []
+        return old if job.is_final else [source for source in old if source.name != source_name(job)]
 
 
 async def stored_jobs(client: S3Client) -> AsyncIterator[StoredJob]:
@@ -140,7 +142,7 @@ async def stored_jobs(client: S3Client) -> AsyncIterator[StoredJob]:
     while ids := [listing.id for listing in listings if listing.id is not None]:
         job_id = min(ids)
         records, sources, images = [await listing.take(job_id) for listing in listings]
-        yield StoredJob(job_id, next(iter(records), None), next(iter(sources), None), tuple(images))
+        yield StoredJob(job_id, next(iter(records), None), tuple(sources), tuple(images))
 
 
 class _JobListing:
