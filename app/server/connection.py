@@ -3,7 +3,8 @@
 Added are: a deadline and a size limit for request heads, a deadline for the rest of a body whose answer has
 been sent, a minimum rate at which answers must be read, a limit on connections, problem documents instead
 of plain text, lingering close, and early rejection: an answer to the head alone, without running the
-application.
+application. uvicorn's queue of pipelined requests is never used: a request is parsed when those before it
+have been answered. What came with them is held as bytes until then, and nothing more is read.
 """
 # size: it is one state machine, whose states are in connection_state
 
@@ -18,9 +19,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.server import head_checks
 from app.server.answer import MAX_SKIPPED_BODY, Answer
 from app.server.connection_limit import make_room
-from app.server.connection_state import UNPARSED, AfterAnswers, Input, SharedParts
+from app.server.connection_state import UNPARSED, Input, SharedParts
 from app.server.deadline import Deadline
-from app.server.head_checks import MAX_HEAD_BYTES, MAX_HEAD_FIELDS, HeadRefused, head_too_large
+from app.server.flow import ReadFlow
+from app.server.head_checks import (
+    MAX_HEAD_BYTES,
+    MAX_HEAD_FIELDS,
+    UNKNOWN_LENGTH,
+    HeadRefused,
+    head_too_large,
+)
 from app.server.problems import KINDS, Problem, render
 from app.server.raw_response import RawResponse
 from app.server.read_buffer import SMALL_READ, ReadBuffer
@@ -30,10 +38,14 @@ HEAD_TIMEOUT_S = 10.0
 """Seconds for a whole request head."""
 IDLE_TIMEOUT_S = 5.0
 """Seconds between two requests of a connection, and for the rest of a body whose answer has been sent."""
+_MAX_PIECES = 64
+"""Pieces of a chunked body that are parsed at once; each ends with an empty line."""
 
 
 class HttpConnection(HttpToolsProtocol):
     """One connection, and the `ClientConnection` of each of its requests."""
+
+    flow: ReadFlow
 
     def __init__(self, shared: SharedParts, *args: Any, **kwargs: Any) -> None:
         """`args` and `kwargs` are those of uvicorn."""
@@ -42,7 +54,7 @@ class HttpConnection(HttpToolsProtocol):
 
         # Per-connection state
         self._input = Input.HEAD
-        self._after: AfterAnswers | HeadRefused = AfterAnswers.NEXT_REQUEST
+        self._held = b""  # read, and not parsed yet; nothing more is read meanwhile
         self._deadline = Deadline(self.loop)
         self._read_buffer = ReadBuffer(self)
         self._slow_reader_watch: SlowReaderWatch = None  # type: ignore[assignment]  # as uvicorn does
@@ -50,18 +62,20 @@ class HttpConnection(HttpToolsProtocol):
 
         # Per-request state, of the request that is being received
         self._head_received = 0  # bytes since its head began, parsed or not
-        self._head_parsed = 0  # bytes of its target and fields
+        self._head_parsed = 0  # bytes of its target and fields, and of its trailer fields
+        self._fields_parsed = 0  # its header and trailer fields
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
         self.body_left = 0  # bytes of its body still to come, or `UNKNOWN_LENGTH`
+        self._is_last = False  # whether the connection ends with it, for one that is answered early
 
         # Per-request state, of the request that is being answered
-        self._running: RequestResponseCycle | None = None
         self._eof_is_disconnect = False
 
     # --- the connection --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = ReadFlow(transport, self.loop, self._eof_while_paused)
         transport.set_protocol(self._read_buffer)
         self._slow_reader_watch = SlowReaderWatch(self._shared.slow_readers, self.peer, transport, self.loop)
         self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
@@ -71,6 +85,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._slow_reader_watch.stop()
         self._deadline.close()
+        self.flow.close()
         super().connection_lost(exc)
         if self._on_disconnect is not None:
             self._on_disconnect()
@@ -87,12 +102,17 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def _all_answered(self) -> bool:
-        return not self.pipeline and (self._running is None or self._running.response_complete)
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # at first
+
+    @property
+    def _can_parse(self) -> bool:
+        """Whether more may be parsed: of a next request only if the client has read the earlier answers."""
+        return not self.in_head or (self._all_answered and not self.flow.write_paused)
 
     @property
     def idle_until(self) -> float | None:
         """When the connection would be closed for being idle; None while a request is under way."""
-        idle = self.in_head and self._all_answered and not self.transport.is_closing()
+        idle = self.in_head and self._all_answered and not self._held and not self.transport.is_closing()
         return self._deadline.due if idle else None
 
     def close_idle(self) -> None:
@@ -109,8 +129,9 @@ class HttpConnection(HttpToolsProtocol):
         """Close the connection in a way that lets a client that still sends read the answer first."""
         self._input = Input.LINGERING
         self._deadline.disarm()
-        if self._running is not None:
-            self._running.body.clear()  # nobody reads it, and hundreds of connections may linger
+        self._held = b""
+        if self.cycle is not None:
+            self.cycle.body.clear()  # nobody reads it, and hundreds of connections may linger
         self._shared.lingering_close.add(self.transport)
 
     def _require_reading(self) -> None:
@@ -125,6 +146,7 @@ class HttpConnection(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._slow_reader_watch.stop()
+            self._parse_on()
 
     def _head_timed_out(self) -> None:
         if self._head_received:
@@ -159,19 +181,62 @@ class HttpConnection(HttpToolsProtocol):
     # --- input -----------------------------------------------------------------------------------------
 
     def data_received(self, data: memoryview) -> None:  # type: ignore[override]
-        if self._input in UNPARSED or self.parser is None:
-            return
-        if self._input is Input.HEAD:
-            self._head_received += len(data)
-        try:
-            self._parse(data)
-        except httptools.HttpParserError as error:
-            self._refuse(head_checks.refusal_of(error, self._head_received))
-            return
-        if self._input is Input.HEAD and self._head_received > MAX_HEAD_BYTES:
-            self._refuse(head_too_large())
+        self._parse(data)
+        if self._held:
+            self.flow.hold_reading()
+            self._parse_on()
+
+    def parse_held(self) -> None:
+        """Parse the next request of what is held, if that is still wanted."""
+        held, self._held = self._held, b""
+        self._parse(memoryview(held))
+        if self._held:
+            self._parse_on()
+        elif self._input is not Input.LINGERING and not self.transport.is_closing():
+            self.flow.release_reading()
+
+    def _parse_on(self) -> None:
+        """Have more of what is held parsed when it is this connection's turn, if that is possible by now."""
+        if self._held and self._can_parse:
+            self._shared.parse_queue.add(self)
 
     def _parse(self, data: memoryview) -> None:
+        """Parse at most one request, and hold the rest.
+
+        The parser cannot be stopped behind a message, so it gets no byte of the next one: a head, and a
+        chunked body, end with an empty line, and another body after so many bytes.
+        """
+        at, pieces = 0, 0
+        while at < len(data) and self._can_parse and pieces < _MAX_PIECES:
+            if self._input in UNPARSED or self.transport.is_closing():
+                return
+            end = len(data)
+            if self.in_head or self.body_left == UNKNOWN_LENGTH:
+                end = data.obj.find(b"\r\n\r\n", at, end) + 4  # type: ignore[attr-defined]  # bytes or bytearray
+                end = end if end > 3 else len(data)
+            else:
+                end = min(at + self.body_left, len(data))
+            piece, at, pieces = data[at:end], end, pieces + 1
+            if not self._parse_piece(piece) or self.in_head:
+                break
+        if self._input not in UNPARSED:
+            self._held = bytes(data[at:])
+
+    def _parse_piece(self, piece: memoryview) -> bool:
+        """Feed the parser. Whether it was content."""
+        if self.in_head:
+            self._head_received += len(piece)
+        try:
+            self._feed(piece)
+        except httptools.HttpParserError as error:
+            self._refuse(head_checks.refusal_of(error, self._head_received))
+            return False
+        if self.in_head and self._head_received > MAX_HEAD_BYTES:
+            self._refuse(head_too_large())
+            return False
+        return True
+
+    def _feed(self, data: memoryview) -> None:
         """Feed the parser.
 
         After the head of a request with Upgrade it stops, and takes what follows for another protocol. None
@@ -189,26 +254,27 @@ class HttpConnection(HttpToolsProtocol):
             self.parser.feed_data(self._plain_head)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more. Whether to keep the connection for the answers it may still read."""
-        running = self._running
-        if running is None or running.response_complete or running.more_body:
+        """The client sends no more. Whether to keep the connection for the answer it may still read."""
+        if self._all_answered or self.cycle.more_body:
             return False
         if self._input is Input.LINGERING or self._eof_is_disconnect:
             return False
         self._input = Input.EOF
         self._deadline.disarm()
-        if self._after is AfterAnswers.NEXT_REQUEST:
-            self._after = AfterAnswers.CLOSE
-        if not self.pipeline:
-            running.keep_alive = False
+        self.cycle.keep_alive = False
         return True
+
+    def _eof_while_paused(self) -> None:
+        """The client sends no more than what has not been read yet."""
+        if self._eof_is_disconnect and self._input is not Input.LINGERING and not self._all_answered:
+            self.close()
 
     # --- the parser's callbacks ------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_received = max(1, self._head_received)  # not counted if it came with another request
-        self._head_parsed = 0
+        self._head_parsed = self._fields_parsed = 0
         if self._input is not Input.LINGERING:
             self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
 
@@ -217,10 +283,12 @@ class HttpConnection(HttpToolsProtocol):
         self._head_parsed += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
         self._head_parsed += len(name) + len(value) + 4
-        if self._head_parsed > MAX_HEAD_BYTES or len(self.headers) > MAX_HEAD_FIELDS:
+        self._fields_parsed += 1
+        if self._head_parsed > MAX_HEAD_BYTES or self._fields_parsed > MAX_HEAD_FIELDS:
             raise head_too_large()
+        if self.in_head:  # else it is a trailer field, of which none is defined here (RFC 9110, 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._head_parsed > MAX_HEAD_BYTES:
@@ -235,11 +303,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_received = 0
         if self._input is Input.LINGERING:
             return
-        if self.transport.is_closing():
-            self._input = Input.DROPPED_BODY  # the request came too late
-            return
-        # Behind a request that is not answered yet it is left to the application: answers keep their order.
-        if method == b"POST" and self._all_answered and not self.flow.write_paused:
+        if method == b"POST":
             answer = self._shared.fast_reject(self.scope, self.url)  # type: ignore[arg-type]
             if answer is not None:
                 self._answer_early(answer)
@@ -253,9 +317,10 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.send = written_to.send  # type: ignore[method-assign]
 
     def on_body(self, body: bytes) -> None:
+        if self.body_left != UNKNOWN_LENGTH:
+            self.body_left -= len(body)
         if self._input is not Input.BODY:
             return
-        self.body_left -= len(body)
         super().on_body(body)
         if len(self.cycle.body) >= SMALL_READ and not self.cycle.response_complete:
             self.flow.pause_reading()
@@ -270,7 +335,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_message_complete()
             if self.cycle.response_complete:
                 self._deadline.arm(IDLE_TIMEOUT_S, self.close)
-        elif self._after is AfterAnswers.CLOSE:
+        elif self._is_last:
             self.close()
         else:
             self._deadline.arm(IDLE_TIMEOUT_S, self.close)
@@ -278,7 +343,6 @@ class HttpConnection(HttpToolsProtocol):
     # --- answers ---------------------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
         self._eof_is_disconnect = False
         super()._start_asgi_task(cycle, app)
 
@@ -286,18 +350,12 @@ class HttpConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._input is Input.LINGERING:
             return
-        if isinstance(self._after, HeadRefused) and self.pipeline and self.pipeline[-1][0].more_body:
-            self.pipeline.clear()  # it is this next request's body that makes no sense
         if self.transport.is_closing():
             self._require_reading()
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif isinstance(self._after, HeadRefused):
-            self._refuse(self._after)
-        elif self._after is AfterAnswers.CLOSE:
-            self.close()
+        if self._held:
+            self._parse_on()
         else:
             self._deadline.arm(IDLE_TIMEOUT_S, self.close)
 
@@ -305,17 +363,11 @@ class HttpConnection(HttpToolsProtocol):
         """Answer what is not a request, or not yet, and close."""
         if self._input is Input.LINGERING or self.transport.is_closing():
             return
-        running = self._running
-        if running is not None and not running.response_complete:
-            if not running.more_body:
-                self._input = Input.IGNORED
-                self._after = refused
-                self._deadline.disarm()
-                return
+        if not self._all_answered:
             # The body of this very request makes no sense: to the application its client has disconnected.
-            running.disconnected = True
-            running.message_event.set()
-            if running.response_started:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
                 self.close()
                 return
         answer = RawResponse.of(render(Problem(KINDS[refused.slug], refused.detail)))
@@ -329,8 +381,7 @@ class HttpConnection(HttpToolsProtocol):
         persistent = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         keep_alive = persistent and small and not client_waits
         self._input = Input.DROPPED_BODY
-        if not keep_alive:
-            self._after = AfterAnswers.CLOSE
+        self._is_last = not keep_alive
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=keep_alive))
         self.server_state.total_requests += 1
         if client_waits:

@@ -1,10 +1,11 @@
-"""What an HTTP connection consists of: its two states, and what it shares with the others of its server."""
+"""The states of an HTTP connection's input, and what it shares with the other connections of its server."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
+from app.server.parse_queue import ParseQueue
 from app.server.slow_readers import SlowReaders
 
 
@@ -17,23 +18,14 @@ class Input(Enum):
     """The body of a request that the application has got."""
     DROPPED_BODY = auto()
     """The body of a request that was answered by its head alone. It is parsed, and dropped."""
-    IGNORED = auto()
-    """Not looked at: bytes before them made no sense, and their refusal waits for earlier answers."""
     LINGERING = auto()
     """Not looked at: `LingeringClose` discards them."""
     EOF = auto()
     """None: the client has shut down its sending side, and still gets the answers to what it sent."""
 
 
-UNPARSED = frozenset({Input.IGNORED, Input.LINGERING, Input.EOF})
+UNPARSED = frozenset({Input.LINGERING, Input.EOF})
 """The states in which the parser gets nothing."""
-
-
-class AfterAnswers(Enum):
-    """What follows the answers to the requests received so far, unless a refusal does (a `HeadRefused`)."""
-
-    NEXT_REQUEST = auto()
-    CLOSE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +35,5 @@ class SharedParts:
     fast_reject: FastReject
     lingering_close: LingeringClose
     slow_readers: SlowReaders
+    parse_queue: ParseQueue
     max_connections: int

@@ -17,6 +17,7 @@ from app.server.connection_state import SharedParts
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
 from app.server.listener import BACKLOG, local_url
+from app.server.parse_queue import ParseQueue
 from app.server.slow_readers import SlowReaders
 
 _LAST_ANSWERS_TIMEOUT_S = 5
@@ -40,7 +41,9 @@ class Server(uvicorn.Server):
         `fast_reject` is asked about the head of each upload. `max_upload_bytes` is how much of a refused
         body is discarded so that its client sees the refusal.
         """
-        shared = SharedParts(fast_reject, LingeringClose(max_upload_bytes), SlowReaders(), max_connections())
+        shared = SharedParts(
+            fast_reject, LingeringClose(max_upload_bytes), SlowReaders(), ParseQueue(), max_connections()
+        )
         super().__init__(
             uvicorn.Config(
                 app,

@@ -17,6 +17,7 @@ from app.server.connection import HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, HttpConnection
 from app.server.connection_state import SharedParts
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
+from app.server.parse_queue import ParseQueue
 from app.server.raw_response import RawResponse
 from app.server.slow_readers import SlowReaders
 from tests.clocks import settle
@@ -24,6 +25,7 @@ from tests.clocks import settle
 pytestmark = pytest.mark.anyio
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 GARBAGE = b"garbage\r\n\r\n"
 UPLOAD = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: "
 
@@ -42,6 +44,19 @@ class Client:
     def shut(self) -> None:
         """Send no more."""
         self.writer.write_eof()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that no socket has taken yet."""
+        return self.writer.transport.get_write_buffer_size()
+
+    def pause(self) -> None:
+        """Read nothing for now."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        """Read again."""
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of the next answer."""
@@ -62,7 +77,7 @@ async def connected(app: ASGIApp, fast_reject: FastReject | None = None) -> Asyn
         return None
 
     loop = asyncio.get_running_loop()
-    shared = SharedParts(fast_reject or pass_all, LingeringClose(2**20), SlowReaders(), 10)  # type: ignore[arg-type]
+    shared = SharedParts(fast_reject or pass_all, LingeringClose(2**20), SlowReaders(), ParseQueue(), 10)  # type: ignore[arg-type]
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
     here, there = socket.socketpair()
     transport, _ = await loop.connect_accepted_socket(
@@ -267,6 +282,142 @@ async def test_an_upgrade_is_ignored() -> None:
     async with connected(answering()) as client:
         client.send(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET)
         assert [await client.answer() for _ in range(2)] == [(200, b"/a"), (200, b"/")]
+
+
+# --- pipelined requests ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["sends no more", "is gone"])
+async def test_a_client_that_leaves_is_noticed_while_its_next_requests_wait(way: str) -> None:
+    """Nothing is read meanwhile, so the socket is looked at now and then."""
+    left: list[float] = []
+
+    async def mark(connection: ClientConnection) -> None:
+        connection.on_disconnect(lambda: left.append(clock()))
+        connection.treat_eof_as_disconnect()
+
+    async with connected(answering(100, mark)) as client:
+        client.send(GET * 1000)
+        await asyncio.sleep(5)
+        began = clock()
+        if way == "is gone":
+            client.writer.transport.abort()
+        else:
+            client.shut()
+        await asyncio.sleep(3)
+        assert left
+        assert left[0] - began < 2
+
+
+async def test_a_client_that_waits_for_answers_may_send_no_more() -> None:
+    """Who did not ask for a stream gets all answers, however long it has sent nothing."""
+    async with connected(answering(10)) as client:
+        client.send(GET * 3)
+        await settle()
+        client.shut()
+        assert [await client.answer() for _ in range(3)] == [(200, b"/")] * 3
+        assert await client.rest() == b""
+
+
+async def test_requests_in_a_row_leave_time_for_others() -> None:
+    """Each iteration of the loop refuses a few, in whatever pieces they come."""
+    refused, between = 0, []
+
+    def refuse(scope: Scope, target: bytes) -> RawResponse | None:
+        nonlocal refused
+        refused += 1
+        return refuse_uploads(scope, target)
+
+    async def others() -> None:
+        while True:
+            before = refused
+            await asyncio.sleep(0)
+            between.append(refused - before)
+
+    async with connected(answering(), refuse) as client:  # type: ignore[arg-type]
+        other = asyncio.create_task(others())
+        client.send((UPLOAD + b"0\r\n\r\n") * 500 + GET)
+        for _ in range(500):
+            assert (await client.answer())[0] == 503
+        assert await client.answer() == (200, b"/")
+        other.cancel()
+    assert max(between) < 10
+
+
+async def test_who_reads_no_answers_is_asked_nothing_more() -> None:
+    """Refusals by the head alone wait for the client to read those before."""
+    refused = 0
+
+    def refuse(scope: Scope, target: bytes) -> RawResponse | None:
+        nonlocal refused
+        refused += 1
+        return refuse_uploads(scope, target)
+
+    async with connected(answering(), refuse) as client:  # type: ignore[arg-type]
+        client.pause()
+        client.send((UPLOAD + b"0\r\n\r\n") * 20_000)
+        await asyncio.sleep(3)
+        assert refused < 10_000
+        client.resume()
+        for _ in range(20_000):
+            assert (await client.answer())[0] == 503
+
+
+async def test_of_requests_in_a_row_no_more_is_read_than_is_answered() -> None:
+    """Each answer makes room for as many bytes as its request had, not for another read."""
+    async with connected(answering(1)) as client:
+        client.send(GET * 40_000)
+        for _ in range(200):
+            await client.answer()
+        assert client.unsent > 39_000 * len(GET) - 400_000  # which is more than the sockets hold
+
+
+# --- what follows the head ------------------------------------------------------------------------------
+
+
+async def test_trailer_fields_are_no_header_fields() -> None:
+    """Whoever keeps appending to a body cannot name a client, or another's token."""
+    seen: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+        seen.extend(name for name, _ in scope["headers"])
+        await Response("read")(scope, receive, send)
+
+    async with connected(app) as client:
+        client.send(CHUNKED + b"4\r\nbody\r\n")
+        await settle()
+        client.send(
+            b"0\r\nX-Forwarded-For: 192.0.2.1\r\nAuthorization: x\r\nExpect: 100-continue\r\n\r\n" + GET
+        )
+        assert await client.answer() == (200, b"read")
+        assert await client.answer() == (200, b"read")
+    assert seen == [b"host", b"transfer-encoding", b"host"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"A: b\r\n", b"A: " + bytes(9000).replace(b"\0", b"b") + b"\r\n"], ids=["many", "large"]
+)
+async def test_trailer_fields_count_with_the_head(line: bytes) -> None:
+    """More of them, in all, than a head may have are refused."""
+    async with connected(answering(100)) as client:
+        client.send(CHUNKED + b"4\r\nbody\r\n0\r\n" + line * 300)
+        assert (await client.answer())[0] == 431
+
+
+async def test_empty_lines_in_a_chunked_body_are_content() -> None:
+    """They also end a body, so the input is cut there."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await Response(b"%d" % len(body))(scope, receive, send)
+
+    async with connected(app) as client:
+        client.send(
+            CHUNKED + b"10\r\n" + b"\r\n\r\n" * 4 + b"\r\n" + b"4\r\n\r\n\r\n\r\n" * 5000 + b"0\r\n\r\n" + GET
+        )
+        assert await client.answer() == (200, b"20016")
+        assert await client.answer() == (200, b"0")
 
 
 # --- answers before the body ----------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Heads that are slow, large, many or strange; forged addresses; paths that try to reach other files."""
 
+import contextlib
 import os
 import random
 import socket
+import time
 from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
@@ -127,6 +129,22 @@ class TestBombs:
             sizes = {len(connection.answer().body) for _ in range(1000)}
             assert len(sizes) == 1
         assert fortress.memory() - before < 30 * 2**20
+
+    def test_requests_without_end(self, fortress: Service, honest: Honest) -> None:
+        """Whoever sends requests for ever, and reads the answers, takes no memory and holds up nobody."""
+        requests = b"GET /v1/quota HTTP/1.1\r\nHost: a\r\n\r\n" * 5000
+        before = fortress.memory()
+        with fortress.connect() as connection:
+            connection.socket.setblocking(False)
+            sent, served = 0, honest.served
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end or honest.served == served:
+                with contextlib.suppress(BlockingIOError):
+                    sent = (sent + connection.socket.send(requests[sent:])) % len(requests)
+                with contextlib.suppress(BlockingIOError):
+                    assert connection.socket.recv(2**20)
+            assert fortress.memory() - before < 20 * 2**20
+            assert honest.slowest < 5
 
 
 class TestAddresses:
