@@ -56,8 +56,13 @@ class _SnapshotCollector(Collector):
 
 def _backlog(engine: EngineSnapshot) -> Iterator[Metric]:
     queue, reservations = engine.upload_queue, engine.reservations
-    slots = {"capacity": queue.capacity, "receiving": queue.receiving, "waiting": queue.waiting}
-    yield labelled_gauge("spillway_backlog_slots", "Places of the queue.", "state", slots)
+    slots = {
+        "capacity": queue.capacity,
+        "receiving": queue.receiving,
+        "waiting": queue.waiting,
+        "overflow": queue.overflow,
+    }
+    yield labelled_gauge("spillway_backlog_slots", "Receiving slots, queue and overflow.", "state", slots)
     yield gauge("spillway_turns", "Reservations that are outstanding.", reservations.outstanding)
     yield gauge("spillway_parked", "Uploads in the waiting room.", reservations.waiting)
     yield gauge("spillway_drain_per_second", "Jobs that leave a busy queue.", queue.drain_per_s)

@@ -96,6 +96,7 @@ def _backlog(engine: EngineSnapshot) -> dict[str, Any]:
         "dock": queue.max_receiving,
         "receiving": queue.receiving,
         "waiting": queue.waiting,
+        "overflow": queue.overflow,
         "drain_per_s": queue.drain_per_s,
         "estimated_wait_ms": queue.estimated_wait_ms,
         "outstanding": reservations.outstanding,

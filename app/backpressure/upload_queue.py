@@ -44,12 +44,13 @@ class ShareExceeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UploadQueueSnapshot:
-    """The state of the upload queue. `waiting` counts the jobs in the queue and in the overflow."""
+    """The state of the upload queue: up to `capacity` jobs are `waiting`, and others in the overflow."""
 
     capacity: int
     max_receiving: int
     receiving: int
     waiting: int
+    overflow: int
     drain_per_s: float
     estimated_wait_ms: int
 
@@ -73,9 +74,8 @@ class ReceivingSlot(Generic[E]):
     def enqueue(self, entry: E) -> None:
         """Give up the slot for a place in the queue. Never waits and never refuses a slot that is held."""
         if not self._held:
-            raise RuntimeError(
-                "the receiving slot was already given up"
-            )  # or this were a way past the bounds
+            # Going on would be a way past the bounds.
+            raise RuntimeError("the receiving slot was already given up")
         self._held = False
         self._upload_queue._enqueue(self, entry)
 
@@ -245,7 +245,8 @@ class UploadQueue(Generic[E]):
         """The state now."""
         drain_per_s = round(self.drain_rate.jobs_per_s, 3)
         wait_ms = round(self.drain_rate.wait_s(self.waiting) * 1000)
-        counts = self.capacity, self.max_receiving, self.receiving, self.waiting
+        in_queue = min(self.waiting, self.capacity)  # which may have been made smaller
+        counts = self.capacity, self.max_receiving, self.receiving, in_queue, self.waiting - in_queue
         return UploadQueueSnapshot(*counts, drain_per_s, wait_ms)
 
     def _enqueue(self, slot: ReceivingSlot[E], entry: E) -> None:

@@ -72,6 +72,7 @@ def _rows(figures: Figures) -> Iterator[Row]:
 def _server(figures: Figures) -> Iterator[Row]:
     yield "server", ""
     yield "queue, fullest", f"{figures['queue_peak']}/{figures['capacity']}"
+    yield "overflow, most", str(figures["overflow_peak"])
     yield "receiving, most", str(figures["dock_peak"])
     for moment in ("before", "peak", "after"):
         yield f"memory {moment}, MB", f"{figures[f'memory_{moment}'] / _MB:.0f}"

@@ -99,7 +99,8 @@ def _server_figures(run: ActRun) -> RenderableType:
         finished_style="red",
     )
     tokens = "" if server.bucket is None else f"bucket {server.bucket}/{server.bucket_size}"
-    grid.add_row("queue", bar, f"{server.queue}/{server.capacity}", f"receiving {server.receiving}", tokens)
+    beside = f"receiving {server.receiving}, overflow {server.overflow}"
+    grid.add_row("queue", bar, f"{server.queue}/{server.capacity}", beside, tokens)
     memory, peak = (f"{size / _MB:.0f} MB" for size in (server.memory_after, server.memory_peak))
     grid.add_row("memory", _spark_line(list(server.memory_samples)[-_WIDTH:]), memory, f"peak {peak}")
     return grid

@@ -33,7 +33,7 @@ async def fetch_stats(target: Target) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class ServerStats:
-    """The server's figures during one act; memory in bytes, `queue` and `receiving` in uploads."""
+    """The server's figures during one act; memory in bytes, the queue and what is beside it in uploads."""
 
     memory_before: int = 0
     memory_peak: int = 0
@@ -41,6 +41,8 @@ class ServerStats:
     queue: int = 0
     queue_peak: int = 0
     capacity: int = 0
+    overflow: int = 0
+    overflow_peak: int = 0
     receiving: int = 0
     receiving_peak: int = 0
     drain_per_s: float = 0
@@ -57,6 +59,8 @@ class ServerStats:
         self.memory_samples.append(self.memory_after)
         self.queue = int(backlog["waiting"])
         self.queue_peak = max(self.queue_peak, self.queue)
+        self.overflow = int(backlog.get("overflow", 0))
+        self.overflow_peak = max(self.overflow_peak, self.overflow)
         self.receiving = int(backlog["receiving"])
         self.receiving_peak = max(self.receiving_peak, self.receiving)
         self.capacity = int(backlog["capacity"])
@@ -81,5 +85,6 @@ class ServerStats:
             "memory_after": self.memory_after,
             "queue_peak": self.queue_peak,
             "capacity": self.capacity,
+            "overflow_peak": self.overflow_peak,
             "dock_peak": self.receiving_peak,
         }

@@ -18,7 +18,7 @@ def stats(second: int) -> ServiceStats:
     engine = EngineSnapshot(
         JobCounters(accepted=second * (second + 1) // 2),
         LimiterSnapshot(0, 100, 0),
-        UploadQueueSnapshot(10, 20, 0, 0, 1.0, 10 * second),
+        UploadQueueSnapshot(10, 20, 0, 0, 0, 1.0, 10 * second),
         ReservationsSnapshot(0, 0, 0, 100, 0, 1.0),
         [],
         {},

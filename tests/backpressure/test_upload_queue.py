@@ -539,14 +539,25 @@ async def test_how_long_it_has_been_full(queue_of: Make, clock: HandClock) -> No
 
 
 async def test_its_snapshot_counts_slots_and_jobs(queue_of: Make) -> None:
-    """It has both bounds, the uploads, the waiting jobs, the drain rate and the wait that follows."""
+    """It has both bounds, the uploads, the jobs in the queue and in the overflow, drain rate and wait."""
     upload_queue = queue_of(capacity=2, max_receiving=4)
     slots = [enter(upload_queue) for _ in range(4)]
     for slot in slots[:3]:
         slot.enqueue(Upload("one"))
     snapshot = upload_queue.snapshot()
-    assert (snapshot.capacity, snapshot.max_receiving, snapshot.receiving, snapshot.waiting) == (2, 4, 1, 3)
+    assert (snapshot.capacity, snapshot.max_receiving, snapshot.receiving) == (2, 4, 1)
+    assert (snapshot.waiting, snapshot.overflow) == (2, 1)
     assert (snapshot.drain_per_s, snapshot.estimated_wait_ms) == (1.0, 3000)
+
+
+async def test_no_more_jobs_are_shown_to_wait_than_the_queue_has_places(queue_of: Make) -> None:
+    """When the queue is made smaller, the jobs that are too many for it are shown as overflow."""
+    upload_queue = queue_of(capacity=4)
+    for name in ("one", "two", "three"):
+        enter(upload_queue).enqueue(Upload(name))
+    upload_queue.resize(1)
+    snapshot = upload_queue.snapshot()
+    assert (snapshot.capacity, snapshot.waiting, snapshot.overflow) == (1, 1, 2)
 
 
 # --- any sequence of events -----------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
         ledger.answers[202], ledger.turned_away, ledger.first_return, ledger.got_in = 999, 321, 320, 321
         ledger.promise_error_s = [0.1, 0.3]
         server.queue_peak, server.capacity, server.memory_peak = 100, 100, 412 * MB
+        server.overflow_peak = 175
         runs.append(run)
     console = Console(width=80)
     with console.capture() as captured:
@@ -80,5 +81,6 @@ def test_the_closing_table_of_five_acts_fits_80_columns() -> None:
     assert rows["mean error, s"] == ["0.20"] * 5
     assert rows["memory peak, MB"] == ["412"] * 5
     assert rows["queue, fullest"] == ["100/100"] * 5
+    assert rows["overflow, most"] == ["175"] * 5
     assert rows["wait p50/p99, s"] == ["61.7/92.1"] * 5
     assert "…" not in captured.get()

@@ -294,7 +294,11 @@ class TestQueue:
             answer = connection.answer()
             assert answer.status == 202
             assert answer.json()["position"] == 3
-            assert tight.stats()["backlog"]["waiting"] == 3
+            backlog = tight.stats()["backlog"]
+            assert (backlog["waiting"], backlog["overflow"], backlog["capacity"]) == (2, 1, 2)
+            metrics = tight.get("/metrics").body.decode()
+            assert 'spillway_backlog_slots{state="waiting"} 2.0' in metrics
+            assert 'spillway_backlog_slots{state="overflow"} 1.0' in metrics
             problem(refusal(tight), 503, REDUCED_CAPACITY, guard="queue")
         tight.settled()
         assert tight.status_of(answer.json()["id"]) == "done"
