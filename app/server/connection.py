@@ -31,7 +31,7 @@ from app.server.head_checks import (
 )
 from app.server.problems import KINDS, Problem, render
 from app.server.raw_response import RawResponse
-from app.server.read_buffer import SMALL_READ, ReadBuffer
+from app.server.read_buffer import HEAD_READ, SMALL_READ, ReadBuffer
 from app.server.slow_readers import SlowReaderWatch
 
 HEAD_TIMEOUT_S = 10.0
@@ -80,12 +80,15 @@ class HttpConnection(HttpToolsProtocol):
         self._slow_reader_watch = SlowReaderWatch(self._shared.slow_readers, self.peer, transport, self.loop)
         self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
         if len(self.connections) > self._shared.max_connections:
-            make_room(self.connections, self._shared.max_connections)  # type: ignore[arg-type]
+            has_room = make_room(self.connections, self._shared.max_connections)  # type: ignore[arg-type]
+            if not has_room:
+                transport.abort()  # the other files are for the store
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._slow_reader_watch.stop()
         self._deadline.close()
         self.flow.close()
+        self._shared.large_heads.remove(self)
         super().connection_lost(exc)
         if self._on_disconnect is not None:
             self._on_disconnect()
@@ -132,7 +135,8 @@ class HttpConnection(HttpToolsProtocol):
         self._held = b""
         if self.cycle is not None:
             self.cycle.body.clear()  # nobody reads it, and hundreds of connections may linger
-        self._shared.lingering_close.add(self.transport)
+        self._shared.large_heads.remove(self)
+        self._shared.lingering_close.add(self.transport, self.peer)
 
     def _require_reading(self) -> None:
         if self.transport.get_write_buffer_size():
@@ -154,6 +158,10 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(HeadRefused("request-timeout", detail))
         else:
             self.close()
+
+    def refuse_head(self) -> None:
+        """Refuse the head that is being received, to make room for others."""
+        self._refuse(HeadRefused("request-timeout", "Too many clients send large headers slowly."))
 
     # --- what endpoints may ask of it: ClientConnection ------------------------------------------------
 
@@ -234,6 +242,8 @@ class HttpConnection(HttpToolsProtocol):
         if self.in_head and self._head_received > MAX_HEAD_BYTES:
             self._refuse(head_too_large())
             return False
+        if self.in_head and self._head_received > HEAD_READ:
+            self._shared.large_heads.add(self)
         return True
 
     def _feed(self, data: memoryview) -> None:
@@ -300,6 +310,8 @@ class HttpConnection(HttpToolsProtocol):
         self._plain_head = b""
         self.body_left = head_checks.body_length(version, self.headers)
         self._deadline.disarm()
+        if self._head_received > HEAD_READ:
+            self._shared.large_heads.remove(self)
         self._head_received = 0
         if self._input is Input.LINGERING:
             return

@@ -1,8 +1,9 @@
 """The states of an HTTP connection's input, and what it shares with the other connections of its server."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from app.server.connection_limit import LargeHeads
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
 from app.server.parse_queue import ParseQueue
@@ -33,7 +34,8 @@ class SharedParts:
     """What all connections of one server have in common."""
 
     fast_reject: FastReject
-    lingering_close: LingeringClose
-    slow_readers: SlowReaders
-    parse_queue: ParseQueue
     max_connections: int
+    lingering_close: LingeringClose
+    slow_readers: SlowReaders = field(default_factory=SlowReaders)
+    parse_queue: ParseQueue = field(default_factory=ParseQueue)
+    large_heads: LargeHeads = field(default_factory=LargeHeads)

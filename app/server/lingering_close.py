@@ -7,8 +7,10 @@ kernel itself (`MSG_TRUNC`, tcp(7)): no byte of it is copied into this process.
 
 import asyncio
 import socket
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
+
+from app.server.transport_socket import socket_of
 
 _POLL_INTERVAL_S = 0.02
 _MAX_ACTIVE = 256
@@ -22,23 +24,24 @@ _discarded = bytearray(_READ_BYTES)
 
 @dataclass(slots=True, eq=False)
 class _Lingering:
-    """One connection: `bytes_left` more may be discarded, until the loop's time `end`."""
+    """One connection of a client: `bytes_left` more may be discarded, until the loop's time `end`."""
 
     transport: asyncio.Transport
-    socket: socket.socket
+    peer: str
     bytes_left: int
     end: float
 
     def discard(self) -> bool:
         """Discard what has arrived. Whether there is more to wait for."""
         try:
-            while self.bytes_left > 0:
-                size = self.socket.recv_into(_discarded, min(_READ_BYTES, self.bytes_left), socket.MSG_TRUNC)
-                if not size:
-                    return False
-                self.bytes_left -= size
+            with socket_of(self.transport) as own:
+                while self.bytes_left > 0:
+                    size = own.recv_into(_discarded, min(_READ_BYTES, self.bytes_left), socket.MSG_TRUNC)
+                    if not size:
+                        return False
+                    self.bytes_left -= size
         except (BlockingIOError, InterruptedError):
-            return not self.transport.is_closing()
+            return True
         except OSError:
             return False
         return False
@@ -47,26 +50,34 @@ class _Lingering:
 class LingeringClose:
     """Closes connections, each within a bounded time and number of bytes, a bounded number at once."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """At most `max_bytes` are discarded of one connection."""
+    def __init__(self, max_bytes: int, max_connections: int) -> None:
+        """At most `max_bytes` are discarded of one connection.
+
+        At most `max_connections` linger, a quarter of them of one address; others are closed at once.
+        """
         self._max_bytes = max_bytes
+        self._max_connections = max_connections
+        self._max_per_address = max(1, max_connections // 4)
         self._active: list[_Lingering] = []
         self._waiting: deque[_Lingering] = deque()
+        self._per_address: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, transport: asyncio.Transport) -> None:
+    def add(self, transport: asyncio.Transport, peer: str) -> None:
         """Take over a connection to which the whole answer has been written, and close it in the end."""
+        lingering = len(self._active) + len(self._waiting)
+        if lingering >= self._max_connections or self._per_address[peer] >= self._max_per_address:
+            transport.close()
+            return
         transport.pause_reading()
         try:
             transport.write_eof()
-            descriptor = transport.get_extra_info("socket").fileno()
-            duplicate = socket.socket(fileno=socket.dup(descriptor))
-        except (OSError, RuntimeError, AttributeError):
+        except (OSError, RuntimeError):
             transport.close()
             return
-        duplicate.setblocking(False)
         now = asyncio.get_running_loop().time()
-        self._waiting.append(_Lingering(transport, duplicate, self._max_bytes, now + _WAITING_TIMEOUT_S))
+        self._waiting.append(_Lingering(transport, peer, self._max_bytes, now + _WAITING_TIMEOUT_S))
+        self._per_address[peer] += 1
         if self._timer is None:
             self._poll()
 
@@ -81,10 +92,11 @@ class LingeringClose:
         busy = self._active or self._waiting
         self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll) if busy else None
 
-    @staticmethod
-    def _goes_on(lingering: _Lingering, now: float) -> bool:
+    def _goes_on(self, lingering: _Lingering, now: float) -> bool:
         if lingering.discard() and now < lingering.end:
             return True
-        lingering.socket.close()
         lingering.transport.abort()  # unlike close(), this does not wait until the client has read the answer
+        self._per_address[lingering.peer] -= 1
+        if not self._per_address[lingering.peer]:
+            del self._per_address[lingering.peer]
         return False

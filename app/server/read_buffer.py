@@ -11,11 +11,12 @@ from typing import Protocol
 
 SMALL_READ = 32 * 1024
 """Bytes of a body that are read at a time, unless fast reading is on."""
-_HEAD_READ = 4 * 1024
+HEAD_READ = 4 * 1024
+"""Bytes of a head that are read at a time."""
 _FAST_READ = 256 * 1024
 
 _buffer = memoryview(bytearray(_FAST_READ))
-_head_buffer, _small_buffer = _buffer[:_HEAD_READ], _buffer[:SMALL_READ]
+_head_buffer, _small_buffer = _buffer[:HEAD_READ], _buffer[:SMALL_READ]
 
 
 class Reader(Protocol):

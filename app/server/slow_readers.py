@@ -11,7 +11,9 @@ import fcntl
 import socket
 import struct
 import termios
-from collections import Counter
+
+from app.server.connection_limit import BoundedGroup
+from app.server.transport_socket import socket_of
 
 CHECK_INTERVAL_S = 20.0
 """Seconds between two looks at how much a client has read."""
@@ -21,27 +23,11 @@ MAX_WATCHED = 256
 """Connections that may have unsent data in this process; each holds a piece of an image, of 256 KiB."""
 
 
-class SlowReaders:
-    """All connections with unsent data, in the order in which their watch began."""
+class SlowReaders(BoundedGroup["SlowReaderWatch"]):
+    """All connections with unsent data; beyond `MAX_WATCHED` a sixteenth of them is reset."""
 
     def __init__(self) -> None:
-        self._watched: dict[SlowReaderWatch, None] = {}
-
-    def add(self, watch: "SlowReaderWatch") -> None:
-        """Add a connection.
-
-        If that makes more than `MAX_WATCHED`, a sixteenth of them is reset: first those of the address that
-        has most, and of these the longest watched.
-        """
-        self._watched[watch] = None
-        if len(self._watched) > MAX_WATCHED:
-            per_address = Counter(each.peer for each in self._watched)
-            for each in sorted(self._watched, key=lambda each: -per_address[each.peer])[: MAX_WATCHED // 16]:
-                each.reset()
-
-    def remove(self, watch: "SlowReaderWatch") -> None:
-        """Forget a connection, if it is known."""
-        self._watched.pop(watch, None)
+        super().__init__(MAX_WATCHED, lambda watch: watch.reset())
 
 
 class SlowReaderWatch:
@@ -89,10 +75,8 @@ class SlowReaderWatch:
 
     def reset(self) -> None:
         """End the connection at once; SO_LINGER 0 makes the kernel drop unsent data too (socket(7))."""
-        with contextlib.suppress(OSError, AttributeError):
-            descriptor = self._transport.get_extra_info("socket").fileno()
-            with socket.socket(fileno=socket.dup(descriptor)) as same:
-                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError), socket_of(self._transport) as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.stop()
         self._transport.abort()
 

@@ -17,8 +17,6 @@ from app.server.connection_state import SharedParts
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
 from app.server.listener import BACKLOG, local_url
-from app.server.parse_queue import ParseQueue
-from app.server.slow_readers import SlowReaders
 
 _LAST_ANSWERS_TIMEOUT_S = 5
 """For answers that are still being sent when everything else has ended."""
@@ -41,9 +39,8 @@ class Server(uvicorn.Server):
         `fast_reject` is asked about the head of each upload. `max_upload_bytes` is how much of a refused
         body is discarded so that its client sees the refusal.
         """
-        shared = SharedParts(
-            fast_reject, LingeringClose(max_upload_bytes), SlowReaders(), ParseQueue(), max_connections()
-        )
+        limit = max_connections()
+        shared = SharedParts(fast_reject, limit, LingeringClose(max_upload_bytes, limit // 2))
         super().__init__(
             uvicorn.Config(
                 app,

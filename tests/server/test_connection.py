@@ -14,12 +14,11 @@ from uvicorn.server import ServerState
 
 from app.server.client_connection import ClientConnection, connection_of
 from app.server.connection import HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, HttpConnection
+from app.server.connection_limit import MAX_LARGE_HEADS, LargeHeads
 from app.server.connection_state import SharedParts
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
-from app.server.parse_queue import ParseQueue
 from app.server.raw_response import RawResponse
-from app.server.slow_readers import SlowReaders
 from tests.clocks import settle
 
 pytestmark = pytest.mark.anyio
@@ -69,15 +68,32 @@ class Client:
         return await self._reader.read()
 
 
+class Elsewhere:
+    """Another connection with a large head, which stays."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+
+    def refuse_head(self) -> None:
+        """Is told that it has to go."""
+
+
 @asynccontextmanager
-async def connected(app: ASGIApp, fast_reject: FastReject | None = None) -> AsyncIterator[Client]:
+async def connected(
+    app: ASGIApp, fast_reject: FastReject | None = None, large_heads: LargeHeads | None = None
+) -> AsyncIterator[Client]:
     """A client of a connection that serves an application."""
 
     def pass_all(_: Scope, __: bytes) -> RawResponse | None:
         return None
 
     loop = asyncio.get_running_loop()
-    shared = SharedParts(fast_reject or pass_all, LingeringClose(2**20), SlowReaders(), ParseQueue(), 10)  # type: ignore[arg-type]
+    shared = SharedParts(
+        fast_reject or pass_all,  # type: ignore[arg-type]
+        10,
+        LingeringClose(2**20, 10),
+        large_heads=large_heads or LargeHeads(),
+    )
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
     here, there = socket.socketpair()
     transport, _ = await loop.connect_accepted_socket(
@@ -143,6 +159,23 @@ async def test_a_request_that_takes_long_is_not_idle() -> None:
     async with connected(answering(seconds=100)) as client:
         client.send(GET)
         assert await client.answer() == (200, b"/")
+
+
+async def test_of_unfinished_heads_only_so_many_may_be_large() -> None:
+    """The next one has one refused, of the address that has most; a complete head is none of them."""
+    heads = LargeHeads()
+    for number in range(MAX_LARGE_HEADS - 1):
+        heads.add(Elsewhere(str(number)))
+    async with connected(answering(), large_heads=heads) as client:
+        client.send(GET[:-2] + b"A: " + b"b" * 6000 + b"\r\n\r\n")
+        assert await client.answer() == (200, b"/")
+        heads.add(other := Elsewhere("more"))
+        heads.remove(other)
+        client.send(GET[:-2] + b"A: " + b"b" * 6000)
+        await settle()
+        heads.add(Elsewhere(""))
+        assert (await client.answer())[0] == 408
+        assert await client.rest() == b""
 
 
 # --- a client that sends no more ------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from tests.service import Connection, Service, until
 from tests.system.faults.conftest import Faulty
@@ -72,3 +72,19 @@ def test_everything_taken(limited: Faulty) -> None:
         assert service.ended(answer.json()["id"])["status"] == "done"
     assert service.taken(prefer="wait=20").status_code == 201
     assert len(service.descriptors()) < 40
+
+
+def test_lingering_connections_leave_files_for_the_store(limited: Faulty) -> None:
+    """Refused clients that go on sending, of one address and of many, keep no upload from being stored."""
+    service = limited("--nofile=256")
+    head = "POST /v1/images", "Content-Type: text/plain", "Content-Length: 9000000"
+    with ExitStack() as stack:
+        for number in range(240):
+            address = "127.0.99.98" if number < 150 else f"127.0.99.{number - 149}"
+            with suppress(OSError):
+                connection = stack.enter_context(service.connect(address))
+                connection.head(*head)
+                connection.send(bytes(1000))
+        for _ in range(3):
+            assert service.upload(prefer="wait=20").status_code == 201
+    assert "Too many open files" not in service.errors()
