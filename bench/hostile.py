@@ -30,6 +30,7 @@ import httpx
 from PIL import Image
 
 from app.runtime.memory import TRIM_PERIOD_S
+from bench.hostile_bodies import BODIES, attack_with
 from bench.rig import cpu_s
 from tests import samples
 from tests.service import Service
@@ -55,10 +56,12 @@ SETTINGS: dict[str, object] = {
 
 @dataclass(slots=True)
 class Served:
-    """What the honest client saw: seconds of each upload until its answer, and of each read of a variant."""
+    """What the honest client saw: seconds of each upload until its answer, of each read of a variant, and of
+    each look at /healthz."""
 
     uploads: list[float] = field(default_factory=list)
     reads: list[float] = field(default_factory=list)
+    health: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -75,8 +78,17 @@ def _be_honest(url: str, begun: Event, over: Event, results: "Queue[Served]") ->
             if not begun.is_set():
                 served = Served()  # the first round only shows that the client is ready
                 begun.set()
-            over.wait(_PAUSE_S)
+            _look(client, over, served)
     results.put(served)
+
+
+def _look(client: httpx.Client, over: Event, served: Served) -> None:
+    """Ask for /healthz during the pause between two uploads."""
+    for _ in range(5):
+        began = time.monotonic()
+        client.get("/healthz")
+        served.health.append(time.monotonic() - began)
+        over.wait(_PAUSE_S / 5)
 
 
 def _upload_and_read(client: httpx.Client, served: Served) -> None:
@@ -224,6 +236,7 @@ ATTACKS: dict[str, Callable[[Service, float], str]] = {
     "endless heads": heads,
     "decompression bombs": unpacked,
     "IPv6 networks": networks,
+    **{name: attack_with(name) for name in BODIES},
 }
 
 
@@ -258,6 +271,7 @@ def _run(service: Service, name: str, seconds: float) -> bool:
         str(len(honest.failed)).rjust(6),
         *(_percentile(honest.uploads, share).rjust(6) for share in (0.5, 0.99)),
         _percentile(honest.reads, 0.99).rjust(6),
+        _percentile(honest.health, 0.99).rjust(6),
         f"{busy:.2f}".rjust(5),
         *(f"{each >> 20}".rjust(5) for each in (before, during, service.memory())),
     ]
@@ -278,9 +292,8 @@ def main() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     names = [name for name in given.only if "(" not in name or shutil.which("slowhttptest")]
-    print(
-        "attack | sent | honest uploads | failed | p50, p99 ms | read p99 | CPUs | MiB before, during, after"
-    )
+    columns = "attack | sent | honest uploads | failed | p50, p99 ms | read p99 | healthz p99 | CPUs"
+    print(f"{columns} | MiB before, during, after")
     well = True
     with tempfile.TemporaryDirectory(prefix="spillway-hostile-") as folder:
         service = Service(Path(folder), **SETTINGS)

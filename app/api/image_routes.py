@@ -16,8 +16,8 @@ from app.server.open_requests import TooManyStreams
 from app.server.problems import KINDS, Problem, render
 from app.server.streaming import EventStream, HeldResponse, event
 from app.uploads.admission import Admission, UploadRequest
-from app.uploads.body import Received
 from app.uploads.client_key import client_of
+from app.uploads.file_sink import Received
 from workers.formats import EXTENSIONS, MEDIA_TYPES
 
 UPLOAD_PATH = "/v1/images"

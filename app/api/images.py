@@ -18,7 +18,7 @@ from app.server.problems import NotFound, ProblemError
 from app.server.streaming import COMMENT, HEARTBEAT_S, event
 from app.storage.interface import Blob, Store
 from app.uploads.admission import UploadRequest
-from app.uploads.body import Received
+from app.uploads.file_sink import Received
 from app.uploads.idempotency import check_same
 from app.uploads.receiver import UploadReceiver
 from workers.variants import parse_variants

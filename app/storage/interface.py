@@ -95,6 +95,13 @@ class Spool(Protocol):
             OSError: the disk cannot be written.
         """
 
+    async def restart(self) -> None:
+        """Forget the bytes so far: those that follow are another file.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+
     async def discard(self) -> None:
         """Remove the upload. Does nothing after the first call, or when the upload was accepted."""
 

@@ -68,6 +68,17 @@ class FileSpool:
             while view:
                 view = view[os.write(self._descriptor, view) :]
 
+    async def restart(self) -> None:
+        """Forget what was written. Raises OSError."""
+        self._buffer = bytearray()
+        if self._descriptor is not None:
+            await self._run_in_thread(self._empty, self._descriptor)
+
+    @staticmethod
+    def _empty(descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+
     def flush(self) -> tuple[Path, int]:
         """Write what is still in memory; the folder, and the open descriptor of the file. Blocking.
 

@@ -36,8 +36,8 @@ from app.server.client_connection import connection_of
 from app.server.fast_reject import Refusal
 from app.server.headers import media_type
 from app.storage.interface import Space, Store
-from app.uploads.body import TooLarge, UnsupportedType
 from app.uploads.client_key import ClientKey, net_of
+from app.uploads.file_sink import TooLarge, UnsupportedType
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 

@@ -1,11 +1,9 @@
 """Reads the bodies of uploads: bounded in bytes and time, at a minimum rate, a few of them at full speed."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 
 from app.engine.interface import Engine, UploadSlot
@@ -13,11 +11,9 @@ from app.server.client_connection import connection_of
 from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
 from app.storage.base import MAX_WRITER_THREADS
-from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, MalformedForm, form_in
-from workers.formats import SNIFF_BYTES, sniff
+from app.uploads.file_sink import RAW_BODY, FileSink, Received, Target, TooLarge
+from app.uploads.multipart import MULTIPART_ALLOWANCE, Form, MalformedForm, form_in
 
-ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
-"""The media types that an upload may have, as an Accept field."""
 GRACE_S = 5.0
 """Seconds at the start of an upload in which it may be slower than the minimum rate."""
 _MAX_CREDIT_S = 10.0
@@ -32,86 +28,10 @@ PERMIT_IDLE_TIMEOUT_S = 0.05
 """Seconds for which an upload keeps its permit while nothing arrives."""
 
 
-class TooLarge(ProblemError):
-    """Raised when a file has, or a request declares, more bytes than are accepted."""
-
-    slug = "too-large"
-
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(
-            f"The file is too large: at most {max_bytes} bytes are accepted.",
-            headers=[("Upload-Limit", f"max-size={max_bytes}")],
-        )
-
-
-class UnsupportedType(ProblemError):
-    """Raised when the declared media type, or the first bytes, are not those of an accepted image."""
-
-    slug = "unsupported-media-type"
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers=[("Accept", ACCEPT)])
-
-
-class NoFile(ProblemError):
-    """Raised when the form holds no file, or the file no bytes."""
-
-    slug = "no-file"
-
-
 class UploadTooSlow(ProblemError):
     """Raised when an upload passes its deadline, or falls below the minimum rate."""
 
     slug = "upload-too-slow"
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A body that was read: the file's size in bytes, its sniffed format, and how many files were ignored."""
-
-    size: int
-    format: str
-    ignored_files: int
-
-
-class Target(Protocol):
-    """Where the bytes of a file go: a spool, or a fingerprint that keeps none of them."""
-
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes. Raises StoreFull."""
-
-
-class _Sink:
-    """Counts the bytes of a file, recognises its format by the first of them, and passes them on."""
-
-    def __init__(self, target: Target, max_bytes: int) -> None:
-        self._target = target
-        self._max_bytes = max_bytes
-        self._head = b""
-        self.size = 0
-        self.format: str | None = None
-
-    async def write(self, data: bytes) -> None:
-        self.size += len(data)
-        if self.size > self._max_bytes:
-            raise TooLarge(self._max_bytes)
-        if self.format is None:
-            self._head += data[:SNIFF_BYTES]
-            if len(self._head) >= SNIFF_BYTES:
-                self.format = self._sniff()
-        await self._target.write(data)
-
-    def finish(self) -> str:
-        """The format of the whole file."""
-        if self.size == 0:
-            raise NoFile("The file has no bytes.")
-        return self.format or self._sniff()
-
-    def _sniff(self) -> str:
-        found = sniff(self._head)
-        if found is None:
-            raise UnsupportedType("The file's first bytes are not those of an accepted image format.")
-        return found
 
 
 class _Deadlines:
@@ -220,22 +140,15 @@ class BodyReader:
             ClientDisconnect: the client has left.
         """
         form = form_in(request.headers.get("content-type"))
-        sink = _Sink(target, self._max_bytes)
-        try:
-            with ReadPermit(self._permits, connection_of(request.scope)) as permit:
-                await self._read(request, sink, form, slot, permit)
-        except FormParserError as error:
-            raise MalformedForm(str(error)) from None
-        if form is None:
-            return Received(sink.size, sink.finish(), 0)
-        if not form.ended:
-            raise MalformedForm("The body ends before its closing boundary.")
-        if not form.files:
-            raise NoFile("The form has no file part.")
-        return Received(sink.size, sink.finish(), form.files - 1)
+        sink = FileSink(target, self._max_bytes)
+        with ReadPermit(self._permits, connection_of(request.scope)) as permit:
+            await self._read(request, sink, form, slot, permit)
+        if form is not None and not form.ended:
+            raise MalformedForm("The form ends before its closing boundary.")
+        return await sink.finish(form)
 
     async def _read(
-        self, request: Request, sink: _Sink, form: Form | None, slot: UploadSlot | None, permit: ReadPermit
+        self, request: Request, sink: FileSink, form: Form | None, slot: UploadSlot | None, permit: ReadPermit
     ) -> None:
         loop = asyncio.get_running_loop()
         declared = int(request.headers.get("content-length", 0))
@@ -268,10 +181,23 @@ class BodyReader:
             is_fast = len(data) >= SMALL_READ
             if is_fast:
                 await permit.acquire()
-            if form is not None:
-                data = form.feed(data)
-            if data:
-                await sink.write(data)
+            await pass_on(data, form, sink)
             if not is_fast:
                 permit.release()
             deadlines.exclude_since(arrived_at)
+
+
+async def pass_on(data: bytes, form: Form | None, sink: FileSink) -> None:
+    """Give the next piece of a body to the sink, through the form if it is one.
+
+    Raises:
+        MalformedForm: the form is malformed.
+        Others: as `FileSink.write` and `FileSink.check_overhead`.
+    """
+    if form is None:
+        await sink.write(RAW_BODY, data)
+        return
+    for part, content in form.feed(data):
+        await sink.write(part, content)
+        sink.check_overhead(form.overhead)  # parts without content cost work, too
+    sink.check_overhead(form.overhead)

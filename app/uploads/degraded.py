@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
-from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Scope
@@ -27,6 +26,8 @@ from starlette.types import Scope
 from app.engine.preview_worker import PreviewWorker, PreviewWorkerSnapshot
 from app.server.headers import parse_prefer, ratelimit_fields
 from app.server.problems import Problem, whole_seconds
+from app.uploads.body import pass_on
+from app.uploads.file_sink import FileSink, TooLarge, UnsupportedType
 from app.uploads.multipart import MalformedForm, form_in
 from app.uploads.placeholder import HEIGHT, WIDTH, placeholder_png
 from workers.thumbnail import find_exif_segment
@@ -113,19 +114,36 @@ def _picture(kind: str, media_type: str, data: bytes, width: int, height: int) -
     return {"url": url, "width": width, "height": height, "kind": kind}
 
 
+class _FileHead:
+    """The begin of a file, in memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        self.data += data
+
+    async def restart(self) -> None:
+        self.data.clear()
+
+
 async def _read_exif_segment(request: Request) -> bytes:
     """The EXIF segment of the photo in the body, which is read no further; empty if none arrives in time."""
-    head = bytearray()
+    head = _FileHead()
+    sink = FileSink(head, _MAX_HEAD_BYTES)
     left = _MAX_HEAD_BYTES
     segment = None
-    with suppress(MalformedForm, FormParserError, TimeoutError, ClientDisconnect):
+    with suppress(MalformedForm, TooLarge, UnsupportedType, TimeoutError, ClientDisconnect):
         form = form_in(request.headers.get("content-type"))
         async with asyncio.timeout(_READ_TIMEOUT_S):
             async for piece in request.stream():
                 data = piece[:left]
                 left -= len(data)
-                head += form.feed(data) if form is not None else data
-                segment = find_exif_segment(head)
+                if form is None:
+                    await head.write(data)
+                else:
+                    await pass_on(data, form, sink)
+                segment = find_exif_segment(head.data)
                 if segment is not None or not left:
                     break
     return segment or b""

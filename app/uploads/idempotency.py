@@ -82,7 +82,8 @@ class Fingerprint:
 
     def __init__(self, variants: Iterable[str], spool: Spool | None = None) -> None:
         """Without a `spool` the bytes of the file are kept nowhere."""
-        self._hash = hashlib.sha256(",".join(variants).encode() + b"\n")
+        self._names = ",".join(variants).encode() + b"\n"
+        self._hash = hashlib.sha256(self._names)
         self._spool = spool
 
     async def write(self, data: bytes) -> None:
@@ -90,6 +91,12 @@ class Fingerprint:
         self._hash.update(data)
         if self._spool is not None:
             await self._spool.write(data)
+
+    async def restart(self) -> None:
+        """Forget the bytes so far: those that follow are another file. Raises OSError."""
+        self._hash = hashlib.sha256(self._names)
+        if self._spool is not None:
+            await self._spool.restart()
 
     def digest(self) -> str:
         """The digest of what was written, in hexadecimal."""

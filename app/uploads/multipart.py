@@ -1,16 +1,43 @@
-"""Finds the file in a body of multipart/form-data (RFC 7578) as the body arrives."""
+"""Reads a body of multipart/form-data (RFC 7578, RFC 2046) as it arrives.
 
-from dataclasses import dataclass, field
-from typing import Any
+The cost is bounded, whatever the body holds. Delimiters are found by searches that run in C, so bytes that
+look like one almost everywhere cost no more than others. A part's header is parsed once, when all of it is
+there, and is short. The number of parts is bounded, too.
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+The reader is lenient where clients differ and no meaning is lost: there may be a preamble and an epilogue,
+lines may end in LF alone if the first delimiter does, delimiters may be followed by spaces, and header fields
+may be folded.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import islice
 
 from app.server.problems import ProblemError
 
 MULTIPART = "multipart/form-data"
 MULTIPART_ALLOWANCE = 64 * 1024
-"""Bytes that a form may add to the file in it."""
+"""Bytes that a form may add to the files in it: delimiters, header fields, text fields and what is around."""
+MAX_PARTS = 1000
+MAX_PART_HEADER = 8 * 1024
+"""Bytes of the header fields of one part."""
+MAX_PART_FIELDS = 64
+"""Header fields of one part."""
+_MAX_BOUNDARY = 200
+"""Bytes of a boundary. RFC 2046 allows 70; some clients take more."""
+_MAX_PARAMETERS = 32
+_MAX_PADDING = 32
+"""Spaces after a boundary."""
+
+_PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^;"]*))', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_FIELD = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([^\r\n]*)\r?$", re.MULTILINE)
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_HEADER_END = re.compile(rb"\n\r?\n")
+_NO_BOUNDARY = "The body does not begin with the boundary that its Content-Type names."
+_PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 
 
 class MalformedForm(ProblemError):
@@ -19,86 +46,170 @@ class MalformedForm(ProblemError):
     slug = "malformed-multipart"
 
 
-@dataclass(slots=True)
-class Form:
-    """Takes the first file out of a multipart body, which python-multipart parses.
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One part of a form: its name, and whether it is a file. Parts are told apart by identity."""
 
-    `files` counts the file parts so far; `ended` tells whether the closing boundary has been read.
+    name: bytes = b""
+    is_file: bool = False
+
+
+class _State(Enum):
+    PREAMBLE = auto()
+    HEADER = auto()
+    DATA = auto()
+    END = auto()
+
+
+class Form:
+    """The reader of one form.
+
+    `files` counts the file parts so far, empty ones too, and `overhead` the bytes read so far that are not
+    the content of a file part.
     """
 
-    boundary: bytes
-    files: int = 0
-    ended: bool = False
-    _in_first_file: bool = False
-    _header_name: bytearray = field(default_factory=bytearray)
-    _header_value: bytearray = field(default_factory=bytearray)
-    _disposition: bytes = b""
-    _found: list[bytes] = field(default_factory=list)
-    _parser: Any = None
+    def __init__(self, boundary: bytes) -> None:
+        self.files = 0
+        self.overhead = -2  # the line break that is put before the body, as one precedes every delimiter
+        self._buffer = b"\r\n"
+        self._position = 0  # what stands before it in the buffer has been read
+        self._state = _State.PREAMBLE
+        self._parts = 0
+        self._part = Part()
+        self._boundary = b"\n--" + boundary
+        self._max_delimiter = len(b"\r\n--") + len(boundary) + _MAX_PADDING + len(b"\r\n")
+        # The end of the line is not part of the delimiter, so that every header begins with one.
+        line = b"--%s(?:(--)|[ \t]{0,%d}(?=(%%s)))" % (re.escape(boundary), _MAX_PADDING)
+        self._crlf_delimiter = re.compile(b"\r\n" + line % b"\r\n")
+        self._lf_delimiter = re.compile(b"\n" + line % b"\n")
+        self._delimiter = re.compile(b"\n" + line % b"\r?\n")  # of the first one
 
-    def __post_init__(self) -> None:
-        self._parser = MultipartParser(
-            self.boundary,
-            {
-                "on_part_begin": self._on_part_begin,
-                "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-                "on_part_data": self._on_part_data,
-                "on_end": self._on_end,
-            },
-        )
+    @property
+    def ended(self) -> bool:
+        """Whether the closing boundary was read."""
+        return self._state is _State.END
 
-    def feed(self, data: bytes) -> bytes:
-        """Parse the next piece of the body; returns the bytes of the first file in it.
+    def feed(self, data: bytes) -> Iterator[tuple[Part, bytes]]:
+        """Read the next piece of the body: the content in it, with the part that it belongs to.
+
+        Each part comes once without content, when it begins.
 
         Raises:
-            FormParserError: the body is malformed.
+            MalformedForm: the form is malformed.
         """
-        if not self.ended:  # what follows the closing boundary is an epilogue, which is ignored (RFC 2046)
-            self._parser.write(data)
-        found, self._found = self._found, []
-        return b"".join(found)
+        self._buffer = self._buffer[self._position :] + data
+        self._position = 0
+        more = True
+        while more:
+            match self._state:
+                case _State.PREAMBLE:
+                    content, more = self._read_until_delimiter()
+                    self.overhead += len(content)
+                    if self.overhead > MULTIPART_ALLOWANCE:
+                        raise MalformedForm(_NO_BOUNDARY)
+                case _State.HEADER:
+                    more = self._read_header()
+                    if more:
+                        yield self._part, b""
+                case _State.DATA:
+                    content, more = self._read_until_delimiter()
+                    if not self._part.is_file:
+                        self.overhead += len(content)
+                    if content:
+                        yield self._part, content
+                case _State.END:
+                    self.overhead += len(self._buffer) - self._position
+                    self._position = len(self._buffer)
+                    more = False
 
-    def _on_part_begin(self) -> None:
-        self._disposition = b""
+    def _read_until_delimiter(self) -> tuple[bytes, bool]:
+        """The bytes up to the next delimiter, which is passed over; and whether there was one.
 
-    def _on_header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
-        self._header_name.clear()
-        self._header_value.clear()
+        Without one, what the next piece may complete to a delimiter is left unread.
+        """
+        buffer, start = self._buffer, self._position
+        near = buffer.find(self._boundary, start)  # much faster than the expression where there is none
+        found = None if near < 0 else self._delimiter.search(buffer, max(start, near - 1))
+        if found is None:
+            line_end = b"\r" if self._delimiter is self._crlf_delimiter else b"\n"
+            end = buffer.find(line_end, max(start, len(buffer) - self._max_delimiter))
+            self._position = len(buffer) if end < 0 else end
+            return buffer[start : self._position], False
+        self._position = found.end()
+        self.overhead += found.end() - found.start()
+        if self._state is _State.PREAMBLE:
+            self._delimiter = self._lf_delimiter if found[2] == b"\n" else self._crlf_delimiter
+        self._state = _State.END if found[1] else _State.HEADER
+        return buffer[start : found.start()], True
 
-    def _on_headers_finished(self) -> None:
-        """Decide what the part is: a file has a file name in its Content-Disposition."""
-        self._in_first_file = False
-        _, options = parse_options_header(self._disposition)
-        if b"filename" in options or b"filename*" in self._disposition.lower():
+    def _read_header(self) -> bool:
+        """Read the header of a part, if all of it has arrived; whether it has."""
+        buffer, start = self._buffer, self._position
+        found = _HEADER_END.search(buffer, start, start + MAX_PART_HEADER)
+        if found is None:
+            if len(buffer) - start >= MAX_PART_HEADER:
+                raise MalformedForm(f"The header of a part is longer than {MAX_PART_HEADER} bytes.")
+            return False
+        self._position = found.end()
+        self.overhead += found.end() - start
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise MalformedForm(f"The form has more than {MAX_PARTS} parts.")
+        self._part = _parse_header(buffer[start : found.end()])
+        if self._part.is_file:
             self.files += 1
-            self._in_first_file = self.files == 1
+        self._state = _State.DATA
+        return True
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_first_file:
-            self._found.append(data[start:end])
 
-    def _on_end(self) -> None:
-        self.ended = True
+def _parse_header(header: bytes) -> Part:
+    """The part that a header with these lines begins.
+
+    A file is what has a file name, even an empty one, or the type of an image.
+    """
+    header = _FOLD.sub(b" ", header.strip(b"\r\n"))
+    lines = len(header.splitlines())
+    if lines > MAX_PART_FIELDS:
+        raise MalformedForm(f"A part has more than {MAX_PART_FIELDS} header fields.")
+    found = _FIELD.findall(header)
+    if len(found) != lines:
+        raise MalformedForm("A line in the header of a part is not of the form 'Name: value'.")
+    fields = {name.lower(): value.strip() for name, value in found}
+    _, parameters = parse_parameters(fields.get(b"content-disposition", b""))
+    is_file = b"filename" in parameters or b"filename*" in parameters
+    is_file = is_file or fields.get(b"content-type", b"").lower().startswith(b"image/")
+    encoding = fields.get(b"content-transfer-encoding", b"").lower()
+    if is_file and encoding not in _PLAIN_ENCODINGS:
+        shown = encoding[:40].decode("latin-1")
+        raise MalformedForm(f"The file is encoded as {shown}; send its bytes as they are.")
+    return Part(parameters.get(b"name", b""), is_file)
+
+
+def parse_parameters(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """The main value of a field such as Content-Type, in lower case, and its parameters.
+
+    Names of parameters are in lower case; of a repeated one the first counts. No more than a few are read.
+    """
+    parameters: dict[bytes, bytes] = {}
+    for found in islice(_PARAMETER.finditer(value), _MAX_PARAMETERS):
+        name, quoted, bare = found.groups(b"")
+        text = _ESCAPED.sub(rb"\1", quoted) if quoted else bare.strip()
+        parameters.setdefault(name.lower(), text)
+    return value.partition(b";")[0].strip().lower(), parameters
 
 
 def form_in(content_type: str | None) -> Form | None:
-    """A parser for the form that a Content-Type announces; None where the body itself is the file.
+    """A reader for the form that a Content-Type announces; None where the body itself is the file.
 
     Raises:
         MalformedForm: the Content-Type names no boundary, or an impossible one.
     """
-    kind, options = parse_options_header(content_type)
+    kind, parameters = parse_parameters((content_type or "").encode("latin-1", "replace"))
     if kind != MULTIPART.encode():
         return None
-    boundary = options.get(b"boundary", b"")
+    boundary = parameters.get(b"boundary", b"")
     if not boundary:
-        raise MalformedForm("Content-Type names no boundary.")
-    try:
-        return Form(boundary)
-    except FormParserError as error:
-        raise MalformedForm(str(error)) from None
+        raise MalformedForm("Content-Type names no boundary; let the HTTP client set this field itself.")
+    if not re.fullmatch(rb"[ -~]{0,%d}[!-~]" % (_MAX_BOUNDARY - 1), boundary):
+        raise MalformedForm(f"The boundary is not one of 1 to {_MAX_BOUNDARY} printable ASCII characters.")
+    return Form(boundary)

@@ -12,7 +12,8 @@ from app.job import Job, new_id
 from app.server.problems import ProblemError
 from app.storage.interface import Spool, Store, StoreFull
 from app.uploads.admission import UploadRequest
-from app.uploads.body import BodyReader, Received
+from app.uploads.body import BodyReader
+from app.uploads.file_sink import Received
 from app.uploads.idempotency import Fingerprint, IdempotencyKeys
 from workers.variants import Variant
 

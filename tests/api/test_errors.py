@@ -42,8 +42,9 @@ from app.server.problems import (
     whole_seconds,
 )
 from app.storage.interface import StoreFull, StoreUnavailable
-from app.uploads.body import NoFile, TooLarge, UnsupportedType, UploadTooSlow
+from app.uploads.body import UploadTooSlow
 from app.uploads.degraded import DegradedResponse
+from app.uploads.file_sink import NoFile, TooLarge, UnsupportedType
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
 from app.uploads.receiver import UnknownVariant

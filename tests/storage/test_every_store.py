@@ -51,6 +51,20 @@ async def test_an_accepted_upload_is_all_there(store: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
+async def test_a_restarted_upload_holds_what_came_after(store: Any, size: int) -> None:
+    """Whether nothing, little or much of the other file had arrived."""
+    job = job_of(PHOTO)
+    spool = await store.spool(job.id)
+    await spool.write(os.urandom(size))
+    await spool.restart()
+    await spool.write(PHOTO)
+    await store.accept(spool, job)
+    await spool.discard()
+    assert await fetched(store, job) == PHOTO
+    assert used(store) == len(PHOTO)
+
+
+@pytest.mark.parametrize("size", [0, 10, 1_000_000])
 async def test_a_discarded_upload_leaves_nothing(store: Any, files: StoreFiles, size: int) -> None:
     """Whether nothing, little or much of it had arrived. Discarding it twice is harmless."""
     job = job_of(PHOTO)

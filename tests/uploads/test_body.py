@@ -14,7 +14,8 @@ from starlette.types import Message
 
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.upload_queue import UploadQueue
-from app.uploads.body import BodyReader, NoFile, Received, TooLarge, UnsupportedType, UploadTooSlow
+from app.uploads.body import BodyReader, UploadTooSlow
+from app.uploads.file_sink import NoFile, Received, TooLarge, UnsupportedType
 from app.uploads.multipart import MULTIPART_ALLOWANCE, MalformedForm
 from tests import samples
 from tests.examples import examples
@@ -37,7 +38,7 @@ class Gathered:
     async def write(self, data: bytes) -> None:
         self.data += data
 
-    async def discard(self) -> None:
+    async def restart(self) -> None:
         self.data = b""
 
 
@@ -241,6 +242,54 @@ async def test_of_several_files_the_first_counts() -> None:
     assert (spooled, received.format, received.ignored_files) == (PHOTO, "jpeg", 2)
 
 
+PNG = samples.png()
+UNTOUCHED = part(b"", 'form-data; name="file"; filename=""')
+OTHER = 'form-data; name="other"; filename="b"'
+CHOICES = {
+    "an untouched file input before it": (UNTOUCHED, part(PHOTO, OTHER), 0),
+    "an untouched input named file after it": (part(PHOTO, OTHER), UNTOUCHED, 0),
+    "an empty file before it": (part(b"", OTHER), part(PHOTO, OTHER), 0),
+    "JSON before it": (part(b'{"a":1}', OTHER, "Content-Type: application/json"), part(PHOTO, OTHER), 1),
+    "a long text before it": (part(b"text" * 5000, OTHER), part(PHOTO, OTHER), 1),
+    "a text after it": (part(PHOTO, OTHER), part(b"text" * 5000, OTHER), 1),
+    "another image before the part named file": (part(PNG, OTHER), part(PHOTO), 1),
+    "another image after the part named file": (part(PHOTO), part(PNG, OTHER), 1),
+    "another part named file after it": (part(PHOTO), part(PNG), 1),
+    "no file name, but the type of an image": (
+        part(b"text", "form-data; name=title"),
+        part(PHOTO, "form-data; name=picture", "Content-Type: Image/JPEG"),
+        0,
+    ),
+    "a field named file before it": (part(b"holiday", "form-data; name=file"), part(PHOTO, OTHER), 0),
+}
+
+
+@pytest.mark.parametrize("length", [7, 700, 100_000])
+@pytest.mark.parametrize("name", CHOICES)
+async def test_the_photo_is_found_among_the_parts(name: str, length: int) -> None:
+    """The part named file, else the first image; parts without bytes do not count."""
+    first, second, ignored = CHOICES[name]
+    body = form(first, second)
+    received, spooled = await receive([body[at : at + length] for at in range(0, len(body), length)])
+    assert (spooled, received) == (PHOTO, Received(len(PHOTO), "jpeg", ignored))
+
+
+async def test_a_part_named_file_that_is_no_image_is_refused() -> None:
+    """At once, even if an image came before it, since the client says that this one is the file."""
+    body = form(part(PHOTO, OTHER), part(b"text" * 200))
+    uplink = Uplink([body[:-1]], then="nothing")
+    with pytest.raises(UnsupportedType):
+        await receive(uplink)
+
+
+async def test_a_form_of_files_that_are_no_images_is_refused() -> None:
+    """When it ends; or earlier, when they are longer than what a form may add."""
+    with pytest.raises(UnsupportedType):
+        await receive([form(part(b"text", OTHER), part(b"more text" * 100, OTHER))])
+    with pytest.raises(UnsupportedType):
+        await receive(Uplink([form(part(bytes(MULTIPART_ALLOWANCE), OTHER), closed=False)], then="nothing"))
+
+
 @pytest.mark.parametrize("epilogue", [b"", b"\r\n", b"good bye", b"\r\n--XyZ\r\nmore", bytes(1000)])
 @pytest.mark.parametrize("together", [True, False])
 async def test_what_follows_the_closing_boundary_is_ignored(epilogue: bytes, together: bool) -> None:
@@ -310,11 +359,11 @@ async def test_a_form_without_a_file_is_refused(body: bytes) -> None:
 
 
 async def test_a_file_without_bytes_is_refused() -> None:
-    """What a browser sends when nothing was chosen, a raw body of nothing, and a first file that is empty."""
+    """What a browser sends when nothing was chosen, a file that is empty, and a raw body of nothing."""
     with pytest.raises(NoFile, match="no bytes"):
         await receive([form(part(b"", 'form-data; name="file"; filename=""'))])
     with pytest.raises(NoFile, match="no bytes"):
-        await receive([form(part(b""), part(PHOTO))])
+        await receive([form(part(b""), part(b""))])
     with pytest.raises(NoFile, match="no bytes"):
         await receive([], "image/jpeg")
 
@@ -369,16 +418,32 @@ async def test_a_file_of_the_largest_size_is_taken_and_one_byte_more_is_not() ->
         assert list(refusal.value.headers) == [("Upload-Limit", f"max-size={MAX}")]
 
 
-async def test_a_form_may_add_its_allowance_and_no_more() -> None:
-    """Text fields and further files are bounded, although they are ignored."""
+@pytest.mark.parametrize("length", [999, 100_000])
+async def test_a_form_may_add_its_allowance_and_no_more(length: int) -> None:
+    """Text fields, and what is before, between and behind the parts, however small the file is."""
     title = 'form-data; name="title"'
-    bare = len(form(part(PHOTO), part(b"", title)))
-    most = MAX + MULTIPART_ALLOWANCE - bare
-    assert (await receive([form(part(PHOTO), part(bytes(most), title))]))[1] == PHOTO
-    with pytest.raises(TooLarge):
-        await receive([form(part(PHOTO), part(bytes(most + 1), title))])
-    with pytest.raises(TooLarge):
-        await receive([form(part(PHOTO)), bytes(most * 2)])
+    most = MULTIPART_ALLOWANCE - (len(form(part(PHOTO), part(b"", title))) - len(PHOTO))
+    for more in (0, 1):
+        filler = bytes(most + more)
+        for body in (
+            form(part(PHOTO), part(filler, title)),
+            form(part(filler, title), part(PHOTO)),
+            form(part(PHOTO), part(filler[:1000], title)) + filler[1000:],
+        ):
+            pieces = [body[at : at + length] for at in range(0, len(body), length)]
+            if more:
+                with pytest.raises(TooLarge, match="The form adds more than 65536 bytes"):
+                    await receive(pieces)
+            else:
+                assert (await receive(pieces))[1] == PHOTO
+
+
+async def test_ignored_files_count_with_the_file() -> None:
+    """All of them together may have as many bytes as one file."""
+    most = MAX - len(PHOTO)
+    assert (await receive([form(part(PHOTO), part(bytes(most), OTHER))]))[1] == PHOTO
+    with pytest.raises(TooLarge, match="together"):
+        await receive([form(part(PHOTO), part(bytes(most + 1), OTHER))])
 
 
 async def test_an_endless_body_is_refused_at_the_bound() -> None:

@@ -7,7 +7,8 @@ import pytest
 from fastapi import Request
 
 from app.server.read_buffer import SMALL_READ
-from app.uploads.body import MAX_FAST_READERS, PERMIT_IDLE_TIMEOUT_S, BodyReader, TooLarge
+from app.uploads.body import MAX_FAST_READERS, PERMIT_IDLE_TIMEOUT_S, BodyReader
+from app.uploads.file_sink import TooLarge
 from tests.uploads.test_body import ReceivingSlots, Uplink
 
 pytestmark = pytest.mark.anyio

@@ -129,7 +129,7 @@ class TestRefused:
         """A small file in an endless form is 413 as well."""
 
         def endless() -> Iterator[bytes]:
-            for _ in range(40):
+            for _ in range(3):
                 yield part(bytes(32_768), "note", None)
             yield form(part(SMALL))
 
@@ -212,6 +212,32 @@ class TestTaken:
         assert answer.status_code == 201
         assert answer.json()["ignored_files"] == 2
         assert answer.json()["source"]["bytes"] == len(SMALL)
+
+    def test_the_part_named_file(self, client: httpx.Client) -> None:
+        """It wins over an image before it that is on disk already; untouched inputs and JSON do no harm."""
+        cover = samples.png() + bytes(600_000)
+        files = [
+            ("untouched", ("", b"", "application/octet-stream")),
+            ("meta", ("blob", b'{"a": 1}', "application/json")),
+            ("cover", ("cover.png", cover, "image/png")),
+            ("file", ("a.jpg", SMALL, "image/jpeg")),
+        ]
+        for headers in ({}, {"idempotency-key": "the-part-named-file"}):
+            answer = client.post("/v1/images", files=files, headers={"prefer": "wait=20", **headers})
+            assert answer.status_code == 201
+            assert answer.json()["source"] == {
+                "format": "jpeg",
+                "width": 64,
+                "height": 48,
+                "bytes": len(SMALL),
+            }
+            assert answer.json()["ignored_files"] == 2
+
+    def test_a_form_with_lf_line_ends(self, client: httpx.Client) -> None:
+        """As scripts write it; the photo keeps its own bytes."""
+        body = form(part(b"@@")).replace(b"\r\n", b"\n").replace(b"@@", SMALL)
+        answer = client.post("/v1/images", content=b"preamble\n" + body, headers={"content-type": FORM})
+        assert answer.status_code == 202
 
     def test_exactly_the_limit(self, client: httpx.Client) -> None:
         """MAX_UPLOAD_BYTES is not too much: raw, in a form, chunked."""

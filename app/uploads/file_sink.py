@@ -1,0 +1,192 @@
+"""Chooses the file among the parts of an upload, counts its bytes and recognises its format."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from app.server.problems import ProblemError
+from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, Part
+from workers.formats import SNIFF_BYTES, sniff
+
+ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
+"""The media types that an upload may have, as an Accept field."""
+_NO_IMAGE = "The file's first bytes are not those of an accepted image format."
+_FILE_PART = b"file"
+"""The name of the part that is the file even if others come before it."""
+RAW_BODY = Part(_FILE_PART, is_file=True)
+"""Stands for a body that is no form."""
+
+
+class TooLarge(ProblemError):
+    """Raised when a file has, or a request declares, more bytes than are accepted."""
+
+    slug = "too-large"
+
+    def __init__(self, max_bytes: int, detail: str | None = None) -> None:
+        super().__init__(
+            detail or f"The file is too large: at most {max_bytes} bytes are accepted.",
+            headers=[("Upload-Limit", f"max-size={max_bytes}")],
+        )
+
+
+class UnsupportedType(ProblemError):
+    """Raised when the declared media type, or the first bytes, are not those of an accepted image."""
+
+    slug = "unsupported-media-type"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=[("Accept", ACCEPT)])
+
+
+class NoFile(ProblemError):
+    """Raised when the form holds no file, or the file no bytes."""
+
+    slug = "no-file"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A body that was read: the file's size in bytes, its sniffed format, and how many files were ignored."""
+
+    size: int
+    format: str
+    ignored_files: int
+
+
+class Target(Protocol):
+    """Where the bytes of a file go: a spool, or a fingerprint that keeps none of them."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes. Raises StoreFull."""
+
+    async def restart(self) -> None:
+        """Forget what was written."""
+
+
+class _Role(Enum):
+    """What is done with the bytes of a part."""
+
+    CANDIDATE = auto()
+    """They are kept until they tell whether it is an image."""
+    CHOSEN = auto()
+    REJECTED = auto()
+    """A file that is no image. Its bytes count to those that a form may add to its files."""
+    IGNORED = auto()
+
+
+class FileSink:
+    """Passes the bytes of an upload's file to a target.
+
+    In a form the file is the part named `file`, else the first file part that is an image. Parts without any
+    byte do not count. If the part named `file` comes after another image, the target is restarted.
+    """
+
+    def __init__(self, target: Target, max_bytes: int) -> None:
+        """`max_bytes` bounds the file, and all files of a form together."""
+        self._target = target
+        self._max_bytes = max_bytes
+        self._part: Part | None = None  # the one whose bytes arrive
+        self._role = _Role.IGNORED
+        self._head = b""  # its first bytes, while it is a candidate
+        self._chosen: Part | None = None
+        self._chosen_bytes = 0
+        self._format = ""
+        self._files = 0
+        self._file_bytes = 0  # of all files, without the rejected ones
+        self._rejected_bytes = 0
+
+    async def write(self, part: Part, data: bytes) -> None:
+        """Take the next bytes of the upload, and the part that they belong to.
+
+        Raises:
+            TooLarge: the files have too many bytes.
+            UnsupportedType: the part named `file` is no accepted image.
+            StoreFull: the target has no room.
+        """
+        if not data:
+            return
+        if part is not self._part:
+            await self._decide()
+            self._begin(part)
+        if not part.is_file:
+            return
+        if self._role is _Role.REJECTED:
+            self._rejected_bytes += len(data)
+            return
+        self._file_bytes += len(data)
+        if self._file_bytes > self._max_bytes:
+            raise self._too_large()
+        if self._role is _Role.CANDIDATE:
+            self._head += data
+            if len(self._head) >= SNIFF_BYTES:
+                await self._decide()
+        elif self._role is _Role.CHOSEN:
+            await self._pass_on(data)
+
+    def check_overhead(self, overhead: int) -> None:
+        """Check what a form has added to its files; `overhead` are its bytes that belong to no file.
+
+        Raises:
+            TooLarge: it is too much.
+            UnsupportedType: it is too much because of files that are no images.
+        """
+        if overhead + self._rejected_bytes <= MULTIPART_ALLOWANCE:
+            return
+        if self._rejected_bytes and self._chosen is None:
+            raise UnsupportedType(_NO_IMAGE)
+        detail = f"The form adds more than {MULTIPART_ALLOWANCE} bytes to the file."
+        raise TooLarge(self._max_bytes, detail)
+
+    async def finish(self, form: Form | None) -> Received:
+        """What was received, once all of the body has been written.
+
+        Raises:
+            NoFile: no part is a file, or none of the files has any bytes.
+            UnsupportedType: none of the files is an accepted image.
+            StoreFull: the target has no room.
+        """
+        await self._decide()
+        if self._chosen is not None:
+            return Received(self._chosen_bytes, self._format, self._files - 1)
+        if self._files:
+            raise UnsupportedType(_NO_IMAGE)
+        if form is not None and not form.files:
+            raise NoFile("The form has no file part.")
+        raise NoFile("The file has no bytes.")
+
+    def _begin(self, part: Part) -> None:
+        self._part = part
+        self._role = _Role.IGNORED
+        if part.is_file:
+            self._files += 1
+            if self._chosen is None or (part.name == _FILE_PART != self._chosen.name):
+                self._role = _Role.CANDIDATE
+
+    async def _decide(self) -> None:
+        """Choose the candidate if it is an image."""
+        if self._role is not _Role.CANDIDATE or self._part is None:
+            return
+        head, self._head = self._head, b""
+        found = sniff(head[:SNIFF_BYTES])
+        if found is None:
+            if self._part.name == _FILE_PART:
+                raise UnsupportedType(_NO_IMAGE)
+            self._role = _Role.REJECTED
+            self._rejected_bytes += len(head)
+            self._file_bytes -= len(head)
+            return
+        if self._chosen is not None:
+            await self._target.restart()
+        self._role = _Role.CHOSEN
+        self._chosen, self._chosen_bytes, self._format = self._part, 0, found
+        await self._pass_on(head)
+
+    async def _pass_on(self, data: bytes) -> None:
+        self._chosen_bytes += len(data)
+        await self._target.write(data)
+
+    def _too_large(self) -> TooLarge:
+        if self._files == 1:
+            return TooLarge(self._max_bytes)
+        detail = f"The files are too large together: at most {self._max_bytes} bytes are accepted."
+        return TooLarge(self._max_bytes, detail)
