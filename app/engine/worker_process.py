@@ -5,6 +5,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from workers.frames import LENGTH_BYTES, ProtocolError, payload_length
@@ -14,6 +15,8 @@ from workers.parser import parse
 _READY_TIMEOUT_S = 30.0
 _PRIVATE_PREFIXES = ("SPILLWAY_", "AWS_")
 """Environment variables with the service's settings and with the keys to its bucket."""
+_CODE_FOLDER = Path(__file__).resolve().parents[2]
+"""Holds the packages `app` and `workers` that this process runs."""
 
 
 class WorkerProcessFailed(Exception):
@@ -23,15 +26,20 @@ class WorkerProcessFailed(Exception):
 def environment() -> dict[str, str]:
     """This process's environment without the service's settings and without keys to a store.
 
-    What a child process does not know it cannot disclose, should an image take it over.
+    What a child process does not know it cannot disclose, should an image take it over. Where the packages are
+    not installed, PYTHONPATH names their folder, so that children find them from wherever this one was started.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
+    told = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
+    if _CODE_FOLDER.name not in ("site-packages", "dist-packages"):
+        told["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_CODE_FOLDER), told.get("PYTHONPATH")]))
+    return told
 
 
 async def spawn(module: str, *arguments: str, stdin: int | None = None, stderr: int | None = None) -> Process:
-    """Run `python -m module arguments…` with its standard output as a pipe; the caller ends it.
+    """Run `python -P -m module arguments…` with its standard output as a pipe; the caller ends it.
 
-    It gets the environment of `environment()`. `stdin` and `stderr` are as for `subprocess.Popen`: by default
+    `-P` keeps the current folder out of the search for modules: a `random.py` there is not ours. The process
+    gets the environment of `environment()`. `stdin` and `stderr` are as for `subprocess.Popen`: by default
     both are shared with this process. It is in a session of its own, because Ctrl+C in a terminal is for the
     server alone, which then stops its children in order.
 
@@ -39,7 +47,7 @@ async def spawn(module: str, *arguments: str, stdin: int | None = None, stderr: 
         OSError: the process cannot be started.
     """
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(sys.executable, "-P", "-m", module, *arguments),
         stdin=stdin,
         stdout=PIPE,
         stderr=stderr,
@@ -61,7 +69,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, module: str) -> Self:
-        """Run `python -m module PID`, with the id of this process, and wait for its message `Ready`.
+        """Run `python -P -m module PID`, with the id of this process, and wait for its message `Ready`.
 
         Raises:
             OSError: the process cannot be started.

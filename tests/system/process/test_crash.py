@@ -178,7 +178,7 @@ class TestLoaded:
             for word in ("pydantic_core", "httptools", "uvloop"):
                 assert not [line for line in files if word in line]
             command = Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")
-            assert command[1:3] == [b"-m", b"workers"]
+            assert command[1:4] == [b"-P", b"-m", b"workers"]
 
     def test_no_settings(self, hardy: Service) -> None:
         """A worker's environment holds none of the service's settings."""
