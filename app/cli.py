@@ -80,10 +80,11 @@ def serve(host: Host = None, port: Port = None) -> None:
         for misfit in warnings_for(settings):
             print(f"spillway: warning: {misfit}", file=sys.stderr)
         listener = listen(settings.host, settings.port)
-        app = create_app(settings)
+        app = create_app(settings, serves_while_starting=True)
         server = Server(
             app,
             listener,
+            started=app.state.service.started,
             drain=app.state.service.drain,
             fast_reject=app.state.fast_reject,
             max_upload_bytes=settings.max_upload_bytes,

@@ -70,16 +70,16 @@ class _Parts:
     demo: Demo | None
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, serves_while_starting: bool = False) -> FastAPI:
     """The whole service as an application; `app.state` has the parts of it that Spillway's own server needs.
 
     Without `settings` they are read from the environment and `.env`. Nothing is started before the
-    application's lifespan begins.
+    application's lifespan begins, which waits until uploads are accepted unless `serves_while_starting`.
 
     Raises:
         SettingsError: a setting in the environment does not fit.
     """
-    parts = _make_parts(load_settings() if settings is None else settings)
+    parts = _make_parts(load_settings() if settings is None else settings, serves_while_starting)
     app = FastAPI(
         title="Spillway",
         version=__version__,
@@ -114,7 +114,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), "app"})
 
 
-def _make_parts(settings: Settings) -> _Parts:
+def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     """Build every part of the service, and connect them."""
     histograms = Histograms()
     refusals = RefusalCounter()
@@ -150,7 +150,9 @@ def _make_parts(settings: Settings) -> _Parts:
             refusals, degraded_response, lambda request: engine.local_quota(client_key.of(request.scope))
         ),
         client_key=client_key,
-        service=Service(settings, store, engine, previews, open_requests),
+        service=Service(
+            settings, store, engine, previews, open_requests, serves_while_starting=serves_while_starting
+        ),
         admission=admission,
         images=images,
         status=status,

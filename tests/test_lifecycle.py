@@ -70,8 +70,8 @@ async def test_parts_start_in_order_and_stop_in_reverse() -> None:
     """The store is there before the engine, and after it."""
     calls: list[str] = []
     async with service_of(SweptStore(calls), calls).running():
-        assert calls == ["store.open", "engine.start", "previews.start"]
-    assert calls[3:] == ["previews.stop", "engine.stop", "store.close"]
+        assert calls == ["store.open", "previews.start", "store.survey", "engine.start"]
+    assert calls[4:] == ["previews.stop", "engine.stop", "store.close"]
 
 
 @pytest.mark.usefixtures("bare_environment")

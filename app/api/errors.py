@@ -21,7 +21,7 @@ from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import ClientGone, QueueFull
-from app.engine.interface import Draining
+from app.engine.interface import Draining, Starting
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.middleware import UnexpectedErrors
 from app.server.problems import KINDS, Problem, ProblemError, rate_limited, render, whole_seconds
@@ -51,6 +51,10 @@ def _queue(error: QueueFull, quota: Quota | None) -> Problem:
     policy = ConcurrencyPolicy("queue", error.capacity, whole_seconds(error.retry_after))
     detail = str(error)
     return Problem(KINDS["queue"], f"{detail[:1].upper()}{detail[1:]}.", error.retry_after, quota, policy)
+
+
+def _starting(error: Starting, quota: Quota | None) -> Problem:
+    return Problem(KINDS["starting"], _sentence(error), error.retry_after, quota)
 
 
 def _draining(error: Draining, quota: Quota | None) -> Problem:
@@ -96,6 +100,7 @@ ROWS: dict[type[Exception], Row] = {
     RateLimited: _rate,
     ShareExceeded: _share,
     QueueFull: _queue,
+    Starting: _starting,
     Draining: _draining,
     BreakerOpen: _breaker,
     StoreFull: _store_full,

@@ -185,7 +185,7 @@ UPLOAD: Final[Responses] = {
     },
     **problems(
         # the guards
-        *("rate", "share", "draining", "breaker", "queue", "disk"),
+        *("rate", "share", "starting", "draining", "breaker", "queue", "disk"),
         # what is wrong with the request or its body
         *("malformed-multipart", "no-file", "unknown-variant", "bad-request"),
         *("upload-too-slow", "too-large", "unsupported-media-type"),

@@ -135,7 +135,8 @@ class NatsConnection:
             StreamFull: the stream takes no further message.
             KeyValueError: a key does not exist, or has another revision than expected.
         """
-        assert self._jetstream is not None  # noqa: S101 - `open` comes first
+        if self._jetstream is None:
+            raise EngineDown("not connected yet")
         permit, sent_at = self.breaker.acquire(), time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):
@@ -172,7 +173,8 @@ class NatsConnection:
             BreakerOpen: no request is sent now, because the last ones failed.
             EngineDown: no answer.
         """
-        assert self._jetstream is not None  # noqa: S101 - `open` comes first
+        if self._jetstream is None:
+            raise EngineDown("not connected yet")
         permit, sent_at = self.breaker.acquire(), time.monotonic()
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT_S):

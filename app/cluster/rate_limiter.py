@@ -17,7 +17,7 @@ from nats.js.kv import KeyValue
 
 from app.backpressure.rate_limiter import Grant, RateLimiter
 from app.backpressure.token_bucket import Clock, Quota, RateLimited, ceil_div
-from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
+from app.cluster.connection import UNAVAILABLE, EngineDown, NatsConnection, StreamFull
 from app.cluster.jetstream import rate_bucket
 
 log = structlog.get_logger(__name__)
@@ -116,7 +116,8 @@ class SharedRateLimiter:
             return await bucket.update(_key(client), b"%d" % full_at, last=revision)
 
     def _prepared(self) -> KeyValue:
-        assert self._bucket is not None  # noqa: S101 - `prepare` comes first
+        if self._bucket is None:
+            raise EngineDown("not connected yet")
         return self._bucket
 
 

@@ -42,6 +42,7 @@ async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store
     async with AsyncExitStack() as stack:
         await store.open()
         stack.push_async_callback(store.close)
+        await store.survey()
         await connection.open()
         stack.push_async_callback(connection.close)
         with connection.startup():

@@ -10,11 +10,13 @@ from app.backpressure.circuit_breaker import BreakerOpen, BreakerSnapshot, Circu
 from app.backpressure.reservation_table import Requester
 from app.backpressure.upload_queue import UploadQueue
 from app.backpressure.waiting_room import QueueFull, WaitingRoom
-from app.engine.interface import Draining, EngineState
+from app.engine.interface import Draining, EngineState, Starting
 from app.engine.job_handle import JobHandle
 
 B = TypeVar("B", bound=UploadQueue[JobHandle])
 
+_START_RETRY_S = 2.0
+"""Seconds after which an upload that came before the end of the start may come again."""
 _LAST_ANSWERS_S = 1.0
 """Seconds before the end of a drain in which incomplete uploads are refused, so that clients are told."""
 
@@ -75,6 +77,8 @@ class BaseEngine(Generic[B]):
         self.upload_queue.check_share(client)
 
     def check_open(self, requester: Requester, not_before: float) -> None:
+        if self._state == EngineState.STARTING:
+            raise Starting(self._waiting_room.refuse(requester, _START_RETRY_S, not_before))
         if self._state == EngineState.DRAINING:
             raise Draining(self._waiting_room.refuse(requester, self._drain_timeout, not_before))
         for breaker in self._breakers:
@@ -94,6 +98,8 @@ class BaseEngine(Generic[B]):
 
     def _reopens_in(self) -> float:
         """Seconds until uploads may be received again; 0 when they may be now."""
+        if self._state == EngineState.STARTING:
+            return _START_RETRY_S
         if self._state == EngineState.DRAINING:
             return self._drain_timeout
         return max(breaker.remaining() for breaker in self._breakers)

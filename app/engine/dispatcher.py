@@ -5,7 +5,6 @@ import functools
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -16,7 +15,7 @@ from app.engine.base import CircuitBreakers
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch, JobDefaults
 from app.engine.job_registry import JobRegistry
-from app.engine.outcomes import Cancelled, Outcome, OutcomeRecorder, StoreFailure, outcome_of
+from app.engine.outcomes import Attempt, Cancelled, Outcome, OutcomeRecorder, StoreFailure, outcome_of
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
@@ -33,15 +32,6 @@ _RECORDINGS_PER_WORKER = 2
 _STORE_RETRY_PAUSE_S = 1.0
 """Seconds before a job is queued again whose outcome the store could not take."""
 _DRAIN_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One job given to a worker once: the variants asked for, the outcome, the folder written into."""
-
-    batch: Batch
-    outcome: Outcome
-    folder: Path | None
 
 
 class Dispatcher:
@@ -77,6 +67,7 @@ class Dispatcher:
         self._serving: list[asyncio.Task[None]] = []
         self._recording: set[asyncio.Task[None]] = set()
         self._recording_slots = asyncio.Semaphore(_RECORDINGS_PER_WORKER * len(pool.workers))
+        self._adopted: dict[str, JobHandle] = {}
         self._closing = asyncio.Event()
         self._active = [asyncio.Event() for _ in pool.workers]
         self.set_active_workers(len(pool.workers))
@@ -97,8 +88,11 @@ class Dispatcher:
         """Queue the jobs that an earlier run accepted and did not finish, ahead of every newcomer."""
         count = 0
         async for job in self._store.pending():
-            self.resume(job)
+            self._requeue(self._adopted.pop(job.id) if job.id in self._adopted else self.jobs.resume(job))
             count += 1
+        for lost in self._adopted.values():  # removed meanwhile, or without its upload
+            self._end_cancelled(lost)
+        self._adopted.clear()
         if count:
             log.info("unfinished jobs of an earlier run are queued", jobs=count)
 
@@ -145,10 +139,17 @@ class Dispatcher:
         self._requeue(handle)
         return handle
 
+    def adopt(self, job: Job) -> JobHandle:
+        """Register a job that `recover` has still to come to, for those who wait for it."""
+        handle = self.jobs.find(job.id)
+        if handle is None:
+            self._adopted[job.id] = handle = self.jobs.resume(job)
+        return handle
+
     async def cancel(self, handle: JobHandle) -> None:
         """Take a waiting job out of its queue, or stop it; returns when nothing works on it any more."""
         handle.cancelled = True
-        if self.work_queue.remove(handle):
+        if self._adopted.pop(handle.job.id, None) is not None or self.work_queue.remove(handle):
             self._end_cancelled(handle)
         elif handle.worker is not None:
             handle.worker.cancel(handle.job.id)

@@ -34,6 +34,14 @@ class Draining(Exception):
         self.retry_after = retry_after
 
 
+class Starting(Exception):
+    """Raised when the service receives no uploads yet: it has still to take up those of an earlier run."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the service is starting")
+        self.retry_after = retry_after
+
+
 class EngineUnusable(Exception):
     """Raised when an engine cannot be started; its message is one line for the operator."""
 
@@ -121,7 +129,7 @@ class Engine(Protocol):
         """Whether the upload with this key needs no token; true at most once for each reservation."""
 
     def certainly_refuses(self, requester: Requester) -> bool:
-        """Whether an upload that asked now would be refused, by a breaker, a drain or a full queue.
+        """Whether an upload that asked now would be refused, by a breaker, a start, a drain or a full queue.
 
         False where there may be a slot for it, and where that, or whether the client has a token, cannot be
         told without waiting.
@@ -154,6 +162,7 @@ class Engine(Protocol):
         A refusal carries a reservation for when it will again, `not_before` seconds from now at the earliest.
 
         Raises:
+            Starting: the start is not over.
             Draining: the service is shutting down.
             BreakerOpen: the workers do not start, the store fails or the cluster is not reachable.
         """
@@ -176,7 +185,7 @@ class Engine(Protocol):
     def adopt(self, job: Job) -> JobHandle | None:
         """Watch a job whose record is not final and which `find` does not know.
 
-        Returns None when no other process can be at work on it.
+        Returns None when nothing will be done about it: by no other process, and not after the start.
         """
 
     async def cancel(self, job_id: str) -> None:

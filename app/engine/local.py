@@ -118,8 +118,9 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
     def find(self, job_id: str) -> JobHandle | None:
         return self._dispatcher.jobs.find(job_id)
 
-    def adopt(self, job: Job) -> JobHandle | None:  # noqa: ARG002 - there is no other process
-        return None
+    def adopt(self, job: Job) -> JobHandle | None:
+        """There is no other process, so only a job that the start has still to come to is watched."""
+        return self._dispatcher.adopt(job) if self._state == EngineState.STARTING else self.find(job.id)
 
     def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
         position = self.upload_queue.position(handle)

@@ -31,6 +31,15 @@ Outcome = Done | Failed | StoreFailure | Cancelled
 """What came of a job that was given to a worker: only the first two change the job's record."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One job given to a worker once: the variants asked for, the outcome, the folder written into."""
+
+    batch: Batch
+    outcome: Outcome
+    folder: Path | None
+
+
 def outcome_of(answer: Done | Failed) -> Outcome:
     """The outcome that a worker's answer stands for."""
     if isinstance(answer, Failed):

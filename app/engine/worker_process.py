@@ -26,8 +26,8 @@ class WorkerProcessFailed(Exception):
 def environment() -> dict[str, str]:
     """This process's environment without the service's settings and without keys to a store.
 
-    What a child process does not know it cannot disclose, should an image take it over. Where the packages are
-    not installed, PYTHONPATH names their folder, so that children find them from wherever this one was started.
+    What a child process does not know it cannot disclose, should an image take it over. Where the packages
+    are not installed, PYTHONPATH names their folder, so that children find them from any folder.
     """
     told = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
     if _CODE_FOLDER.name not in ("site-packages", "dist-packages"):

@@ -1,4 +1,4 @@
-"""Every kind of problem that the service answers with (RFC 9457, problem types)."""
+"""Every kind of problem that the service answers with (RFC 9457, problem types): one long table."""
 
 from dataclasses import dataclass
 
@@ -61,6 +61,15 @@ KINDS: dict[str, Kind] = {
             "read, keeps the wait of those already accepted short.",
             _WAIT + " The time is worked out from how fast the queue drains.",
             guard="queue",
+            type_uri=REDUCED_CAPACITY,
+        ),
+        Kind(
+            "starting",
+            503,
+            "Starting",
+            "The service was started just now and takes up first what an earlier run left. It serves images.",
+            _WAIT,
+            guard="starting",
             type_uri=REDUCED_CAPACITY,
         ),
         Kind(

@@ -10,7 +10,7 @@ from functools import partial
 import uvicorn
 from starlette.applications import Starlette
 
-from app.runtime import memory
+from app.runtime import memory, tasks
 from app.server.connection import HttpConnection
 from app.server.connection_limit import max_connections
 from app.server.connection_state import SharedParts
@@ -30,11 +30,14 @@ class Server(uvicorn.Server):
         app: Starlette,
         listener: socket.socket,
         *,
+        started: Callable[[], Awaitable[None]],
         drain: Callable[[], Awaitable[None]],
         fast_reject: FastReject,
         max_upload_bytes: int,
     ) -> None:
-        """`drain` is awaited at the first signal, while the server still answers.
+        """`started` returns when the application has started, while it is served already, or raises.
+
+        `drain` is awaited at the first signal, while the server still answers.
 
         `fast_reject` is asked about the head of each upload. `max_upload_bytes` is how much of a refused
         body is discarded so that its client sees the refusal.
@@ -57,18 +60,33 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
+        self._app_started = started
         self._drain = drain
         self._listener = listener
+        self._main: asyncio.Task[None] | None = None
+        self._start: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:  # noqa: ARG002
-        """Serve until a signal. Raises what kept the lifespan of the application from starting."""
+        """Serve until a signal. Raises what kept the application from starting."""
         loop = asyncio.get_running_loop()
+        self._main = asyncio.current_task()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        async with self._app.router.lifespan_context(self._app), memory.kept_trimmed():
-            if not self.should_exit:
+        try:
+            async with self._app.router.lifespan_context(self._app), memory.kept_trimmed():
                 await super().serve([self._listener])
+                await self._end_of_start()
+        except asyncio.CancelledError:
+            if not self.should_exit:
+                raise
+
+    async def _end_of_start(self) -> None:
+        """Raise what the start of the application has raised, if it has."""
+        if self._start is not None and self._start.done() and not self._start.cancelled():
+            await self._start
+        elif self._start is not None:
+            await tasks.cancel_and_wait([self._start])
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,19 +94,29 @@ class Server(uvicorn.Server):
         yield
 
     def _on_signal(self) -> None:
-        """Drain at the first signal, stop at once at the second or before the server has started."""
+        """Drain at the first signal, stop at once at the second or before the server listens."""
         if self._draining is None and self.started:
             self._draining = asyncio.create_task(self._drain_and_stop())
-        else:
-            self.should_exit = self.force_exit = True
+            return
+        self.should_exit = self.force_exit = True
+        if not self.started and self._main is not None:
+            self._main.cancel()
 
     async def _drain_and_stop(self) -> None:
         await self._drain()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell on standard output where the service is, once it accepts connections."""
+        """Accept connections, and tell on standard output where the service is once it accepts uploads."""
         await super().startup(sockets)
+        self._start = asyncio.create_task(self._finish_start(), name="end of the start")
+
+    async def _finish_start(self) -> None:
+        try:
+            await self._app_started()
+        except Exception:
+            self.should_exit = True
+            raise
         host, port = self._listener.getsockname()[:2]
         url = local_url(host, port)
         line = f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images\n"

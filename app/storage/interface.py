@@ -6,6 +6,7 @@ can be found again, or made again, from the records and the sources.
 
 The life of a job, as calls to its store:
 
+    await open(), await survey()        once, when the process starts
     space = reserve(size)               before the body is read: guard 6 of the admission
     spool = await spool(id)             await spool.write(data) for every piece of the body
     await accept(spool, job)            from here on the job survives a crash; then space.release()
@@ -129,13 +130,22 @@ class Store(Protocol):
     # --- start and stop --------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Make the store ready. Nothing else is called before it.
+        """Make the store ready to be read and images to be deleted. Nothing else is called before it.
 
-        Removes what an earlier process left half done (spools and workspaces), counts what is kept, and
-        makes the secret where there is none yet: 32 random bytes that stay with the store for its life.
+        Removes what an earlier process left half done (spools and workspaces) and makes the secret where
+        there is none: 32 random bytes that stay with the store for its life. It is quick, whatever is kept.
 
         Raises:
             StoreUnusable: it cannot be used; another process has it, say, or it cannot be reached.
+        """
+
+    async def survey(self) -> None:
+        """Count what is kept and look for unfinished jobs, which may take a minute; once, after `open()`.
+
+        Before it has ended, images are served and deleted, but uploads are neither reserved nor accepted.
+
+        Raises:
+            StoreUnusable: the store cannot be read.
         """
 
     async def close(self) -> None:

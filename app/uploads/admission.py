@@ -3,7 +3,7 @@
     1  rate      a token of the client's bucket                                      429
     2  declared  a declared length or media type that can never be accepted          413, 415
     3  share     one client's part of the receiving slots and the queue              429
-    4  open      the service is not draining, and no circuit breaker is open         503
+    4  open      the service is neither starting nor draining, and no circuit breaker is open         503
     5  queue     a receiving slot, or a reservation that has become due              503
     6  disk      bytes in the store                                                  507
 
@@ -31,7 +31,7 @@ from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
-from app.engine.interface import Draining, Engine, UploadSlot
+from app.engine.interface import Draining, Engine, Starting, UploadSlot
 from app.server.client_connection import connection_of
 from app.server.fast_reject import Refusal
 from app.server.headers import media_type
@@ -41,7 +41,7 @@ from app.uploads.file_sink import TooLarge, UnsupportedType
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 
-_EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull)
+_EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull)
 """What the guards raise on the head alone."""
 _MAX_DELAYED = 1000
 """Requests that the leaky bucket may delay at once; further ones are refused."""
@@ -188,8 +188,8 @@ class Admission:
         After the block the slot and the space that the upload still holds are given back.
 
         Raises:
-            TooLarge, UnsupportedType, ShareExceeded, Draining, BreakerOpen, QueueFull, StoreFull: a guard
-                refused the upload.
+            TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull, StoreFull: a
+                guard refused the upload.
             MalformedKey, KeyInUse: its Idempotency-Key cannot be used.
             ClientGone: the client left while the upload waited for its receiving slot.
         """

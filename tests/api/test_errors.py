@@ -27,7 +27,7 @@ from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
-from app.engine.interface import Draining
+from app.engine.interface import Draining, Starting
 from app.engine.preview_worker import PreviewWorker
 from app.server.headers import RangeNotSatisfiable
 from app.server.open_requests import TooManyStreams
@@ -75,6 +75,7 @@ EXPECTED = [
     Expected(RateLimited(EMPTY), 429, QUOTA_EXCEEDED, "rate", ["ip"], 1, 440),
     Expected(ShareExceeded(2.5, 20), 429, QUOTA_EXCEEDED, "share", ["share"], 3, 2500),
     Expected(QueueFull(61.2, 100), 503, REDUCED_CAPACITY, "queue", ["queue"], 62, 61200),
+    Expected(Starting(2.0), 503, REDUCED_CAPACITY, "starting", None, 2, 2000),
     Expected(Draining(20.0), 503, REDUCED_CAPACITY, "draining", None, 20, 20000),
     Expected(BreakerOpen("store", 3.5), 503, REDUCED_CAPACITY, "breaker", None, 4, 3500),
     Expected(NotServing(["draining"]), 503, REDUCED_CAPACITY, None, None, 1, 1000),
@@ -325,6 +326,7 @@ def test_every_kind_is_explained_and_has_a_status_that_fits() -> None:
         "rate": 429,
         "share": 429,
         "queue": 503,
+        "starting": 503,
         "draining": 503,
         "breaker": 503,
         "streams": 503,
@@ -339,12 +341,8 @@ def test_every_kind_is_explained_and_has_a_status_that_fits() -> None:
 def test_refusals_are_counted_by_guard_and_by_status_of_the_body() -> None:
     """Each refusal counts once; errors that are neither a guard's nor a body's count nowhere."""
     before = RefusalCounter().snapshot()
-    assert set(before) == {"rate", "share", "draining", "breaker", "queue", "disk", "streams", "repeats"} | {
-        "400",
-        "408",
-        "413",
-        "415",
-    }
+    guards = {"rate", "share", "starting", "draining", "breaker", "queue", "disk", "streams", "repeats"}
+    assert set(before) == guards | {"400", "408", "413", "415"}
     assert set(before.values()) == {0}
     for error, key in (
         (RateLimited(EMPTY), "rate"),

@@ -50,5 +50,5 @@ def test_the_minute_counts_what_happened_in_each_second() -> None:
     assert {len(column) for column in kept.values()} == {LENGTH}
     assert kept["accepted"] == list(range(140, 200))
     assert kept["degraded"] == [3] * 60
-    assert (kept["429"][-1], kept["503"][-1]) == (2, 5)
+    assert (kept["429"][-1], kept["503"][-1]) == (2, 6)
     assert (kept["wait_ms"][-1], kept["memory_bytes"][-1]) == (1990, 199)

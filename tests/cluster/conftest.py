@@ -106,6 +106,7 @@ async def parts(settings: Settings, tmp_path: Path) -> AsyncIterator[ProcessPart
     """A store that is open, and a pool that is not started."""
     store = LocalStore(tmp_path / "data", 10**9, DAY)
     await store.open()
+    await store.survey()
     breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
     yield ProcessParts(
         make_job_defaults(settings), store, WorkerPool(1, breakers.workers), Histograms(), breakers

@@ -23,6 +23,7 @@ async def test_an_ended_job_does_not_stay_in_the_queue(connect: Connect, tmp_pat
     connection = await connect()
     store = LocalStore(tmp_path / "data", 10**9, DAY)
     await store.open()
+    await store.survey()
     try:
         ended, waiting = await finished(store), await accepted(store)
         for job in (ended, waiting):

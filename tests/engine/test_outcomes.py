@@ -35,6 +35,7 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """An open store."""
     store = LocalStore(tmp_path, 2**30, 3600, HandClock(5000.0))
     await store.open()
+    await store.survey()
     yield store
     await store.close()
 

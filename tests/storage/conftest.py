@@ -87,6 +87,7 @@ async def opening(make: Callable[..., Any]) -> AsyncIterator[Open]:
             store = make(*arguments, **named)
             stack.push_async_callback(store.close)
             await store.open()
+            await store.survey()
             return store
 
         yield open_one

@@ -29,6 +29,7 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """An open store, empty."""
     opened = LocalStore(tmp_path / "data", 10**9, DAY)
     await opened.open()
+    await opened.survey()
     yield opened
     await opened.close()
 

@@ -255,3 +255,22 @@ async def test_a_root_without_permission_is_refused(open_local: Open, forbidden:
     """A folder that belongs to somebody else."""
     with pytest.raises(StoreUnusable, match="Permission denied"):
         await open_local(root=forbidden)
+
+
+async def test_images_are_there_before_the_survey(store: LocalStore, root: Path) -> None:
+    """A store that is open serves and deletes, and its count of bytes is right in the end."""
+    kept, deleted = await finished(store), await finished(store)
+    waiting = await accepted(store)
+    await store.close()
+
+    again = LocalStore(root, 10**9, DAY)
+    await again.open()
+    assert used(again) == 0
+    assert await again.load(kept.id) is not None
+    await again.delete(deleted.id)
+    assert used(again) == 0
+    await again.survey()
+    assert [job.id for job in await pending(again)] == [waiting.id]
+    await again.sweep()
+    assert used(again) == kept.made["thumb"].size + waiting.size
+    await again.close()

@@ -9,7 +9,6 @@ job is deleted by one rename into `work`, so no reader finds a part of it.
 
 import errno
 import hashlib
-import heapq
 import os
 import secrets
 import shutil
@@ -175,25 +174,26 @@ class JobFolders:
 
     # --- surveys ---------------------------------------------------------------------------------------
 
-    def survey(self) -> tuple[int, list[tuple[float, str]]]:
-        """Look at every file: the bytes kept, and a heap of (accepted at, id) of jobs that have a source.
+    def survey(self, shard: Path) -> tuple[int, list[tuple[float, str]]]:
+        """Look at every file of a shard: the bytes kept, and (accepted at, id) of jobs that have a source.
 
         Those are the jobs that may not be final. Also removes records that were being written when the
-        process died. Only for the start, when nothing else changes the directory.
+        process died. Only for the start, when jobs may be deleted but nothing else changes.
         """
         used = 0
         unfinished = []
-        for folder in self._job_folders():
-            for entry in os.scandir(folder):
-                if entry.name.endswith(".new"):
-                    Path(entry.path).unlink(missing_ok=True)
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                if entry.name != RECORD:
+        for folder in _job_folders_in(shard):
+            with suppress(FileNotFoundError):
+                for entry in os.scandir(folder):
+                    if entry.name.endswith(".new"):
+                        Path(entry.path).unlink(missing_ok=True)
+                        continue
+                    if entry.name == RECORD:
+                        continue
+                    status = entry.stat(follow_symlinks=False)
                     used += status.st_size
-                if entry.name == SOURCE:
-                    unfinished.append((status.st_mtime, folder.name))
-        heapq.heapify(unfinished)
+                    if entry.name == SOURCE:
+                        unfinished.append((status.st_mtime, folder.name))
         return used, unfinished
 
     def count_bytes(self) -> int:

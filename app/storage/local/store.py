@@ -49,7 +49,8 @@ class LocalStore(StoreBase):
         self._readers = CapacityLimiter(MAX_READER_THREADS)
         self._final_jobs: RecentlyUsed[Job] = RecentlyUsed()
         self._unfinished: list[tuple[float, str]] = []
-        """A heap of (accepted at, id), found by `open()` and emptied by `pending()`."""
+        """A heap of (accepted at, id), found by `survey()` and emptied by `pending()`."""
+        self._surveyed = False
 
     async def read_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call that reads from the disk, in one of the readers' threads."""
@@ -60,11 +61,24 @@ class LocalStore(StoreBase):
     async def open(self) -> None:
         try:
             await self.write_in_thread(self.directory.open)
-            self._space.used, self._unfinished = await self.write_in_thread(self.folders.survey)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StoreUnusable(f"the store {self.directory.root} cannot be used: {reason}") from None
+            raise self._unusable(error) from None
         self._secret = self.directory.secret
+
+    async def survey(self) -> None:
+        try:  # one shard at a time, so that a stop need not wait for the end
+            for shard in await self.read_in_thread(self.folders.shards):
+                used, unfinished = await self.read_in_thread(self.folders.survey, shard)
+                self._space.used += used
+                self._unfinished += unfinished
+        except OSError as error:
+            raise self._unusable(error) from None
+        heapq.heapify(self._unfinished)
+        self._surveyed = True
+
+    def _unusable(self, error: OSError) -> StoreUnusable:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return StoreUnusable(f"the store {self.directory.root} cannot be used: {reason}")
 
     async def close(self) -> None:
         self.directory.close()
@@ -167,7 +181,10 @@ class LocalStore(StoreBase):
     async def delete(self, job_id: str) -> None:
         self._final_jobs.pop(job_id)
         freed = await self.write_in_thread(self.folders.delete, job_id)
-        self._space.used -= freed
+        if self._surveyed:
+            self._space.used -= freed
+        else:  # it may have been counted, or not
+            self._space.recount_wanted = True
         self._final_jobs.pop(job_id)  # a reader may have loaded it meanwhile
 
     async def sweep(self) -> int:

@@ -76,6 +76,8 @@ class S3Store(StoreBase):
             await self.write_in_thread(self._scratch.open)
         except OSError as error:
             raise self._unusable(error) from None
+
+    async def survey(self) -> None:
         self._first_count = asyncio.create_task(self._count(), name="first count of the store")
         await asyncio.wait({self._first_count}, timeout=_FIRST_COUNT_TIMEOUT_S)
 

@@ -11,13 +11,14 @@ const MOODS = {
   pressure: ["Pressure", "pressure-on", "#e39b1e"],
   brownout: ["Brownout", "brownout", "#e8710a"],
   breaker: ["Breaker open", "broken", "#c8321e"],
+  starting: ["Starting", "pressure-on", "#e39b1e"],
   draining: ["Draining", "broken", "#c8321e"],
   away: ["No contact", "", "#7c8b8f"],
 };
 
 export function moodOf({ state, breakers, brownout, backlog, minute }) {
   if (Object.values(breakers).some((each) => each !== "closed")) return "breaker";
-  if (state === "draining") return "draining";
+  if (state === "starting" || state === "draining") return state;
   if (brownout.active) return "brownout";
   const refused = minute["503"].slice(-5).some(Boolean);
   return refused || backlog.waiting > backlog.capacity / 2 ? "pressure" : "calm";

@@ -5,6 +5,7 @@ const GUARDS = {
   share: "the guards: you have enough photos inside",
   queue: "the queue: it is full",
   disk: "the disk: it is full",
+  starting: "the server: it has just been started",
   draining: "the server: it is about to stop",
   breaker: "the workers: they are recovering",
 };

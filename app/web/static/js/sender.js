@@ -5,7 +5,7 @@ const MAX_SENDING = 2;
 // Statuses after which the same photo is sent once more; 0 is no answer.
 const RETRIED = new Set([0, 408, 409, 425, 429, 500, 502, 503, 504, 507]);
 // Guards after whose refusal the photo needs no second token: their Retry-After reserves a place.
-const RESERVING = new Set(["queue", "breaker", "draining"]);
+const RESERVING = new Set(["queue", "breaker", "starting", "draining"]);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Sends the waiting photos, in order. A refused photo is sent again exactly when Retry-After says, which keeps
