@@ -85,7 +85,7 @@ class Job:
     `size` is the size of the upload in bytes. `wanted` holds the specifications of the variants to make; when
     it is empty, the variants of the settings are made. During a brownout a job becomes `done` with its most
     needed variant, and `deferred` names those that are made later. `finished_at` is set when the status
-    becomes terminal, and set again when the deferred variants are made.
+    becomes terminal, and `completed_at` when the record becomes final: later, if variants were deferred.
 
     The fields, in this order, are the record that `to_record()` writes. A new field needs a default in
     `from_record()`, because stores hold records of earlier versions.
@@ -111,6 +111,8 @@ class Job:
     """Digest of the upload's content, kept when it came with an Idempotency-Key to recognise repeats."""
     upload: str | None = None
     """Names the upload's object in a store where several uploads, of one Idempotency-Key, may have the id."""
+    completed_at: float | None = None
+    """None too in a final record of an earlier version, whose `finished_at` is this moment."""
 
     @property
     def is_final(self) -> bool:
@@ -123,11 +125,19 @@ class Job:
         deferred = f".{len(self.deferred)}" if self.deferred else ""
         return f"{self.status}.{len(self.made)}{deferred}"
 
+    def mark_finished(self, now: float) -> None:
+        """Date a terminal status. What is there stays: deferred variants change `completed_at` alone."""
+        if self.finished_at is None:
+            self.finished_at = now
+        if not self.deferred:
+            self.completed_at = now
+
     def to_record(self) -> bytes:
         """The job as JSON, in the form in which stores keep it."""
         fields = asdict(self)
-        if self.upload is None:
-            del fields["upload"]
+        for name in ("upload", "completed_at"):
+            if fields[name] is None:
+                del fields[name]
         return json.dumps({"version": 1, **fields}, separators=(",", ":")).encode()
 
     @classmethod
@@ -158,8 +168,9 @@ class Job:
                 deaths=int(data.get("deaths", 0)),
                 fingerprint=None if data.get("fingerprint") is None else str(data["fingerprint"]),
                 upload=None if data.get("upload") is None else _upload(data["upload"]),
+                completed_at=None if data.get("completed_at") is None else float(data["completed_at"]),
             )
-            for seconds in (job.created_at, job.finished_at or 0):
+            for seconds in (job.created_at, job.finished_at or 0, job.completed_at or 0):
                 datetime.fromtimestamp(seconds, UTC)  # a time that no calendar has could not be shown
         except (KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
             raise ValueError(f"damaged record: {error}") from None

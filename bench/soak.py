@@ -117,7 +117,7 @@ class Sender(threading.Thread):
         with suppress(httpx.TransportError):
             document = self._client.get(f"/v1/images/{job_id}").json()
             if document["status"] == "done" and not document["deferred"]:
-                self._told.ended.setdefault(job_id, document["finished_at"])
+                self._told.ended.setdefault(job_id, document["completed_at"])
 
 
 def _kill(service: Service, *, all_of_it: bool) -> None:
@@ -193,7 +193,7 @@ def faults(client: httpx.Client, job_id: str, told: Told) -> list[str]:
     if document["status"] != "done" or set(document["variants"]) != VARIANTS or document["deferred"]:
         return [f"lost: {document}"]
     found = []
-    if told.ended.get(job_id, document["finished_at"]) != document["finished_at"]:
+    if told.ended.get(job_id, document["completed_at"]) != document["completed_at"]:
         found.append("done twice")
     for variant in document["variants"].values():
         image = client.get(variant["url"])

@@ -1,6 +1,7 @@
 """A job's record in the store and its document in the API."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ jobs = st.builds(
     deferred=st.lists(names, max_size=3).map(tuple),
     problem=st.none() | st.tuples(st.sampled_from(["undecodable", "too-slow", "no-such-kind"]), st.text()),
     deaths=st.integers(0, 2),
+    completed_at=st.none() | moments,
 )
 
 
@@ -60,6 +62,17 @@ def test_a_record_is_the_same_json_as_ever() -> None:
         '"deferred":["large"],"blurhash":null,"problem":["too-slow","It took too long."],"deaths":1,'
         '"fingerprint":null}'
     )
+
+
+def test_a_record_without_completion_is_of_an_earlier_version() -> None:
+    """Its document says that it was completed when it was finished, unless variants are deferred."""
+    job = Job(new_id(), 1000.0, 10, (), status=JobStatus.DONE, finished_at=1001.0)
+    for deferred, is_completed in ((), True), (("large",), False):
+        record = replace(job, deferred=deferred).to_record()
+        assert b"completed_at" not in record
+        document = job_document(Job.from_record(record))
+        assert document["finished_at"] == "1970-01-01T00:16:41.000Z"
+        assert document["completed_at"] == (document["finished_at"] if is_completed else None)
 
 
 @examples

@@ -59,8 +59,9 @@ class JobDocument(BaseModel):
     position: int | None = Field(None, description="place in the queue, where 1 is next; while queued")
     estimated_wait_ms: int | None = Field(None, description="while queued")
     created_at: str = Field(description="RFC 3339")
-    finished_at: str | None = Field(
-        None, description="RFC 3339; of the latest variant, where some were deferred"
+    finished_at: str | None = Field(None, description="RFC 3339; when it became done or failed")
+    completed_at: str | None = Field(
+        None, description="RFC 3339; when nothing more was to be made: later, where variants were deferred"
     )
     source: SourceDocument | None = Field(None, description="once known")
     variants: dict[str, VariantDocument]
@@ -141,6 +142,8 @@ def job_document(job: Job, position: int | None = None, wait_s: float | None = N
         document["estimated_wait_ms"] = None if wait_s is None else round(wait_s * 1000)
     document["created_at"] = timestamp(job.created_at)
     document["finished_at"] = None if job.finished_at is None else timestamp(job.finished_at)
+    completed_at = job.finished_at if job.is_final and job.completed_at is None else job.completed_at
+    document["completed_at"] = None if completed_at is None else timestamp(completed_at)
     document["source"] = None if job.source is None else {**job.source, "bytes": job.size}
     document["variants"] = {
         name: {

@@ -116,7 +116,8 @@ class DeliveryHandler:
         """Fail a job, or end it without its deferred variants, and keep a copy of its record."""
         log.error("job given up", job=job.id, deliveries=message.metadata.num_delivered)
         status = job.status if job.deferred else JobStatus.FAILED
-        failed = replace(job, status=status, finished_at=self._clock(), deferred=(), problem=WORKER_DIED)
+        failed = replace(job, status=status, deferred=(), problem=WORKER_DIED)
+        failed.mark_finished(self._clock())
         saved = await self._save(message, failed)
         if saved is failed:
             with suppress(StreamFull, *UNAVAILABLE):

@@ -103,8 +103,9 @@ class OutcomeRecorder:
             job.status = JobStatus.QUEUED if is_tried_again else JobStatus.FAILED
         if is_tried_again:
             return job
-        problem = (failure.reason, failure.detail)
-        return replace(job, finished_at=self._clock(), deferred=(), problem=problem)
+        job = replace(job, deferred=(), problem=(failure.reason, failure.detail))
+        job.mark_finished(self._clock())
+        return job
 
     async def _made(self, job: Job, batch: Batch, done: Done, folder: Path | None) -> Job:
         """The job with the variants that the worker made; failed if they are not those of the batch."""
@@ -117,13 +118,14 @@ class OutcomeRecorder:
             log.error("worker's output rejected", job=job.id, reason=str(rejection))
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
             return self._failed(replace(job, deaths=MAX_DEATHS), unusable)
-        return replace(
+        job = replace(
             job,
             status=JobStatus.DONE,
-            finished_at=self._clock(),
             source=asdict(done.source),
             blurhash=done.blurhash or job.blurhash,
             made={each.name: made[each.name] for each in self._job_defaults.wanted(job) if each.name in made},
             deferred=batch.later,
             deaths=0,
         )
+        job.mark_finished(self._clock())
+        return job

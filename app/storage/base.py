@@ -54,7 +54,7 @@ class StoreBase:
     def expires_at(self, job: Job) -> float | None:
         if not job.is_final or job.finished_at is None:
             return None
-        return job.finished_at + self.retention
+        return max(job.finished_at, job.completed_at or 0.0) + self.retention
 
     def _is_expired(self, job: Job) -> bool:
         end = self.expires_at(job)

@@ -31,6 +31,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
+def clock() -> HandClock:
+    """5000 s after the epoch."""
+    return HandClock(5000.0)
+
+
+@pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """An open store."""
     store = LocalStore(tmp_path, 2**30, 3600, HandClock(5000.0))
@@ -41,9 +47,9 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
 
 
 @pytest.fixture
-def recorder(store: LocalStore) -> OutcomeRecorder:
-    """Dates every record 5000 s after the epoch."""
-    return OutcomeRecorder(store, JOB_DEFAULTS, HandClock(5000.0))
+def recorder(store: LocalStore, clock: HandClock) -> OutcomeRecorder:
+    """Dates every record by `clock`."""
+    return OutcomeRecorder(store, JOB_DEFAULTS, clock)
 
 
 async def started(store: LocalStore) -> Job:
@@ -81,21 +87,26 @@ async def test_a_job_with_all_variants_is_final(store: LocalStore, recorder: Out
         ["large", "small"],
     )
     assert settled.is_final
+    assert settled.completed_at == 5000.0
     assert await store.load(job.id) == settled
     assert not store.folders.source(job.id).exists()
 
 
 async def test_the_first_batch_makes_a_job_done_and_the_second_final(
-    store: LocalStore, recorder: OutcomeRecorder
+    store: LocalStore, recorder: OutcomeRecorder, clock: HandClock
 ) -> None:
-    """Deferred variants are on record, and the source is kept for them."""
+    """Deferred variants are on record, and the source is kept for them. The first one's time stays."""
     job = await partly_made(store, recorder)
+    assert (job.finished_at, job.completed_at) == (5000.0, None)
+    clock.advance(60)
     assert (job.status, list(job.made), job.deferred) == (JobStatus.DONE, ["small"], ("large",))
     assert not job.is_final
     assert store.folders.source(job.id).exists()
     assert await store.load(job.id) == job
     settled = await recorder.settle(job, Batch(VARIANTS[:1]), *await done(store, job, "large"))
     assert (list(settled.made), settled.deferred, settled.is_final) == (["large", "small"], (), True)
+    assert (settled.finished_at, settled.completed_at) == (5000.0, 5060.0)
+    assert store.expires_at(settled) == 5060.0 + store.retention
     assert not store.folders.source(job.id).exists()
 
 

@@ -219,7 +219,7 @@ class Witness:
         if answer.status_code == 404 and job_id in self.unsure:
             return
         document = answer.json()
-        ended = document["finished_at"]
+        ended = document["completed_at"]
         assert self._ended.setdefault(job_id, ended) == ended, "done twice"
         if document["status"] == "failed":
             assert document["problem"]["type"] == "/problems/undecodable"

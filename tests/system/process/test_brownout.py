@@ -118,6 +118,7 @@ def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
         document = answer.json()
         assert (document["status"], list(document["variants"])) == ("done", ["thumb"])
         assert document["deferred"] == ["large", "medium", "small"]
+        assert (document["finished_at"] is None, document["completed_at"]) == (False, None)
         assert document["source"]["width"] == 640
         thumb = client.get(document["variants"]["thumb"]["url"])
         assert (thumb.status_code, len(thumb.content)) == (200, document["variants"]["thumb"]["bytes"])
@@ -136,6 +137,7 @@ def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
         rest = list(events)
     assert [event.name for event in rest] == ["variant"] * 3
     assert rest[-1].data["deferred"] == []
+    assert rest[-1].data["finished_at"] == document["finished_at"] < rest[-1].data["completed_at"]
     assert rest[-1].data == completed(service, document)
     with service.client() as client:
         fields = {"last-event-id": rest[-1].id or ""}
