@@ -38,6 +38,9 @@ HEAD_TIMEOUT_S = 10.0
 """Seconds for a whole request head."""
 IDLE_TIMEOUT_S = 5.0
 """Seconds between two requests of a connection, and for the rest of a body whose answer has been sent."""
+SMALL_CHUNK = 128
+"""Bytes that the chunks of a body must have on average, apart from the credit: each costs time of its own."""
+SMALL_CHUNK_CREDIT = 8192 * SMALL_CHUNK
 _MAX_PIECES = 64
 """Pieces of a chunked body that are parsed at once; each ends with an empty line."""
 
@@ -66,6 +69,7 @@ class HttpConnection(HttpToolsProtocol):
         self._fields_parsed = 0  # its header and trailer fields
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
         self.body_left = 0  # bytes of its body still to come, or `UNKNOWN_LENGTH`
+        self._chunk_credit = 0  # bytes that small chunks may still fall short of `SMALL_CHUNK`
         self._is_last = False  # whether the connection ends with it, for one that is answered early
 
         # Per-request state, of the request that is being answered
@@ -321,6 +325,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._answer_early(answer)
                 return
         self._input = Input.BODY
+        self._chunk_credit = SMALL_CHUNK_CREDIT
         self.scope["state"]["connection"] = self
         super().on_headers_complete()
         written_to = Answer(self, self.cycle)
@@ -333,6 +338,10 @@ class HttpConnection(HttpToolsProtocol):
             self.body_left -= len(body)
         if self._input is not Input.BODY:
             return
+        if self.body_left == UNKNOWN_LENGTH:
+            self._chunk_credit += len(body) - SMALL_CHUNK
+            if self._chunk_credit < 0:
+                raise HeadRefused("bad-request", "The body comes in too many small chunks.")
         super().on_body(body)
         if len(self.cycle.body) >= SMALL_READ and not self.cycle.response_complete:
             self.flow.pause_reading()

@@ -167,6 +167,17 @@ class TestRefused:
             connection.socket.shutdown(1)
             connection.ends()
 
+    @pytest.mark.parametrize("size", [1, 32])
+    def test_small_chunks(self, service: Service, size: int) -> None:
+        """A body of nothing but small chunks is refused soon: each costs work, however little it brings."""
+        chunk = b"%x\r\n%b\r\n" % (size, bytes(size))
+        with service.connect() as connection:
+            connection.head("POST /v1/images", "Content-Type: image/jpeg", "Transfer-Encoding: chunked")
+            connection.send(b"4\r\n\xff\xd8\xff\xe0\r\n" + chunk * (8192 * 128 // (128 - size) + 10))
+            detail = problem(connection.answer(), 400, "bad-request")["detail"]
+            assert detail == "The body comes in too many small chunks."
+            assert connection.ends()
+
     def test_broken_chunk(self, service: Service) -> None:
         """A malformed chunk breaks the request, not the service."""
         with service.connect() as connection:
