@@ -12,7 +12,7 @@ from app.backpressure.circuit_breaker import BreakerState
 from app.cluster.connection import UNAVAILABLE, NatsConnection
 from app.cluster.heartbeats import Heartbeat
 from app.cluster.jetstream import JOBS, WORKERS
-from app.cluster.job_delivery import DeliveryHandler
+from app.cluster.job_delivery import DeliveryHandler, hand_back
 from app.cluster.job_status import JobStatusStore
 from app.engine.dispatcher import Dispatcher
 from app.runtime import tasks
@@ -75,6 +75,8 @@ class JobConsumer:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._puller: asyncio.Task[None] | None = None
         self._subscription: JetStreamContext.PullSubscription | None = None
+        self._is_fetching = False
+        self._is_stopping = False
 
     def heartbeat(self, *, serves: bool) -> Heartbeat:
         """The state of this process; `serves` tells whether it also takes uploads."""
@@ -88,30 +90,35 @@ class JobConsumer:
 
     async def drain(self, timeout: float) -> None:
         """Take no more jobs; return when those in progress have ended, or after `timeout` seconds."""
+        self._is_stopping = True
+        if self._puller is not None and self._is_fetching:
+            # A job that NATS sends in answer to a pull that nobody waits for would lie idle for ACK_WAIT_S.
+            await asyncio.wait([self._puller], timeout=_PULL_TIMEOUT_S)
         await self._stop_pulling()
         if self._jobs:
             await asyncio.wait(self._jobs.values(), timeout=timeout)
 
     async def stop(self) -> None:
-        """End the workers at once. NATS gives unfinished jobs to another process after `ACK_WAIT_S`."""
+        """End the workers at once, then hand unfinished jobs back to the queue."""
         await self._stop_pulling()
-        await tasks.cancel_and_wait(self._jobs.values())
         await self._dispatcher.stop()
+        await tasks.cancel_and_wait(self._jobs.values())
 
     async def _stop_pulling(self) -> None:
         if self._puller is not None:
             await tasks.cancel_and_wait([self._puller])
 
     async def _pull(self) -> None:
-        while True:
+        while not self._is_stopping:
             await self._free_workers.wait()
             message = await self._next()
             if message is None:
                 continue
+            if self._is_stopping:
+                await hand_back(message)
+                return
             job_id = message.subject.rpartition(".")[2]
-            if (
-                job_id in self._jobs
-            ):  # NATS took this process for dead; the first delivery extends the deadline
+            if job_id in self._jobs:  # redelivered: whoever handles the first delivery goes on with it
                 continue
             self._free_workers.occupy(job_id)
             task = asyncio.create_task(self._deliveries.handle(message, job_id), name=f"job {job_id}")
@@ -128,6 +135,7 @@ class JobConsumer:
             if self._subscription is None:
                 async with self._connection.request() as js:
                     self._subscription = await js.pull_subscribe_bind(durable=WORKERS, stream=JOBS)
+            self._is_fetching = True
             messages = await self._subscription.fetch(1, timeout=_PULL_TIMEOUT_S)
             return messages[0] if messages else None
         except TimeoutError:  # the queue is empty
@@ -136,6 +144,8 @@ class JobConsumer:
             log.debug("no job from the queue", reason=str(error))
             await asyncio.sleep(_RETRY_S)
             return None
+        finally:
+            self._is_fetching = False
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
         del self._jobs[job_id]

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from nats.aio.msg import Msg
@@ -36,6 +36,20 @@ def cancel_subject(job_id: str) -> str:
     return f"spillway.cancel.{job_id}"
 
 
+async def hand_back(message: Msg) -> None:
+    """Give a job back to the queue, for another process to take it at once."""
+    with suppress(NatsError, OSError):
+        await message.nak()
+
+
+@dataclass(slots=True)
+class _LastStatus:
+    """The revision of a job's last status, and the state id for which no status needs to be written."""
+
+    revision: int
+    state_id: str
+
+
 class DeliveryHandler:
     """Handles deliveries, any number at once, with the workers of one dispatcher."""
 
@@ -55,7 +69,17 @@ class DeliveryHandler:
         self._clock = clock
 
     async def handle(self, message: Msg, job_id: str) -> None:
-        """Bring a job to its end and take it out of the queue, unless another process takes it over."""
+        """Bring a job to its end and take it out of the queue, unless another process takes it over.
+
+        When it is cancelled, because this process ends, the job is handed back.
+        """
+        try:
+            await self._handle(message, job_id)
+        except asyncio.CancelledError:
+            await hand_back(message)
+            raise
+
+    async def _handle(self, message: Msg, job_id: str) -> None:
         job = await self._load(message, job_id)
         if job is None:
             await self._acknowledge(message)
@@ -72,8 +96,8 @@ class DeliveryHandler:
         else:
             # On a first delivery the replica that accepted the job has written its status.
             is_announced = status.job is not None and status.job.created_at == job.created_at
-            written = job.state_id if is_announced and not is_redelivered else ""
-            await self._follow(message, handle or self._dispatcher.resume(job), status, written)
+            last = _LastStatus(status.revision, job.state_id if is_announced and not is_redelivered else "")
+            await self._follow(message, handle or self._dispatcher.resume(job), last)
 
     async def _load(self, message: Msg, job_id: str) -> Job | None:
         """Read the job's record from the store, waiting until the store is available."""
@@ -142,11 +166,8 @@ class DeliveryHandler:
             else:
                 return job
 
-    async def _follow(self, message: Msg, handle: JobHandle, status: Status, written: str) -> None:
-        """Write each change of a job's status until its end, then take it out of the queue.
-
-        `status` is the last one; `written` is its state id if it needs no writing.
-        """
+    async def _follow(self, message: Msg, handle: JobHandle, last: _LastStatus) -> None:
+        """Write each change of a job's status until its end, then take it out of the queue."""
 
         async def cancel(request: Msg) -> None:
             await self._dispatcher.cancel(handle)
@@ -156,44 +177,48 @@ class DeliveryHandler:
         with suppress(NatsError, OSError):
             subscription = await self._connection.client.subscribe(cancel_subject(handle.job.id), cb=cancel)
         try:
-            revision = await self._write_changes(message, handle, status.revision, written)
+            is_ours = await self._write_changes(message, handle, last)
+        except asyncio.CancelledError:
+            await self._write_queued(handle.job, last)
+            raise
         finally:
             if subscription is not None:
                 with suppress(NatsError, OSError):
                     await subscription.unsubscribe()
         job: Job | None = handle.job
-        if revision is None or (handle.job.status == JobStatus.CANCELLED and not handle.cancelled):
+        if not is_ours or (handle.job.status == JobStatus.CANCELLED and not handle.cancelled):
             # Another process has taken it over or finished it, or its source is gone.
             job = await self._load(message, handle.job.id)
         if job is None:
             await self._acknowledge(message)
         elif job.is_final:
-            await self._finish(message, job, revision or 0)
+            await self._finish(message, job, last.revision if is_ours else 0)
 
-    async def _write_changes(
-        self, message: Msg, handle: JobHandle, revision: int, written: str
-    ) -> int | None:
-        """Write each change of a job's status before its end.
+    async def _write_queued(self, job: Job, last: _LastStatus) -> None:
+        """Write that a job waits again, so that whoever takes it next does not count a death."""
+        if not job.is_final:
+            with suppress(*UNAVAILABLE, StreamFull, StatusChanged):
+                await self._job_status.write(replace(job, status=JobStatus.QUEUED), last.revision)
 
-        Returns the revision of the last one, or None when another process has taken the job over.
-        """
+    async def _write_changes(self, message: Msg, handle: JobHandle, last: _LastStatus) -> bool:
+        """Write each change of a job's status before its end. False when another process has taken over."""
         async for _ in handle.events(ACK_WAIT_S / 3):
             if handle.finished.is_set():
                 break
             state = handle.job.state_id  # read before the status is written: the job goes on meanwhile
-            if state == written:
+            if state == last.state_id:
                 await self._extend_ack(message)
                 continue
             try:
-                revision = await self._job_status.write(handle.job, revision)
-                written = state
+                last.revision = await self._job_status.write(handle.job, last.revision)
+                last.state_id = state
             except StatusChanged:
                 log.warning("another process has taken a job over", job=handle.job.id)
                 await self._dispatcher.cancel(handle)
-                return None
+                return False
             except (*UNAVAILABLE, StreamFull):
                 pass  # written with the next change
-        return revision
+        return True
 
     async def _extend_ack(self, message: Msg) -> None:
         """Tell NATS that the job is still in progress, for another `ACK_WAIT_S`."""

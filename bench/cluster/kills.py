@@ -124,7 +124,9 @@ def _check(machines: Machines, told: Told) -> None:
     for job_id in there - told.kept.keys() - told.unsure:
         told.wrong.append(f"{job_id} is there, and nobody was told of it")
     told.wrong += [
-        f"source {name} is left" for name in machines.names("photos/sources/") if name in told.kept
+        f"source {name} is left"
+        for name in machines.names("photos/sources/")
+        if name.partition("/")[0] in told.kept
     ]
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -224,4 +225,33 @@ def test_another_file_under_the_same_key_does_not_replace_the_accepted_one(
     start_worker()
     document = there.ended(first.json()["id"])
     assert (document["source"]["width"], document["source"]["height"]) == (64, 48)
+    empty(cluster)
+
+
+def test_jobs_of_workers_that_end_are_handed_back(cluster: Cluster, start_worker: StartWorker) -> None:
+    """A job outlives any number of restarts that it is too long for. Each time another worker begins at once."""
+    worker = start_worker(drain_timeout=1)
+    job_id = begun(worker, cluster.here)
+    for _ in range(3):
+        successor = start_worker(drain_timeout=1)
+        os.kill(successor.child, signal.SIGSTOP)
+        worker.process.terminate()
+        assert worker.exit_status() == 0
+        until(lambda: cluster.here.status_of(job_id) == "processing", "the successor to begin", 5)
+        assert status_of(cluster.nats.url, job_id).deaths == 0
+        worker = successor
+    os.kill(worker.child, signal.SIGCONT)
+    until(lambda: cluster.here.status_of(job_id) == "done", "the job to be done", 8)
+    empty(cluster)
+
+
+def test_a_worker_that_ends_holds_no_job_back(cluster: Cluster, start_worker: StartWorker) -> None:
+    """An upload that comes while one worker ends is done by the other one without a pause."""
+    for _ in range(5):
+        ending, staying = start_worker(), start_worker()
+        ending.process.terminate()
+        status = partial(cluster.here.status_of, cluster.here.taken().json()["id"])
+        until(lambda status=status: status() == "done", "the job to be done", 8)
+        assert ending.exit_status() == 0
+        staying.kill()
     empty(cluster)
