@@ -81,6 +81,11 @@ class Machines:
         )
         return [item["Key"].removeprefix(folder) for page in pages for item in page.get("Contents", ())]
 
+    def read(self, name: str) -> bytes:
+        """The content of an object in the bucket."""
+        body: bytes = self.store.client().get_object(Bucket=self.bucket, Key=name)["Body"].read()
+        return body
+
     # --- faults ----------------------------------------------------------------------------------------
 
     def kill_nats(self, number: int, pause_s: float) -> None:

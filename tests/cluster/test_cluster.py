@@ -229,7 +229,7 @@ def test_another_file_under_the_same_key_does_not_replace_the_accepted_one(
 
 
 def test_jobs_of_workers_that_end_are_handed_back(cluster: Cluster, start_worker: StartWorker) -> None:
-    """A job outlives any number of restarts that it is too long for. Each time another worker begins at once."""
+    """A job outlives any number of restarts that it is too long for; another worker begins at once."""
     worker = start_worker(drain_timeout=1)
     job_id = begun(worker, cluster.here)
     for _ in range(3):

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.conftest import Cluster, StartWorker
 from tests.cluster.servers import SpillwayWorker
 from tests.cluster.streams import queued, set_ack_wait, status_of
-from tests.service import children, until
+from tests.service import until
 
 CONTINUES, DIES, HANGS = "its child continues", "its child dies", "its child hangs"
 
@@ -47,7 +47,7 @@ def check_done(cluster: Cluster, job_id: str) -> None:
 @pytest.mark.parametrize(
     ("how", "job_timeout"),
     [(CONTINUES, 60), (DIES, 60), (HANGS, 1)],
-    ids=["done", "worker-died", "too-slow"],
+    ids=["continues", "dies", "hangs"],
 )
 def test_a_finished_job_stays_finished(
     cluster: Cluster, start_worker: StartWorker, how: str, job_timeout: int
@@ -70,7 +70,7 @@ def test_a_finished_job_stays_finished(
 @pytest.mark.parametrize(
     ("how", "job_timeout"),
     [(CONTINUES, 60), (DIES, 60), (HANGS, 1)],
-    ids=["done", "worker-died", "too-slow"],
+    ids=["continues", "dies", "hangs"],
 )
 def test_a_job_that_was_taken_over_is_not_failed_by_the_late_worker(
     cluster: Cluster, start_worker: StartWorker, how: str, job_timeout: int
@@ -85,8 +85,6 @@ def test_a_job_that_was_taken_over_is_not_failed_by_the_late_worker(
     os.kill(held, signal.SIGSTOP)
     until(lambda: taken_over(cluster, job_id), "the other worker to begin")
     resume(late, child, how)
-    if how != CONTINUES:
-        until(lambda: child not in children(late.process.pid), "the late worker to replace its child")
     assert does_another_job(cluster)
     os.kill(held, signal.SIGCONT)
     check_done(cluster, job_id)
