@@ -333,15 +333,18 @@ class HttpConnection(HttpToolsProtocol):
         if self.body_left:
             self.cycle.send = written_to.send  # type: ignore[method-assign]
 
+    def on_chunk_header(self) -> None:
+        """The size of the next chunk has been read."""
+        self._chunk_credit -= SMALL_CHUNK
+        if self._chunk_credit < 0 and self._input is Input.BODY:
+            raise HeadRefused("bad-request", "The body comes in too many small chunks.")
+
     def on_body(self, body: bytes) -> None:
         if self.body_left != UNKNOWN_LENGTH:
             self.body_left -= len(body)
         if self._input is not Input.BODY:
             return
-        if self.body_left == UNKNOWN_LENGTH:
-            self._chunk_credit += len(body) - SMALL_CHUNK
-            if self._chunk_credit < 0:
-                raise HeadRefused("bad-request", "The body comes in too many small chunks.")
+        self._chunk_credit += len(body)
         super().on_body(body)
         if len(self.cycle.body) >= SMALL_READ and not self.cycle.response_complete:
             self.flow.pause_reading()
