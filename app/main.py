@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api.errors import ErrorHandlers
@@ -26,7 +25,8 @@ from app.engine.worker_pool import WorkerPool
 from app.factory import make_breakers, make_engine, make_store
 from app.lifecycle import Service
 from app.runtime.metrics import Histograms
-from app.server.fast_reject import CorsFields, FastReject
+from app.server.cors import ALLOWED_HEADERS, Cors, CorsFields
+from app.server.fast_reject import FastReject
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.open_requests import OpenRequests
 from app.server.problems import KINDS
@@ -205,7 +205,7 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     """What every answer passes through, and the early rejection, whose answers have to look the same."""
     cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
-        app.add_middleware(CORSMiddleware, **cors)
+        app.add_middleware(Cors, **cors)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
@@ -223,6 +223,6 @@ def _cors(origins: Sequence[str]) -> dict[str, Any]:
     return {
         "allow_origins": origins,
         "allow_methods": ["GET", "POST", "DELETE"],
-        "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"],
+        "allow_headers": ["*"] if "*" in origins else ALLOWED_HEADERS,
         "expose_headers": _EXPOSED,
     }

@@ -11,9 +11,11 @@ from app.api import openapi
 from app.api.images import ImageService, pieces
 from app.api.schemas import job_document
 from app.job import Job, JobStatus
-from app.server.headers import bearer_token, etag_matches, parse_prefer, parse_range, ratelimit_fields
+from app.server.conditional import is_not_modified
+from app.server.headers import bearer_token, parse_prefer, parse_range, ratelimit_fields
 from app.server.open_requests import TooManyStreams
 from app.server.problems import KINDS, Problem, render
+from app.server.routes import UnparsedRoute, query_of
 from app.server.streaming import EventStream, HeldResponse, event
 from app.uploads.admission import Admission, UploadRequest
 from app.uploads.client_key import client_of
@@ -22,7 +24,7 @@ from workers.formats import EXTENSIONS, MEDIA_TYPES
 
 UPLOAD_PATH = "/v1/images"
 
-router = APIRouter(prefix=UPLOAD_PATH, tags=["images"])
+router = APIRouter(prefix=UPLOAD_PATH, tags=["images"], route_class=UnparsedRoute)
 
 
 def _admission(request: Request) -> Admission:
@@ -59,7 +61,7 @@ async def admit(
 async def upload(request: Request, upload: Annotated[UploadRequest, Depends(admit)]) -> Response:
     """Upload one image, as a form with a file part or as the raw body."""
     images = _images(request)
-    job, received = await images.upload(request, upload, request.query_params.get("variants"))
+    job, received = await images.upload(request, upload, query_of(request).get("variants"))
     return await _upload_response(request, images, upload, job, received)
 
 
@@ -151,7 +153,7 @@ async def variant(request: Request, id: str, variant: str) -> Response:  # noqa:
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'inline; filename="{variant}.{EXTENSIONS[made.format]}"',
     }
-    if etag_matches(request.headers.get("if-none-match"), etag):
+    if is_not_modified(request.headers, etag):
         return Response(status_code=304, headers=headers)
     span = None
     if request.headers.get("if-range", etag) == etag:

@@ -215,7 +215,7 @@ VARIANT: Final[Responses] = {
     },
     206: {"description": "A part of them.", "headers": _headers("ETag", "Content-Range")},
     304: {"description": "Not modified.", "headers": _headers("ETag")},
-    **problems("not-found", "not-ready", "range-not-satisfiable", "breaker"),
+    **problems("not-found", "not-ready", "precondition-failed", "range-not-satisfiable", "breaker"),
 }
 REMOVE: Final[Responses] = {
     204: {"description": "Every file is gone."},

@@ -20,6 +20,7 @@ from app.engine.interface import Engine, EngineState
 from app.runtime.metrics import CONTENT_TYPE
 from app.server.headers import ratelimit_fields
 from app.server.problems import ProblemError
+from app.server.routes import UnparsedRoute
 from app.storage.interface import Store
 from app.uploads.client_key import client_of
 from app.uploads.degraded import DegradedResponse
@@ -30,7 +31,7 @@ _MAX_FULL_S = 30.0
 """Seconds for which the queue may be full before a load balancer should send traffic elsewhere."""
 _NO_STORE = {"Cache-Control": "no-store"}
 
-router = APIRouter(tags=["status"])
+router = APIRouter(tags=["status"], route_class=UnparsedRoute)
 
 
 class NotServing(ProblemError):

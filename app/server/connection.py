@@ -25,6 +25,7 @@ from app.server.flow import ReadFlow
 from app.server.head_checks import (
     MAX_HEAD_BYTES,
     MAX_HEAD_FIELDS,
+    MAX_TARGET_BYTES,
     UNKNOWN_LENGTH,
     HeadRefused,
     head_too_large,
@@ -65,6 +66,7 @@ class HttpConnection(HttpToolsProtocol):
 
         # Per-request state, of the request that is being received
         self._head_received = 0  # bytes since its head began, parsed or not
+        self._target_bytes = 0
         self._head_parsed = 0  # bytes of its target and fields, and of its trailer fields
         self._fields_parsed = 0  # its header and trailer fields
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
@@ -241,10 +243,11 @@ class HttpConnection(HttpToolsProtocol):
         try:
             self._feed(piece)
         except httptools.HttpParserError as error:
-            self._refuse(head_checks.refusal_of(error, self._head_received))
+            unparsed = head_checks.origin_in(piece) if self.in_head else []
+            self._refuse(head_checks.refusal_of(error, self._head_received, self._target_bytes), unparsed)
             return False
         if self.in_head and self._head_received > MAX_HEAD_BYTES:
-            self._refuse(head_too_large())
+            self._refuse(head_too_large(self._target_bytes))
             return False
         if self.in_head and self._head_received > HEAD_READ:
             self._shared.large_heads.add(self)
@@ -288,31 +291,35 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_received = max(1, self._head_received)  # not counted if it came with another request
-        self._head_parsed = self._fields_parsed = 0
+        self._target_bytes = self._head_parsed = self._fields_parsed = 0
         if self._input is not Input.LINGERING:
             self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self._target_bytes += len(url)
         self._head_parsed += len(url)
+        if self._target_bytes <= MAX_TARGET_BYTES:  # a longer one is refused when the head is complete
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_parsed += len(name) + len(value) + 4
         self._fields_parsed += 1
         if self._head_parsed > MAX_HEAD_BYTES or self._fields_parsed > MAX_HEAD_FIELDS:
-            raise head_too_large()
+            raise head_too_large(self._target_bytes)
         if self.in_head:  # else it is a trailer field, of which none is defined here (RFC 9110, 6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._head_parsed > MAX_HEAD_BYTES:
-            raise head_too_large()
+        if self._head_parsed > MAX_HEAD_BYTES or self._target_bytes > MAX_TARGET_BYTES:
+            raise head_too_large(self._target_bytes)
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if self.parser.should_upgrade():
             self._plain_head = head_checks.without_upgrade(method, self.url, version, self.headers)
             return
         self._plain_head = b""
         self.body_left = head_checks.body_length(version, self.headers)
+        if version == "1.0":
+            self.expect_100_continue = False  # such a client knows no interim answers (RFC 9110, 10.1.1)
         self._deadline.disarm()
         if self._head_received > HEAD_READ:
             self._shared.large_heads.remove(self)
@@ -383,8 +390,11 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._deadline.arm(IDLE_TIMEOUT_S, self.close)
 
-    def _refuse(self, refused: HeadRefused) -> None:
-        """Answer what is not a request, or not yet, and close."""
+    def _refuse(self, refused: HeadRefused, unparsed: head_checks.Fields = ()) -> None:
+        """Answer what is not a request, or not yet, and close.
+
+        `unparsed` are further fields that it has. The answer itself depends on none of them.
+        """
         if self._input is Input.LINGERING or self.transport.is_closing():
             return
         if not self._all_answered:
@@ -395,6 +405,8 @@ class HttpConnection(HttpToolsProtocol):
                 self.close()
                 return
         answer = RawResponse.of(render(Problem(KINDS[refused.slug], refused.detail)))
+        if self._shared.cors is not None:
+            answer = answer.with_lines(self._shared.cors.lines([*(self.headers or ()), *unparsed]))
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=False))
         self.linger()
 

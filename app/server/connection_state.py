@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from app.server.connection_limit import LargeHeads
+from app.server.cors import CorsFields
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
 from app.server.parse_queue import ParseQueue
@@ -36,6 +37,7 @@ class SharedParts:
     fast_reject: FastReject
     max_connections: int
     lingering_close: LingeringClose
+    cors: CorsFields | None = None
     slow_readers: SlowReaders = field(default_factory=SlowReaders)
     parse_queue: ParseQueue = field(default_factory=ParseQueue)
     large_heads: LargeHeads = field(default_factory=LargeHeads)

@@ -6,7 +6,7 @@ The most frequent one, for want of a token, is not even rendered: its few bytes 
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.backpressure.token_bucket import Quota, RateLimited, ceil_div
+from app.server.cors import CorsFields
 from app.server.middleware import SECURITY
 from app.server.problem_kinds import KINDS
 from app.server.problems import RATE_LIMITED_DETAIL
@@ -56,28 +57,6 @@ def rate_limited_response(quota: Quota) -> RawResponse:
     return RawResponse(head, body)
 
 
-@dataclass(frozen=True, slots=True)
-class CorsFields:
-    """The header fields that let pages of other origins read an answer, as `CORSMiddleware` adds them."""
-
-    allow_origins: Sequence[str]
-    """The origins; `*` among them stands for all."""
-    expose_headers: Sequence[str]
-
-    def lines(self, request: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """The lines that belong into the head of the answer to a request with these header fields."""
-        origin = next((value for name, value in request if name == b"origin"), None)
-        fields: list[tuple[bytes, bytes]] = []
-        if origin is not None:
-            if "*" in self.allow_origins:
-                fields.append((b"access-control-allow-origin", b"*"))
-            fields.append((b"access-control-expose-headers", ", ".join(self.expose_headers).encode()))
-            if "*" not in self.allow_origins and origin.decode("latin-1") in self.allow_origins:
-                fields.append((b"access-control-allow-origin", origin))
-        fields.append((b"vary", b"Origin"))
-        return b"".join(map(field_line, fields))
-
-
 class FastReject:
     """Decides about the heads of uploads, `POST` to one path."""
 
@@ -99,7 +78,7 @@ class FastReject:
         self._check = check
         self._answer = answer
         self._count_rate_limited = count_rate_limited
-        self._cors = cors
+        self.cors = cors
 
     def __call__(self, scope: Scope, target: bytes) -> RawResponse | None:
         """The refusal of a POST to `target`, or None. Of `scope`, the client and the headers are read."""
@@ -113,9 +92,7 @@ class FastReject:
             response = rate_limited_response(refusal.quota)
         else:
             response = RawResponse.of(self._answer(refusal))
-        if self._cors is None:
-            return response
-        return RawResponse(response.head + self._cors.lines(scope["headers"]), response.body)
+        return response if self.cors is None else response.with_lines(self.cors.lines(scope["headers"]))
 
     def _is_upload(self, target: bytes) -> bool:
         """Whether a request target is the path, however it is written (RFC 9112, section 3.2)."""

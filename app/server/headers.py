@@ -1,7 +1,11 @@
-"""Reads and writes HTTP header fields, each as its specification says."""
+"""Reads and writes HTTP header fields, each as its specification says.
+
+Fields come from strangers and may have 32 KiB, so lists are read up to a bound, and the regular expressions
+never go back over what they have read (possessive quantifiers).
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +15,51 @@ from app.backpressure.token_bucket import Quota, ceil_div
 def timestamp(seconds: float) -> str:
     """A date and time of RFC 3339, in UTC with milliseconds, from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- lists (RFC 9110, section 5.6) ----------------------------------------------------------------------
+
+MAX_LIST_ELEMENTS = 64
+"""Elements of a list that are read, over all lines of the field; those behind them are ignored."""
+
+_WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]++"
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_ELEMENT = re.compile(rf'(?:[^",]++|{_QUOTED}|".*+)*+', re.DOTALL)
+_PREFERENCE = re.compile(rf"\s*+({_WORD})\s*+(?:=\s*+({_WORD}|{_QUOTED})?\s*+)?(?:;.*+)?", re.DOTALL)
+_CODING = re.compile(rf"\s*+({_WORD})\s*+(?:;\s*+[qQ]=(0(?:\.[0-9]{{0,3}})?|1(?:\.0{{0,3}})?)\s*+)?")
+
+
+def split_list(lines: Iterable[str]) -> list[str]:
+    """The elements of a field that is a list, over all its lines, without those that are empty.
+
+    A comma within a quoted string separates nothing. A string without its second quote goes on to the end of
+    its line.
+    """
+    elements: list[str] = []
+    left = MAX_LIST_ELEMENTS
+    for line in lines:
+        if '"' not in line:
+            found = line.split(",", left)[:left]
+        else:
+            found = []
+            at = 0
+            while at <= len(line) and len(found) < left:
+                match = _ELEMENT.match(line, at)
+                assert match is not None  # noqa: S101 - it matches the empty string
+                found.append(match[0])
+                at = match.end() + 1
+        elements += found
+        left -= len(found)
+        if not left:
+            break
+    return [stripped for element in elements if (stripped := element.strip(" \t"))]
+
+
+def unquote(value: str) -> str:
+    """A quoted string without its quotes and backslashes; any other value as it is."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
+    return value
 
 
 # --- RateLimit, RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10) ------------------------------
@@ -60,9 +109,10 @@ def parse_prefer(values: Sequence[str]) -> Prefer:
     Of a repeated preference the first counts. What is not understood is ignored.
     """
     found: dict[str, str] = {}
-    for part in ",".join(values).split(","):
-        name, _, value = part.partition(";")[0].partition("=")
-        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    for element in split_list(values):
+        preference = _PREFERENCE.fullmatch(element)
+        if preference is not None:
+            found.setdefault(preference[1].lower(), unquote(preference[2] or ""))
     wait = found.get("wait", "")
     handling = found.get("handling", "").lower()
     return Prefer(
@@ -71,7 +121,23 @@ def parse_prefer(values: Sequence[str]) -> Prefer:
     )
 
 
-# --- Range, If-None-Match, If-Range (RFC 9110) ----------------------------------------------------------
+# --- Accept-Encoding (RFC 9110, section 12.5.3) ---------------------------------------------------------
+
+
+def accepts_gzip(lines: Iterable[str]) -> bool:
+    """Whether the client takes gzip: by that name with a weight above zero, else by an asterisk with one."""
+    weights: dict[str, float] = {}
+    for element in split_list(lines):
+        coding = _CODING.fullmatch(element)
+        if coding is not None:
+            weights.setdefault(coding[1].lower().removeprefix("x-"), float(coding[2] or 1))
+    return weights.get("gzip", weights.get("*", 0)) > 0
+
+
+# --- Range, If-Match, If-None-Match (RFC 9110) ----------------------------------------------------------
+
+
+_RANGE = re.compile(r"\s*+bytes\s*+=\s*+([0-9]{0,18}+)\s*+-\s*+([0-9]{0,18}+)\s*+", re.IGNORECASE)
 
 
 class RangeNotSatisfiable(Exception):
@@ -90,7 +156,7 @@ def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
     Raises:
         RangeNotSatisfiable: the range begins past the end, or is empty.
     """
-    match = re.fullmatch(r"\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", value or "", re.IGNORECASE)
+    match = _RANGE.fullmatch(value or "")
     if match is None or not (match[1] or match[2]):
         return None
     if not match[1]:
@@ -107,12 +173,16 @@ def parse_range(value: str | None, size: int) -> tuple[int, int] | None:
     return first, last
 
 
-def etag_matches(value: str | None, *etags: str) -> bool:
-    """Whether an If-None-Match field names one of these entity tags, by weak comparison."""
-    if value is None:
-        return False
-    named = [tag.strip().removeprefix("W/") for tag in value.split(",")]
-    return "*" in named or any(etag in named for etag in etags)
+def matches_weakly(lines: Iterable[str], *etags: str) -> bool:
+    """Whether an If-None-Match field names one of these entity tags; a weak tag counts as its strong one."""
+    named = {tag.removeprefix("W/") for tag in split_list(lines)}
+    return "*" in named or not named.isdisjoint(etags)
+
+
+def matches_strongly(lines: Iterable[str], *etags: str) -> bool:
+    """Whether an If-Match field names one of these entity tags; a weak tag equals none."""
+    named = set(split_list(lines))
+    return "*" in named or not named.isdisjoint(etags)
 
 
 # --- Authorization (RFC 6750) ---------------------------------------------------------------------------

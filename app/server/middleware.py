@@ -73,7 +73,7 @@ class HeadAsGet:
     """Answers HEAD wherever GET works.
 
     The application sees a GET whose client disconnects after the header fields, so that it ends even an
-    endless stream.
+    endless stream. Range has a meaning for GET alone (RFC 9110, section 14.2).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -97,7 +97,8 @@ class HeadAsGet:
             await answered.wait()
             return {"type": "http.disconnect"}
 
-        await self._app({**scope, "method": "GET"}, receiving, sending)
+        headers = [field for field in scope["headers"] if field[0] != b"range"]
+        await self._app({**scope, "method": "GET", "headers": headers}, receiving, sending)
 
 
 class Timing:

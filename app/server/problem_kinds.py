@@ -1,4 +1,5 @@
-"""Every kind of problem that the service answers with (RFC 9457, problem types): one long table."""
+"""Every kind of problem that the service answers with (RFC 9457, problem types)."""
+# size: it is one table
 
 from dataclasses import dataclass
 
@@ -155,6 +156,14 @@ KINDS: dict[str, Kind] = {
             "Ask for some of the names that the detail lists, or leave the parameter out to get all.",
         ),
         Kind(
+            "preflight",
+            400,
+            "Not allowed across origins",
+            "A page of another origin asks whether it may send a request, and this origin, method or header "
+            "is not one of those that this service allows.",
+            "The operator sets the origins (CORS_ORIGINS). The detail names what is not allowed.",
+        ),
+        Kind(
             "unauthorized",
             401,
             "Delete token needed",
@@ -234,11 +243,25 @@ KINDS: dict[str, Kind] = {
             "Send the whole header at once.",
         ),
         Kind(
+            "precondition-failed",
+            412,
+            "Another version is here",
+            "The request wants a certain version (If-Match), and what is here is not that one.",
+            "Ask without If-Match, or with the ETag of the last answer.",
+        ),
+        Kind(
             "too-large",
             413,
             "File too large",
             "The file is larger than this service takes.",
             "Send a file of at most Upload-Limit: max-size bytes.",
+        ),
+        Kind(
+            "uri-too-long",
+            414,
+            "Address too long",
+            "The path and query of the request are longer than 8 KiB.",
+            "Leave out of the query what it does not need; the only parameter of an upload is variants.",
         ),
         Kind(
             "unsupported-media-type",
@@ -290,6 +313,13 @@ KINDS: dict[str, Kind] = {
             "Request headers too large",
             "The request line and headers together are larger than 32 KiB.",
             "Send fewer or shorter headers and cookies.",
+        ),
+        Kind(
+            "unknown-coding",
+            501,
+            "Transfer coding not supported",
+            "The body is sent in a transfer coding other than chunked, such as gzip.",
+            "Send the body as it is, with a Content-Length or in chunks.",
         ),
         Kind(
             "worker-died",

@@ -25,6 +25,10 @@ class RawResponse:
         lines = [STATUS_LINE[response.status_code], *map(field_line, response.raw_headers)]
         return cls(b"".join(lines), bytes(response.body))
 
+    def with_lines(self, lines: bytes) -> "RawResponse":
+        """The answer with further lines in its head."""
+        return RawResponse(self.head + lines, self.body)
+
     def encode(self, fields: Iterable[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
         """The whole answer with further header fields."""
         end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"

@@ -43,7 +43,9 @@ class Server(uvicorn.Server):
         body is discarded so that its client sees the refusal.
         """
         limit = max_connections()
-        shared = SharedParts(fast_reject, limit, LingeringClose(max_upload_bytes, limit // 2))
+        shared = SharedParts(
+            fast_reject, limit, LingeringClose(max_upload_bytes, limit // 2), fast_reject.cors
+        )
         super().__init__(
             uvicorn.Config(
                 app,

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from app.server.listener import local_url
 from app.server.problems import NotFound, ProblemError
+from app.server.routes import UnparsedRoute, query_of
 from app.stampede.acts import ACTS
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings, InvalidDemoSetting
@@ -63,7 +64,8 @@ class Demo:
 
 def demo_router(demo: Demo, host: str) -> APIRouter:
     """The endpoints under `/v1/demo`; `host` is the address at which the server listens."""
-    router = APIRouter(prefix="/v1/demo", tags=["demo"], dependencies=[Depends(require_same_origin)])
+    guards = [Depends(require_same_origin)]
+    router = APIRouter(prefix="/v1/demo", tags=["demo"], dependencies=guards, route_class=UnparsedRoute)
     act_names = {act.name for act in ACTS}
 
     def state(status: int = 200) -> Response:
@@ -72,7 +74,7 @@ def demo_router(demo: Demo, host: str) -> APIRouter:
     @router.post("/levers")
     async def set_levers(request: Request) -> Response:
         """Set some levers, each a parameter of the query, such as `?rate=5&workers=1`."""
-        demo.settings.set({name: _number(value) for name, value in request.query_params.items()})
+        demo.settings.set({name: _number(value) for name, value in query_of(request).items()})
         return state()
 
     @router.delete("/levers")

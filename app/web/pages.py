@@ -18,8 +18,10 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.server.headers import etag_matches
+from app.server.conditional import is_not_modified
+from app.server.headers import accepts_gzip
 from app.server.problems import KINDS
+from app.server.routes import UnparsedRoute
 from app.settings import Settings
 from app.web.home import format_duration, format_number, format_percent, format_size, home_values
 
@@ -68,13 +70,13 @@ class Document:
 
     def answer(self, request: Request) -> Response:
         """The response to a GET: gzipped if the client accepts that, 304 if it has either form already."""
-        accepts_gzip = "gzip" in request.headers.get("accept-encoding", "")
+        zipped = accepts_gzip(request.headers.getlist("accept-encoding"))
         plain_etag, gzip_etag = f'"{self.digest}"', f'"{self.digest}-gzip"'
         headers = {**PAGE_HEADERS, "Cache-Control": self.cache_control, "Vary": "Accept-Encoding"}
-        headers["ETag"] = gzip_etag if accepts_gzip else plain_etag
-        if etag_matches(request.headers.get("if-none-match"), plain_etag, gzip_etag):
+        headers["ETag"] = gzip_etag if zipped else plain_etag
+        if is_not_modified(request.headers, plain_etag, gzip_etag):
             return Response(status_code=304, headers=headers)
-        if not accepts_gzip:
+        if not zipped:
             return Response(self.body, media_type=self.media_type, headers=headers)
         headers["Content-Encoding"] = "gzip"
         return Response(self.gzipped, media_type=self.media_type, headers=headers)
@@ -128,7 +130,7 @@ def pages_router(settings: Settings) -> APIRouter:
     forever = "public, max-age=31536000, immutable"
     released = {f"{release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()}
     served = MappingProxyType(assets | released)
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=UnparsedRoute)
 
     @router.get("/")
     async def show_home(request: Request) -> Response:

@@ -29,6 +29,7 @@ from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
 from app.engine.interface import Draining, Starting
 from app.engine.preview_worker import PreviewWorker
+from app.server.conditional import PreconditionFailed
 from app.server.headers import RangeNotSatisfiable
 from app.server.open_requests import TooManyStreams
 from app.server.problems import (
@@ -41,6 +42,7 @@ from app.server.problems import (
     render,
     whole_seconds,
 )
+from app.server.routes import TooManyParameters
 from app.storage.interface import StoreFull, StoreUnavailable
 from app.uploads.body import UploadTooSlow
 from app.uploads.degraded import DegradedResponse
@@ -107,6 +109,8 @@ EXPECTED = [
     Expected(ForeignOrigin(), 403, "/problems/foreign-origin"),
     Expected(ActRunning("crowd", 8.5), 409, "/problems/act-running", None, None, 9, 8500),
     Expected(InvalidDemoSetting("Rate goes from 1 to 2."), 400, "/problems/bad-request"),
+    Expected(PreconditionFailed(), 412, "/problems/precondition-failed"),
+    Expected(TooManyParameters(), 400, "/problems/bad-request"),
     Expected(NotReady("thumb", 1.2), 404, "/problems/not-ready", None, None, 2, 1200),
     Expected(
         RangeNotSatisfiable(17),

@@ -16,6 +16,7 @@ from app.server.client_connection import ClientConnection, connection_of
 from app.server.connection import HEAD_TIMEOUT_S, IDLE_TIMEOUT_S, HttpConnection
 from app.server.connection_limit import MAX_LARGE_HEADS, LargeHeads
 from app.server.connection_state import SharedParts
+from app.server.cors import CorsFields
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
 from app.server.raw_response import RawResponse
@@ -34,6 +35,8 @@ class Client:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
+        self.head = b""
+        """Of the last answer, in lower case."""
         self._reader = reader
 
     def send(self, data: bytes) -> None:
@@ -59,7 +62,7 @@ class Client:
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of the next answer."""
-        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        self.head = head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
         return int(head.split(b" ")[1]), await self._reader.readexactly(int(length))
 
@@ -80,7 +83,10 @@ class Elsewhere:
 
 @asynccontextmanager
 async def connected(
-    app: ASGIApp, fast_reject: FastReject | None = None, large_heads: LargeHeads | None = None
+    app: ASGIApp,
+    fast_reject: FastReject | None = None,
+    large_heads: LargeHeads | None = None,
+    cors: CorsFields | None = None,
 ) -> AsyncIterator[Client]:
     """A client of a connection that serves an application."""
 
@@ -92,6 +98,7 @@ async def connected(
         fast_reject or pass_all,  # type: ignore[arg-type]
         10,
         LingeringClose(2**20, 10),
+        cors,
         large_heads=large_heads or LargeHeads(),
     )
     config = uvicorn.Config(app, lifespan="off", log_config=None, ws="none")
@@ -451,6 +458,67 @@ async def test_empty_lines_in_a_chunked_body_are_content() -> None:
         )
         assert await client.answer() == (200, b"20016")
         assert await client.answer() == (200, b"0")
+
+
+# --- heads ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [8193, 20_000, 40_000, 400_000])
+async def test_a_long_target_is_refused_as_such(length: int) -> None:
+    """Also if the whole head is too large for it."""
+    async with connected(answering()) as client:
+        client.send(b"GET /" + b"a" * (length - 1) + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.answer())[0] == 414
+
+
+async def test_a_target_may_have_8_kib() -> None:
+    """As RFC 9110 recommends, whatever pieces it comes in."""
+    async with connected(answering()) as client:
+        for piece in (b"GET /" + b"a" * 4000, b"b" * 4191, b" HTTP/1.1\r\nHost: a\r\n\r\n"):
+            client.send(piece)
+            await settle()
+        assert await client.answer() == (200, b"/" + b"a" * 4000 + b"b" * 4191)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n%bHost: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n%bno colon\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n%b\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n%b" + b"A: b\r\n" * 300, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n%b\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n%bA: b", 408),
+        (CHUNKED[:-2] + b"%b\r\nnonsense\r\n", 400),
+    ],
+    ids=str,
+)
+async def test_pages_of_other_origins_may_read_why_a_head_is_refused(request_: bytes, status: int) -> None:
+    """Where they may read other answers."""
+    async with connected(answering(5), cors=CorsFields(["https://a.example"], ["X"])) as client:
+        client.send(request_ % b"Origin: https://a.example\r\n")
+        assert (await client.answer())[0] == status
+        assert b"\r\naccess-control-allow-origin: https://a.example\r\n" in client.head
+    async with connected(answering(5)) as client:
+        client.send(request_ % b"Origin: https://a.example\r\n")
+        assert (await client.answer())[0] == status
+        assert b"access-control" not in client.head
+
+
+@pytest.mark.parametrize(("version", "interim"), [(b"1.1", True), (b"1.0", False)])
+async def test_old_http_gets_no_interim_answer(version: bytes, interim: bool) -> None:
+    """Its clients do not know any (RFC 9110, 10.1.1)."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await Response(body)(scope, receive, send)
+
+    async with connected(app) as client:
+        client.send(UPLOAD.replace(b"1.1", version) + b"4\r\nExpect: 100-continue\r\n\r\n")
+        await settle()
+        client.send(b"body")
+        client.shut()
+        assert (await client.rest()).startswith(b"HTTP/1.1 100 " if interim else b"HTTP/1.1 200 ")
 
 
 # --- answers before the body ----------------------------------------------------------------------------

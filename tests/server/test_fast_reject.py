@@ -14,7 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.errors import problem_of
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.waiting_room import QueueFull
-from app.server.fast_reject import CorsFields, FastReject, Refusal, rate_limited_response
+from app.server.cors import CorsFields
+from app.server.fast_reject import FastReject, Refusal, rate_limited_response
 from app.server.problems import render
 from app.server.raw_response import RawResponse, field_line
 from tests.examples import examples

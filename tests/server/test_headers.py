@@ -1,20 +1,26 @@
 """The HTTP fields that are read and written, each by its specification."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.backpressure.token_bucket import Quota
 from app.server.headers import (
+    MAX_LIST_ELEMENTS,
     ConcurrencyPolicy,
     Prefer,
     RangeNotSatisfiable,
+    accepts_gzip,
     bearer_token,
-    etag_matches,
+    matches_strongly,
+    matches_weakly,
     media_type,
     parse_prefer,
     parse_range,
     ratelimit_fields,
+    split_list,
     timestamp,
 )
 from tests.examples import examples
@@ -68,6 +74,14 @@ def test_a_bound_on_things_at_once_is_told_beside_it() -> None:
         (["wait=" + "9" * 400], Prefer()),
         (["handling=rude"], Prefer()),
         ([",,;=,"], Prefer()),
+        (['foo="a, wait=5"'], Prefer()),
+        (['foo="a, wait=5", wait=6'], Prefer(wait=6)),
+        (['foo="a;wait=5\\", wait=5"; x, handling=lenient'], Prefer(handling="lenient")),
+        (['foo;a="b, wait=5"'], Prefer()),
+        (['foo="a, wait=5', "wait=6"], Prefer(wait=6)),
+        (['wait="1\\0"'], Prefer(wait=10)),
+        (['wait="10'], Prefer()),
+        (["a b, wait=5"], Prefer(wait=5)),
     ],
 )
 def test_preferences_are_read(values: list[str], prefer: Prefer) -> None:
@@ -116,6 +130,7 @@ def test_a_range_is_cut_to_what_is_there(value: str, span: tuple[int, int]) -> N
         "bytes=0x1-2",
         "bytes=\u0661-\u0662",
         "bytes=" + "1" * 50 + "-",
+        "bytes=" + " " * 30_000 + "x",
     ],
 )
 def test_other_ranges_are_ignored(value: str | None) -> None:
@@ -160,24 +175,95 @@ def test_a_range_is_what_the_standard_says(size: int, first: int | None, last: i
 
 
 @pytest.mark.parametrize(
-    ("value", "matches"),
+    ("lines", "weakly", "strongly"),
     [
-        ('"abc"', True),
-        ('W/"abc"', True),
-        ('"x", "abc"', True),
-        ('"x",W/"abc" , "y"', True),
-        ("*", True),
-        ('"abcd"', False),
-        ("abc", False),
-        ('"ABC"', False),
-        ("", False),
-        (None, False),
+        (['"abc"'], True, True),
+        (['W/"abc"'], True, False),
+        (['"x", "abc"'], True, True),
+        (['"x"', '"abc"'], True, True),
+        (['"x",W/"abc" , "y"'], True, False),
+        (["*"], True, True),
+        (['"abcd"'], False, False),
+        (['"x,"abc""'], False, False),
+        (["abc"], False, False),
+        (['"ABC"'], False, False),
+        ([""], False, False),
+        ([], False, False),
+    ],
+    ids=str,
+)
+def test_an_entity_tag_is_found(lines: list[str], weakly: bool, strongly: bool) -> None:
+    """If-None-Match and If-Match list several tags, on several lines, weak ones among them, or any by `*`."""
+    assert matches_weakly(lines, '"abc"') is weakly
+    assert matches_weakly(lines, '"other"', '"abc"') is weakly
+    assert matches_strongly(lines, '"abc"') is strongly
+
+
+@pytest.mark.parametrize(
+    ("lines", "accepted"),
+    [
+        (["gzip"], True),
+        (["br, GZip;q=0.5"], True),
+        (["x-gzip"], True),
+        (["*"], True),
+        (["br", "gzip ; q=0.001"], True),
+        (["gzip;q=0"], False),
+        (["gzip; Q=0.000"], False),
+        (["gzip;q=0, *"], False),
+        (["*;q=0"], False),
+        (["gzip;q=x"], False),
+        (["identity, br"], False),
+        (["gzipped"], False),
+        ([""], False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_gzip_is_for_clients_that_accept_it(lines: list[str], accepted: bool) -> None:
+    """By its weight, or that of all others."""
+    assert accepts_gzip(lines) is accepted
+
+
+# --- lists ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "elements"),
+    [
+        ([], []),
+        (["a, b ,c"], ["a", "b", "c"]),
+        (["a", "b"], ["a", "b"]),
+        ([",a,, ,b,"], ["a", "b"]),
+        (['a="x, y", b'], ['a="x, y"', "b"]),
+        (['a="x\\", y", b'], ['a="x\\", y"', "b"]),
+        (['a="x, y', "b"], ['a="x, y', "b"]),
+        (['"', '"'], ['"', '"']),
     ],
 )
-def test_an_entity_tag_is_found_by_weak_comparison(value: str | None, matches: bool) -> None:
-    """If-None-Match may list several tags, weak ones among them, or an asterisk for any."""
-    assert etag_matches(value, '"abc"') is matches
-    assert etag_matches(value, '"other"', '"abc"') is matches
+def test_a_list_is_split_at_its_commas(lines: list[str], elements: list[str]) -> None:
+    """Not at those in quotes; and a string that does not end takes nothing of the next line."""
+    assert split_list(lines) == elements
+
+
+@pytest.mark.parametrize("element", ["a", '"a"', ""], ids=["bare", "quoted", "empty"])
+def test_of_a_list_a_bounded_number_is_read(element: str) -> None:
+    """Over all lines; empty ones count too."""
+    lines = [",".join([element] * 40) + ","] * 3
+    assert len(split_list(lines)) <= MAX_LIST_ELEMENTS
+    assert len(split_list([*lines, "last"])) <= MAX_LIST_ELEMENTS
+
+
+@pytest.mark.parametrize("piece", [" ", ",", '"', "a", "\\", 'a="', ';"', "=", "q=0;", '","', "a ", "\t,"])
+def test_no_field_holds_the_loop(piece: str) -> None:
+    """Whatever fills a head, reading it costs little more than looking at each byte."""
+    field = piece * (30_000 // len(piece))
+    for value in (field, f"a{field}", f"bytes={field}x", f"gzip;{field}x", f'"{field}'):
+        began = time.process_time()
+        parse_prefer([value])
+        matches_weakly([value], '"a"')
+        accepts_gzip([value])
+        parse_range(value, 100)
+        assert time.process_time() - began < 0.1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ def answering(*pieces: bytes, headers: list[tuple[bytes, bytes]] | None = None) 
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         shown = [*(headers or []), (b"x-method", scope["method"].encode())]
+        shown += [(b"x-range", value) for name, value in scope["headers"] if name == b"range"]
         await send({"type": "http.response.start", "status": 200, "headers": shown})
         for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -34,7 +35,8 @@ async def ask(app: ASGIApp, method: str = "GET") -> tuple[dict[bytes, bytes], by
     async def send(message: Message) -> None:
         messages.append(message)
 
-    await app({"type": "http", "method": method}, receive, send)
+    fields = [(b"range", b"bytes=0-0"), (b"accept", b"*/*")]
+    await app({"type": "http", "method": method, "headers": fields}, receive, send)
     assert [message["type"] for message in messages].count("http.response.start") == 1
     assert messages[-1]["more_body"] is False
     return dict(messages[0]["headers"]), b"".join(message.get("body", b"") for message in messages)
@@ -54,12 +56,13 @@ async def test_every_answer_trusts_nothing() -> None:
 
 
 async def test_head_is_a_get_without_its_body() -> None:
-    """The same headers, nothing after them; a GET passes as it is."""
+    """The same headers, nothing after them; a GET passes as it is. A range is ignored (RFC 9110, 14.2)."""
     app = HeadAsGet(answering(b"a", b"b", headers=[(b"content-length", b"2")]))
     get_headers, body = await ask(app)
     assert body == b"ab"
     head_headers, body = await ask(app, "HEAD")
     assert body == b""
+    assert get_headers.pop(b"x-range") == b"bytes=0-0"
     assert head_headers == get_headers
     assert head_headers[b"x-method"] == b"GET"
 

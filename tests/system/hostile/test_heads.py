@@ -79,16 +79,16 @@ class TestBombs:
                 except (BrokenPipeError, ConnectionResetError):
                     continue  # the server answered and closed while the client still wrote
                 answer = connection.answer()
-                assert answer.status in (400, 405, 408, 413, 415, 431), (name, answer)
+                assert answer.status in (400, 405, 408, 413, 414, 415, 431), (name, answer)
                 assert answer.headers["content-type"] == "application/problem+json", name
         assert fortress.memory() - before < 30 * 2**20
 
     def test_queries_within_the_limit(self, fortress: Service) -> None:
-        """A target as long as a head may be is read and answered."""
+        """A target as long as it may be is read and answered."""
         for query in (
-            "variants=" + "a," * 14_000,
-            "&".join("variants=thumb" for _ in range(1900)),
-            "%" * 30_000,
+            "variants=" + "a," * 4000,
+            "&".join("variants=thumb" for _ in range(500)),
+            "%" * 8000,
         ):
             with fortress.connect() as connection:
                 connection.head(f"POST /v1/images?{query}", "Content-Type: image/jpeg", "Content-Length: 0")
@@ -208,7 +208,7 @@ ODDER_NAMES = (
     "..;/secret",
     "\u202ethumb",
     "THUMB",
-    "a" * 9000,
+    "a" * 8000,
 )
 
 

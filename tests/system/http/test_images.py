@@ -232,6 +232,19 @@ class TestBytes:
             assert answer.headers["etag"] == etag
             assert "max-age" in answer.headers["cache-control"]
         assert client.get(large, headers={"if-none-match": '"other"'}).status_code == 200
+        lines = [("if-none-match", '"other"'), ("if-none-match", etag)]
+        assert client.get(large, headers=lines).status_code == 304
+
+    def test_another_version_is_wanted(self, client: httpx.Client, large: str) -> None:
+        """If-Match, which is looked at first: 412 for another tag or a weak one, else the bytes."""
+        etag = client.get(large).headers["etag"]
+        for value in ('"other"', f"W/{etag}", ""):
+            problem(client.get(large, headers={"if-match": value}), 412, "precondition-failed")
+        answer = client.get(large, headers={"if-match": '"other"', "if-none-match": etag})
+        problem(answer, 412, "precondition-failed")
+        for value in (etag, f'"other", {etag}', "*"):
+            assert client.get(large, headers={"if-match": value}).status_code == 200
+        assert client.get(large, headers={"if-match": etag, "if-none-match": etag}).status_code == 304
 
     @pytest.mark.parametrize(
         ("value", "first", "last"),
@@ -275,13 +288,18 @@ class TestBytes:
             assert answer.status_code == status
 
     def test_head(self, client: httpx.Client, large: str) -> None:
-        """HEAD says what GET says, without the bytes; for a range and a 304 too."""
-        for headers in ({}, {"range": "bytes=0-9"}, {"range": "bytes=99999999-"}, {"if-none-match": "*"}):
+        """HEAD says what GET says, without the bytes; for 304 and 412 too. A range means nothing to it."""
+        for headers in ({}, {"if-none-match": "*"}, {"if-match": '"other"'}):
             get, head = client.get(large, headers=headers), client.head(large, headers=headers)
             assert head.status_code == get.status_code
             assert head.content == b""
             for name in ("etag", "content-length", "content-type", "content-range", "cache-control"):
                 assert head.headers.get(name) == get.headers.get(name), name
+
+        for value in ("bytes=0-9", "bytes=99999999-"):
+            head = client.head(large, headers={"range": value})
+            assert head.status_code == 200
+            assert head.headers["content-length"] == client.get(large).headers["content-length"]
 
     def test_not_ready(self, service: Service) -> None:
         """A variant that will be made: 404 with Retry-After, not to be kept; another name is not found."""

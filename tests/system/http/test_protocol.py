@@ -7,6 +7,7 @@ import pytest
 
 from app.server.connection import IDLE_TIMEOUT_S
 from tests.service import SMALL, Service, until
+from tests.system.http.conftest import ORIGIN
 from tests.system.http.expect import problem
 
 
@@ -49,12 +50,14 @@ class TestHeads:
         ids=["long field", "long target", "many fields", "long method", "endless field"],
     )
     def test_too_large(self, service: Service, head: bytes) -> None:
-        """A head of more than 32 KiB, whatever fills it, gets a 431, even if it is sent whole first."""
+        """A head of more than 32 KiB gets a 431, or a 414 for its target, even if it is sent whole first."""
         with service.connect() as connection:
             connection.send(head)
             answer = connection.answer()
             if head.startswith(b"GGGG"):
                 assert answer.status in (400, 431)  # no method is that long, so both are right
+            elif head.startswith(b"GET /p"):
+                problem(answer, 414, "uri-too-long")
             else:
                 problem(answer, 431, "headers-too-large")
             assert connection.ends()
@@ -107,6 +110,46 @@ class TestHeads:
                 assert answer.status == status, target
                 if status == 404:
                     problem(answer, 404, "not-found")
+
+    @pytest.mark.parametrize("host", ["a b/@<>", "a/b", "user@a", "[::1", "a:b"])
+    def test_name_a_host(self, service: Service, host: str) -> None:
+        """What is no host gets a 400."""
+        with service.connect() as connection:
+            connection.send(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert "Host" in problem(connection.answer(), 400, "bad-request")["detail"]
+            assert connection.ends()
+
+    def test_an_upload_in_another_coding(self, service: Service) -> None:
+        """A transfer coding that is not understood gets a 501, which is its own kind."""
+        with service.connect() as connection:
+            connection.head("POST /v1/images", "Content-Type: image/jpeg", "Transfer-Encoding: gzip, chunked")
+            problem(connection.answer(), 501, "unknown-coding")
+            assert connection.ends()
+
+    def test_an_upload_of_two_types(self, service: Service) -> None:
+        """Whoever reads the first type and who reads the last would see two uploads."""
+        with service.connect() as connection:
+            types = "Content-Type: image/jpeg", "Content-Type: text/plain"
+            connection.head("POST /v1/images", *types, "Content-Length: 4")
+            assert "content-type" in problem(connection.answer(), 400, "bad-request")["detail"]
+            assert connection.ends()
+
+    def test_refusals_can_be_read_across_origins(self, tight: Service) -> None:
+        """A page that is allowed to call sees what is wrong with its head."""
+        with tight.connect() as connection:
+            connection.head("GET /" + "a" * 9000, f"Origin: {ORIGIN}")
+            answer = connection.answer()
+            problem(answer, 414, "uri-too-long")
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+    def test_old_http_expects_nothing(self, service: Service) -> None:
+        """A client of HTTP/1.0 gets no 100, though it asks for one, but its answer."""
+        with service.connect() as connection:
+            fields = b"Content-Type: image/jpeg\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+            connection.send(b"POST /v1/images HTTP/1.0\r\n" + fields % len(SMALL))
+            assert connection.is_silent(0.1)
+            connection.send(SMALL)
+            assert connection.answer().status == 202
 
 
 class TestPipelining:

@@ -315,6 +315,38 @@ class TestCors:
             other = client.get("/v1/quota", headers={"origin": "https://elsewhere.example"})
             assert "access-control-allow-origin" not in other.headers
 
+    @pytest.mark.parametrize(
+        "name", ["Cache-Control", "X-Requested-With", "Content-Type", "If-None-Match", "Range"]
+    )
+    def test_what_libraries_send(self, tight: Service, name: str) -> None:
+        """Dropzone and uppy add fields that mean nothing here; a preflight lets them."""
+        asked = {
+            "origin": ORIGIN,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": name.lower(),
+        }
+        with tight.client() as client:
+            answer = client.options("/v1/images", headers=asked)
+        assert answer.status_code == 200
+        assert name.lower() in answer.headers["access-control-allow-headers"].lower()
+
+    @pytest.mark.parametrize(
+        ("name", "value", "named"),
+        [
+            ("origin", "https://elsewhere.example", "origin"),
+            ("access-control-request-method", "PUT", "method"),
+            ("access-control-request-headers", "x-evil", "headers"),
+        ],
+    )
+    def test_refused_preflights(self, tight: Service, name: str, value: str, named: str) -> None:
+        """A problem says what is not allowed; the preflight may not be kept for the actual request."""
+        asked = {"origin": ORIGIN, "access-control-request-method": "POST", name: value}
+        with tight.client() as client:
+            answer = client.options("/v1/images", headers=asked)
+        assert named in problem(answer, 400, "preflight")["detail"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "Origin" in answer.headers["vary"]
+
     def test_on_refusals_of_bodies(self, tight: Service) -> None:
         """A 404, a 405 and a 400 can be read as well."""
         with tight.client() as client:
