@@ -78,8 +78,9 @@ class ImageService:
             Others: as `UploadReceiver`.
         """
         if upload.keyed is not None and upload.is_repeat:
-            fingerprint, received = await self.receiver.read_repeat(request, names)
             job, _ = await self.find(upload.keyed.id)
+            fingerprint, received = await self.receiver.read_repeat(request, upload, names, job)
+            job, _ = await self.find(job.id)
             check_same(job, fingerprint)
             return job, received
         assert upload.slot is not None  # noqa: S101 - guard 5 gave one

@@ -8,7 +8,7 @@ client address. A digest in the job's record tells whether a repeat brings the s
 
 import hashlib
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +20,11 @@ from app.storage.interface import JobExists, Spool, Store
 
 _MAX_REPLAYS = 8
 """Repeats that may be read at once."""
+_MAX_CLIENT_REPLAYS = 2
+"""Repeats of one client that may be read at once."""
 _MAX_REMEMBERED_IDS = 10_000
 _REPLAY_RETRY_AFTER_S = 5.0
+_MISMATCH = "This Idempotency-Key was used for another file, or for other variants."
 KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-~]{1,255})$'
 """What the API description says of a key's form on the wire."""
 _QUOTED_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.ASCII)
@@ -47,7 +50,7 @@ class KeyMismatch(ProblemError):
 
 
 class TooManyReplays(ProblemError):
-    """Raised when as many repeats are being read as may be at once."""
+    """Raised when as many repeats are being read as may be at once, in all or of one client."""
 
     slug = "repeats"
 
@@ -129,7 +132,7 @@ class IdempotencyKeys:
         self._find_handle = find_handle
         self._arriving: set[str] = set()
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._reading = 0
+        self._reading: Counter[str] = Counter()  # by client
 
     async def lookup(self, client: str, values: Sequence[str]) -> KeyedUpload | None:
         """What the Idempotency-Key fields of a client's upload stand for; None when it has none.
@@ -193,23 +196,39 @@ class IdempotencyKeys:
             self._arriving.discard(keyed.id)
 
     @contextmanager
-    def replay(self) -> Iterator[None]:
-        """Surrounds the reading of a repeat.
+    def replay(self, client: str) -> Iterator[None]:
+        """Surrounds the reading of a client's repeat.
 
         Raises:
             TooManyReplays: as many others are being read as may be at once.
         """
-        if self._reading >= _MAX_REPLAYS:
+        if self._reading.total() >= _MAX_REPLAYS or self._reading[client] >= _MAX_CLIENT_REPLAYS:
             raise TooManyReplays(_REPLAY_RETRY_AFTER_S)
-        self._reading += 1
+        self._reading[client] += 1
         try:
             yield
         finally:
-            self._reading -= 1
+            self._reading[client] -= 1
+            if not self._reading[client]:
+                del self._reading[client]
 
     def snapshot(self) -> IdempotencySnapshot:
         """The state now."""
-        return IdempotencySnapshot(len(self._arriving), self._reading, _MAX_REPLAYS)
+        return IdempotencySnapshot(len(self._arriving), self._reading.total(), _MAX_REPLAYS)
+
+
+def check_length(job: Job, declared_size: int | None, *, is_form: bool) -> None:
+    """Check that the file in a repeat can be as long as that of its job, before the repeat is read.
+
+    `declared_size` is the length of the body in bytes, None if it is unknown. A form is longer than its file.
+
+    Raises:
+        KeyMismatch: the file is another one.
+    """
+    if declared_size is None:
+        return
+    if declared_size < job.size or (declared_size > job.size and not is_form):
+        raise KeyMismatch(_MISMATCH)
 
 
 def check_same(job: Job, fingerprint: Fingerprint) -> None:
@@ -221,4 +240,4 @@ def check_same(job: Job, fingerprint: Fingerprint) -> None:
         KeyMismatch: it brings others.
     """
     if job.fingerprint not in (None, fingerprint.digest()):
-        raise KeyMismatch("This Idempotency-Key was used for another file, or for other variants.")
+        raise KeyMismatch(_MISMATCH)

@@ -14,7 +14,8 @@ from app.storage.interface import Spool, Store, StoreFull
 from app.uploads.admission import UploadRequest
 from app.uploads.body import BodyReader
 from app.uploads.file_sink import Received
-from app.uploads.idempotency import Fingerprint, IdempotencyKeys
+from app.uploads.idempotency import Fingerprint, IdempotencyKeys, check_length
+from app.uploads.multipart import MULTIPART
 from workers.variants import Variant
 
 log = structlog.get_logger(__name__)
@@ -70,16 +71,20 @@ class UploadReceiver:
                 await spool.discard()
         return job, received
 
-    async def read_repeat(self, request: Request, names: str | None) -> tuple[Fingerprint, Received]:
-        """Read the body of an upload whose job exists already, only to compare it; none of it is kept.
+    async def read_repeat(
+        self, request: Request, upload: UploadRequest, names: str | None, job: Job
+    ) -> tuple[Fingerprint, Received]:
+        """Read the body of an upload whose `job` exists already, only to compare it; none of it is kept.
 
         Raises:
             UnknownVariant: one of the names is unknown.
+            KeyMismatch: the body has another length than that of the job, so it is not read.
             TooManyReplays: as many repeats are being read as may be at once.
             Others: as `BodyReader.receive`.
         """
         fingerprint = self._fingerprint(self._choose(names))
-        with self.idempotency_keys.replay():
+        check_length(job, upload.declared_size, is_form=upload.media_type == MULTIPART)
+        with self.idempotency_keys.replay(upload.client):
             received = await self.body_reader.receive(request, fingerprint, None)
         return fingerprint, received
 

@@ -158,7 +158,7 @@ class TestNotTheSame:
         key, address = fresh_key(), fresh_address()
         assert send(service, key, address).status_code == 202
         problem(send(service, key, address, SMALL + bytes(2 * 2**20)), 413, "too-large")
-        problem(send(service, key, address, b"text" * 300), 415, "unsupported-media-type")
+        problem(send(service, key, address, b"t" * len(SMALL)), 415, "unsupported-media-type")
         problem(send(service, key, address, **{"content-type": "text/plain"}), 415, "unsupported-media-type")
 
 
@@ -204,35 +204,77 @@ class TestOnItsWay:
 class TestReading:
     """The bodies of repeats."""
 
+    @staticmethod
+    def being_read(service: Service, key: str, address: str) -> Connection:
+        """A repeat whose body is being read."""
+        connection = service.connect(address)
+        connection.head(
+            "POST /v1/images",
+            "Content-Type: image/jpeg",
+            f"Content-Length: {len(SMALL)}",
+            f"Idempotency-Key: {key}",
+            "Expect: 100-continue",
+        )
+        assert connection.interim() == 100
+        return connection
+
     def test_eight_are_read_at_once(self, service: Service) -> None:
         """The ninth gets 503 with Retry-After, and none of them is on disk or holds a slot."""
-        key, address = fresh_key(), fresh_address()
-        assert send(service, key, address, prefer="wait=20").status_code == 201
-        files = service.stored()
+        clients = [(fresh_key(), fresh_address()) for _ in range(5)]
+        for key, address in clients:
+            assert send(service, key, address, prefer="wait=20").status_code == 201
+        files, before = service.stored(), service.stats()["refusals"]["repeats"]
         with ExitStack() as stack:
-            clients = []
-            for _ in range(8):
-                connection = stack.enter_context(service.connect(address))
-                connection.head(
-                    "POST /v1/images",
-                    "Content-Type: image/jpeg",
-                    f"Content-Length: {len(SMALL)}",
-                    f"Idempotency-Key: {key}",
-                    "Expect: 100-continue",
-                )
-                assert connection.interim() == 100  # its body is being read
-                clients.append(connection)
+            connections = [
+                stack.enter_context(self.being_read(service, key, address))
+                for key, address in clients[:4]
+                for _ in range(2)
+            ]
             stats = service.stats()
             assert stats["repeats"] == {"arriving": 0, "reading": 8, "capacity": 8}
             assert (stats["backlog"]["receiving"], service.stored()) == (0, files)
-            refused = until(
-                lambda: (a := send(service, key, address)).status_code == 503 and a, "a token for the ninth"
-            )
-            problem(refused, 503, REDUCED_CAPACITY, guard="repeats")
-            for connection in clients:
+            problem(send(service, *clients[4]), 503, REDUCED_CAPACITY, guard="repeats")
+            for connection in connections:
                 connection.send(SMALL)
                 assert connection.answer().status == 201
-        assert service.stats()["refusals"]["repeats"] == 1
+        assert service.stats()["refusals"]["repeats"] == before + 1
+        assert send(service, *clients[4]).status_code == 201
+
+    def test_two_of_one_client_are_read_at_once(self, service: Service) -> None:
+        """So one client that sends its bytes slowly does not keep others from repeating."""
+        key, address = fresh_key(), fresh_address()
+        other = fresh_key(), fresh_address()
+        for each in ((key, address), other):
+            assert send(service, *each, prefer="wait=20").status_code == 201
+        with ExitStack() as stack:
+            for _ in range(2):
+                stack.enter_context(self.being_read(service, key, address))
+            problem(send(service, key, address), 503, REDUCED_CAPACITY, guard="repeats")
+            assert send(service, *other).status_code == 201
+        until(lambda: service.stats()["repeats"]["reading"] == 0, "the clients' leaving to be noticed")
+        assert send(service, key, address).status_code == 201
+
+    @pytest.mark.parametrize(
+        ("content_type", "length"),
+        [
+            ("image/jpeg", len(SMALL) + 1),
+            ("image/jpeg", len(SMALL) - 1),
+            ("multipart/form-data; boundary=a", len(SMALL) - 1),
+        ],
+    )
+    def test_another_length_is_another_file(self, service: Service, content_type: str, length: int) -> None:
+        """422 by the head alone: nothing of the body is read."""
+        key, address = fresh_key(), fresh_address()
+        assert send(service, key, address).status_code == 202
+        with service.connect(address) as connection:
+            connection.head(
+                "POST /v1/images",
+                f"Content-Type: {content_type}",
+                f"Content-Length: {length}",
+                f"Idempotency-Key: {key}",
+                "Expect: 100-continue",
+            )
+            problem(connection.answer(), 422, "repeat-differs")
 
 
 class TestKey:
