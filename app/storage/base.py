@@ -10,6 +10,7 @@ from typing import Generic, ParamSpec, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, id_of_key
+from app.runtime.sizes import format_size
 from app.storage.interface import StoreFull, StoreSnapshot
 
 P = ParamSpec("P")
@@ -98,7 +99,7 @@ class SpaceAccount:
         """
         if self.used + self.reserved + size > self._max_bytes:
             self.recount_wanted = True
-            raise StoreFull(f"{self.used} of {self._max_bytes} bytes are kept")
+            raise StoreFull(f"{format_size(self.used)} of {format_size(self._max_bytes)} are used")
         self.reserved += size
         return ReservedSpace(self, size)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
+from app.runtime.sizes import format_size
 from app.server.problems import ProblemError
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, Part
 from workers.formats import SNIFF_BYTES, sniff
@@ -24,7 +25,7 @@ class TooLarge(ProblemError):
 
     def __init__(self, max_bytes: int, detail: str | None = None) -> None:
         super().__init__(
-            detail or f"The file is too large: at most {max_bytes} bytes are accepted.",
+            detail or f"The file is too large: at most {format_size(max_bytes)} are accepted.",
             headers=[("Upload-Limit", f"max-size={max_bytes}")],
         )
 

@@ -72,16 +72,6 @@ def format_percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-def format_size(size_bytes: int) -> str:
-    """A size in the largest binary unit of which there is at least one, such as "20 MiB"."""
-    value, unit = float(size_bytes), "bytes"
-    for larger in ("KiB", "MiB", "GiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.3g} {unit}"
-
-
 def format_duration(seconds: float) -> str:
     """A duration in the largest unit of which there are at least two, such as "90 seconds" or "2 hours"."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):

@@ -7,6 +7,7 @@ name.
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -18,12 +19,13 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from app.runtime.sizes import format_size
 from app.server.conditional import is_not_modified
 from app.server.headers import accepts_gzip
 from app.server.problems import KINDS
 from app.server.routes import UnparsedRoute
 from app.settings import Settings
-from app.web.home import format_duration, format_number, format_percent, format_size, home_values
+from app.web.home import format_duration, format_number, format_percent, home_values
 
 STATIC_ROOT: Final = Path(__file__).with_name("static")
 TEMPLATE_ROOT: Final = Path(__file__).with_name("templates")
@@ -45,8 +47,10 @@ MEDIA_TYPES: Final = MappingProxyType(
 )
 SWAGGER_ROOT: Final = files("fastapi_offline") / "static"
 SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
-HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js")
+HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js", "js/live.js")
 DEMO_FILES: Final = ("pressure.css", "js/demo.js")
+IMPORT: Final = re.compile(r'^import .*?"\./([^"]+)";$', re.MULTILINE)
+"""An import of another module of the same folder."""
 DOCS_FILES: Final = ("page.css", "swagger/swagger-ui.css", "docs.css", "js/docs.js")
 PAGE_FILES: Final = ("page.css",)
 
@@ -85,8 +89,9 @@ class Document:
 class PageRenderer:
     """Renders templates into documents, with links to the static files of one `release`."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: str, assets: Mapping[str, Document]) -> None:
         self._release = release
+        self._assets = assets
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATE_ROOT),
             autoescape=True,
@@ -108,7 +113,11 @@ class PageRenderer:
             jinja2.TemplateError: there is no such template, or it names a variable that is not in `values`.
         """
         page = self._environment.get_template(f"{template}.html").render(
-            title=title, release=self._release, files=files, **values
+            title=title,
+            release=self._release,
+            files=files,
+            modules=_imported(files, self._assets),
+            **values,
         )
         return Document.of(page.encode(), "text/html")
 
@@ -117,7 +126,7 @@ def pages_router(settings: Settings) -> APIRouter:
     """All pages under one router; a missing file raises here, at start, and not at a request."""
     assets = _assets()
     release = _release(assets)
-    pages = PageRenderer(release)
+    pages = PageRenderer(release, assets)
     home_files = (*HOME_FILES, *DEMO_FILES) if settings.demo else HOME_FILES
     home = pages.render("home", "Spillway", home_files, **home_values(settings))
     docs = pages.render("docs", "API · Spillway", DOCS_FILES)
@@ -157,6 +166,20 @@ def pages_router(settings: Settings) -> APIRouter:
         return served["favicon.svg"].answer(request)
 
     return router
+
+
+def _imported(files: tuple[str, ...], assets: Mapping[str, Document]) -> list[str]:
+    """The modules that the scripts among these files import, directly or not, in the order of their names.
+
+    A browser that is told of all of them at once loads them in parallel, instead of level by level.
+    """
+    found: set[str] = set()
+    waiting = [file for file in files if file.startswith("js/")]
+    while waiting:
+        names = {f"js/{name}" for name in IMPORT.findall(assets[waiting.pop()].body.decode())}
+        waiting += names - found
+        found |= names
+    return sorted(found - set(files))
 
 
 def _document(documents: Mapping[str, Document], name: str) -> Document:

@@ -82,7 +82,7 @@ EXPECTED = [
     Expected(BreakerOpen("store", 3.5), 503, REDUCED_CAPACITY, "breaker", None, 4, 3500),
     Expected(NotServing(["draining"]), 503, REDUCED_CAPACITY, None, None, 1, 1000),
     Expected(TooManyStreams(15.0), 503, REDUCED_CAPACITY, "streams", None, 15, 15000),
-    Expected(StoreFull("10 of 10 bytes are kept"), 507, "/problems/disk", "disk"),
+    Expected(StoreFull("10 bytes of 10 bytes are used"), 507, "/problems/disk", "disk"),
     Expected(TooLarge(99), 413, "/problems/too-large", header=("Upload-Limit", "max-size=99")),
     Expected(
         UnsupportedType("Not an image."),

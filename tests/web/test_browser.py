@@ -1,9 +1,12 @@
 """The page in a real Chromium: uploads, refusals, live figures, reloads, pressure, keyboard, all readers."""
 
+import os
 import re
+import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Literal
 
 import pytest
@@ -11,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests import samples
-from tests.service import Service, serving, until
+from tests.service import SMALL, Service, serving, until
 from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, drop
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
@@ -76,6 +79,19 @@ def visit(browser: Browser) -> Iterator[Open]:
 
         yield visit
     assert faults == []
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """A context in which these processes are stopped."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def free_port() -> int:
@@ -168,6 +184,80 @@ def test_a_full_queue_is_named_and_waited_for(start: Any, visit: Open) -> None:
     arrived(page)
 
 
+def test_a_preview_is_shown_as_a_preview(start: Any, visit: Open) -> None:
+    """With ON_FULL=degrade the answer is no finished photo: it says so, says when, and the photo follows."""
+    service = start(queue_size=2, brownout="off", on_full="degrade")
+    page = visit(service)
+    with service.paused():
+        for _ in range(2):
+            assert service.upload().status_code == 202
+        choose(page, {"late.jpg": samples.jpeg(800, 600, thumbnail=samples.jpeg(160, 120))})
+        photo = page.locator(".photo.degraded")
+        line = photo.locator(".state")
+        expect(line).to_contain_text(
+            re.compile(r"Only a preview for now: the queue is full\. The photo itself is sent again in \d")
+        )
+        expect(line.locator("a")).to_have_attribute("href", "/problems/queue")
+        expect(photo.locator(".frame img")).to_have_attribute("src", re.compile("^data:image/"))
+        expect(page.locator("#summary")).to_contain_text("0 of 1 ready, 1 as a preview for now")
+    arrived(page)
+
+
+def test_one_page_asks_little_however_many_photos_it_has(start: Any, visit: Open) -> None:
+    """Of 100 photos some wait and some have sizes put off: at most two requests a second ask for them."""
+    service = start(
+        queue_size=400, client_share=400, rate=1000, burst=1000, brownout_high=0.01, brownout_low=0.005
+    )
+    kept = []
+    with service.paused(), service.client() as client:
+        for _ in range(100):
+            answer = client.post("/v1/images", content=SMALL, headers={"Content-Type": "image/jpeg"})
+            document = answer.json()
+            kept.append({"id": document["id"], "token": document["delete_token"], "name": "photo.jpg"})
+    until(lambda: service.stats()["brownout"]["deferred"] >= 20, "photos with sizes put off")
+    with stopped(service.workers()):
+        page = visit(service)
+        page.evaluate("(kept) => localStorage.setItem('spillway.uploads', JSON.stringify(kept))", kept)
+        page.reload()
+        expect(page.locator(".photo")).to_have_count(100)
+        asked: list[str] = []
+        page.on(
+            "request",
+            lambda request: None if request.resource_type == "image" else asked.append(request.url),
+        )
+        began = time.monotonic()
+        expect(page.locator(".photo.done").nth(2)).to_be_attached()
+        page.wait_for_timeout(4000)
+        seconds = time.monotonic() - began
+        assert page.locator(".photo.queued, .photo.processing, .photo.restoring").count() > 0
+    assert len(asked) <= 2 * seconds + 1, asked
+
+
+@pytest.mark.parametrize("module", ["watch.js", "main.js", "bucket.js", "format.js"])
+def test_a_script_that_is_missing_leaves_the_plain_form(
+    service: Service, browser: Browser, module: str
+) -> None:
+    """The form sends a photo as it does without any script."""
+    with browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.route(f"**/{module}", lambda route: route.abort())
+        page.goto(service.url)
+        page.locator("#file").set_input_files([{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": PHOTO}])
+        page.get_by_role("button", name="Send").click()
+        page.wait_for_url("**/v1/images")
+        assert '"delete_token"' in page.content()
+
+
+def test_uploads_go_on_without_the_figures(service: Service, browser: Browser) -> None:
+    """The figures of the server are a script of their own, which uploads do not need."""
+    with browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.route("**/minute.js", lambda route: route.abort())
+        page.goto(service.url)
+        choose(page, {"one.jpg": PHOTO})
+        arrived(page)
+
+
 # --- live -----------------------------------------------------------------------------------------------
 
 
@@ -239,11 +329,15 @@ def test_levers_act_at_once_and_go_back(service: Service, visit: Open) -> None:
     expect(page.locator("#live")).to_have_text("live")
     page.get_by_label("burst").fill("7")
     expect(page.locator("#limit")).to_have_text("7")
+    expect(page.locator('[data-lever="burst"]')).to_have_text(["7", "7"])
+    page.get_by_label("rate").fill("12.5")
+    expect(other.locator('[data-lever="rate"]')).to_have_text(["12.5", "12.5"])
     page.get_by_label("queue").fill("5")
     expect(figure(other, "backlog.capacity")).to_have_text("5")
     expect(other.locator("#back-in")).to_contain_text(re.compile(r"Back to the settings in [45]:\d\d"))
     other.get_by_role("button", name="Back now").click()
     expect(figure(page, "backlog.capacity")).to_have_text("40")
+    expect(page.locator('[data-lever="rate"]')).to_have_text(["50", "50"])
     assert service.stats()["demo"]["levers"] == {"rate": 50, "burst": 100, "queue": 40, "workers": 1}
 
 

@@ -12,38 +12,52 @@ rate = Number(rate);
 burst = Number(burst);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// Between two questions to the server at least so many ms pass; meanwhile the level is computed.
+const PACE_MS = 2000;
+
 let known = null;
 let timer = 0;
 let request = null;
+let askedAt = -Infinity;
 
 export function refresh() {
-  request ??= ask().finally(() => (request = null));
-  return request;
+  request ??= ask();
+}
+
+// The level now, in tokens.
+function tokensNow() {
+  return Math.min(known.limit, known.remaining + ((performance.now() - known.at) / 1000) * rate);
 }
 
 async function ask() {
+  await sleep(askedAt + PACE_MS - performance.now());
+  askedAt = performance.now();
   try {
     const answer = await fetch("/v1/quota", { cache: "no-store" });
-    if (!answer.ok) return null;
+    if (!answer.ok) return;
     const quota = await answer.json();
     const fraction = quota.next_token_ms ? 1 - Math.min(1, (quota.next_token_ms / 1000) * rate) : 0;
     known = { limit: quota.limit, remaining: Math.floor(quota.remaining) + fraction, at: performance.now() };
     draw();
-    return quota;
   } catch {
-    return null;
+    // The server is away; the level goes on as computed.
+  } finally {
+    request = null;
   }
 }
 
-// Resolves when there is a token to spend; calls onWait with the time of the next one (ms) if there is none yet.
+// Resolves when there should be a token to spend, and takes it from the level that is computed; calls onWait with the
+// time of the next one (ms) if there is none yet.
 export async function tokenAvailable(onWait) {
-  for (let tries = 0; ; tries += 1) {
-    const quota = await ask();
-    if (quota === null || quota.remaining >= 1) return;
-    const wait = Math.max(20, quota.next_token_ms);
-    if (!tries) onWait(Date.now() + wait);
+  if (!known) return;
+  const missing = 1 - tokensNow();
+  if (missing > 0) {
+    const wait = Math.max(20, (missing / rate) * 1000);
+    onWait(Date.now() + wait);
     await sleep(wait);
   }
+  known = { ...known, remaining: tokensNow() - 1, at: performance.now() };
+  draw();
 }
 
 // A demonstration may change rate and burst while the page is open.
@@ -56,7 +70,7 @@ export function reconfigure(levers) {
 
 function draw() {
   clearTimeout(timer);
-  const now = Math.min(known.limit, known.remaining + ((performance.now() - known.at) / 1000) * rate);
+  const now = Math.max(0, tokensNow());
   const whole = Math.floor(now + 1e-6);
   const full = whole >= known.limit;
   write(tokens, String(whole));

@@ -35,7 +35,7 @@ export function card(photo, remove) {
     const { text, link } = statusOf(photo);
     const line = part(".state");
     if (!link) return write(line, text);
-    if (!line.firstElementChild) line.replaceChildren("", " ", Object.assign(document.createElement("a"), { textContent: "Why?" }));
+    if (!line.firstElementChild) line.replaceChildren("", " ", Object.assign(document.createElement("a"), { textContent: "Why?", target: "_blank", rel: "noopener" }));
     line.firstElementChild.setAttribute("href", link);
     const sentence = text.endsWith(".") ? text : `${text}.`;
     if (line.firstChild.data !== sentence) line.firstChild.data = sentence;
@@ -48,7 +48,7 @@ export function card(photo, remove) {
     if (!progress.hidden && photo.progress < 1) progress.value = photo.progress;
     else if (!progress.hidden) progress.removeAttribute("value");
     part(".srcset").hidden = photo.state !== "done";
-    if (photo.refusal?.preview) picture(photo.refusal.preview);
+    if (photo.refusal?.preview) picture(photo.refusal.preview.url);
     if (!photo.job?.variants) return;
     showVariants(part(".cascade"), photo);
     if (photo.state === "done" && blob) URL.revokeObjectURL(blob);

@@ -4,7 +4,7 @@ import { summary } from "./summary.js";
 import * as uploads from "./uploads.js";
 
 // States that show a countdown.
-const TICKING = new Set(["refused", "token"]);
+const TICKING = new Set(["refused", "degraded", "token"]);
 
 // The list of photos: those of this visit, and those of earlier visits that this browser remembers.
 export class Gallery {
@@ -33,17 +33,21 @@ export class Gallery {
     this.list.firstElementChild?.scrollIntoView({ block: "nearest" });
   }
 
-  async restore() {
-    const photos = uploads.entries().map(({ id, token, name }) => new Photo(name ?? id, { id, token, state: "restoring" }));
+  // What is remembered of a photo is shown at once, and looked up when its turn comes.
+  restore() {
+    const photos = uploads.entries().map(restored);
     for (const photo of photos) this.#show(photo, null);
-    for (const photo of photos) await this.watcher.lookUp(photo);
+    for (const photo of photos) this.watcher.watch(photo);
   }
 
   #show(photo, before) {
     const made = card(photo, () => this.#remove(photo));
     this.#cards.set(photo, made);
     this.list.insertBefore(made.item, before);
-    photo.addEventListener("change", () => this.#summarize());
+    photo.addEventListener("change", () => {
+      uploads.update(photo);
+      this.#summarize();
+    });
     this.#summarize();
   }
 
@@ -73,6 +77,11 @@ export class Gallery {
     if (document.hidden) return;
     for (const [photo, { draw }] of this.#cards) if (TICKING.has(photo.state)) draw();
   }
+}
+
+function restored({ id, token, name, job }) {
+  const known = job ? { job, state: job.status, problem: job.problem } : { state: "restoring" };
+  return new Photo(name ?? id, { id, token, remembered: true, ...known });
 }
 
 async function deleted(photo) {

@@ -8,6 +8,8 @@ const placesPerSlot = document.getElementById("slots").dataset.places / slots.le
 const workerList = document.getElementById("worker-list");
 const deferred = document.getElementById("deferred");
 const busy = document.getElementById("busy");
+const active = document.getElementById("active");
+const levers = [...path.querySelectorAll("[data-lever]")];
 const workerItem = workerList.firstElementChild;
 const MAX_WORKERS_SHOWN = 32;
 
@@ -32,10 +34,18 @@ export function showPath(snapshot) {
   }
   write(path.querySelector('[data-figure="refusals"]'), String(refused));
   showSlots(snapshot.backlog);
+  showLevers(snapshot.demo?.levers);
   showWorkers(snapshot.workers, snapshot.demo?.levers.workers);
   deferred.value = snapshot.brownout.deferred;
   const moving = snapshot.backlog.waiting + snapshot.backlog.receiving > 0 || busy.textContent !== "0";
   path.classList.toggle("flowing", moving);
+}
+
+// Texts that name a setting which a demonstration has changed follow it.
+function showLevers(values) {
+  if (!values) return;
+  const shown = { ...values, interval: Number((1 / values.rate).toPrecision(3)) };
+  for (const element of levers) if (element.dataset.lever in shown) write(element, String(shown[element.dataset.lever]));
 }
 
 // Slots beyond the capacity that a demonstration has set are drawn as shut.
@@ -49,16 +59,18 @@ function showSlots({ waiting, capacity }) {
 }
 
 // Workers that a demonstration has deactivated finish their job and then rest.
-function showWorkers(workers, active = workers.length) {
+function showWorkers(workers, allowed = workers.length) {
   const shown = workers.slice(0, MAX_WORKERS_SHOWN);
   while (workerList.children.length > shown.length) workerList.lastElementChild.remove();
   while (workerList.children.length < shown.length) workerList.append(workerItem.cloneNode(true));
   shown.forEach(({ state: doing, jobs }, index) => {
     const item = workerList.children[index];
-    const state = doing === "idle" && index >= active ? "resting" : doing;
+    const state = doing === "idle" && index >= allowed ? "resting" : doing;
     if (item.className !== state) item.className = state;
     write(item.querySelector("b"), state);
     write(item.querySelector("small"), jobs === 1 ? "1 job" : `${jobs} jobs`);
   });
-  write(busy, String(workers.filter(({ state }) => state === "busy").length));
+  const working = workers.filter(({ state }) => state === "busy").length;
+  write(busy, String(working));
+  write(active, String(Math.max(allowed, working)));
 }

@@ -10,6 +10,8 @@ const GUARDS = {
   breaker: "the workers: they are recovering",
 };
 
+const PREVIEWS = { exif: "Only a preview for now", placeholder: "Only a placeholder for now" };
+
 const timeLeft = (photo) => duration(photo.until - Date.now());
 
 // The sentence about a photo's state, and the page that explains its problem, if it has one.
@@ -20,6 +22,7 @@ export function statusOf(photo) {
     case "token": return { text: `Waiting for a token, ${timeLeft(photo)}` };
     case "sending": return { text: photo.progress < 1 ? `Sending, ${Math.round(photo.progress * 100)} %` : "Sent; waiting for the answer" };
     case "refused": return refused(photo);
+    case "degraded": return { text: `${PREVIEWS[photo.refusal.preview?.kind] ?? "Not kept yet"}: the queue is full. The photo itself is sent again in ${timeLeft(photo)}`, link: page(null, "queue") };
     case "queued": return { text: queued(job) };
     case "processing": return { text: "A worker has it" };
     case "done": return { text: done(job) };

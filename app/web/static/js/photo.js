@@ -24,7 +24,13 @@ export class Photo extends EventTarget {
     this.set({ job, state: job.status, problem: job.problem });
   }
 
+  // Whether there is a result, be it with some sizes put off.
+  get ended() {
+    return this.state === "expired" || ENDED.has(this.state);
+  }
+
+  // Whether nothing about it will change any more.
   get settled() {
-    return this.state === "expired" || (ENDED.has(this.state) && !this.job?.deferred?.length);
+    return this.state === "expired" || (this.ended && !this.job?.deferred?.length);
   }
 }

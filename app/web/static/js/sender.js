@@ -61,11 +61,13 @@ export class Sender extends EventTarget {
   async #settle(photo, { status, body, wait }) {
     if (photo.dropped) return true;
     this.dispatchEvent(new Event("answer"));
-    if (body?.id && status < 300) {
-      photo.token = body.delete_token;
-      photo.id = body.id;
+    // An upload whose job has failed already is answered with the problem, which contains the job.
+    const job = body?.job ?? (status < 300 ? body : null);
+    if (job?.id) {
+      photo.token = job.delete_token;
+      photo.id = job.id;
       photo.file = null;
-      photo.update(body);
+      photo.update(job);
       this.dispatchEvent(new CustomEvent("accepted", { detail: photo }));
       return true;
     }
@@ -82,10 +84,10 @@ export class Sender extends EventTarget {
     if (guard === "rate") this.#afterToken = true;
     photo.tries += 1;
     const pause = wait ?? Math.min(30_000, 500 * 2 ** photo.tries) * (0.75 + Math.random() / 2);
-    const refusal = { status, guard, type: body?.type, title: body?.title, preview: body?.preview?.url };
+    const refusal = { status, guard, type: body?.type, title: body?.title, preview: body?.preview };
     const until = Date.now() + pause;
     this.#notBefore = Math.max(this.#notBefore, until);
-    photo.set({ state: "refused", refusal, until });
+    photo.set({ state: degraded ? "degraded" : "refused", refusal, until });
     return false;
   }
 }

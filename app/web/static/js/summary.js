@@ -18,6 +18,7 @@ function show() {
     [count("done"), `of ${latest.length} ready`],
     [count("queued", "processing"), "in the queue"],
     [count("sending", "waiting", "token"), "to be sent"],
+    [count("degraded"), "as a preview for now, sent again by themselves"],
     [count("refused"), "refused for now, coming back by themselves"],
     [count("failed"), "failed"],
     [count("expired"), "expired"],

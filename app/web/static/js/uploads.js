@@ -1,8 +1,9 @@
-// The uploads of this browser, in its local storage: their ids, and the tokens that can delete them.
+// The uploads of this browser, in its local storage: their ids, the tokens that can delete them, and the documents of
+// those that have ended, so that a reload shows them without a question to the server.
 // Read anew before each change, for another tab may have written meanwhile.
 
 const KEY = "spillway.uploads";
-const MAX_ENTRIES = 100;
+const MAX_ENTRIES = 300;
 
 export function entries() {
   try {
@@ -21,8 +22,19 @@ function store(list) {
   }
 }
 
-export function remember({ id, token, name }) {
+export function remember(photo) {
+  const { id, token, name } = photo;
   store([{ id, token, name }, ...entries().filter((entry) => entry.id !== id)]);
+  update(photo);
+}
+
+export function update({ id, job, ended }) {
+  if (!id || !ended || !job) return;
+  const list = entries();
+  const entry = list.find((each) => each.id === id);
+  if (!entry || (entry.job?.status === job.status && entry.job.deferred?.length === job.deferred?.length)) return;
+  entry.job = job;
+  store(list);
 }
 
 export function forget(id) {

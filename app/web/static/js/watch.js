@@ -1,89 +1,98 @@
-// Over HTTP/1.1 a browser opens six connections to a server. Two send photos and one carries the statistics, so
-// two event streams are left for jobs. They follow the oldest jobs, which end first; the others are polled, one
-// each second.
+// Follows the uploaded photos to their end, with at most one event stream and one question at a time, however many
+// photos there are. The stream follows the oldest photo that has not ended; the others are looked up in rotation.
+// Streams and questions start at this pace (in ms), which becomes slower while only sizes put off are awaited, and
+// while the server does not answer.
 
-const MAX_STREAMS = 2;
-const POLL_MS = 1000;
+const PACE = { busy: 1000, quiet: 2000, away: 3000 };
 const EVENTS = ["queued", "processing", "variant", "done", "failed", "cancelled"];
 
 export class Watcher {
-  #waiting = [];
-  #open = new Map();
-  #next = 0;
+  #photos = new Set();
+  #followed = null;
+  #source = null;
+  #timer = 0;
+  #startedAt = -Infinity;
+  #asking = false;
+  #away = false;
 
   constructor() {
-    setInterval(() => this.#poll(), POLL_MS);
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.#pause() : this.#fill()));
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#unfollow();
+      else this.#schedule();
+    });
   }
 
   watch(photo) {
-    if (photo.settled || photo.dropped) return;
-    this.#waiting.push(photo);
-    this.#fill();
+    if (photo.dropped || (photo.settled && !photo.remembered)) return;
+    this.#photos.add(photo);
+    this.#schedule();
   }
 
   drop(photo) {
-    this.#waiting = this.#waiting.filter((other) => other !== photo);
-    this.#close(photo);
-    this.#fill();
+    this.#photos.delete(photo);
+    if (photo === this.#followed) this.#unfollow();
   }
 
-  // Asks once: for a photo of an earlier visit, or when a stream broke off.
-  async lookUp(photo) {
-    if (!(await this.#ask(photo))) setTimeout(() => this.watch(photo), 2000);
+  #schedule() {
+    if (document.hidden || this.#asking || !this.#photos.size) return;
+    const busy = [...this.#photos].some((photo) => !photo.ended);
+    const pace = this.#away ? PACE.away : busy ? PACE.busy : PACE.quiet;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#next(), Math.max(0, this.#startedAt + pace - performance.now()));
   }
 
-  // Resolves to whether the job has ended for good.
+  async #next() {
+    if (document.hidden) return;
+    const photos = [...this.#photos].filter((photo) => photo !== this.#followed);
+    const first = photos.find((photo) => !photo.ended) ?? photos.find((photo) => !photo.settled);
+    this.#startedAt = performance.now();
+    if (first?.job && !this.#source && !this.#away) this.#follow(first);
+    else if (photos.length) await this.#ask(photos.find((photo) => !photo.ended) ?? photos[0]);
+    this.#schedule();
+  }
+
   async #ask(photo) {
+    this.#asking = true;
     try {
       const answer = await fetch(`/v1/images/${photo.id}`, { cache: "no-store" });
+      this.#away = false;
       if (answer.status === 404) photo.set({ state: "expired" });
       else if (answer.ok) photo.update(await answer.json());
+      if (answer.ok) photo.remembered = false;
     } catch {
-      // The server is away; the next request may find it again.
+      this.#away = true;
     }
-    return photo.settled;
-  }
-
-  async #poll() {
-    if (document.hidden || !this.#waiting.length) return;
-    this.#next = (this.#next + 1) % this.#waiting.length;
-    const photo = this.#waiting[this.#next];
-    if (await this.#ask(photo)) this.#waiting = this.#waiting.filter((other) => other !== photo);
-  }
-
-  #fill() {
-    while (!document.hidden && this.#open.size < MAX_STREAMS && this.#waiting.length) this.#follow(this.#waiting.shift());
+    this.#asking = false;
+    this.#photos.delete(photo);
+    this.watch(photo);
   }
 
   #follow(photo) {
-    const source = new EventSource(photo.job?.links?.events ?? `/v1/images/${photo.id}/events`);
-    this.#open.set(photo, source);
-    for (const name of EVENTS) source.addEventListener(name, (event) => this.#update(photo, JSON.parse(event.data)));
-    source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) return;
-      this.#close(photo);
-      this.lookUp(photo);
-      this.#fill();
+    this.#followed = photo;
+    this.#source = new EventSource(photo.job.links.events);
+    for (const name of EVENTS) this.#source.addEventListener(name, (event) => this.#update(photo, JSON.parse(event.data)));
+    this.#source.onerror = () => {
+      // A stream that broke off is followed by a question, which also finds out whether the photo is still there.
+      this.#unfollow();
+      this.#away = true;
+      this.#schedule();
     };
   }
 
   #update(photo, job) {
+    photo.remembered = false;
     photo.update(job);
-    const later = photo.state === "done" && !photo.settled && this.#waiting.length;
-    if (!photo.settled && !later) return;
-    this.#close(photo);
-    if (later) this.#waiting.push(photo);
-    this.#fill();
+    if (photo.settled) this.drop(photo);
+    // While sizes put off are awaited the stream is kept, unless another photo has not even its first size.
+    else if (photo.ended && [...this.#photos].some((other) => !other.ended)) {
+      this.drop(photo);
+      this.watch(photo);
+    } else return;
+    this.#schedule();
   }
 
-  #close(photo) {
-    this.#open.get(photo)?.close();
-    this.#open.delete(photo);
-  }
-
-  #pause() {
-    this.#waiting.unshift(...this.#open.keys());
-    for (const photo of this.#open.keys()) this.#close(photo);
+  #unfollow() {
+    this.#source?.close();
+    this.#source = this.#followed = null;
   }
 }
