@@ -1,16 +1,19 @@
 """The `spillway` command. What a subcommand needs is imported when it runs."""
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 cli = typer.Typer(
     name="spillway",
     help="An image-upload service that stays alive whatever is thrown at it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -51,9 +54,59 @@ def _shown(name: str, value: Any) -> str:
 _SIZES = {"max_upload_bytes", "worker_memory", "min_upload_rate", "store_max_bytes"}
 
 
-def _fail(reason: object) -> None:
-    print(f"spillway: {reason}", file=sys.stderr)
+def _fail(reason: object) -> NoReturn:
+    from app.runtime import logs
+
+    logs.complain(reason)
     raise typer.Exit(2)
+
+
+def _prepare(**given: Any) -> "Settings":
+    """The settings of a process that is to run; from here on its lines have the format that they name.
+
+    What does not suit them is a warning each. What cannot work ends the process, and so does a signal.
+    """
+    from app.runtime import logs
+    from app.settings import (
+        SHARED_ENGINE_NEEDS_BUCKET,
+        SettingsError,
+        load_settings,
+        log_format,
+        needs_bucket,
+        unknown_names,
+        warnings_for,
+    )
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the event loop has handlers of its own
+        signal.signal(number, lambda *_: sys.exit(0))
+    logs.configure(log_format())
+    try:
+        settings = load_settings(**given)
+    except SettingsError as error:
+        _fail(error)
+    if needs_bucket(settings):
+        _fail(SHARED_ENGINE_NEEDS_BUCKET)
+    for misfit in (*unknown_names(), *warnings_for(settings)):
+        logs.complain(misfit, "warning")
+    return settings
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from app import __version__
+
+        print(f"spillway {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """An image-upload service that stays alive whatever is thrown at it."""
 
 
 Host = Annotated[str | None, typer.Option(help="Listen here instead of SPILLWAY_HOST.")]
@@ -62,23 +115,18 @@ Port = Annotated[int | None, typer.Option(help="Listen on this port instead of S
 
 def serve(host: Host = None, port: Port = None) -> None:
     """Start the service and serve until SIGTERM or SIGINT, then drain."""
+    given = {"host": host, "port": port}
+    settings = _prepare(**{name: value for name, value in given.items() if value is not None})
     import uvloop
 
     from app.engine.interface import EngineUnusable
     from app.engine.worker_pool import PoolNotStarted
     from app.main import create_app
-    from app.runtime import logs
     from app.server.listener import AddressTaken, listen
     from app.server.uvicorn_server import Server
-    from app.settings import SettingsError, load_settings, warnings_for
     from app.storage.interface import StoreUnusable
 
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
-        settings = load_settings(**given)
-        logs.configure(settings.log_format)
-        for misfit in warnings_for(settings):
-            print(f"spillway: warning: {misfit}", file=sys.stderr)
         listener = listen(settings.host, settings.port)
         app = create_app(settings, serves_while_starting=True)
         server = Server(
@@ -90,34 +138,22 @@ def serve(host: Host = None, port: Port = None) -> None:
             max_upload_bytes=settings.max_upload_bytes,
         )
         uvloop.run(server.serve())
-    except (SettingsError, AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:
+    except (AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
 
 
-@cli.command()
 def worker() -> None:
     """Do jobs of the queue that ENGINE_URL names, without HTTP, until SIGTERM or SIGINT; then finish them."""
+    settings = _prepare()
+    if settings.engine_url == "local:" or not settings.workers:
+        _fail("a worker needs SPILLWAY_ENGINE_URL=nats://HOST:PORT and at least one of SPILLWAY_WORKERS")
     import uvloop
-
-    from app.engine.worker_pool import PoolNotStarted
-    from app.factory import make_job_defaults, make_store
-    from app.runtime import logs
-    from app.settings import SettingsError, load_settings, warnings_for
-    from app.storage.interface import StoreUnusable
-
-    try:
-        settings = load_settings()
-        logs.configure(settings.log_format)
-        if settings.engine_url == "local:" or not settings.workers:
-            _fail("a worker needs SPILLWAY_ENGINE_URL=nats://HOST:PORT and at least one of SPILLWAY_WORKERS")
-        for misfit in warnings_for(settings):
-            print(f"spillway: warning: {misfit}", file=sys.stderr)
-    except SettingsError as error:
-        _fail(error)
-        return
 
     from app.cluster.worker import run_worker
     from app.engine.interface import EngineUnusable
+    from app.engine.worker_pool import PoolNotStarted
+    from app.factory import make_job_defaults, make_store
+    from app.storage.interface import StoreUnusable
 
     try:
         uvloop.run(run_worker(settings, make_job_defaults(settings), make_store(settings)))
@@ -125,26 +161,31 @@ def worker() -> None:
         _fail(error)
 
 
-@cli.command()
 def check() -> None:
-    """Show the settings that would be used, and what does not fit this machine."""
-    from app.settings import Settings, SettingsError, load_settings, warnings_for
+    """Show the settings that would be used, what does not fit this machine, and whether the store works."""
+    import asyncio
+
+    from app.factory import make_store
+    from app.settings import Settings, SettingsError, load_settings, unknown_names, warnings_for
+    from app.storage.interface import StoreUnusable
 
     try:
         settings = load_settings()
     except SettingsError as error:
         _fail(error)
-        return
     for name in Settings.model_fields:
         print(f"SPILLWAY_{name.upper()}={_shown(name, getattr(settings, name))}")
-    found = warnings_for(settings)
+    found = [*unknown_names(), *warnings_for(settings)]
+    try:
+        print(asyncio.run(make_store(settings).check()), file=sys.stderr)
+    except StoreUnusable as error:
+        found.append(str(error))
     for misfit in found:
         print(f"does not fit: {misfit}", file=sys.stderr)
     if found:
         raise typer.Exit(1)
 
 
-@cli.command()
 def stampede(
     url: Annotated[str, typer.Argument(help="Where a Spillway of your own listens: http://127.0.0.1:8000")],
     act: Annotated[
@@ -180,14 +221,15 @@ def stampede(
         status = run(url, names, Pressure(seconds, rate), photo, as_json=as_json)
     except (BadTarget, OSError) as error:
         _fail(error)
-        return
     raise typer.Exit(status)
 
 
 def main() -> None:
     """The console script."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
-    cli()
+    for command in (check, stampede, worker):
+        cli.command()(command)
+    cli(prog_name="spillway")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 from app import settings as settings_module
 from app.runtime.cgroup import usable_cpus
-from app.settings import Settings, SettingsError, load_settings, warnings_for
+from app.settings import Settings, SettingsError, load_settings, unknown_names, warnings_for
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -297,8 +297,13 @@ def test_workers_beyond_the_container_s_memory_do_not_fit(environment: pytest.Mo
     environment.setattr(settings_module, "usable_cpus", lambda: 8)
     assert warnings_for(load_settings(workers=4, worker_memory="1GiB")) == []
     (line,) = warnings_for(load_settings(workers=5, worker_memory="1GiB"))
-    assert "WORKERS x WORKER_MEMORY = 5 x 1073741824" in line
-    assert str(4 * GIB) in line
+    assert "WORKERS x WORKER_MEMORY = 5 x 1024 MiB = 5120 MiB, more than the 4096 MiB" in line
+    assert "set SPILLWAY_WORKERS=4, or give the container 5120 MiB, or" in line
+    assert "SPILLWAY_WORKER_MEMORY=819MiB" in line
+    assert warnings_for(load_settings(workers=5, worker_memory="819MiB")) == []
+    environment.setattr(settings_module, "memory_limit", lambda: GIB // 2)
+    (line,) = warnings_for(load_settings(workers=1, worker_memory="1GiB"))
+    assert "WORKERS=0" not in line
 
 
 def test_more_workers_than_processors_do_not_fit(environment: pytest.MonkeyPatch) -> None:
@@ -329,3 +334,34 @@ def test_a_shared_engine_with_a_store_of_its_own_does_not_fit(environment: pytes
 def test_there_is_a_processor_to_use() -> None:
     """The default number of workers is never none, nor more than this process may use."""
     assert 1 <= usable_cpus() <= len(os.sched_getaffinity(0))
+
+
+# --- names that are no setting --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SPILLWAY_QUEUE_SZE", "SPILLWAY_QUEUE_SIZE"),
+        ("SPILLWAY_TRUSTED_PROXY", "SPILLWAY_TRUSTED_PROXIES"),
+        ("spillway_bust", "SPILLWAY_BURST"),
+        ("SPILLWAY_STOREURL", "SPILLWAY_STORE_URL"),
+    ],
+)
+def test_a_mistyped_name_is_told_with_the_setting_that_was_meant(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str, meant: str
+) -> None:
+    """In the environment and in `.env`; once, if it stands in both."""
+    environment.setenv(name, "1")
+    assert unknown_names() == [f"{name} is no setting: did you mean {meant}?"]
+    (tmp_path / ".env").write_text(f"{name}=2\nexport {name}Q=3\n")
+    assert [line.split()[0] for line in unknown_names()] == [name, f"{name}Q"]
+
+
+def test_a_name_like_no_setting_is_told_too(environment: pytest.MonkeyPatch) -> None:
+    """Nothing is guessed; variables of others, and those of the compose files, are left alone."""
+    environment.setenv("SPILLWAY_ZZZ", "1")
+    environment.setenv("SPILLWAY_MEMORY_LIMIT", "3g")
+    environment.setenv("SPILLWAYS", "1")
+    environment.setenv("spillway_rate", "1")
+    assert unknown_names() == ["SPILLWAY_ZZZ is no setting: `spillway serve --help` lists them"]

@@ -16,7 +16,7 @@ from app.cluster.job_status import JobStatusStore
 from app.engine.base import CircuitBreakers
 from app.engine.job_plan import JobDefaults
 from app.engine.worker_pool import WorkerPool
-from app.runtime import memory, tasks
+from app.runtime import logs, memory, tasks
 from app.runtime.metrics import Histograms
 from app.settings import Settings
 from app.storage.interface import Store
@@ -54,7 +54,7 @@ async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store
         beating = tasks.supervise(lambda: _run_heartbeats(connection, heartbeats, consumer), "heartbeats")
         stack.push_async_callback(tasks.cancel_and_wait, [beating])
         await stack.enter_async_context(memory.kept_trimmed())
-        print(f"Spillway worker is ready: {settings.workers} at {connection.name}", flush=True)
+        logs.announce(f"Spillway worker is ready: {settings.workers} at {connection.name}")
         await drain_requested.wait()
         log.info("draining", timeout_s=settings.drain_timeout)
         await _drain(consumer, settings.drain_timeout, stop_requested)

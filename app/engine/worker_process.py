@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import structlog
+
+from app.runtime import logs
 from workers.frames import LENGTH_BYTES, ProtocolError, payload_length
 from workers.messages import Ready
 from workers.parser import parse
@@ -17,6 +20,14 @@ _PRIVATE_PREFIXES = ("SPILLWAY_", "AWS_")
 """Environment variables with the service's settings and with the keys to its bucket."""
 _CODE_FOLDER = Path(__file__).resolve().parents[2]
 """Holds the packages `app` and `workers` that this process runs."""
+
+
+_RELAYED_BYTES = 8192
+_MAX_RELAYED_BYTES = 256 * 1024
+"""Bytes of each process's standard error that are copied into the log."""
+_relays: set[asyncio.Task[None]] = set()
+
+log = structlog.get_logger(__name__)
 
 
 class WorkerProcessFailed(Exception):
@@ -46,14 +57,32 @@ async def spawn(module: str, *arguments: str, stdin: int | None = None, stderr: 
     Raises:
         OSError: the process cannot be started.
     """
-    return await asyncio.create_subprocess_exec(
+    is_relayed = stderr is None and logs.are_json()
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, *arguments),
         stdin=stdin,
         stdout=PIPE,
-        stderr=stderr,
+        stderr=PIPE if is_relayed else stderr,
         env=environment(),
         start_new_session=True,
     )
+    if process.stderr is not None and is_relayed:
+        relay = asyncio.create_task(_relay(process.stderr, module), name=f"standard error of {module}")
+        _relays.add(relay)
+        relay.add_done_callback(_relays.discard)
+    return process
+
+
+async def _relay(stderr: asyncio.StreamReader, module: str) -> None:
+    """Log what a process writes to its standard error, so that in a log of JSON those lines are JSON too.
+
+    After `_MAX_RELAYED_BYTES` no more is read, so that a process cannot fill the disk; it then blocks.
+    """
+    left = _MAX_RELAYED_BYTES
+    while left > 0 and (piece := await stderr.read(min(_RELAYED_BYTES, left))):
+        left -= len(piece)
+        for line in piece.decode(errors="replace").splitlines():
+            log.warning("a child process wrote to standard error", module=module, line=line)
 
 
 class WorkerProcess:

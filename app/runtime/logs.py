@@ -1,21 +1,31 @@
 """Structured logs on standard error, as text for people or as one JSON object a line."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
+_writes_json = False
+
 
 def configure(log_format: str) -> None:
-    """Write the log lines of structlog and of the standard library in one format: `text` or `json`."""
+    """Write the log lines of structlog and of the standard library in one format: `text` or `json`.
+
+    In JSON `announce()`, `complain()` and Python's warnings are objects too, so that every line is one.
+    """
+    global _writes_json
+    _writes_json = log_format == "json"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[Processor]
-    if log_format == "json":
+    if _writes_json:
         final = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         final = [
@@ -34,6 +44,7 @@ def configure(log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # It warns of each malformed form, of which a client can send thousands; the response tells the problem.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
@@ -43,3 +54,27 @@ def configure(log_format: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def are_json() -> bool:
+    """Whether every line has to be a JSON object."""
+    return _writes_json
+
+
+def announce(line: str, **fields: Any) -> None:
+    """Write a line to standard output for whoever started the process; in JSON with `fields` beside it.
+
+    It is one write, for programs that wait for the line.
+    """
+    print(_object("info", line, fields) if _writes_json else line, flush=True)
+
+
+def complain(reason: object, level: str = "error") -> None:
+    """Write one line to standard error about the settings or the start: an `error` or a `warning`."""
+    text = f"spillway: {'' if level == 'error' else f'{level}: '}{reason}"
+    print(_object(level, str(reason), {}) if _writes_json else text, file=sys.stderr, flush=True)
+
+
+def _object(level: str, event: str, fields: dict[str, Any]) -> str:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return json.dumps({**fields, "event": event, "level": level, "timestamp": now})

@@ -10,7 +10,7 @@ from functools import partial
 import uvicorn
 from starlette.applications import Starlette
 
-from app.runtime import memory, tasks
+from app.runtime import logs, memory, tasks
 from app.server.connection import HttpConnection
 from app.server.connection_limit import max_connections
 from app.server.connection_state import SharedParts
@@ -121,5 +121,4 @@ class Server(uvicorn.Server):
             raise
         host, port = self._listener.getsockname()[:2]
         url = local_url(host, port)
-        line = f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images\n"
-        print(line, end="", flush=True)  # in one write, for programs that wait for the line
+        logs.announce(f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images", url=url)

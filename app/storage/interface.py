@@ -1,3 +1,4 @@
+# size: the whole contract of a store in one place
 """What a store is: the protocol that directory and bucket implement, and the errors that stores raise.
 
 A store keeps the uploads (sources), the variants made of them, and one record per job. The record is the
@@ -128,6 +129,15 @@ class Store(Protocol):
     """Seconds for which a job is kept once it is final."""
 
     # --- start and stop --------------------------------------------------------------------------------
+
+    async def check(self) -> str:
+        """Try whether `open()` would succeed, and change nothing; one line on what was found.
+
+        Called instead of `open()`. The store may be in use by another process.
+
+        Raises:
+            StoreUnusable: it would not.
+        """
 
     async def open(self) -> None:
         """Make the store ready to be read and images to be deleted. Nothing else is called before it.

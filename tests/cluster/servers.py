@@ -82,7 +82,7 @@ class SpillwayWorker:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
-        assert line.startswith("Spillway worker is ready"), self.errors()
+        assert "Spillway worker is ready" in line, self.errors()
 
     def __enter__(self) -> Self:
         return self

@@ -2,14 +2,19 @@
 
 import os
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from app.server.problems import REDUCED_CAPACITY
 from tests.cluster.conftest import Cluster, StartWorker
 from tests.cluster.streams import queued
-from tests.service import Service, fresh_address, run, until
+from tests.service import COMMAND, PATIENCE, Service, environment, fresh_address, run, until
+from tests.storage.servers import Moto
 from tests.system.http.expect import problem
 
 
@@ -66,13 +71,46 @@ def test_an_outage_by_a_crash_loses_nothing(cluster: Cluster, start_worker: Star
     check_outage(cluster, start_worker, cluster.nats.kill, cluster.nats.start)
 
 
-def test_a_replica_without_nats_does_not_start(tmp_path: Path) -> None:
-    """It says why in one line, after the warning that its store is for one process only."""
-    done = run("serve", folder=tmp_path, engine_url="nats://127.0.0.1:9", port=0, workers=1)
+def test_a_replica_without_nats_does_not_start(tmp_path: Path, moto: Moto) -> None:
+    """It says why in one line, and never that it is ready."""
+    store = f"s3://{moto.new_bucket()}/photos"
+    done = run("serve", folder=tmp_path, engine_url="nats://127.0.0.1:9", store_url=store, port=0, workers=1)
     assert done.returncode != 0
-    warning, reason = done.stderr.splitlines()
-    assert warning.startswith("spillway: warning: STORE_URL=file:")
-    assert reason.startswith("spillway: the engine at 127.0.0.1:9 cannot be reached")
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("spillway: the engine at 127.0.0.1:9 cannot be reached")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_start_while_nats_does_not_answer(
+    tmp_path: Path, moto: Moto, number: signal.Signals
+) -> None:
+    """The replica answers already, and ends with status 0."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        engine = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [COMMAND, "serve"],
+            cwd=tmp_path,
+            env=environment(engine_url=engine, store_url=f"s3://{moto.new_bucket()}/a", port=0, workers=0),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = silent.accept()
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=PATIENCE)
+        connection.close()
+    assert (process.returncode, output) == (0, b""), errors
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "check"])
+def test_a_store_of_one_process_is_refused_for_many(tmp_path: Path, command: str) -> None:
+    """A replica would put photos where no worker finds them."""
+    done = run(command, folder=tmp_path, engine_url="nats://127.0.0.1:9", port=0, workers=1)
+    assert done.returncode in (1, 2)
+    assert "STORE_URL=file: is for a single process" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_worker_needs_an_engine(tmp_path: Path) -> None:

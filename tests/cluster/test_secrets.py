@@ -1,5 +1,6 @@
 """The password in ENGINE_URL is never shown."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,16 +70,14 @@ def test_a_bad_url_is_refused_without_showing_it(name: str, url: str) -> None:
     assert PASSWORD not in str(refusal.value)
 
 
-def test_a_wrong_password_is_reported(guarded: NatsServer, tmp_path: Path) -> None:
+def test_a_wrong_password_is_reported(guarded: NatsServer, moto: Moto, tmp_path: Path) -> None:
     """The worker ends with the server's reason in one line, without either password."""
     wrong = "guessed-it"
     url = credentials(guarded.url, wrong)
-    done = run("worker", folder=tmp_path, engine_url=url, workers=1, log_format="json")
+    store = f"s3://{moto.new_bucket()}/photos"
+    done = run("worker", folder=tmp_path, engine_url=url, store_url=store, workers=1, log_format="json")
     assert done.returncode != 0
-    *warnings, reason = done.stderr.splitlines()
-    assert all(warning.startswith("spillway: warning: STORE_URL=file:") for warning in warnings)
-    assert reason.startswith(
-        f"spillway: the engine at {guarded.url.removeprefix('nats://')} cannot be reached"
-    )
+    reason = [json.loads(line)["event"] for line in done.stderr.splitlines()][-1]
+    assert reason.startswith(f"the engine at {guarded.url.removeprefix('nats://')} cannot be reached")
     assert "Authorization" in reason
     assert wrong not in done.stderr

@@ -6,8 +6,11 @@ from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from app.engine import worker_process
 from app.engine.worker_process import WorkerProcess, WorkerProcessFailed, spawn
+from app.runtime import logs
 from tests.service import gone, until
 
 DESCRIBE_ITSELF = """
@@ -75,3 +78,23 @@ def test_a_process_is_gone_after_its_start_was_cancelled(module: Path, tmp_path:
 
     assert asyncio.run(cancelled())
     gone(int(pid.read_text()))
+
+
+def test_what_a_process_writes_to_standard_error_is_logged_where_logs_are_json(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line by line, and not without end."""
+    monkeypatch.setattr(logs, "are_json", lambda: True)
+    monkeypatch.setattr(worker_process, "_MAX_RELAYED_BYTES", 30)
+    module.write_text("import os\nos.write(2, b'one\\ntwo\\n' + b'x' * 100)")
+
+    async def relayed() -> None:
+        process = await spawn("child", stdin=DEVNULL)
+        assert process.stdout is not None
+        await process.stdout.read()
+        await process.wait()
+        await asyncio.gather(*worker_process._relays)
+
+    with capture_logs() as lines:
+        asyncio.run(relayed())
+    assert [line["line"] for line in lines] == ["one", "two", "x" * 22]

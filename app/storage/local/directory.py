@@ -19,6 +19,8 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from app.storage.base import SECRET_BYTES
@@ -26,6 +28,10 @@ from app.storage.interface import StoreUnusable
 from app.storage.local import durable
 
 _MAX_STATE_BYTES = 64 * 2**20
+
+
+def _user() -> str:
+    return f"uid {os.geteuid()}, gid {os.getegid()}"
 
 
 class Directory:
@@ -60,6 +66,39 @@ class Directory:
         self.secret = path.read_bytes()
         if len(self.secret) < SECRET_BYTES:
             raise StoreUnusable(f"the store's secret {path} is damaged: it has {len(self.secret)} bytes")
+
+    def check(self) -> str:
+        """Try whether files can be written in each folder, and leave none; one line on what was found.
+
+        Raises:
+            StoreUnusable: one of them cannot be written, or a folder cannot be made.
+        """
+        there = [path for path in (self.root, self.spool, self.work, self.images) if path.exists()]
+        nearest = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
+        try:
+            for folder in there or [nearest]:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            for name in ("lock", "secret"):
+                with suppress(FileNotFoundError), (self.root / name).open("rb"):
+                    pass
+        except OSError as error:
+            raise self.unusable(error) from None
+        state = "may be written" if there else "is not there yet and can be made"
+        return f"the store {self.root} {state} by {_user()}"
+
+    def unusable(self, error: OSError) -> StoreUnusable:
+        """What to tell the operator of an error: of missing permissions also whose, where, and a remedy."""
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            path = error.filename or self.root
+            reason += (
+                f" at {path} for {_user()}; give the folder to that user (chown -R {os.geteuid()} "
+                f"{self.root}), or set SPILLWAY_STORE_URL to one that it may write"
+            )
+        elif error.errno == errno.EROFS:
+            reason += "; mount it writable, or set SPILLWAY_STORE_URL to a folder that may be written"
+        return StoreUnusable(f"the store {self.root} cannot be used: {reason}")
 
     def close(self) -> None:
         """Release the lock."""

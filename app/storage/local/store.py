@@ -19,7 +19,7 @@ from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
 from app.storage.base import RecentlyUsed, StoreBase
-from app.storage.interface import JobGone, Spool, StoreUnusable
+from app.storage.interface import JobGone, Spool
 from app.storage.local.directory import Directory
 from app.storage.local.job_folders import JobFolders
 from app.storage.spool import FileSpool
@@ -58,11 +58,14 @@ class LocalStore(StoreBase):
 
     # --- start and stop --------------------------------------------------------------------------------
 
+    async def check(self) -> str:
+        return await self.write_in_thread(self.directory.check)
+
     async def open(self) -> None:
         try:
             await self.write_in_thread(self.directory.open)
         except OSError as error:
-            raise self._unusable(error) from None
+            raise self.directory.unusable(error) from None
         self._secret = self.directory.secret
 
     async def survey(self) -> None:
@@ -72,13 +75,9 @@ class LocalStore(StoreBase):
                 self._space.used += used
                 self._unfinished += unfinished
         except OSError as error:
-            raise self._unusable(error) from None
+            raise self.directory.unusable(error) from None
         heapq.heapify(self._unfinished)
         self._surveyed = True
-
-    def _unusable(self, error: OSError) -> StoreUnusable:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return StoreUnusable(f"the store {self.directory.root} cannot be used: {reason}")
 
     async def close(self) -> None:
         self.directory.close()

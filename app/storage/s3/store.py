@@ -27,12 +27,13 @@ from pathlib import Path
 import structlog
 
 from app.job import Job, MadeVariant, is_id, new_upload
-from app.storage.base import SECRET_BYTES, StoreBase
+from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
+from app.storage.s3.secret import shared_secret
 from app.storage.s3.sources import SOURCES, Sources, parse_source_name
 from app.storage.s3.sweep import IMAGES, Sweep
 from app.storage.spool import SOURCE, FileSpool
@@ -67,12 +68,22 @@ class S3Store(StoreBase):
 
     # --- start and stop --------------------------------------------------------------------------------
 
+    async def check(self) -> str:
+        try:
+            await self._connect()
+        except OSError as error:
+            raise self._unusable(error) from None
+        return f"the store {self._client} may be written"
+
+    async def _connect(self) -> None:
+        self._client.connect()
+        if not await self._client.has_conditional_writes():
+            raise StoreUnusable(f"the server of {self._client} does not support conditional writes")
+
     async def open(self) -> None:
         try:
-            self._client.connect()
-            if not await self._client.has_conditional_writes():
-                raise StoreUnusable(f"the server of {self._client} does not support conditional writes")
-            self._secret = await self._shared_secret()
+            await self._connect()
+            self._secret = await shared_secret(self._client)
             await self.write_in_thread(self._scratch.open)
         except OSError as error:
             raise self._unusable(error) from None
@@ -80,20 +91,6 @@ class S3Store(StoreBase):
     async def survey(self) -> None:
         self._first_count = asyncio.create_task(self._count(), name="first count of the store")
         await asyncio.wait({self._first_count}, timeout=_FIRST_COUNT_TIMEOUT_S)
-
-    async def _shared_secret(self) -> bytes:
-        """The key of the delete tokens, made by whichever replica starts first."""
-        try:
-            secret, _ = await self._client.get("secret")
-        except FileNotFoundError:
-            secret = secrets.token_bytes(SECRET_BYTES)
-            try:
-                await self._client.create("secret", secret)
-            except FileExistsError:  # another replica was faster
-                secret, _ = await self._client.get("secret")
-        if len(secret) < SECRET_BYTES:
-            raise StoreUnusable(f"the secret of {self._client} is damaged: it has {len(secret)} bytes")
-        return secret
 
     def _unusable(self, error: OSError) -> StoreUnusable:
         hint = "" if os.environ.get("AWS_ACCESS_KEY_ID") else " (AWS_ACCESS_KEY_ID is not set)"

@@ -1,15 +1,20 @@
 """A start prints one line when the service is ready, and one clear line when it cannot start."""
 
+import json
+import os
 import re
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app import __version__
 from app.settings import Settings
 from tests.conftest import Start
-from tests.service import run
+from tests.service import COMMAND, PATIENCE, environment, run, serving
 
 BAD_SETTINGS = {
     "rate": "0",
@@ -172,3 +177,105 @@ class TestShowing:
         assert done.returncode == 0
         assert "serve" in done.stdout
         assert "check" in done.stdout
+
+
+class TestNames:
+    """Variables that look like settings and are none."""
+
+    def test_check_and_serve_name_the_setting_that_was_meant(self, tmp_path: Path, start: Start) -> None:
+        """In `.env` too: `check` exits with 1, `serve` warns once and starts."""
+        (tmp_path / ".env").write_text("SPILLWAY_QUEUE_SZE=3\n")
+        done = run("check", folder=tmp_path, workers=1, worker_memory="64MiB", bust=2)
+        assert done.returncode == 1
+        assert "SPILLWAY_QUEUE_SZE is no setting: did you mean SPILLWAY_QUEUE_SIZE?" in done.stderr
+        assert "SPILLWAY_BUST is no setting: did you mean SPILLWAY_BURST?" in done.stderr
+        service = start()
+        assert service.errors().count("did you mean") == 1
+        assert "spillway: warning: SPILLWAY_QUEUE_SZE" in service.errors()
+
+
+class TestStoreCheck:
+    """`spillway check` tries the store."""
+
+    def test_a_store_that_works(self, tmp_path: Path, start: Start) -> None:
+        """Before there is one, and while a service uses it; nothing is left behind."""
+        done = run("check", folder=tmp_path, workers=1, worker_memory="64MiB")
+        assert done.returncode == 0
+        assert f"data is not there yet and can be made by uid {os.geteuid()}" in done.stderr
+        assert not (tmp_path / "data").exists()
+        service = start()
+        before = sorted(service.store.rglob("*"))
+        done = run("check", folder=tmp_path, workers=1, worker_memory="64MiB")
+        assert done.returncode == 0
+        assert f"data may be written by uid {os.geteuid()}" in done.stderr
+        assert sorted(service.store.rglob("*")) == before
+
+    def test_a_store_that_cannot_be_used(self, tmp_path: Path) -> None:
+        """A line says so, and the status is 1."""
+        (tmp_path / "file").write_text("no folder")
+        for path in ("file/below", "/proc/nowhere"):
+            store = {"store_url": f"file:{path}", "workers": 1, "worker_memory": "64MiB"}
+            done = run("check", folder=tmp_path, **store)
+            assert done.returncode == 1
+            assert f"does not fit: the store {path} cannot be used" in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+class TestCommand:
+    """The command itself."""
+
+    def test_version(self, tmp_path: Path) -> None:
+        """One line with the version."""
+        assert run("--version", folder=tmp_path).stdout == f"spillway {__version__}\n"
+
+    def test_commands_in_the_order_in_which_people_need_them(self, tmp_path: Path) -> None:
+        """The first is what most came for."""
+        shown = run("--help", folder=tmp_path).stdout
+        places = [shown.index(f"\n  {name} ") for name in ("serve", "check", "stampede", "worker")]
+        assert places == sorted(places)
+        assert "--install-completion" in shown
+
+    def test_shells_complete_its_commands(self, tmp_path: Path) -> None:
+        """The script that a shell loads, and what it asks for while somebody types."""
+        assert "complete" in run("--show-completion", "bash", folder=tmp_path).stdout
+        done = subprocess.run(
+            [COMMAND],
+            env=environment()
+            | {"_SPILLWAY_COMPLETE": "complete_bash", "COMP_WORDS": "spillway s", "COMP_CWORD": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.stdout.split() == ["serve", "stampede"]
+
+
+class TestJson:
+    """With LOG_FORMAT=json every line on both streams is a JSON object."""
+
+    def test_a_life_with_warnings(self, tmp_path: Path) -> None:
+        """The ready line, warnings about settings, jobs, a worker that dies, a stop."""
+        with serving(tmp_path, log_format="json", queue_sze=1, client_share=1000) as service:
+            assert service.ended(service.upload().json()["id"])["status"] == "done"
+            os.kill(service.workers()[0], signal.SIGKILL)
+            assert service.ended(service.taken().json()["id"])["status"] == "done"
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.stdout is not None
+            output = service.ready_line + service.process.stdout.read().decode()
+            service.wait()
+            errors = [json.loads(line) for line in service.errors().splitlines()]
+        assert [json.loads(line)["url"] for line in output.splitlines()] == [service.url]
+        assert all({"event", "level", "timestamp"} <= set(line) for line in errors)
+        events = [line["event"] for line in errors]
+        assert "SPILLWAY_QUEUE_SZE is no setting: did you mean SPILLWAY_QUEUE_SIZE?" in events
+        assert "started" in events
+
+    @pytest.mark.parametrize("where", ["environment", "file"])
+    def test_a_start_that_fails(self, tmp_path: Path, where: str) -> None:
+        """Even where the settings are not valid."""
+        given = {"burst": "many", "log_format": "json"}
+        if where == "file":
+            (tmp_path / ".env").write_text("".join(f"SPILLWAY_{k}={v}\n" for k, v in given.items()))
+        done = run("serve", folder=tmp_path, **({} if where == "file" else given))
+        (line,) = done.stderr.splitlines()
+        assert "SPILLWAY_BURST" in json.loads(line)["event"]
