@@ -14,7 +14,7 @@ from tests import samples
 from workers.cicp import make_profile
 from workers.codecs import load_codecs
 from workers.colour import SRGB, to_eight_bit
-from workers.imaging import make_variants
+from workers.imaging import create_files, make_variants
 from workers.messages import Task
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -148,7 +148,9 @@ def variants(data: bytes, *specs: str) -> list[Image.Image]:
         source, folder = Path(name, "upload"), Path(name, "made")
         folder.mkdir()
         source.write_bytes(data)
-        done = make_variants(Task("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30))
+        task = Task("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30)
+        create_files(task)
+        done = make_variants(task)
         return [Image.open(BytesIO((folder / made.file).read_bytes())) for made in done.made]
 
 

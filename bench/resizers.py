@@ -18,8 +18,8 @@ from PIL import Image
 
 from bench.rig import resident
 from workers.codecs import load_codecs
-from workers.encode import encode, file_name
-from workers.imaging import make_variants
+from workers.encode import create_file, encode, file_name
+from workers.imaging import create_files, make_variants
 from workers.messages import Task
 from workers.variants import Variant, fit_size
 
@@ -30,7 +30,9 @@ Maker = Callable[[Path, Path, Sequence[Variant]], None]
 def spillway(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """The pipeline of Spillway's workers, in this process."""
     specs = tuple(variant.spec for variant in variants)
-    make_variants(Task("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31))
+    task = Task("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31)
+    create_files(task)
+    make_variants(task)
 
 
 def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
@@ -39,6 +41,7 @@ def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> Non
         with Image.open(source) as image:
             image = image.convert("RGB")
             small = image.resize(fit_size(*image.size, variant.side), Image.Resampling.LANCZOS)
+        create_file(folder / file_name(variant))
         encode(small, variant, folder / file_name(variant))
 
 
@@ -83,6 +86,7 @@ def limit(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
         image.draft("RGB", fit_size(*image.size, variants[0].side))
         image.load()
     for variant in variants:
+        create_file(folder / file_name(variant))
         encode(_READY[variant.side], variant, folder / file_name(variant))
 
 

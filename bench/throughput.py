@@ -26,7 +26,7 @@ from app.settings import Settings
 from bench.photos import photo_file
 from bench.rig import HOST, Report, Serving, cpu_s, median, options, spillway
 from workers.codecs import load_codecs
-from workers.imaging import make_variants
+from workers.imaging import create_files, make_variants
 from workers.messages import Task
 
 _CLIENTS_PER_WORKER = 3
@@ -107,9 +107,11 @@ def _bare(
     own = folder / str(number)
     own.mkdir(exist_ok=True)
     job = Task("bench", str(source), str(own), tuple(variants), 10**8, 30.0, 2**30)
+    create_files(job)
     make_variants(job)
     photos, began, used = 0, time.monotonic(), time.process_time()
     while not photos or time.monotonic() < end:
+        create_files(job)
         make_variants(job)
         photos += 1
     return photos / (time.monotonic() - began), (time.process_time() - used) / photos

@@ -74,12 +74,13 @@ def until(
 
 
 def children(pid: int) -> list[int]:
-    """The process ids of the children of `pid`."""
+    """The process ids of the children of `pid` that have not ended: a zombie is no child any more."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError):
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == pid and state != "Z":
                     found.append(int(entry.name))
     return found
 

@@ -26,9 +26,9 @@ def main() -> int:
     requests, responses = process.set_up_child()
     process.lower_priority()
     try:
-        load_codecs()
+        threads = load_codecs()
         check_codecs()
-        sandbox = Sandbox.prepare()
+        sandbox = Sandbox.prepare(threads=threads)
         layers = _rehearse(sandbox)
         # Whatever is loaded now stays. In a fork the garbage collector would write to each of these objects,
         # and thereby copy their memory pages, so it must not look at them.

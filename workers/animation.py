@@ -7,7 +7,7 @@ from PIL import Image
 
 from workers.colour import to_eight_bit, to_srgb
 from workers.decode import OpenedImage, make_upright
-from workers.encode import create_file, encoder_options, file_name, max_side, strip_metadata
+from workers.encode import encoder_options, file_name, max_side, open_file, strip_metadata
 from workers.failures import JobError, encoding_failure
 from workers.scaling import resize
 from workers.variants import Variant, fit_size
@@ -84,7 +84,7 @@ def _loop_count(source: OpenedImage) -> int:
 
 
 def _save(frames: list[Image.Image], durations: list[int], loop: int, variant: Variant, path: Path) -> None:
-    with create_file(path) as file:
+    with open_file(path) as file:
         frames[0].save(
             file,
             "WEBP",

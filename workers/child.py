@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from workers import frames
 from workers.canary import check_codecs as check_all_codecs
-from workers.fork import Fork
+from workers.failures import JobError
+from workers.fork import NO_PROCESS_ERRNOS, Fork
 from workers.messages import (
     Cancel,
     Done,
@@ -26,6 +27,10 @@ from workers.parser import parse
 from workers.result_check import check_message, explain_silence, failure, impossible_answer
 
 _READ_BYTES = 65_536
+_FORK_PATIENCE_S = 2.0
+"""Seconds for which a task waits for a process. The parent allows five more than the timeout of the task."""
+_FORK_PAUSE_S = 0.05
+"""Seconds between two attempts to start one."""
 
 
 class ParentGone(Exception):
@@ -35,8 +40,9 @@ class ParentGone(Exception):
 class Child:
     """Carries out tasks read from the descriptor `requests` and answers on `responses`.
 
-    `start_fork` starts the process of a task. `check_codecs` is called after one died for no good reason; it
-    raises CanaryError if the fault lies with this process itself.
+    `start_fork` starts the process of a task; it raises JobError, or OSError if there can be none.
+    `check_codecs` is called after one died for no good reason; it raises CanaryError if the fault lies with
+    this process itself.
     """
 
     def __init__(
@@ -81,7 +87,10 @@ class Child:
             raise ParentGone from None
 
     def _run(self, task: Task) -> None:
-        fork = self._start_fork(task)
+        fork = self._start(task)
+        if isinstance(fork, Failed):
+            self.send(fork)
+            return
         try:
             self.send(Started(task.id, fork.pid))
             outcome = self._wait_for_outcome(task, fork)
@@ -91,6 +100,30 @@ class Child:
         self.send(outcome)
         if isinstance(outcome, Failed) and outcome.reason == "worker-died":
             self._check_codecs()
+
+    def _start(self, task: Task) -> Fork | Failed:
+        """Start the process of a task, or tell why there is none.
+
+        The kernel may have no room for a process now (fork(2): EAGAIN, ENOMEM), for which nobody here is to
+        blame. So that is tried again for a while, and then left to the parent.
+        """
+        deadline = self._clock() + _FORK_PATIENCE_S
+        poll = select.poll()
+        poll.register(self._requests, select.POLLIN)
+        while True:
+            try:
+                return self._start_fork(task)
+            except JobError as error:
+                return failure(task, error.reason, error.detail)
+            except OSError as error:
+                if error.errno not in NO_PROCESS_ERRNOS:
+                    raise
+                if self._clock() >= deadline:
+                    return failure(task, "no-process", f"No process can be started: {error.strerror}.")
+            if poll.poll(_FORK_PAUSE_S * 1000):
+                self._read_messages()
+            if self._is_cancelled(task):
+                return failure(task, "cancelled")
 
     def _wait_for_outcome(self, task: Task, fork: Fork) -> Done | Failed:
         """Wait for the fork's message, a Cancel or the deadline; whichever comes first ends the fork."""

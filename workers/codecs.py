@@ -5,15 +5,19 @@ import warnings
 import pillow_heif
 from PIL import AvifImagePlugin, Image, PngImagePlugin
 
-_THREADS = 1
-"""A task has one processor; more threads would only take more of its address space."""
+from workers import libheif
 
 
-def load_codecs() -> None:
-    """Load the plugins and register that for HEIF; may be called more than once."""
+def load_codecs() -> bool:
+    """Load the plugins and register that for HEIF; may be called more than once.
+
+    Returns whether a codec still starts threads. A task has one processor, so none is meant to: dav1d and
+    libaom work in the calling thread when they may have one thread, libheif when it may have none.
+    """
     warnings.simplefilter("ignore")  # Pillow warns about broken metadata, and nobody reads that
     Image.init()
-    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=_THREADS)
-    AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=0)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     # Text chunks are never used.
     PngImagePlugin.MAX_TEXT_MEMORY = 8 * 1024 * 1024
+    return not libheif.decode_without_threads()

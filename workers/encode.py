@@ -1,5 +1,6 @@
 """Writes one variant: its pixels only, without any metadata of the source."""
 
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,24 +28,29 @@ def file_name(variant: Variant) -> str:
 
 
 def encode(image: Image.Image, variant: Variant, path: Path) -> None:
-    """Write `image` (L, LA, RGB or RGBA, sRGB) as `variant` to the new file `path`; raises OSError."""
+    """Write `image` (L, LA, RGB or RGBA, sRGB) as `variant` to the file `path`; raises OSError."""
     image = strip_metadata(image)
     if variant.format == "jpeg":
         image = flatten(image)
     subsampling = (
         {"subsampling": "4:4:4"} if variant.format == "jpeg" and max(image.size) <= _MAX_ICON_SIDE else {}
     )
-    with create_file(path) as file:
+    with open_file(path) as file:
         image.save(file, PILLOW_NAMES[variant.format], **encoder_options(variant), **subsampling)
 
 
-def create_file(path: Path) -> BinaryIO:
-    """Create `path` and open it for writing; a file that exists is removed, and no link is followed.
+def create_file(path: Path) -> None:
+    """Create the empty file `path`; a file that exists is removed, and no link is followed.
 
     A job that is tried again may find files of an earlier process, which a hostile image may have controlled.
     """
     path.unlink(missing_ok=True)
-    return path.open("xb")
+    path.touch(exist_ok=False)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file of `create_file` for writing: the process of a task may write files, but create none."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC), "wb")
 
 
 def encoder_options(variant: Variant) -> dict[str, Any]:

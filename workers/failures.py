@@ -12,6 +12,7 @@ DETAILS = {
     "worker-died": "The process that worked on the image died.",
     "cancelled": "The job was cancelled.",
     "no-space": "There was no room left to write the variants.",
+    "no-process": "No process could be started for the image.",
 }
 """The sentence for each reason if nothing more precise is known."""
 

@@ -1,5 +1,6 @@
 """The process of one task: forked from the warm worker process, confined, and gone when the task is."""
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from typing import NoReturn
 
 from workers import canary, frames, process
 from workers.failures import DETAILS, JobError
-from workers.imaging import make_variants
+from workers.imaging import create_files, make_variants
 from workers.messages import Failed, FrameBuffer, Message, Ready, Task
 from workers.parser import parse
 from workers.sandbox import Sandbox
 
+NO_PROCESS_ERRNOS = frozenset((errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE))
+"""Errors of fork(2) and pipe(2) that say that the machine, or the user, has too much of something now."""
 _READ_BYTES = 65_536
 
 
@@ -79,14 +82,16 @@ class Fork:
 
 
 def fork_starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Task], Fork]:
-    """A function that starts the process of a task.
+    """A function that starts the process of a task; it raises JobError, or OSError if there can be none.
 
     That process works only if it is confined by the same `layers` as in the rehearsal.
     """
 
     def start(task: Task) -> Fork:
+        variants = create_files(task)
+
         def work() -> Message:
-            if sandbox.confine_to_task(task) != layers:
+            if sandbox.confine_to_task(task, variants) != layers:
                 raise JobError("worker-died", "The process for the image could not be confined.")
             return make_variants(task)
 
@@ -99,7 +104,7 @@ def start_rehearsal(task: Task, sandbox: Sandbox) -> Fork:
     """Start a process that confines itself as for `task`, checks its codecs, and answers Ready."""
 
     def work() -> Message:
-        layers = sandbox.confine_to_task(task)
+        layers = sandbox.confine_to_task(task, ())
         canary.check_codecs()
         return Ready(os.getpid(), layers)
 
@@ -112,10 +117,19 @@ def start_fork(work: Callable[[], Message], task_id: str) -> Fork:
 
 
 def start_writing_fork(make_frame: Callable[[], bytes]) -> Fork:
-    """Start a process that writes the frame of `make_frame` (none, if that raises), and exits."""
+    """Start a process that writes the frame of `make_frame` (none, if that raises), and exits.
+
+    Raises OSError if there can be no process, or no pipe to it; with an `errno` of `NO_PROCESS_ERRNOS` for
+    reasons that pass.
+    """
     parent = os.getpid()
     reading_end, writing_end = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reading_end)
+        os.close(writing_end)
+        raise
     if pid == 0:
         _run_fork(make_frame, writing_end, parent)
     os.close(writing_end)

@@ -11,15 +11,26 @@ from workers.animation import make_animated
 from workers.blurhash import blurhash
 from workers.colour import is_srgb, to_eight_bit, to_srgb
 from workers.decode import Bounds, OpenedImage, decode, make_upright, open_image
-from workers.encode import encode, file_name, max_side
+from workers.encode import create_file, encode, file_name, max_side
 from workers.failures import decoding_failure, encoding_failure
 from workers.messages import Done, Made, Source, Task
 from workers.scaling import resize
 from workers.variants import Variant, fit_size, parse_variants
 
 
+def create_files(task: Task) -> tuple[Variant, ...]:
+    """Create the empty files that `make_variants` writes; returns the variants. Raises JobError."""
+    variants = parse_variants(",".join(task.variants))
+    for variant in variants:
+        try:
+            create_file(Path(task.folder) / file_name(variant))
+        except OSError as error:
+            raise encoding_failure(error, variant.name) from error
+    return variants
+
+
 def make_variants(task: Task) -> Done:
-    """Make all variants of `task` in its folder, in this process; raises JobError."""
+    """Make all variants of `task` in this process, in the files of `create_files`; raises JobError."""
     variants = parse_variants(",".join(task.variants))
     ImageFile.LOAD_TRUNCATED_IMAGES = task.truncated
     folder = Path(task.folder)

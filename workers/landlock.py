@@ -15,8 +15,6 @@ _RULE_PATH_BENEATH = 1
 
 WRITE_FILE = 1 << 1
 READ_FILE = 1 << 2
-REMOVE_FILE = 1 << 5
-MAKE_REG = 1 << 8
 TRUNCATE = 1 << 14
 
 # The number of file rights that each ABI version knows. A right that is handled and not granted is refused.

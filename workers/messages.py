@@ -36,6 +36,7 @@ REASONS = (
     "worker-died",
     "cancelled",
     "no-space",
+    "no-process",
 )
 """Why a job can fail."""
 

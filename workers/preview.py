@@ -22,7 +22,7 @@ from workers.canary import CanaryError
 from workers.colour import to_eight_bit, to_srgb
 from workers.decode import make_upright
 from workers.encode import strip_metadata
-from workers.fork import start_fork, start_writing_fork
+from workers.fork import NO_PROCESS_ERRNOS, start_fork, start_writing_fork
 from workers.frames import FrameBuffer, ProtocolError, make_frame, write_frame
 from workers.messages import Ready
 from workers.sandbox import Sandbox
@@ -133,7 +133,12 @@ def _make_in_fork(segment: bytes, sandbox: Sandbox, layers: dict[str, str]) -> b
     def make_answer() -> bytes:
         return make_frame(make_preview(segment)) if _confine(sandbox) == layers else make_frame(NO_PREVIEW)
 
-    fork = start_writing_fork(make_answer)
+    try:
+        fork = start_writing_fork(make_answer)
+    except OSError as error:
+        if error.errno in NO_PROCESS_ERRNOS:  # of which this process need not die
+            return NO_PREVIEW
+        raise
     deadline = time.monotonic() + PREVIEW_TIMEOUT_S
     poll = select.poll()
     poll.register(fork.results, select.POLLIN)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import landlock, process, syscalls
+from workers.encode import file_name, max_side
 from workers.messages import Task
+from workers.variants import Variant
 
 _MAX_OPEN_FILES = 32
 _FILE_OVERHEAD_BYTES = 1024 * 1024
-_FOLDER_RIGHTS = landlock.WRITE_FILE | landlock.MAKE_REG | landlock.TRUNCATE | landlock.REMOVE_FILE
+_VARIANT_RIGHTS = landlock.WRITE_FILE | landlock.TRUNCATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +24,32 @@ class Sandbox:
     """What confining needs, loaded once before forking; each fork then confines itself with it.
 
     `program` is the compiled seccomp filter; it is empty without libseccomp, and `seccomp_off` says why.
+    `threads` says whether a codec needs them; otherwise a confined process can start none.
     """
 
     program: bytes
-    seccomp_off: str
+    seccomp_off: str = ""
+    threads: bool = False
 
     @classmethod
-    def prepare(cls) -> "Sandbox":
+    def prepare(cls, *, threads: bool = False) -> "Sandbox":
         """Load everything now, for a confined process cannot load anything."""
         try:
-            return cls(syscalls.compile_filter(syscalls.import_binding()), "")
+            program = syscalls.compile_filter(syscalls.import_binding(), threads=threads)
         except (ImportError, OSError) as error:
-            return cls(b"", _off(error))
+            return cls(b"", _off(error), threads=threads)
+        return cls(program, threads=threads)
 
-    def confine_to_task(self, task: Task) -> dict[str, str]:
-        """Take from this process all that `task` does not need; returns what `confine` does."""
-        # No variant has more pixels than the source may have, so this is enough for one without compression.
-        largest_file = 4 * task.max_pixels + _FILE_OVERHEAD_BYTES
-        files = ((Path(task.source), landlock.READ_FILE), (Path(task.folder), _FOLDER_RIGHTS))
-        return self.confine(task.timeout_s, task.memory_bytes, largest_file, files)
+    def confine_to_task(self, task: Task, variants: Sequence[Variant]) -> dict[str, str]:
+        """Take from this process all that `task` does not need; returns what `confine` does.
+
+        It can read the upload and write the files of `variants`, which exist already, and nothing else: no
+        file can be created or removed, so that there is a bound on the space and the files that it takes.
+        """
+        folder = Path(task.folder)
+        files = [(Path(task.source), landlock.READ_FILE)]
+        files += [(folder / file_name(variant), _VARIANT_RIGHTS) for variant in variants]
+        return self.confine(task.timeout_s, task.memory_bytes, _largest_file(task, variants), files)
 
     def confine(
         self,
@@ -55,6 +64,9 @@ class Sandbox:
         resource limit or no_new_privs cannot be set.
         """
         set_limits(timeout_s, memory_bytes, largest_file)
+        if not self.threads:
+            # Only root is exempt. The number counts all processes of the user, so no other one would do.
+            _set_limit(resource.RLIMIT_NPROC, 0)
         layers = {"rlimits": "on"}
         process.set_no_new_privs()
         layers["no_new_privs"] = "on"
@@ -69,11 +81,24 @@ class Sandbox:
             syscalls.install_filter(self.program)
         except OSError as error:
             return _off(error)
-        return "on"
+        return "on, but for threads" if self.threads else "on"
+
+
+def _largest_file(task: Task, variants: Sequence[Variant]) -> int:
+    """The most bytes that the largest of `variants` can have, without compression and with headers.
+
+    No variant has more pixels than the source may have, and a still one no more than fit into its square. An
+    encoder can make a small picture of noise larger than its pixels, so that is allowed twice as much.
+    """
+    pixels = [
+        4 * task.max_pixels if variant.animated else min(4 * task.max_pixels, 8 * max_side(variant) ** 2)
+        for variant in variants
+    ]
+    return max(pixels, default=0) + _FILE_OVERHEAD_BYTES
 
 
 def set_limits(timeout_s: float, memory_bytes: int, largest_file: int) -> None:
-    """Set this process's limits: address space, CPU time, file size, open files, and no core dump.
+    """Set this process's limits: address space, CPU time, file size, open files, core dump, locked memory.
 
     `memory_bytes` comes on top of the address space that the process has already.
     """
@@ -83,6 +108,7 @@ def set_limits(timeout_s: float, memory_bytes: int, largest_file: int) -> None:
     _set_limit(resource.RLIMIT_FSIZE, largest_file)
     _set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_MEMLOCK, 0)
 
 
 def _set_limit(which: int, soft: int, hard: int | None = None) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from workers.codecs import load_codecs
 from workers.failures import JobError
 from workers.fork import start_fork
-from workers.imaging import make_variants
+from workers.imaging import create_files, make_variants
 from workers.messages import Done, Task
 
 SIZE = (4032, 3024)
@@ -68,6 +68,7 @@ def make_photo() -> Image.Image:
 
 def measure_cpu_s(task: Task) -> float:
     """Carry out `task` in a fork; the seconds of CPU that the fork took. Raises JobError."""
+    create_files(task)
     fork = start_fork(lambda: make_variants(task), task.id)
     message = fork.wait_for_message()
     if not isinstance(message, Done):

@@ -15,7 +15,15 @@ from app.engine.base import CircuitBreakers
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch, JobDefaults
 from app.engine.job_registry import JobRegistry
-from app.engine.outcomes import Attempt, Cancelled, Outcome, OutcomeRecorder, StoreFailure, outcome_of
+from app.engine.outcomes import (
+    Attempt,
+    Cancelled,
+    NoProcess,
+    Outcome,
+    OutcomeRecorder,
+    StoreFailure,
+    outcome_of,
+)
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
@@ -29,8 +37,8 @@ log = structlog.get_logger(__name__)
 
 _RECORDINGS_PER_WORKER = 2
 """Outcomes that may wait for the store, for each worker, before no further job is begun."""
-_STORE_RETRY_PAUSE_S = 1.0
-"""Seconds before a job is queued again whose outcome the store could not take."""
+_RETRY_PAUSE_S = 1.0
+"""Seconds before a job is queued again that the store or the machine could not serve."""
 _DRAIN_POLL_S = 0.05
 
 
@@ -203,7 +211,7 @@ class Dispatcher:
             attempt = await self._make(worker, handle)
         finally:
             handle.worker = None
-        if worker.is_alive:
+        if worker.is_alive and not isinstance(attempt.outcome, NoProcess):
             busy_s = time.monotonic() - started
             self._histograms.service.observe(busy_s)
             self.work_queue.record(attempt.batch, busy_s, deferred=bool(handle.job.deferred))
@@ -256,6 +264,8 @@ class Dispatcher:
                 self._end_cancelled(handle)
             elif isinstance(outcome, StoreFailure):
                 await self._retry_later(handle, outcome.reason)
+            elif isinstance(outcome, NoProcess):
+                await self._retry_later(handle, outcome.reason, "no process for a job")
             else:
                 with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
                     job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
@@ -273,14 +283,14 @@ class Dispatcher:
             if attempt.folder is not None:
                 await self._store.drop_workspace(attempt.folder)
 
-    async def _retry_later(self, handle: JobHandle, reason: str) -> None:
+    async def _retry_later(self, handle: JobHandle, reason: str, fault: str = "the store failed") -> None:
         """Queue a job again after a pause: its outcome was not written, so its record is what it was.
 
         A drain ends the pause, because the job will be begun by the next run only.
         """
-        log.error("the store failed, the job is tried again", job=handle.job.id, reason=reason)
+        log.error(f"{fault}, the job is tried again", job=handle.job.id, reason=reason)
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(_STORE_RETRY_PAUSE_S, self._breakers.store.remaining())):
+            async with asyncio.timeout(max(_RETRY_PAUSE_S, self._breakers.store.remaining())):
                 await self._closing.wait()
         self._requeue(handle)
 

@@ -27,7 +27,14 @@ class StoreFailure:
     reason: str
 
 
-Outcome = Done | Failed | StoreFailure | Cancelled
+@dataclass(frozen=True, slots=True)
+class NoProcess:
+    """The machine had no room for a process, which says nothing of the job: it is to be tried again later."""
+
+    reason: str
+
+
+Outcome = Done | Failed | StoreFailure | NoProcess | Cancelled
 """What came of a job that was given to a worker: only the first two change the job's record."""
 
 
@@ -47,6 +54,8 @@ def outcome_of(answer: Done | Failed) -> Outcome:
             return Cancelled()
         if answer.reason == "no-space":
             return StoreFailure(answer.detail)
+        if answer.reason == "no-process":
+            return NoProcess(answer.detail)
     return answer
 
 

@@ -18,7 +18,7 @@ from workers.messages import Failed
 
 pytestmark = pytest.mark.anyio
 
-STORE_RETRY_PAUSE_S = 1.0
+RETRY_PAUSE_S = 1.0
 
 
 def clock() -> float:
@@ -171,11 +171,24 @@ async def test_a_failure_of_the_store_is_waited_out(
     with capture_logs() as logs:
         handle = setting.upload()
         assert await ended(handle) == JobStatus.DONE
-    assert clock() - began == pytest.approx(STORE_RETRY_PAUSE_S)
+    assert clock() - began == pytest.approx(RETRY_PAUSE_S)
     assert handle.job.deaths == 0
     assert [line["event"] for line in logs] == ["the store failed, the job is tried again", "job ended"]
     assert logs[0]["reason"]
     assert setting.store.workspaces == 0
+
+
+async def test_a_job_for_which_there_is_no_process_waits(setting: Setting) -> None:
+    """It is queued again after a pause as often as it takes: no death is counted, and no breaker opens."""
+    setting.worker.answers.extend([Failed("x", "no-process", "No process.")] * 6)
+    began = clock()
+    with capture_logs() as logs:
+        handle = setting.upload()
+        assert await ended(handle) == JobStatus.DONE
+    assert clock() - began == pytest.approx(6 * RETRY_PAUSE_S)
+    assert handle.job.deaths == setting.worker.restarts == 0
+    assert [each.opened for each in setting.breakers.snapshot()] == [0, 0]
+    assert {line["event"] for line in logs[:6]} == {"no process for a job, the job is tried again"}
 
 
 async def test_while_the_breaker_of_the_store_is_open_a_job_waits_for_it(setting: Setting) -> None:
@@ -195,9 +208,9 @@ async def test_a_job_that_waits_for_the_store_does_not_hold_up_the_end(setting: 
     began = clock()
     if end == "drain":
         await setting.dispatcher.drain(30)
-        assert clock() - began < STORE_RETRY_PAUSE_S / 2
+        assert clock() - began < RETRY_PAUSE_S / 2
     await setting.dispatcher.stop()
-    assert clock() - began < STORE_RETRY_PAUSE_S / 2
+    assert clock() - began < RETRY_PAUSE_S / 2
     assert setting.store.records[handle.job.id].status == JobStatus.QUEUED
 
 

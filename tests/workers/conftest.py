@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from workers.codecs import load_codecs
-from workers.imaging import make_variants
+from workers.imaging import create_files, make_variants
 from workers.messages import Done, Task
 
 Making = Callable[..., tuple[Done, dict[str, Path]]]
@@ -30,7 +30,9 @@ def making(tmp_path: Path) -> Making:
         source = tmp_path / "upload"
         source.write_bytes(data)
         settings = {"max_pixels": 10**8, "timeout_s": 30.0, "memory_bytes": 2**30, **limits}
-        done = make_variants(Task("job", str(source), str(folder), variants or ("it=64",), **settings))
+        task = Task("job", str(source), str(folder), variants or ("it=64",), **settings)
+        create_files(task)
+        done = make_variants(task)
         return done, {made.name: folder / made.file for made in done.made}
 
     return run

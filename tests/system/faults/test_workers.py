@@ -10,6 +10,7 @@ import pytest
 
 from tests import samples
 from tests.conftest import Start
+from tests.processes import unable_to_fork
 from tests.service import Service, children, gone, is_running, serving, until
 from tests.system.http.expect import problem
 
@@ -144,6 +145,27 @@ class TestCrash:
         os.kill(worker_of(hardy), signal.SIGSEGV)
         assert hardy.ended(document["id"])["status"] == "done"
         assert hardy.settled()["workers"][0]["restarts"] == before + 1
+
+
+class TestNoProcess:
+    """The machine has no room for a job's process: the limit of the user or of the container is reached."""
+
+    def test_jobs_wait(self, hardy: Service) -> None:
+        """They are done when there is room; until then nothing has died, and the service stays open."""
+        hardy.settled()
+        worker = worker_of(hardy)
+        before = hardy.stats()
+        with unable_to_fork(worker):
+            documents = [hardy.upload().json() for _ in range(2)]
+            until(lambda: "no process for a job" in hardy.errors(), "a job to be given back")
+            assert hardy.get("/readyz").status == 200
+            assert {hardy.status_of(each["id"]) for each in documents} <= {"queued", "processing"}
+        for document in documents:
+            assert hardy.ended(document["id"])["status"] == "done"
+        assert hardy.workers() == [worker]
+        after = hardy.settled()
+        assert after["workers"][0]["restarts"] == before["workers"][0]["restarts"]
+        assert after["jobs"]["failed"] == before["jobs"]["failed"]
 
 
 @contextmanager

@@ -67,6 +67,11 @@ class Worker:
             self._heard.extend(parse(payload) for payload in self._buffer.feed(data))
         return self._heard.popleft()
 
+    def is_silent(self, seconds: float) -> bool:
+        """Whether the process sends nothing for so long."""
+        assert self.process.stdout
+        return not self._heard and not select.select([self.process.stdout], [], [], seconds)[0]
+
     def start(self, job: Task) -> int:
         """Send a task; the process id of its fork."""
         self.send(job)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import samples
+from tests.processes import unable_to_fork
 from tests.workers.process.children import DEADLINE_S, Worker, ends, make_task
-from workers.messages import Cancel, Done, Failed, Ready
+from workers.messages import Cancel, Done, Failed, Ready, Started
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,42 @@ def test_a_job_that_is_killed_from_outside_has_died(worker: Worker, tmp_path: Pa
     assert isinstance(outcome, Failed)
     assert outcome.reason == "worker-died"
     assert "SIGKILL" in outcome.detail
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
+
+
+def test_a_process_that_cannot_be_started_now_is_started_later(worker: Worker, tmp_path: Path) -> None:
+    """A task waits when fork(2) fails, and is carried out by the same worker process as soon as it can be."""
+    with unable_to_fork(worker.pid):
+        worker.send(make_task(tmp_path, samples.jpeg()))
+        assert worker.is_silent(0.2)
+    assert isinstance(worker.receive(), Started)
+    assert isinstance(worker.receive(), Done)
+
+
+def test_a_task_for_which_no_process_can_be_started_is_given_back(worker: Worker, tmp_path: Path) -> None:
+    """After a while the parent is told so, which is nobody's death; the next task is carried out."""
+    descriptors = Path(f"/proc/{worker.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    with unable_to_fork(worker.pid):
+        worker.send(make_task(tmp_path, samples.jpeg()))
+        outcome = worker.receive()
+        assert isinstance(outcome, Failed)
+        assert outcome.reason == "no-process"
+        worker.send(make_task(tmp_path, samples.jpeg()))
+        worker.send(Cancel("job-1"))
+        assert worker.receive() == Failed("job-1", "cancelled", "The job was cancelled.")
+        assert len(list(descriptors.iterdir())) == before
+    assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
+
+
+def test_a_task_without_a_folder_ends_before_it_begins(worker: Worker, tmp_path: Path) -> None:
+    """The files of the variants are made before the process; where they cannot be made the task fails."""
+    task = make_task(tmp_path, samples.jpeg())
+    (tmp_path / "made").rmdir()
+    worker.send(task)
+    outcome = worker.receive()
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "worker-died"
     assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests import samples
+from tests.processes import unable_to_fork
 from workers.frames import LENGTH_BYTES, make_frame
 from workers.messages import Ready
 from workers.parser import parse
@@ -77,6 +78,14 @@ def test_a_hostile_thumbnail_spoils_its_own_preview_alone(worker: tuple[Ready, A
     if layer.startswith("off"):
         pytest.skip(f"this machine confines nothing here: {layer}")
     assert ask(b"Exif\0\0" + act.encode()) == NO_PREVIEW
+    assert read_plain_jpeg_size(ask(_SEGMENT)) == (160, 120)
+
+
+def test_a_preview_for_which_there_is_no_process_is_not_made(worker: tuple[Ready, Ask]) -> None:
+    """A failing fork(2) costs that preview alone."""
+    ready, ask = worker
+    with unable_to_fork(ready.pid):
+        assert ask(_SEGMENT) == NO_PREVIEW
     assert read_plain_jpeg_size(ask(_SEGMENT)) == (160, 120)
 
 
