@@ -15,15 +15,7 @@ from app.engine.base import CircuitBreakers
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import Batch, JobDefaults
 from app.engine.job_registry import JobRegistry
-from app.engine.outcomes import (
-    Attempt,
-    Cancelled,
-    NoProcess,
-    Outcome,
-    OutcomeRecorder,
-    StoreFailure,
-    outcome_of,
-)
+from app.engine.outcomes import Attempt, Cancelled, Outcome, OutcomeRecorder, Postponed, outcome_of
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
@@ -211,7 +203,7 @@ class Dispatcher:
             attempt = await self._make(worker, handle)
         finally:
             handle.worker = None
-        if worker.is_alive and not isinstance(attempt.outcome, NoProcess):
+        if worker.is_alive and not isinstance(attempt.outcome, Postponed):
             busy_s = time.monotonic() - started
             self._histograms.service.observe(busy_s)
             self.work_queue.record(attempt.batch, busy_s, deferred=bool(handle.job.deferred))
@@ -240,7 +232,7 @@ class Dispatcher:
             log.warning("the files of a job have been removed", job=job.id)
             outcome = Cancelled()
         except (OSError, BreakerOpen) as error:
-            outcome = StoreFailure(str(error))
+            outcome = Postponed(str(error))
         except WorkerProcessFailed as failure:
             log.warning("worker died", worker=worker.number, job=job.id, reason=str(failure))
             outcome = Failed(job.id, *WORKER_DIED)
@@ -262,10 +254,8 @@ class Dispatcher:
         try:
             if handle.cancelled or isinstance(outcome, Cancelled):
                 self._end_cancelled(handle)
-            elif isinstance(outcome, StoreFailure):
-                await self._retry_later(handle, outcome.reason)
-            elif isinstance(outcome, NoProcess):
-                await self._retry_later(handle, outcome.reason, "no process for a job")
+            elif isinstance(outcome, Postponed):
+                await self._retry_later(handle, outcome)
             else:
                 with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
                     job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
@@ -274,21 +264,21 @@ class Dispatcher:
             log.warning("the files of a job have been removed", job=handle.job.id)
             self._end_cancelled(handle)
         except (OSError, BreakerOpen) as error:
-            await self._retry_later(handle, str(error))
+            await self._retry_later(handle, Postponed(str(error)))
         except Exception:
             log.exception("the outcome of a job could not be recorded", job=handle.job.id)
-            await self._retry_later(handle, "internal error")
+            await self._retry_later(handle, Postponed("internal error"))
         finally:
             self._recording_slots.release()
             if attempt.folder is not None:
                 await self._store.drop_workspace(attempt.folder)
 
-    async def _retry_later(self, handle: JobHandle, reason: str, fault: str = "the store failed") -> None:
+    async def _retry_later(self, handle: JobHandle, outcome: Postponed) -> None:
         """Queue a job again after a pause: its outcome was not written, so its record is what it was.
 
         A drain ends the pause, because the job will be begun by the next run only.
         """
-        log.error(f"{fault}, the job is tried again", job=handle.job.id, reason=reason)
+        log.error(f"{outcome.cause}, the job is tried again", job=handle.job.id, reason=outcome.reason)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(_RETRY_PAUSE_S, self._breakers.store.remaining())):
                 await self._closing.wait()

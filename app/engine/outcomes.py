@@ -21,20 +21,17 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFailure:
-    """The store failed or is full, which says nothing of the job: it is to be tried again later."""
+class Postponed:
+    """The job is to be tried again later, because something failed that says nothing of it.
+
+    That is the store, if `cause` says nothing else.
+    """
 
     reason: str
+    cause: str = "the store failed"
 
 
-@dataclass(frozen=True, slots=True)
-class NoProcess:
-    """The machine had no room for a process, which says nothing of the job: it is to be tried again later."""
-
-    reason: str
-
-
-Outcome = Done | Failed | StoreFailure | NoProcess | Cancelled
+Outcome = Done | Failed | Postponed | Cancelled
 """What came of a job that was given to a worker: only the first two change the job's record."""
 
 
@@ -53,9 +50,9 @@ def outcome_of(answer: Done | Failed) -> Outcome:
         if answer.reason == "cancelled":
             return Cancelled()
         if answer.reason == "no-space":
-            return StoreFailure(answer.detail)
+            return Postponed(answer.detail)
         if answer.reason == "no-process":
-            return NoProcess(answer.detail)
+            return Postponed(answer.detail, "there was no process for the job")
     return answer
 
 

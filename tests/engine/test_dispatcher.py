@@ -188,7 +188,9 @@ async def test_a_job_for_which_there_is_no_process_waits(setting: Setting) -> No
     assert clock() - began == pytest.approx(6 * RETRY_PAUSE_S)
     assert handle.job.deaths == setting.worker.restarts == 0
     assert [each.opened for each in setting.breakers.snapshot()] == [0, 0]
-    assert {line["event"] for line in logs[:6]} == {"no process for a job, the job is tried again"}
+    assert {line["event"] for line in logs[:6]} == {
+        "there was no process for the job, the job is tried again"
+    }
 
 
 async def test_while_the_breaker_of_the_store_is_open_a_job_waits_for_it(setting: Setting) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.engine.job_plan import Batch, JobDefaults
-from app.engine.outcomes import Cancelled, NoProcess, Outcome, OutcomeRecorder, StoreFailure, outcome_of
+from app.engine.outcomes import Cancelled, Outcome, OutcomeRecorder, Postponed, outcome_of
 from app.job import Job, JobStatus, new_id
 from app.storage.interface import StoreFull
 from app.storage.local.store import LocalStore
@@ -198,8 +198,11 @@ async def test_a_failure_of_the_store_is_no_death(
         (DIED, DIED),
         (Failed("x", "undecodable", "No."), Failed("x", "undecodable", "No.")),
         (Failed("x", "cancelled", ""), Cancelled()),
-        (Failed("x", "no-space", "The disk is full."), StoreFailure("The disk is full.")),
-        (Failed("x", "no-process", "No process."), NoProcess("No process.")),
+        (Failed("x", "no-space", "The disk is full."), Postponed("The disk is full.")),
+        (
+            Failed("x", "no-process", "No process."),
+            Postponed("No process.", "there was no process for the job"),
+        ),
     ],
 )
 async def test_an_answer_may_tell_of_something_else_than_the_image(answer: Failed, outcome: Outcome) -> None:

@@ -157,7 +157,7 @@ class TestNoProcess:
         before = hardy.stats()
         with unable_to_fork(worker):
             documents = [hardy.upload().json() for _ in range(2)]
-            until(lambda: "no process for a job" in hardy.errors(), "a job to be given back")
+            until(lambda: "there was no process for the job" in hardy.errors(), "a job to be given back")
             assert hardy.get("/readyz").status == 200
             assert {hardy.status_of(each["id"]) for each in documents} <= {"queued", "processing"}
         for document in documents:
