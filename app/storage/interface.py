@@ -98,11 +98,7 @@ class Spool(Protocol):
         """
 
     async def restart(self) -> None:
-        """Forget the bytes so far: those that follow are another file.
-
-        Raises:
-            OSError: the disk cannot be written.
-        """
+        """Forget the bytes so far: those that follow are another file. Raises OSError."""
 
     async def discard(self) -> None:
         """Remove the upload. Does nothing after the first call, or when the upload was accepted."""

@@ -1,8 +1,10 @@
 """Who a request comes from: one client is an IPv4 address or an IPv6 network."""
 
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from fastapi import Request
 from starlette.types import Scope
@@ -12,6 +14,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_HOPS = 32
 """Entries of a forwarding header that are looked at, from the right."""
+_MAX_ELEMENT = 1024
+"""Characters of one element of a Forwarded field."""
+_MAX_COMMAS = 64
+"""Commas of a Forwarded field that are looked at, from the right."""
 _SITE_PREFIX_BITS = {4: 24, 6: 48}
 """Bits that the addresses of one site usually share, by IP version (RFC 6177 for IPv6)."""
 
@@ -32,18 +38,34 @@ def _parse(text: str) -> Address | None:
     return address
 
 
-def _forwarded_for(value: str) -> list[str]:
-    """The `for` nodes of a Forwarded header (RFC 7239), left to right; an element without one gives "".
+_PAIR = r"""([!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*+=[ \t]*+("(?:[^"\\]|\\.)*+"|[^\s",;]*+)"""
+_PAIRS = re.compile(_PAIR)
+_ELEMENT = re.compile(rf"[ \t;]*+(?:{_PAIR}[ \t]*+(?:;[ \t;]*+|$))*+")
 
-    Obfuscated identifiers are kept as they are.
+
+def _forwarded_for(value: str) -> Iterator[str]:
+    """The `for` nodes of a Forwarded field (RFC 7239) from the right, that is, the nearest proxy's first.
+
+    An element that names none, or several, gives "". Obfuscated identifiers are given as they are.
+
+    Elements are found from the right, because the left was written by the client: a quote that it leaves
+    open must not swallow what the proxies append. A comma within a quoted string never ends an element, for
+    what follows it has an odd number of quotes and is none. Where there is no element, it ends with "".
     """
-    nodes: list[str] = []
-    for element in value.split(","):
-        if not element.strip():
-            continue
-        pairs = [pair.partition("=") for pair in element.split(";")]
-        nodes += [node for name, _, node in pairs if name.strip().lower() == "for"] or [""]
-    return nodes
+    end = comma = len(value)
+    for _ in range(_MAX_COMMAS):
+        comma = value.rfind(",", max(0, end - _MAX_ELEMENT), comma)
+        element = value[comma + 1 : end]
+        if comma < 0 and end > _MAX_ELEMENT:
+            break
+        if _ELEMENT.fullmatch(element):
+            nodes = [node for name, node in _PAIRS.findall(element) if name.lower() == "for"]
+            if element.strip():
+                yield nodes[0] if len(nodes) == 1 else ""
+            end = comma
+        if comma < 0:
+            break
+    yield ""
 
 
 class ClientKey:
@@ -83,19 +105,20 @@ class ClientKey:
     def _walk(self, peer: Address, headers: Sequence[tuple[bytes, bytes]]) -> Address:
         common = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
         standard = [value.decode("latin-1") for name, value in headers if name == b"forwarded"]
-        chains = []
+        chains: list[Iterable[str]] = []
         if common:
-            chains.append(",".join(common).split(","))
+            chains.append(reversed(",".join(common).rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]))
         if standard:
-            chains.append(_forwarded_for(",".join(standard)))
+            chains.append(islice(_forwarded_for(",".join(standard)), _MAX_HOPS))
         found = {self._first_untrusted(peer, chain) for chain in chains}
         # A proxy that writes one of the headers passes the other through as the client sent it. If the two
         # disagree, the client forged one, and the request counts against the proxy's own address.
         return found.pop() if len(found) == 1 else peer
 
-    def _first_untrusted(self, peer: Address, chain: Sequence[str]) -> Address:
+    def _first_untrusted(self, peer: Address, chain: Iterable[str]) -> Address:
+        """The first address from the right that is no trusted proxy; `chain` begins at the right."""
         address = peer
-        for node in chain[: -_MAX_HOPS - 1 : -1]:
+        for node in chain:
             earlier = _parse(node)
             if earlier is None:
                 break  # hidden or malformed: the proxy that reported it counts as the client

@@ -110,11 +110,48 @@ def test_x_forwarded_for_is_walked_from_the_right(value: str, key: str) -> None:
         ('for="[2001:db8:5::1]:4711", for=10.1.1.1', "2001:db8:5::/64"),
         ("for=1.2.3.4, for=203.0.113.9;by=10.0.0.9, for=10.1.1.1", "203.0.113.9"),
         ("for=203.0.113.9,", "203.0.113.9"),
+        ('for=203.0.113.9;host="x,for=6.6.6.6"', "203.0.113.9"),
+        ('for=203.0.113.9;host="x,for=6.6.6.6;a=";proto="https"', "203.0.113.9"),
+        ('for=203.0.113.9;host="x\\",for=6.6.6.6;a=\\"b"', "203.0.113.9"),
+        ('host="a,b;for=6.6.6.6,,";for="203.0.113.9:80" , for=10.1.1.1;by="x,y"', "203.0.113.9"),
+        ('for=203.0.113.9;host="' + "," * 50 + '"', "203.0.113.9"),
     ],
 )
 def test_forwarded_is_walked_from_the_right(value: str, key: str) -> None:
     """The standard's field is read like the common one, with its quotes, brackets and ports."""
     assert behind_proxies(PROXY, standard(value)) == key
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'for=203.0.113.9;host="x',
+        'for=203.0.113.9;host="x"y',
+        "for=203.0.113.9 6.6.6.6",
+        "for=6.6.6.6;for=203.0.113.9",
+        "203.0.113.9",
+        'for=203.0.113.9;host="' + "," * 20_000 + '"',
+        'for=203.0.113.9;host="' + "x" * 20_000 + '"',
+    ],
+)
+def test_a_malformed_element_names_nobody(value: str) -> None:
+    """Then the proxy that sent it is the client, as if it had hidden whose request it is."""
+    assert behind_proxies(PROXY, standard(value)) == PROXY
+    assert behind_proxies(PROXY, standard(f"for=6.6.6.6, {value}")) == PROXY
+    assert behind_proxies(PROXY, standard(f"{value}, for=10.1.1.1")) == "10.1.1.1"
+
+
+_TEXT = st.text('abc,;="\\ \tfor6.', max_size=20)
+
+
+@examples
+@given(left=_TEXT, host=_TEXT)
+def test_quoting_hides_everything_that_a_client_writes(left: str, host: str) -> None:
+    """Whatever it sends as Forwarded and as Host: a proxy that quotes is believed, and nobody else."""
+    quoted = host.replace("\\", "\\\\").replace('"', '\\"')
+    mine = f'for=203.0.113.9;host="{quoted}";proto=https'
+    assert behind_proxies(PROXY, standard(f"{left}, {mine}")) == "203.0.113.9"
+    assert behind_proxies(PROXY, standard(left, mine)) == "203.0.113.9"
 
 
 def test_several_fields_are_one_list() -> None:
