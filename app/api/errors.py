@@ -62,7 +62,8 @@ def _draining(error: Draining, quota: Quota | None) -> Problem:
 
 
 def _breaker(error: BreakerOpen, quota: Quota | None) -> Problem:
-    return Problem(KINDS["breaker"], _sentence(error), error.retry_after, quota)
+    members = {"breaker": error.name}
+    return Problem(KINDS["breaker"], _sentence(error), error.retry_after, quota, members=members)
 
 
 def _store_full(_: StoreFull, __: Quota | None) -> Problem:
@@ -70,7 +71,8 @@ def _store_full(_: StoreFull, __: Quota | None) -> Problem:
 
 
 def _store_failed(_: OSError, quota: Quota | None) -> Problem:
-    return Problem(KINDS["breaker"], "The store does not work at the moment.", 1.0, quota)
+    detail = "The store does not work at the moment."
+    return Problem(KINDS["breaker"], detail, 1.0, quota, members={"breaker": "store"})
 
 
 def _range(error: RangeNotSatisfiable, _: Quota | None) -> Problem:

@@ -20,6 +20,7 @@ class ProblemDocument(BaseModel):
     detail: str
     instance: str | None = None
     guard: str | None = Field(None, description="which guard refused")
+    breaker: str | None = Field(None, description="which part is failing, where the guard is `breaker`")
     retry_after_ms: int | None = Field(None, description="milliseconds until it is worth asking again")
 
 

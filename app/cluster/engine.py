@@ -211,7 +211,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         return self._limiter.local.acquire(client).quota
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
-        slot = await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)
+        slot = await self._admit(requester, not_before, watch)
         try:
             lease = await self._take_lease()
         except UNAVAILABLE:

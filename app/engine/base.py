@@ -1,15 +1,16 @@
 """What every engine decides in this process alone: whether it is open, and who may be received."""
 
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
 
 from app.backpressure.circuit_breaker import BreakerOpen, BreakerSnapshot, CircuitBreaker
 from app.backpressure.reservation_table import Requester
-from app.backpressure.upload_queue import UploadQueue
-from app.backpressure.waiting_room import QueueFull, WaitingRoom
+from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
+from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
 from app.engine.interface import Draining, EngineState, Starting
 from app.engine.job_handle import JobHandle
 
@@ -44,12 +45,20 @@ class CircuitBreakers:
         return [breaker.snapshot() for breaker in self]
 
 
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    """Uploads are refused for `reopens_in` seconds; `refusal` makes the exception from its Retry-After."""
+
+    reopens_in: float
+    refusal: Callable[[float], Exception]
+
+
 class BaseEngine(Generic[B]):
     """The upload queue, the waiting room and the state of an engine.
 
     An engine derives from this class and implements the rest of `app.engine.interface.Engine`, whose
     docstrings hold for the methods here as well. It sets `_state` to ready when it has started, calls
-    `_begin_drain` when it is to drain, and passes `_reopens_in` to the waiting room.
+    `_begin_drain` when it is to drain, and gets receiving slots from `_admit`.
     """
 
     def __init__(
@@ -77,13 +86,8 @@ class BaseEngine(Generic[B]):
         self.upload_queue.check_share(client)
 
     def check_open(self, requester: Requester, not_before: float) -> None:
-        if self._state == EngineState.STARTING:
-            raise Starting(self._waiting_room.refuse(requester, _START_RETRY_S, not_before))
-        if self._state == EngineState.DRAINING:
-            raise Draining(self._waiting_room.refuse(requester, self._drain_timeout, not_before))
-        for breaker in self._breakers:
-            if (remaining := breaker.remaining()) > 0:
-                raise BreakerOpen(breaker.name, self._waiting_room.refuse(requester, remaining, not_before))
+        if (closed := self._closed()) is not None:
+            raise closed.refusal(self._waiting_room.refuse(requester, closed.reopens_in, not_before))
 
     def refuse(self, requester: Requester, not_before: float) -> NoReturn:
         raise QueueFull(self._waiting_room.refuse(requester, 0, not_before), self.upload_queue.capacity)
@@ -96,13 +100,35 @@ class BaseEngine(Generic[B]):
     def receiving_full(self) -> bool:
         return self.upload_queue.receiving_full
 
+    async def _admit(self, requester: Requester, not_before: float, watch: Watch) -> ReceivingSlot[JobHandle]:
+        """A receiving slot of the waiting room. A wait that ends because the engine has closed says so.
+
+        Raises:
+            QueueFull, ClientGone: as `WaitingRoom.admit`.
+            Starting, Draining, BreakerOpen: the engine receives no uploads any more.
+        """
+        try:
+            return await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)
+        except QueueFull as full:
+            if (closed := self._closed()) is not None:
+                raise closed.refusal(full.retry_after) from None
+            raise
+
+    def _closed(self) -> _Closed | None:
+        """Why no uploads are received; None while they are."""
+        if self._state == EngineState.STARTING:
+            return _Closed(_START_RETRY_S, Starting)
+        if self._state == EngineState.DRAINING:
+            return _Closed(self._drain_timeout, Draining)
+        breaker = max(self._breakers, key=CircuitBreaker.remaining)
+        if (remaining := breaker.remaining()) > 0:
+            return _Closed(remaining, functools.partial(BreakerOpen, breaker.name))
+        return None
+
     def _reopens_in(self) -> float:
         """Seconds until uploads may be received again; 0 when they may be now."""
-        if self._state == EngineState.STARTING:
-            return _START_RETRY_S
-        if self._state == EngineState.DRAINING:
-            return self._drain_timeout
-        return max(breaker.remaining() for breaker in self._breakers)
+        closed = self._closed()
+        return 0.0 if closed is None else closed.reopens_in
 
     def _begin_drain(self, timeout: float) -> None:
         """Refuse new uploads from now on, and incomplete ones shortly before `timeout` seconds are over."""

@@ -109,7 +109,7 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
         return self._limiter.acquire(client).quota
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
-        return await self._waiting_room.admit(requester, not_before, watch, self._reopens_in)
+        return await self._admit(requester, not_before, watch)
 
     def enqueue(self, slot: UploadSlot, job: Job) -> JobHandle:
         assert isinstance(slot, ReceivingSlot)  # noqa: S101 - it is one that `reserve` returned

@@ -33,7 +33,7 @@ GAUGES: Final = (
     Gauge("done", "done", "/s"),
     Gauge("degraded", "degraded", "/s", warm=True),
     Gauge("429", "429 too fast", "/s", warm=True),
-    Gauge("503", "503 full", "/s", warm=True),
+    Gauge("503", "503 later", "/s", warm=True),
     Gauge("wait_ms", "wait", format="wait"),
     Gauge("memory_bytes", "memory", format="size"),
 )

@@ -32,6 +32,7 @@ class TestStore:
 
         answer = until(open_while_looked_at, "the breaker to be open")
         refused = problem(answer, 503, REDUCED_CAPACITY, guard="breaker")
+        assert refused["breaker"] == "store"
         assert 0 < refused["retry_after_ms"] <= 60_000
         assert int(answer.headers["retry-after"]) == math.ceil(refused["retry_after_ms"] / 1000)
         assert service.get("/healthz").status == 200

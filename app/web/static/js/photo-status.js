@@ -4,10 +4,15 @@ const GUARDS = {
   rate: "the bouncer: your bucket is empty",
   share: "the guards: you have enough photos inside",
   queue: "the queue: it is full",
-  disk: "the disk: it is full",
+  disk: "the store: it is full",
   starting: "the server: it has just been started",
   draining: "the server: it is about to stop",
-  breaker: "the workers: they are recovering",
+  breaker: "the server: a part of it is recovering",
+};
+const BREAKERS = {
+  workers: "the workers: they are recovering",
+  store: "the store: it is recovering",
+  engine: "the engine: it is recovering",
 };
 
 const PREVIEWS = { exif: "Only a preview for now", placeholder: "Only a placeholder for now" };
@@ -34,9 +39,10 @@ export function statusOf(photo) {
 }
 
 function refused(photo) {
-  const { status, guard, type } = photo.refusal;
+  const { status, guard, type, breaker } = photo.refusal;
   if (!status) return { text: `No answer. Trying again in ${timeLeft(photo)}` };
-  const who = GUARDS[guard] ? `Refused by ${GUARDS[guard]}` : "Refused";
+  const by = BREAKERS[breaker] ?? GUARDS[guard];
+  const who = by ? `Refused by ${by}` : "Refused";
   return { text: `${who} (${status}). Back in ${timeLeft(photo)}`, link: page(type, guard) };
 }
 

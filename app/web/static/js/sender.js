@@ -84,7 +84,7 @@ export class Sender extends EventTarget {
     if (guard === "rate") this.#afterToken = true;
     photo.tries += 1;
     const pause = wait ?? Math.min(30_000, 500 * 2 ** photo.tries) * (0.75 + Math.random() / 2);
-    const refusal = { status, guard, type: body?.type, title: body?.title, preview: body?.preview };
+    const refusal = { status, guard, type: body?.type, breaker: body?.breaker, title: body?.title, preview: body?.preview };
     const until = Date.now() + pause;
     this.#notBefore = Math.max(this.#notBefore, until);
     photo.set({ state: degraded ? "degraded" : "refused", refusal, until });
