@@ -10,7 +10,7 @@ export function listenForFiles(form, take) {
   });
 
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  // dragenter and dragleave fire for nested elements, too: inside while there were more of the first.
+  // Both events fire for nested elements too: inside while there were more of the first.
   let depth = 0;
   const enter = (event, step) => {
     if (!hasFiles(event)) return;

@@ -33,7 +33,7 @@ export function showMood(mood) {
   icon.href = colour ? drawn(colour, mood) : usualIcon;
 }
 
-// Under pressure a dot is coloured, from a brownout on the whole icon, so that colour is not the only sign.
+// Colour is not the only sign: under pressure a dot has it, from a brownout on the icon.
 function drawn(colour, mood) {
   const slope = mood === "pressure" ? "#08687a" : colour;
   const mark = `<path fill="${slope}" d="M1 8h10c10 0 6 16 20 16v5H1z"/><circle fill="${colour}" cx="25" cy="8" r="7"/>`;

@@ -7,19 +7,14 @@ const GUARDS = {
   disk: "the store: it is full",
   starting: "the server: it has just been started",
   draining: "the server: it is about to stop",
-  breaker: "the server: a part of it is recovering",
-};
-const BREAKERS = {
-  workers: "the workers: they are recovering",
-  store: "the store: it is recovering",
-  engine: "the engine: it is recovering",
+  breaker: "the server: a part of it fails",
 };
 
 const PREVIEWS = { exif: "Only a preview for now", placeholder: "Only a placeholder for now" };
 
 const timeLeft = (photo) => duration(photo.until - Date.now());
 
-// The sentence about a photo's state, and the page that explains its problem, if it has one.
+// A sentence about a photo's state, and the page that explains its problem, if any.
 export function statusOf(photo) {
   const { state, job } = photo;
   switch (state) {
@@ -41,7 +36,7 @@ export function statusOf(photo) {
 function refused(photo) {
   const { status, guard, type, breaker } = photo.refusal;
   if (!status) return { text: `No answer. Trying again in ${timeLeft(photo)}` };
-  const by = BREAKERS[breaker] ?? GUARDS[guard];
+  const by = breaker ? `the ${breaker}: failing, to be tried again` : GUARDS[guard];
   const who = by ? `Refused by ${by}` : "Refused";
   return { text: `${who} (${status}). Back in ${timeLeft(photo)}`, link: page(type, guard) };
 }

@@ -5,7 +5,7 @@ const ENDED = new Set(["done", "failed", "cancelled"]);
 export class Photo extends EventTarget {
   constructor(name, known = {}) {
     super();
-    // A repeat after a lost answer must find the same job, so every attempt to send this photo has the same key.
+    // Every attempt has the same key, so a repeat after a lost answer finds the same job.
     this.key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
     this.name = name;
     this.state = "waiting";
