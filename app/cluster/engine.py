@@ -23,7 +23,7 @@ from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
 from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeat, Heartbeats
-from app.cluster.jetstream import JobStream
+from app.cluster.jetstream import Bounds, JobStream
 from app.cluster.job_consumer import JobConsumer
 from app.cluster.job_delivery import cancel_subject
 from app.cluster.job_registry import JobRegistry
@@ -146,8 +146,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
     async def _prepare(self) -> None:
         """Create what is missing in NATS and watch all jobs. Raises as `NatsConnection.request` does."""
         self._connection.needs_setup = False
-        max_receiving = self.upload_queue.max_receiving
-        await jetstream.prepare(self._connection, self._max_jobs, max_receiving, self._lease_s)
+        bounds = Bounds(self._max_jobs, self.upload_queue.max_receiving, self._lease_s)
+        await jetstream.prepare(self._connection, bounds, may_change=True)
         await self._limiter.prepare()
         await self._jobs.status.prepare()
         await self._jobs.status.watch(self._registry.update)

@@ -11,7 +11,9 @@ answer was lost never puts the job into the queue twice.
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 
+import structlog
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -29,6 +31,8 @@ from app.backpressure.token_bucket import GCRA
 from app.cluster.connection import PUBLISH_TIMEOUT_S, SETUP_TIMEOUT_S, NatsConnection
 from app.job import Job
 
+log = structlog.get_logger(__name__)
+
 JOBS, DEAD, LEASES, STATUS = "spillway-jobs", "spillway-dead", "spillway-leases", "spillway-status"
 WORKERS = "workers"
 """The one durable consumer of the queue."""
@@ -45,15 +49,24 @@ _DUPLICATE_WINDOW_S = 120
 _BYTES_PER_CLIENT = 512
 
 
-async def prepare(connection: NatsConnection, max_jobs: int, max_receiving: int, lease_s: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many jobs may wait and run, and how many leases there may be, each for `lease_s` seconds."""
+
+    max_jobs: int
+    max_receiving: int
+    lease_s: float
+
+
+async def prepare(connection: NatsConnection, bounds: Bounds, *, may_change: bool) -> None:
     """Create the streams and the consumer where they are missing. Raises as `NatsConnection.request` does.
 
-    `max_jobs` bounds the jobs that wait and run, `max_receiving` the leases, each of which ends after
-    `lease_s` seconds. The bound of the job stream is raised but never lowered: a server drops the messages
-    beyond a lower one.
+    With `may_change`, streams that exist get these bounds. Only replicas do that: the settings of a worker
+    are not meant for it. The bound of the job stream is raised but never lowered, because a server drops
+    the messages beyond a lower one.
     """
     async with connection.request(SETUP_TIMEOUT_S) as js:
-        await _fit_job_stream(js, max_jobs, connection.replicas)
+        await _fit_job_stream(js, bounds.max_jobs, connection.replicas, may_change=may_change)
         await js.add_consumer(
             JOBS,
             ConsumerConfig(
@@ -75,6 +88,7 @@ async def prepare(connection: NatsConnection, max_jobs: int, max_receiving: int,
                 max_age=_DEAD_TTL_S,
                 num_replicas=connection.replicas,
             ),
+            may_change=may_change,
         )
         await _ensure_stream(
             js,
@@ -82,22 +96,23 @@ async def prepare(connection: NatsConnection, max_jobs: int, max_receiving: int,
                 name=LEASES,
                 subjects=[_subject(LEASES)],
                 storage=StorageType.MEMORY,
-                max_msgs=max_receiving,
+                max_msgs=bounds.max_receiving,
                 discard=DiscardPolicy.NEW,
-                max_age=lease_s,
-                duplicate_window=lease_s,
+                max_age=bounds.lease_s,
+                duplicate_window=bounds.lease_s,
                 num_replicas=connection.replicas,
             ),
+            may_change=may_change,
         )
 
 
 async def grow(connection: NatsConnection, max_jobs: int) -> None:
     """Raise the bound of the job stream, if it is lower. Raises as `NatsConnection.request` does."""
     async with connection.request(SETUP_TIMEOUT_S) as js:
-        await _fit_job_stream(js, max_jobs, connection.replicas)
+        await _fit_job_stream(js, max_jobs, connection.replicas, may_change=True)
 
 
-async def _fit_job_stream(js: JetStreamContext, max_jobs: int, replicas: int) -> None:
+async def _fit_job_stream(js: JetStreamContext, max_jobs: int, replicas: int, *, may_change: bool) -> None:
     config = StreamConfig(
         name=JOBS,
         subjects=[f"{_subject(JOBS)}.*"],
@@ -115,15 +130,26 @@ async def _fit_job_stream(js: JetStreamContext, max_jobs: int, replicas: int) ->
     except NotFoundError:
         await js.add_stream(config)
         return
-    if (existing.max_msgs or 0) < max_jobs:
+    if may_change and (existing.max_msgs or 0) < max_jobs:
         await js.update_stream(config)
+        log.info("the queue has got more places", before=existing.max_msgs, now=max_jobs)
 
 
-async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
+async def _ensure_stream(js: JetStreamContext, config: StreamConfig, *, may_change: bool) -> None:
+    """Create a stream, or give the existing one these settings: those of the last replica are in force."""
     try:
+        existing = (await js.stream_info(config.name or "")).config
+    except NotFoundError:
         await js.add_stream(config)
-    except APIError:  # it exists with other settings: those of the replica that came last are in force
+        return
+    changed = {
+        name: wanted
+        for name in ("max_msgs", "max_age", "duplicate_window", "num_replicas")
+        if (wanted := getattr(config, name)) and wanted != getattr(existing, name)
+    }
+    if may_change and changed:
         await js.update_stream(config)
+        log.info("a stream has got other bounds", stream=config.name, **changed)
 
 
 async def status_bucket(connection: NatsConnection) -> KeyValue:

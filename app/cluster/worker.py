@@ -11,6 +11,7 @@ from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.factory import ProcessParts, engine_breaker, lease_s, make_connection, make_consumer
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
+from app.cluster.jetstream import Bounds
 from app.cluster.job_consumer import JobConsumer
 from app.cluster.job_status import JobStatusStore
 from app.engine.base import CircuitBreakers
@@ -47,7 +48,8 @@ async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store
         stack.push_async_callback(connection.close)
         with connection.startup():
             max_jobs = settings.queue_size + settings.workers
-            await jetstream.prepare(connection, max_jobs, settings.max_receiving, lease_s(settings))
+            bounds = Bounds(max_jobs, settings.max_receiving, lease_s(settings))
+            await jetstream.prepare(connection, bounds, may_change=False)
             await job_status.prepare()
         stack.push_async_callback(consumer.stop)
         await consumer.start()

@@ -13,7 +13,7 @@ from app.backpressure.token_bucket import GCRA
 from app.cluster.connection import NatsConnection
 from app.cluster.engine import ClusterEngine
 from app.cluster.factory import ProcessParts, engine_breaker, make_replica
-from app.cluster.jetstream import prepare
+from app.cluster.jetstream import Bounds, prepare
 from app.engine.base import CircuitBreakers
 from app.engine.worker_pool import WorkerPool
 from app.factory import make_job_defaults
@@ -87,7 +87,7 @@ async def connect(nats: NatsServer) -> AsyncIterator[Connect]:
         connection = NatsConnection([nats.url], engine_breaker())
         await connection.open()
         opened.append(connection)
-        await prepare(connection, QUEUE_SIZE, MAX_RECEIVING, 60)
+        await prepare(connection, Bounds(QUEUE_SIZE, MAX_RECEIVING, 60), may_change=True)
         return connection
 
     yield one
