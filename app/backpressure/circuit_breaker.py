@@ -29,6 +29,16 @@ class BreakerOpen(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class StateChange:
+    """A breaker went from one state to another; `reason` is the failure that opened it, else empty."""
+
+    name: str
+    before: BreakerState
+    after: BreakerState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
     """The permission for one call, to be handed back with its outcome. Only its own generation counts it."""
 
@@ -89,6 +99,8 @@ class CircuitBreaker:
         if not 0 < open_s <= max_open_s or call_timeout_s <= 0:
             raise ValueError("a breaker needs times above 0, and max_open_s must not be less than open_s")
         self.name = name
+        self.on_state_change: Callable[[StateChange], None] = lambda _: None
+        """Called after each change of state. It must not call the breaker."""
         self._failure_threshold = failure_threshold
         self._probes = probes
         self._open_s = open_s
@@ -152,17 +164,17 @@ class CircuitBreaker:
                     self._opened_in_row = 0
                     self._set_state(BreakerState.CLOSED, math.inf)
 
-    def record_failure(self, permit: Permit) -> None:
-        """The call failed, and the dependency is to blame."""
+    def record_failure(self, permit: Permit, reason: str = "") -> None:
+        """The call failed, and the dependency is to blame; `reason` is for `on_state_change`."""
         if not self._counts(permit):
             return
         match self._state:
             case BreakerState.CLOSED:
                 self._failures += 1
                 if self._failures >= self._failure_threshold:
-                    self._open(self._clock())
+                    self._open(self._clock(), reason)
             case BreakerState.HALF_OPEN:
-                self._open(self._clock())
+                self._open(self._clock(), reason)
 
     def ignore(self, permit: Permit) -> None:
         """The call ended in a way that says nothing about the dependency."""
@@ -183,7 +195,7 @@ class CircuitBreaker:
             yield
         except BaseException as error:
             if isinstance(error, failures) and not isinstance(error, ignored):
-                self.record_failure(permit)
+                self.record_failure(permit, str(error) or type(error).__name__)
             else:
                 self.ignore(permit)
             raise
@@ -204,19 +216,21 @@ class CircuitBreaker:
         now = self._clock()
         probes_under_way = self._probes_started - self._probes_succeeded
         if self._state is BreakerState.HALF_OPEN and probes_under_way and now >= self._ends_at:
-            self._open(self._ends_at)
+            self._open(self._ends_at, "no outcome in time")
         if self._state is BreakerState.OPEN and now >= self._ends_at:
             self._set_state(BreakerState.HALF_OPEN, math.inf)
         return now
 
-    def _open(self, since: float) -> None:
+    def _open(self, since: float, reason: str) -> None:
         doublings = min(self._opened_in_row, _MAX_DOUBLINGS)
         self._opened_in_row += 1
         self._opened += 1
-        self._set_state(BreakerState.OPEN, since + min(self._max_open_s, self._open_s * 2.0**doublings))
+        ends_at = since + min(self._max_open_s, self._open_s * 2.0**doublings)
+        self._set_state(BreakerState.OPEN, ends_at, reason)
 
-    def _set_state(self, state: BreakerState, ends_at: float) -> None:
+    def _set_state(self, state: BreakerState, ends_at: float, reason: str = "") -> None:
         self._generation += 1
-        self._state = state
+        before, self._state = self._state, state
         self._ends_at = ends_at
         self._failures = self._probes_started = self._probes_succeeded = 0
+        self.on_state_change(StateChange(self.name, before, state, reason))

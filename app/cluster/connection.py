@@ -148,12 +148,13 @@ class NatsConnection:
             if isinstance(error, APIError) and error.err_code == _STREAM_FULL:
                 raise StreamFull(subject="per subject" in (error.description or "")) from None
             self.needs_setup = True
-            self._record_failure(permit, sent_at, timeout_s)
-            raise EngineDown(str(error) or "no answer") from None
+            reason = str(error) or "no answer"
+            self._record_failure(permit, sent_at, timeout_s, reason)
+            raise EngineDown(reason) from None
         finally:
             self.breaker.ignore(permit)  # has no effect after a recorded outcome
 
-    def _record_failure(self, permit: Permit, sent_at: float, timeout_s: float) -> None:
+    def _record_failure(self, permit: Permit, sent_at: float, timeout_s: float, reason: str) -> None:
         """Count a failed request, unless it tells nothing new about NATS.
 
         Requests that were under way at the same time count once. A request that took more than twice its
@@ -161,7 +162,7 @@ class NatsConnection:
         """
         now = time.monotonic()
         if sent_at >= self._failed_at and now - sent_at < 2 * timeout_s:
-            self.breaker.record_failure(permit)
+            self.breaker.record_failure(permit, reason)
         self._failed_at = now
 
     async def ping(self) -> None:
@@ -180,7 +181,8 @@ class NatsConnection:
             async with asyncio.timeout(_REQUEST_TIMEOUT_S):
                 await self._jetstream.account_info()
         except (NatsError, OSError, TimeoutError) as error:
-            self._record_failure(permit, sent_at, _REQUEST_TIMEOUT_S)
-            raise EngineDown(str(error) or "no answer") from None
+            reason = str(error) or "no answer"
+            self._record_failure(permit, sent_at, _REQUEST_TIMEOUT_S, reason)
+            raise EngineDown(reason) from None
         finally:
             self.breaker.ignore(permit)

@@ -164,7 +164,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
                 if self._connection.needs_setup:
                     await self._connection.ping()
                     await self._prepare()
-                    log.info("the engine is available again")
+                    log.info("streams and subscriptions are set up again")
                 await self._leases.settle()
                 await self._leases.count()
                 self.upload_queue.observe()

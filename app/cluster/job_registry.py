@@ -9,6 +9,7 @@ import structlog
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.interface import JobCounters
 from app.engine.job_handle import JobHandle
+from app.engine.job_registry import log_fields
 from app.job import Job, JobStatus
 from app.runtime.metrics import Histograms
 
@@ -110,7 +111,7 @@ class JobRegistry:
             self._upload_queue.drain_rate.record(self._clock() - known.begun_at)
         if known.own:
             self._count(job)
-            log.info("job ended", job=job.id, status=job.status, reason=job.problem and job.problem[0])
+            log.info("job ended", **log_fields(job))
 
     def _count(self, job: Job) -> None:
         if job.status == JobStatus.DONE:

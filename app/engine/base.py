@@ -13,6 +13,7 @@ from app.backpressure.upload_queue import ReceivingSlot, UploadQueue
 from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
 from app.engine.interface import Draining, EngineState, Starting
 from app.engine.job_handle import JobHandle
+from app.engine.outage_log import OutageLog
 
 B = TypeVar("B", bound=UploadQueue[JobHandle])
 
@@ -33,6 +34,10 @@ class CircuitBreakers:
     workers: CircuitBreaker
     store: CircuitBreaker
     engine: CircuitBreaker | None = None
+
+    def __post_init__(self) -> None:
+        for breaker in self:
+            breaker.on_state_change = OutageLog()
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         yield self.workers

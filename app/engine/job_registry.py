@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -10,6 +11,24 @@ from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus
 
 log = structlog.get_logger(__name__)
+
+
+def log_fields(job: Job) -> dict[str, Any]:
+    """What the log says of a job that has ended; `bytes` is the size of the upload, `sizes` are in pixels."""
+    fields: dict[str, Any] = {"job": job.id, "status": job.status.value}
+    ended_at = job.completed_at or job.finished_at
+    if ended_at is not None:
+        fields["seconds"] = round(max(0.0, ended_at - job.created_at), 3)
+    fields["bytes"] = job.size
+    if job.source:
+        fields["source"] = f"{job.source.get('format')} {job.source.get('width')}x{job.source.get('height')}"
+    if job.made:
+        fields["sizes"] = " ".join(f"{name}={made.width}x{made.height}" for name, made in job.made.items())
+    if job.deferred:
+        fields["deferred"] = " ".join(job.deferred)
+    if job.problem:
+        fields["reason"] = job.problem[0]
+    return fields
 
 
 class JobRegistry:
@@ -55,13 +74,7 @@ class JobRegistry:
         for count in range(len(before.made) + 1, len(job.made) + 1):
             is_last = before.deferred and count == len(job.made)
             handle.publish("variant", None if is_last else f"variant.{count}")
-        log.info(
-            "job ended",
-            job=job.id,
-            status=job.status,
-            reason=job.problem and job.problem[0],
-            deferred=job.deferred,
-        )
+        log.info("job ended", **log_fields(job))
         if not before.deferred:
             self._count(job)
             handle.set_status(job.status)

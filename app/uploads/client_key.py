@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 
+import structlog
 from fastapi import Request
 from starlette.types import Scope
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+log = structlog.get_logger(__name__)
+
+_FORWARDING = (b"x-forwarded-for", b"forwarded")
 _MAX_HOPS = 32
 """Entries of a forwarding header that are looked at, from the right."""
 _MAX_ELEMENT = 1024
@@ -80,24 +84,42 @@ class ClientKey:
         """IPv6 addresses that share the first `ipv6_prefix` bits are one client."""
         self._prefix = ipv6_prefix
         self._trusted = tuple(trusted_proxies)
+        self._told: set[bool] = set()
+        """Which peers the log has said are not believed: private ones, others, or both."""
 
     def __call__(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]] = ()) -> str:
         """The client's key: `192.0.2.7`, or `2001:db8::/64`."""
         if peer is None:
             return "local"
-        if not self._trusted and ":" not in peer:
+        if not self._trusted and ":" not in peer and not self._is_news(headers):
             return peer  # a socket gives an IPv4 address in one form only, so it needs no parsing
         address = _parse(peer)
         if address is None:
             return peer
         if self._is_trusted(address):
             address = self._walk(address, headers)
+        elif self._is_news(headers):
+            self._tell(address)
         return self._key(address)
 
     def of(self, scope: Scope) -> str:
         """The key of the client behind a request."""
         peer = scope["client"]
         return self(peer[0] if peer else None, scope["headers"])
+
+    def _is_news(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether there is a forwarding header, and the log may have to say that it is not believed."""
+        return len(self._told) < 2 and any(name in _FORWARDING for name, _ in headers)
+
+    def _tell(self, peer: Address) -> None:
+        """Log that a header is not believed: once for a peer with a private address and once for others."""
+        if peer.is_private not in self._told:
+            self._told.add(peer.is_private)
+            log.warning(
+                "a request says whom it is forwarded for, but its peer is no trusted proxy: if it is a proxy "
+                f"of yours, set SPILLWAY_TRUSTED_PROXIES={peer}, or all of its users are one client",
+                peer=str(peer),
+            )
 
     def _is_trusted(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._trusted)

@@ -284,3 +284,22 @@ def test_never_more_probes_are_under_way_than_allowed(
             assert 0 < snapshot.remaining_s <= 35
         else:
             assert snapshot.failures < 3
+
+
+def test_each_change_of_state_is_told_with_what_opened_it(clock: HandClock) -> None:
+    """Who listens hears of every one, in order, and why it opened."""
+    breaker, heard = breaker_of(clock, failure_threshold=1), []
+    breaker.on_state_change = lambda change: heard.append((change.before, change.after, change.reason))
+    for _ in range(2):
+        with pytest.raises(Broken), breaker.guard(Broken):
+            raise Broken("disk on fire")
+        wait_until_half_open(breaker, clock)
+    breaker.record_success(breaker.acquire())
+    closed, opened, half_open = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+    assert heard == [
+        (closed, opened, "disk on fire"),
+        (opened, half_open, ""),
+        (half_open, opened, "disk on fire"),
+        (opened, half_open, ""),
+        (half_open, closed, ""),
+    ]

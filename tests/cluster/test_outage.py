@@ -42,6 +42,9 @@ def check_outage(
     assert here.ended(there.taken().json()["id"])["status"] == "done"
     until(lambda: queued(cluster.nats.url) == 0, "an empty queue")
     assert cluster.jobs("done") - before == 5
+    log = here.errors()
+    begun = log.count("the engine is away: circuit breaker opened")
+    assert 1 <= begun == log.count("the engine is back: circuit breaker closed")
 
 
 def check_degraded_service(service: Service, done: dict[str, dict[str, dict[str, str]]]) -> None:

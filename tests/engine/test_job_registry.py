@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.engine.job_handle import JobHandle
 from app.engine.job_registry import JobRegistry
@@ -70,3 +71,21 @@ async def test_a_job_of_an_earlier_run_is_not_counted_as_accepted() -> None:
     assert counts(registry) == {}
     assert first.client != second.client
     assert registry.find(second.job.id) is second
+
+
+async def test_the_log_says_of_a_job_how_it_ended_and_what_it_cost() -> None:
+    """Seconds, bytes and sizes; a reason or deferred variants only where there are any."""
+    registry = JobRegistry()
+    source = {"format": "jpeg", "width": 400, "height": 300}
+    with capture_logs() as lines:
+        done = {"status": JobStatus.DONE, "source": source, "made": {"thumb": MADE}}
+        become(registry, accepted(registry), **done, finished_at=1001.5, completed_at=1001.5)
+        become(registry, accepted(registry), **done, finished_at=1001.5, deferred=("large",))
+        become(registry, accepted(registry), status=JobStatus.FAILED, problem=("undecodable", "No."))
+    for line in lines:
+        assert line.pop("event") == "job ended"
+        assert len(line.pop("job")) == 32
+        assert line.pop("log_level") == "info"
+    made = {"status": "done", "seconds": 1.5, "bytes": 10, "source": "jpeg 400x300", "sizes": "thumb=96x72"}
+    failed = {"status": "failed", "bytes": 10, "reason": "undecodable"}
+    assert lines == [made, {**made, "deferred": "large"}, failed]

@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from app.uploads.client_key import ClientKey, net_of
 from tests.examples import examples
@@ -228,3 +229,22 @@ def test_no_header_breaks_it_nor_reaches_past_the_proxy(values: list[str]) -> No
 def test_the_network_of_a_client_is_that_of_its_site(client: str, net: str) -> None:
     """The /24 of an IPv4 address, the /48 of an IPv6 network; of what is wider or private, that itself."""
     assert net_of(client) == net
+
+
+# --- what the log says ----------------------------------------------------------------------------------
+
+
+def test_a_header_that_is_not_believed_is_logged_once_with_the_setting_that_it_wants() -> None:
+    """Once for peers with private addresses, once for others: a stranger's header hides no proxy's."""
+    client_key = ClientKey(64, PROXIES)
+    unset = ClientKey(64)
+    with capture_logs() as lines:
+        for _ in range(3):
+            for header in (common("192.0.2.7"), standard("for=192.0.2.7")):
+                assert client_key("8.8.8.8", header) == "8.8.8.8"
+                client_key("192.168.0.9", header)
+                client_key(PROXY, header)
+                assert unset(PROXY, header) == PROXY
+                unset(PROXY)
+    assert [line["peer"] for line in lines] == ["8.8.8.8", "192.168.0.9", PROXY]
+    assert f"SPILLWAY_TRUSTED_PROXIES={PROXY}" in lines[-1]["event"]

@@ -42,3 +42,6 @@ class TestStore:
         assert service.stats()["breakers"] == {"workers": "closed", "store": "closed"}
         assert service.get(made["variants"]["thumb"]["url"]).status == 200
         assert service.stats()["backlog"]["receiving"] == 0
+        log = service.errors()
+        assert log.count("the store does not work: circuit breaker opened") == 1
+        assert log.count("the store works again: circuit breaker closed") == 1
