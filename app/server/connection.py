@@ -42,6 +42,7 @@ IDLE_TIMEOUT_S = 5.0
 SMALL_CHUNK = 128
 """Bytes that the chunks of a body must have on average, apart from the credit: each costs time of its own."""
 SMALL_CHUNK_CREDIT = 8192 * SMALL_CHUNK
+_EMPTY_LINE = b"\r\n\r\n"
 _MAX_PIECES = 64
 """Pieces of a chunked body that are parsed at once; each ends with an empty line."""
 
@@ -68,7 +69,6 @@ class HttpConnection(HttpToolsProtocol):
         self._head_received = 0  # bytes since its head began, parsed or not
         self._target_bytes = 0
         self._head_parsed = 0  # bytes of its target and fields, and of its trailer fields
-        self._fields_parsed = 0  # its header and trailer fields
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
         self.body_left = 0  # bytes of its body still to come, or `UNKNOWN_LENGTH`
         self._chunk_credit = 0  # bytes that small chunks may still fall short of `SMALL_CHUNK`
@@ -116,7 +116,7 @@ class HttpConnection(HttpToolsProtocol):
     @property
     def _can_parse(self) -> bool:
         """Whether more may be parsed: of a next request only if the client has read the earlier answers."""
-        return not self.in_head or (self._all_answered and not self.flow.write_paused)
+        return self._input is not Input.HEAD or (self._all_answered and not self.flow.write_paused)
 
     @property
     def idle_until(self) -> float | None:
@@ -220,55 +220,61 @@ class HttpConnection(HttpToolsProtocol):
         The parser cannot be stopped behind a message, so it gets no byte of the next one: a head, and a
         chunked body, end with an empty line, and another body after so many bytes.
         """
-        at, pieces = 0, 0
-        while at < len(data) and self._can_parse and pieces < _MAX_PIECES:
-            if self._input in UNPARSED or self.transport.is_closing():
-                return
-            end = len(data)
-            if self.in_head or self.body_left == UNKNOWN_LENGTH:
-                end = data.obj.find(b"\r\n\r\n", at, end) + 4  # type: ignore[attr-defined]  # bytes or bytearray
-                end = end if end > 3 else len(data)
-            else:
-                end = min(at + self.body_left, len(data))
-            piece, at, pieces = data[at:end], end, pieces + 1
-            if not self._parse_piece(piece) or self.in_head:
+        if self._input in UNPARSED or self.transport.is_closing():
+            return
+        at, size = 0, len(data)
+        for _ in range(_MAX_PIECES):
+            in_head = self._input is Input.HEAD
+            if at == size or (in_head and not self._can_parse):
                 break
-        if self._input not in UNPARSED:
+            if not in_head and self.body_left != UNKNOWN_LENGTH:
+                end = min(at + self.body_left, size)
+            else:
+                found: int = data.obj.find(_EMPTY_LINE, at, size)  # type: ignore[attr-defined]  # bytes or bytearray
+                end = size if found < 0 else found + len(_EMPTY_LINE)
+            if not self._parse_piece(data[at:end] if end - at < size else data, in_head):
+                return
+            at = end
+            if self._input is Input.HEAD:
+                break
+        if at < size:
             self._held = bytes(data[at:])
 
-    def _parse_piece(self, piece: memoryview) -> bool:
-        """Feed the parser. Whether it was content."""
-        if self.in_head:
+    def _parse_piece(self, piece: memoryview, in_head: bool) -> bool:
+        """Feed the parser; `in_head` tells whether the piece is one of a head. Whether to go on."""
+        if in_head:
             self._head_received += len(piece)
         try:
-            self._feed(piece)
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            unparsed = head_checks.origin_in(piece) if self.in_head else []
+            unparsed = head_checks.origin_in(piece) if in_head else []
             self._refuse(head_checks.refusal_of(error, self._head_received, self._target_bytes), unparsed)
             return False
-        if self.in_head and self._head_received > MAX_HEAD_BYTES:
-            self._refuse(head_too_large(self._target_bytes))
-            return False
-        if self.in_head and self._head_received > HEAD_READ:
+        if self._head_received > HEAD_READ and self._input is Input.HEAD:
             self._shared.large_heads.add(self)
-        return True
+            if self._head_received > MAX_HEAD_BYTES:
+                self._refuse(head_too_large(self._target_bytes))
+        return self._input not in UNPARSED
 
-    def _feed(self, data: memoryview) -> None:
-        """Feed the parser.
+    def _ignore_upgrade(self, rest: memoryview) -> None:
+        """Go on behind the head of a request with Upgrade, where the parser has stopped.
 
-        After the head of a request with Upgrade it stops, and takes what follows for another protocol. None
-        is spoken here, so a new parser gets the same head without Upgrade, and then what follows.
+        It takes what follows, the `rest` of its input, for another protocol. None is spoken here, so a new
+        parser gets the same head without Upgrade, and then the rest.
         """
         while True:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-            else:
-                return
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(self._plain_head)
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            else:
+                return
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. Whether to keep the connection for the answer it may still read."""
@@ -291,7 +297,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_received = max(1, self._head_received)  # not counted if it came with another request
-        self._target_bytes = self._head_parsed = self._fields_parsed = 0
+        self._target_bytes = self._head_parsed = 0
         if self._input is not Input.LINGERING:
             self._deadline.arm(HEAD_TIMEOUT_S, self._head_timed_out)
 
@@ -299,15 +305,19 @@ class HttpConnection(HttpToolsProtocol):
         self._target_bytes += len(url)
         self._head_parsed += len(url)
         if self._target_bytes <= MAX_TARGET_BYTES:  # a longer one is refused when the head is complete
-            super().on_url(url)
+            self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_parsed += len(name) + len(value) + 4
-        self._fields_parsed += 1
-        if self._head_parsed > MAX_HEAD_BYTES or self._fields_parsed > MAX_HEAD_FIELDS:
+        if self._head_parsed > MAX_HEAD_BYTES or len(self.headers) > MAX_HEAD_FIELDS:
             raise head_too_large(self._target_bytes)
-        if self.in_head:  # else it is a trailer field, of which none is defined here (RFC 9110, 6.5.1)
-            super().on_header(name, value)
+        if (
+            self._input is Input.HEAD
+        ):  # else it is a trailer field, and none is defined here (RFC 9110, 6.5.1)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._head_parsed > MAX_HEAD_BYTES or self._target_bytes > MAX_TARGET_BYTES:

@@ -26,7 +26,7 @@ class Input(Enum):
     """None: the client has shut down its sending side, and still gets the answers to what it sent."""
 
 
-UNPARSED = frozenset({Input.LINGERING, Input.EOF})
+UNPARSED = (Input.LINGERING, Input.EOF)
 """The states in which the parser gets nothing."""
 
 

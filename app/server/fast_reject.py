@@ -5,7 +5,7 @@ guards that decide are those of the upload endpoint, and the answer is the one t
 The most frequent one, for want of a token, is not even rendered: its few bytes are put together directly.
 """
 
-import uuid
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -47,11 +47,18 @@ class Refusal:
     quota: Quota
 
 
+def _random_uuid() -> str:
+    """A UUID of version 4 (RFC 9562), in half the time that the class UUID takes."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
 def rate_limited_response(quota: Quota) -> RawResponse:
     """The bytes of `render(rate_limited(quota))`, for a client that has no token left."""
     wait_ms = quota.next_token_ms
     wait_s = ceil_div(wait_ms, 1000)
-    body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, uuid.uuid4(), wait_ms)).encode()
+    body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, _random_uuid(), wait_ms)).encode()
     policy = quota.limit, quota.window_s
     head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, quota.remaining, wait_s, len(body))
     return RawResponse(head, body)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
 import httptools
@@ -68,31 +69,36 @@ def body_length(version: str, fields: Fields) -> int:
         HeadRefused: the version is neither 1.0 nor 1.1; Host is missing, repeated or malformed (RFC 9112,
             3.2); a field of one value has two; or the body has another transfer coding than chunked.
     """
-    hosts = []
-    codings = []
-    length = 0
-    singles: dict[bytes, bytes] = {}
+    host = None
+    hosts = length = 0
+    codings = b""
+    singles: dict[bytes, bytes] | None = None
     for name, value in fields:
         if name == b"host":
-            hosts.append(value)
+            host = value
+            hosts += 1
         elif name == b"content-length":
             length = int(value)
+        elif name in _SINGLE:
+            if singles is None:
+                singles = {name: value}
+            elif singles.setdefault(name, value) != value:
+                raise HeadRefused("bad-request", f"The field {name.decode()} comes twice, and differs.")
         elif name == b"transfer-encoding":
-            codings.append(value)
-        elif name in _SINGLE and singles.setdefault(name, value) != value:
-            raise HeadRefused("bad-request", f"The field {name.decode()} comes twice, and differs.")
+            codings += value + b","
     if version not in ("1.1", "1.0"):
         raise HeadRefused("bad-request", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    if len(hosts) > 1 or (not hosts and version == "1.1"):
+    if hosts > 1 or (host is None and version == "1.1"):
         raise HeadRefused("bad-request", "An HTTP/1.1 request names its Host once (RFC 9112, 3.2).")
-    if hosts and not _is_host(hosts[0]):
+    if host is not None and not _is_host(host):
         raise HeadRefused("bad-request", "The Host field is not a host (RFC 9110, 7.2).")
     if codings:
-        _check_codings(version, b",".join(codings))
+        _check_codings(version, codings[:-1])
         length = UNKNOWN_LENGTH
     return length
 
 
+@lru_cache(maxsize=256)
 def _is_host(value: bytes) -> bool:
     host = _HOST.fullmatch(value)
     if host is None or host[1] is None:
