@@ -23,7 +23,8 @@ class BreakerOpen(Exception):
     """Raised instead of a call while the breaker is open; `retry_after` is in seconds."""
 
     def __init__(self, name: str, retry_after: float) -> None:
-        super().__init__(f"the {name} breaker is open for another {retry_after:.1f} s")
+        # Not how long the breaker is open: a client may have to come back later than it closes.
+        super().__init__(f"a part of the service is failing ({name}); ask again in {retry_after:.1f} s")
         self.name = name
         self.retry_after = retry_after
 

@@ -22,6 +22,9 @@ class TestStore:
         images.touch()
         answers = [service.upload() for _ in range(6)]
         assert {answer.status_code for answer in answers} == {503}
+        first = answers[0].json()
+        assert (first["guard"], first["breaker"]) == ("breaker", "store")
+        assert first["detail"] == "A part of the service is failing (store); ask again in 1.0 s."
         address = fresh_address()
 
         def open_while_looked_at() -> httpx.Response | None:
