@@ -418,6 +418,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._shared.cors is not None:
             answer = answer.with_lines(self._shared.cors.lines([*(self.headers or ()), *unparsed]))
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=False))
+        self.parser, self.scope, self.headers = None, {}, []  # type: ignore[assignment, typeddict-item]  # 70 KiB
         self.linger()
 
     def _answer_early(self, answer: RawResponse) -> None:
