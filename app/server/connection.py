@@ -69,6 +69,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_received = 0  # bytes since its head began, parsed or not
         self._target_bytes = 0
         self._head_parsed = 0  # bytes of its target and fields, and of its trailer fields
+        self._tail = b""  # the last bytes that were parsed, in which the empty line behind it may begin
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
         self.body_left = 0  # bytes of its body still to come, or `UNKNOWN_LENGTH`
         self._chunk_credit = 0  # bytes that small chunks may still fall short of `SMALL_CHUNK`
@@ -230,8 +231,7 @@ class HttpConnection(HttpToolsProtocol):
             if not in_head and self.body_left != UNKNOWN_LENGTH:
                 end = min(at + self.body_left, size)
             else:
-                found: int = data.obj.find(_EMPTY_LINE, at, size)  # type: ignore[attr-defined]  # bytes or bytearray
-                end = size if found < 0 else found + len(_EMPTY_LINE)
+                end = self._find_end(data, at)
             if not self._parse_piece(data[at:end] if end - at < size else data, in_head):
                 return
             at = end
@@ -239,6 +239,21 @@ class HttpConnection(HttpToolsProtocol):
                 break
         if at < size:
             self._held = bytes(data[at:])
+
+    def _find_end(self, data: memoryview, at: int) -> int:
+        """Where the next empty line ends, which may have begun in earlier data; else the end of `data`."""
+        if self._tail:
+            across = (self._tail + bytes(data[at : at + len(_EMPTY_LINE) - 1])).find(_EMPTY_LINE)
+            if across >= 0:
+                end = at + across + len(_EMPTY_LINE) - len(self._tail)
+                self._tail = b""
+                return end
+        found: int = data.obj.find(_EMPTY_LINE, at, len(data))  # type: ignore[attr-defined]  # bytes or bytearray
+        if found >= 0:
+            self._tail = b""
+            return found + len(_EMPTY_LINE)
+        self._tail = (self._tail + bytes(data[max(at, len(data) - 3) :]))[-3:]
+        return len(data)
 
     def _parse_piece(self, piece: memoryview, in_head: bool) -> bool:
         """Feed the parser; `in_head` tells whether the piece is one of a head. Whether to go on."""
@@ -418,7 +433,6 @@ class HttpConnection(HttpToolsProtocol):
         if self._shared.cors is not None:
             answer = answer.with_lines(self._shared.cors.lines([*(self.headers or ()), *unparsed]))
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=False))
-        self.parser, self.scope, self.headers = None, {}, []  # type: ignore[assignment, typeddict-item]  # 70 KiB
         self.linger()
 
     def _answer_early(self, answer: RawResponse) -> None:

@@ -403,6 +403,23 @@ async def test_who_reads_no_answers_is_asked_nothing_more() -> None:
             assert (await client.answer())[0] == 503
 
 
+@pytest.mark.parametrize("first", [GET, CHUNKED + b"1\r\na\r\n0\r\n\r\n"], ids=["head", "chunked body"])
+async def test_the_end_of_a_request_may_come_in_two_pieces(first: bytes) -> None:
+    """However the input is cut, each of the requests behind it is answered."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+        await Response(b"/")(scope, receive, send)
+
+    for cut in range(len(first) - 5, len(first)):
+        async with connected(app) as client:
+            client.send(first[:cut])
+            await settle()
+            client.send(first[cut:] + GET * 3)
+            for _ in range(4):
+                assert await asyncio.wait_for(client.answer(), 10) == (200, b"/")
+
+
 async def test_of_requests_in_a_row_no_more_is_read_than_is_answered() -> None:
     """Each answer makes room for as many bytes as its request had, not for another read."""
     async with connected(answering(1)) as client:

@@ -37,20 +37,6 @@ class TestSlow:
             assert fortress.memory() - before < 30 * 2**20
         until(lambda: fortress.sockets() <= idle + 2, "the sockets to be closed")
 
-    def test_large_heads_are_bounded_in_number(self, fortress: Service, honest: Honest) -> None:
-        """Of eight hundred unfinished heads of 30 KB most are refused, and take no memory."""
-        fortress.previewer()
-        before = fortress.memory()
-        fields = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 110) for number in range(240))
-        with ExitStack() as stack:
-            for number in range(800):
-                connection = stack.enter_context(fortress.connect(f"127.0.98.{1 + number % 4}"))
-                with contextlib.suppress(OSError):
-                    connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n" + fields)
-            served = honest.served
-            until(lambda: honest.served >= served + 2, "the honest client to be served")
-            assert fortress.memory() - before < 35 * 2**20
-
     def test_bodies_hold_slots_and_nothing_else(self, fortress: Service, honest: Honest) -> None:
         """Sixty uploads trickle in, and the honest client gets a receiving slot."""
         usual = honest.usual()
