@@ -11,6 +11,7 @@ COPY workers workers
 RUN pip --python /venv/bin/python install --no-deps .
 
 FROM python:3.13-slim
+# Any user of group 0 may write /data: some platforms (OpenShift) give each container a user id of their choice.
 # libseccomp2 is what confines the workers; pip has no business where nothing is ever installed.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libseccomp2 \
@@ -19,7 +20,7 @@ RUN apt-get update \
  && rm -rf /usr/local/lib/python3.*/ensurepip \
  && groupadd --gid 10001 spillway \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin spillway \
- && install -d -o spillway -g spillway -m 750 /data
+ && install -d -o spillway -g 0 -m 770 /data
 COPY --from=builder /venv /venv
 LABEL org.opencontainers.image.title="Spillway" \
       org.opencontainers.image.description="An image-upload service that stays alive whatever is thrown at it" \
@@ -34,8 +35,9 @@ USER 10001:10001
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Bash opens the connection itself: two milliseconds a look, where Python would take a hundred from the photos.
+# Bash opens the connection itself: two milliseconds a look, where Python would take a hundred from the photos. It
+# asks where SPILLWAY_HOST says, on the loopback if that is every address.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${SPILLWAY_PORT:-8000} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+    CMD ["bash", "-c", "host=${SPILLWAY_HOST:-127.0.0.1}; case $host in 0.0.0.0) host=127.0.0.1;; ::) host=::1;; esac; exec 3<>/dev/tcp/$host/${SPILLWAY_PORT:-8000} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 ENTRYPOINT ["spillway"]
 CMD ["serve"]

@@ -1,5 +1,6 @@
 """The `spillway` command. What a subcommand needs is imported when it runs."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -136,10 +137,17 @@ def serve(host: Host = None, port: Port = None) -> None:
             drain=app.state.service.drain,
             fast_reject=app.state.fast_reject,
             max_upload_bytes=settings.max_upload_bytes,
+            published_port=_published_port(),
         )
         uvloop.run(server.serve())
     except (AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:
         _fail(error)
+
+
+def _published_port() -> int | None:
+    """The port on the machine outside, where a compose file tells it."""
+    given = os.environ.get("SPILLWAY_PUBLISHED_PORT", "")
+    return int(given) if given.isdecimal() else None
 
 
 def worker() -> None:

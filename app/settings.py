@@ -15,8 +15,8 @@ from app.runtime.cgroup import memory_limit, usable_cpus
 from workers.variants import Variant, parse_variants
 
 _PREFIX = "SPILLWAY_"
-_COMPOSE_NAMES = ("SPILLWAY_MEMORY_LIMIT", "SPILLWAY_FRONT")
-"""Variables that the compose files read, which a `.env` beside them hands on to the containers."""
+_COMPOSE_NAMES = ("SPILLWAY_MEMORY_LIMIT", "SPILLWAY_FRONT", "SPILLWAY_PUBLISHED_PORT")
+"""Variables of the compose files, which a `.env` beside them hands on to the containers."""
 _TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 

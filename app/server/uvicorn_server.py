@@ -34,13 +34,15 @@ class Server(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         fast_reject: FastReject,
         max_upload_bytes: int,
+        published_port: int | None = None,
     ) -> None:
         """`started` returns when the application has started, while it is served already, or raises.
 
         `drain` is awaited at the first signal, while the server still answers.
 
         `fast_reject` is asked about the head of each upload. `max_upload_bytes` is how much of a refused
-        body is discarded so that its client sees the refusal.
+        body is discarded so that its client sees the refusal. `published_port` is where a container's engine
+        passes connections on to the listener, if that is known.
         """
         limit = max_connections()
         shared = SharedParts(
@@ -65,6 +67,7 @@ class Server(uvicorn.Server):
         self._app_started = started
         self._drain = drain
         self._listener = listener
+        self._published_port = published_port
         self._main: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -120,5 +123,5 @@ class Server(uvicorn.Server):
             self.should_exit = True
             raise
         host, port = self._listener.getsockname()[:2]
-        url = local_url(host, port)
+        url = local_url(host, self._published_port or port)
         logs.announce(f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images", url=url)

@@ -84,6 +84,10 @@ class Project:
             *("--file", str(ROOT / file), "--file", str(override)),
         )
 
+    def set(self, **settings: object) -> None:
+        """Have the shell say this from now on (lower-case names of settings)."""
+        self._settings |= settings
+
     def compose(self, *arguments: str, timeout: float = 60, check: bool = True) -> str:
         return docker("compose", *self._options, *arguments, timeout=timeout, check=check, **self._settings)
 
