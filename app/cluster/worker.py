@@ -31,7 +31,39 @@ async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store
     Raises:
         EngineUnusable, StoreUnusable, PoolNotStarted: the process cannot start.
     """
-    drain_requested, stop_requested = _signals()
+    signals = _Signals()
+    try:
+        await _run(settings, job_defaults, store, signals)
+    except asyncio.CancelledError:
+        if not signals.ended_start:
+            raise
+
+
+class _Signals:
+    """SIGTERM and SIGINT: the first ends a start or requests a drain, the second requests a stop."""
+
+    def __init__(self) -> None:
+        self.drain_requested, self.stop_requested = asyncio.Event(), asyncio.Event()
+        self.ended_start = False
+        self._starting = asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._received)
+
+    def started(self) -> None:
+        """The start is over: from now on a signal requests a drain."""
+        self._starting = None
+
+    def _received(self) -> None:
+        if self._starting is not None:
+            self.ended_start = True
+            self._starting.cancel()
+        elif self.drain_requested.is_set():
+            self.stop_requested.set()
+        else:
+            self.drain_requested.set()
+
+
+async def _run(settings: Settings, job_defaults: JobDefaults, store: Store, signals: _Signals) -> None:
     breaker = engine_breaker()
     breakers = CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), breaker)
     pool = WorkerPool(settings.workers, breakers.workers)
@@ -56,23 +88,11 @@ async def run_worker(settings: Settings, job_defaults: JobDefaults, store: Store
         beating = tasks.supervise(lambda: _run_heartbeats(connection, heartbeats, consumer), "heartbeats")
         stack.push_async_callback(tasks.cancel_and_wait, [beating])
         await stack.enter_async_context(memory.kept_trimmed())
+        signals.started()
         logs.announce(f"Spillway worker is ready: {settings.workers} at {connection.name}")
-        await drain_requested.wait()
+        await signals.drain_requested.wait()
         log.info("draining", timeout_s=settings.drain_timeout)
-        await _drain(consumer, settings.drain_timeout, stop_requested)
-
-
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events that the first and the second SIGTERM or SIGINT set."""
-    first, second = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def received() -> None:
-        (second if first.is_set() else first).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received)
-    return first, second
+        await _drain(consumer, settings.drain_timeout, signals.stop_requested)
 
 
 async def _drain(consumer: JobConsumer, timeout_s: float, stop_requested: asyncio.Event) -> None:

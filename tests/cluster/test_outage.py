@@ -85,17 +85,18 @@ def test_a_replica_without_nats_does_not_start(tmp_path: Path, moto: Moto) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["serve", "worker"])
 def test_a_signal_ends_a_start_while_nats_does_not_answer(
-    tmp_path: Path, moto: Moto, number: signal.Signals
+    tmp_path: Path, moto: Moto, number: signal.Signals, command: str
 ) -> None:
-    """The replica answers already, and ends with status 0."""
+    """With status 0, though a replica answers clients by then."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE)
         engine = f"nats://127.0.0.1:{silent.getsockname()[1]}"
         process = subprocess.Popen(
-            [COMMAND, "serve"],
+            [COMMAND, command],
             cwd=tmp_path,
-            env=environment(engine_url=engine, store_url=f"s3://{moto.new_bucket()}/a", port=0, workers=0),
+            env=environment(engine_url=engine, store_url=f"s3://{moto.new_bucket()}/a", port=0, workers=1),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
