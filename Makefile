@@ -137,7 +137,8 @@ fi
 installed "$$1" && exit
 echo "Installing $$1 into $(VENV) (once, and when that file changes)"
 pip() { PIP_USER=0 "$(BIN)/python" -m pip -qq --disable-pip-version-check --no-input "$$@"; }
-pip install --require-hashes --requirement "$$1"
+# The lock files are complete, and pip does not know of the override in pyproject.toml.
+pip install --no-deps --require-hashes --requirement "$$1"
 pip install --no-deps --editable .
 for lock in "$$@"; do stamp_of "$$lock" > "$(VENV)/$$lock.installed"; done
 endef

@@ -13,7 +13,7 @@ from app.api.image_routes import UPLOAD_PATH
 from app.api.image_routes import router as image_router
 from app.api.images import ImageService
 from app.api.metrics import Metrics
-from app.api.openapi import complete_openapi
+from app.api.openapi import SERVERS, TAGS, complete_openapi
 from app.api.refusal_counter import RefusalCounter
 from app.api.stats_feed import StatsFeed
 from app.api.status import Status
@@ -89,6 +89,9 @@ def create_app(settings: Settings | None = None, *, serves_while_starting: bool 
             "is resized by a fixed number of worker processes. What cannot be taken is refused before its "
             "body is read, with a Retry-After that means what it says."
         ),
+        openapi_tags=TAGS if parts.demo is not None else TAGS[:-1],
+        servers=SERVERS,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan_of(parts),
         docs_url=None,
         redoc_url=None,

@@ -54,11 +54,10 @@ async def admit(
     "",
     status_code=202,
     response_class=JSONResponse,
-    operation_id="upload",
     openapi_extra={"requestBody": openapi.UPLOAD_BODY},
     responses=openapi.UPLOAD,
 )
-async def upload(request: Request, upload: Annotated[UploadRequest, Depends(admit)]) -> Response:
+async def upload_image(request: Request, upload: Annotated[UploadRequest, Depends(admit)]) -> Response:
     """Upload one image, as a form with a file part or as the raw body."""
     images = _images(request)
     job, received = await images.upload(request, upload, query_of(request).get("variants"))
@@ -98,12 +97,11 @@ async def _upload_response(
 
 @router.get(
     "/{id}",
-    operation_id="image",
     response_class=JSONResponse,
     openapi_extra={"parameters": [openapi.PREFER]},
     responses=openapi.DOCUMENT,
 )
-async def document(request: Request, id: str) -> Response:  # noqa: A002 - the contract's word
+async def get_image(request: Request, id: str) -> Response:  # noqa: A002 - the contract's word
     """A job; `Prefer: wait=N` waits until it has ended."""
     images = _images(request)
     job, handle = await images.find(id)
@@ -119,12 +117,11 @@ async def document(request: Request, id: str) -> Response:  # noqa: A002 - the c
 
 @router.get(
     "/{id}/events",
-    operation_id="events",
     status_code=200,  # FastAPI takes the default from the __init__ of the response class, which has none
     response_class=EventStream,
     responses=openapi.EVENTS,
 )
-async def events(request: Request, id: str) -> Response:  # noqa: A002
+async def stream_image_events(request: Request, id: str) -> Response:  # noqa: A002
     """What happens to a job, as it happens."""
     images = _images(request)
     job, handle = await images.find(id)
@@ -141,8 +138,8 @@ async def _last_event(job: Job) -> AsyncGenerator[bytes]:
     yield event(job.status, job_document(job), job.state_id)
 
 
-@router.get("/{id}/{variant}", operation_id="variant", response_class=Response, responses=openapi.VARIANT)
-async def variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
+@router.get("/{id}/{variant}", response_class=Response, responses=openapi.VARIANT)
+async def get_variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
     """The bytes of one variant."""
     images = _images(request)
     job, made = await images.find_variant(id, variant)
@@ -174,12 +171,11 @@ async def variant(request: Request, id: str, variant: str) -> Response:  # noqa:
 
 @router.delete(
     "/{id}",
-    operation_id="remove",
     status_code=204,
     openapi_extra={"security": [{"delete_token": []}]},
     responses=openapi.REMOVE,
 )
-async def remove(request: Request, id: str) -> Response:  # noqa: A002
+async def delete_image(request: Request, id: str) -> Response:  # noqa: A002
     """Delete an image, or cancel its job."""
     await _images(request).remove(id, bearer_token(request.headers.get("authorization")))
     return Response(status_code=204)

@@ -2,6 +2,9 @@
 
 Endpoints answer with ready responses, so that FastAPI does not validate and serialise each document a second
 time. Their answers, and the header fields that they read from the request, are therefore described here.
+
+Clients are generated from this description (openapi-python-client, openapi-typescript), so it uses what they
+know: an operation has the name of its function, and bytes are `application/octet-stream` beside their type.
 """
 
 from collections.abc import Sequence
@@ -11,9 +14,11 @@ from fastapi import FastAPI
 
 from app.api.schemas import (
     DegradedDocument,
+    HealthDocument,
     JobDocument,
     ProblemDocument,
     QuotaDocument,
+    ReadinessDocument,
     StatsDocument,
     UploadDocument,
 )
@@ -75,7 +80,17 @@ def problems(*slugs: str) -> Responses:
 
 # --- what an endpoint reads -----------------------------------------------------------------------------
 
+TAGS: Final = [
+    {"name": "images", "description": "Upload images, follow their jobs, fetch and delete what was made."},
+    {"name": "status", "description": "Quota, statistics, health and metrics. None of it costs a token."},
+    {"name": "demo", "description": "Change some settings for a while, and put the server under pressure."},
+]
+SERVERS: Final = [{"url": "/", "description": "the server that sent this description"}]
+
+_BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD_BODY: Final = {
+    "description": "The image: as a file in a form, or raw. A raw body has the image's own type "
+    "(`image/jpeg`, `image/png`, …) or `application/octet-stream`; its first bytes decide in any case.",
     "required": True,
     "content": {
         "multipart/form-data": {
@@ -92,7 +107,6 @@ UPLOAD_BODY: Final = {
                 },
             },
         },
-        "image/*": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
         "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
     },
 }
@@ -115,34 +129,33 @@ _IDEMPOTENCY_KEY: Final = {
     "schema": {"type": "string", "pattern": KEY_PATTERN},
     "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
     "job (draft-ietf-httpapi-idempotency-key-header).",
-    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
 }
+# It has no example: Swagger UI would send that with every photo, and refuse the second as another file.
 
 
 def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
-    """`?variants=a,b`; the names are those of the settings."""
+    """`?variants=a,b`; the names are those of the settings.
+
+    It is a string and not an array, for generated clients write an array as one parameter for each item.
+    """
+    names = [variant.name for variant in variants]
+    one = f"({'|'.join(names)})"
     return {
         "name": "variants",
         "in": "query",
         "required": False,
-        "description": "some of the variants, comma separated",
-        "style": "form",
-        "explode": False,
-        "schema": {
-            "type": "array",
-            "minItems": 1,
-            "items": {"type": "string", "enum": [variant.name for variant in variants]},
-        },
+        "description": f"some of the variants, comma separated: {', '.join(names)}",
+        "schema": {"type": "string", "pattern": f"^{one}(,{one})*$"},
     }
 
 
 # --- what an endpoint answers ---------------------------------------------------------------------------
 
 _JOB_LINKS: Final = {
-    "document": {"operationId": "image", "parameters": {"id": "$response.body#/id"}},
-    "events": {"operationId": "events", "parameters": {"id": "$response.body#/id"}},
+    "document": {"operationId": "get_image", "parameters": {"id": "$response.body#/id"}},
+    "events": {"operationId": "stream_image_events", "parameters": {"id": "$response.body#/id"}},
     "remove": {
-        "operationId": "remove",
+        "operationId": "delete_image",
         "parameters": {"id": "$response.body#/id"},
         "description": "with the delete_token as bearer",
     },
@@ -204,16 +217,18 @@ EVENTS: Final[Responses] = {
     204: {"description": "Nothing more will happen: do not reconnect."},
     **problems("not-found", "streams", "breaker"),
 }
+_VARIANT_CONTENT: Final = dict.fromkeys(("application/octet-stream", *MEDIA_TYPES.values()), _BYTES)
 VARIANT: Final[Responses] = {
     200: {
         "description": "The variant's bytes.",
-        "content": {
-            media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in MEDIA_TYPES.values()
-        },
+        "content": _VARIANT_CONTENT,
         "headers": _headers("ETag"),
     },
-    206: {"description": "A part of them.", "headers": _headers("ETag", "Content-Range")},
+    206: {
+        "description": "A part of them.",
+        "content": _VARIANT_CONTENT,
+        "headers": _headers("ETag", "Content-Range"),
+    },
     304: {"description": "Not modified.", "headers": _headers("ETag")},
     **problems("not-found", "not-ready", "precondition-failed", "range-not-satisfiable", "breaker"),
 }
@@ -224,8 +239,11 @@ REMOVE: Final[Responses] = {
 QUOTA: Final[Responses] = {200: {"model": QuotaDocument}}
 STATS: Final[Responses] = {200: {"model": StatsDocument}}
 STATS_STREAM: Final[Responses] = {200: _EVENT_STREAM, **problems("streams")}
-HEALTH: Final[Responses] = {200: {"description": "Alive, whatever the load."}}
-READINESS: Final[Responses] = {200: {"description": "Ready for traffic."}, **problems("not-serving")}
+HEALTH: Final[Responses] = {200: {"model": HealthDocument, "description": "Alive, whatever the load."}}
+READINESS: Final[Responses] = {
+    200: {"model": ReadinessDocument, "description": "Ready for traffic."},
+    **problems("not-serving"),
+}
 METRICS: Final[Responses] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 

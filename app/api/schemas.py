@@ -1,6 +1,6 @@
 """The JSON documents of the API: models for its description and for the tests, and how a job becomes one."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,17 +8,22 @@ from app.job import Job, JobStatus
 from app.server.headers import timestamp
 from app.server.problems import KINDS
 
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""A moment as RFC 3339 writes it."""
+Reference = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
+"""A URI, or a path from the root of the server (RFC 3986)."""
+
 
 class ProblemDocument(BaseModel):
     """Problem details (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str
+    type: Reference = Field(description="a path to a page about this kind of problem")
     title: str
     status: int
     detail: str
-    instance: str | None = None
+    instance: Reference | None = None
     guard: str | None = Field(None, description="which guard refused")
     breaker: str | None = Field(None, description="which part is failing, where the guard is `breaker`")
     retry_after_ms: int | None = Field(None, description="milliseconds until it is worth asking again")
@@ -36,7 +41,7 @@ class SourceDocument(BaseModel):
 class VariantDocument(BaseModel):
     """One variant that has been made."""
 
-    url: str = Field(description="a path from the root of the server")
+    url: Reference = Field(description="a path from the root of the server")
     width: int
     height: int
     bytes: int
@@ -48,8 +53,8 @@ class LinksDocument(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    self_: str = Field(alias="self")
-    events: str
+    self_: Reference = Field(alias="self")
+    events: Reference
 
 
 class JobDocument(BaseModel):
@@ -59,10 +64,10 @@ class JobDocument(BaseModel):
     status: Literal["queued", "processing", "done", "failed", "cancelled"]
     position: int | None = Field(None, description="place in the queue, where 1 is next; while queued")
     estimated_wait_ms: int | None = Field(None, description="while queued")
-    created_at: str = Field(description="RFC 3339")
-    finished_at: str | None = Field(None, description="RFC 3339; when it became done or failed")
-    completed_at: str | None = Field(
-        None, description="RFC 3339; when nothing more was to be made: later, where variants were deferred"
+    created_at: Moment
+    finished_at: Moment | None = Field(None, description="when it became done or failed")
+    completed_at: Moment | None = Field(
+        None, description="when nothing more was to be made: later, where variants were deferred"
     )
     source: SourceDocument | None = Field(None, description="once known")
     variants: dict[str, VariantDocument]
@@ -84,7 +89,7 @@ class UploadDocument(JobDocument):
 class PreviewDocument(BaseModel):
     """A small image."""
 
-    url: str = Field(description="a `data:` URL")
+    url: str = Field(description="a `data:` URL", json_schema_extra={"format": "uri"})
     width: int
     height: int
     kind: Literal["exif", "placeholder"] = Field(
@@ -129,6 +134,19 @@ class StatsDocument(BaseModel):
     memory_bytes: int
     store_bytes: int
     minute: dict[str, list[int]] = Field(description="the last minute, a value for each second, oldest first")
+
+
+class HealthDocument(BaseModel):
+    """The process answers."""
+
+    alive: Literal[True]
+
+
+class ReadinessDocument(BaseModel):
+    """The server takes uploads."""
+
+    ready: Literal[True]
+    sandbox: dict[str, str] = Field(description="the layers that confine decoders, each on, or off and why")
 
 
 def job_document(job: Job, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:

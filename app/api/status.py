@@ -116,33 +116,33 @@ def _status(request: Request) -> Status:
 
 
 @router.get("/v1/quota", responses=openapi.QUOTA)
-async def quota(request: Request) -> Response:
+async def get_quota(request: Request) -> Response:
     """The caller's own bucket, read without spending."""
     left = await _status(request).engine.remaining_quota(client_of(request))
     return JSONResponse({"policy": "ip", **asdict(left)}, headers=_NO_STORE | dict(ratelimit_fields(left)))
 
 
 @router.get("/v1/stats", responses=openapi.STATS)
-async def stats(request: Request) -> Response:
+async def get_stats(request: Request) -> Response:
     """The whole state as one snapshot."""
     return JSONResponse(_status(request).document(), headers=_NO_STORE)
 
 
 @router.get("/v1/stats/stream", responses=openapi.STATS_STREAM)
-async def stream(request: Request) -> Response:
+async def stream_stats(request: Request) -> Response:
     """The snapshot once a second, as server-sent events named `stats`."""
     feed: StatsFeed = request.app.state.stats_feed
     return feed.stream(client_of(request))
 
 
 @router.get("/healthz", responses=openapi.HEALTH)
-async def healthz() -> Response:
+async def check_health() -> Response:
     """Whether the process answers."""
     return JSONResponse({"alive": True}, headers=_NO_STORE)
 
 
 @router.get("/readyz", responses=openapi.READINESS)
-async def readyz(request: Request) -> Response:
+async def check_readiness(request: Request) -> Response:
     """Whether to send traffic here."""
     reasons, sandbox = _status(request).readiness()
     if reasons:
@@ -151,7 +151,7 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", responses=openapi.METRICS)
-async def exposition(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Prometheus metrics."""
     metrics: Metrics = request.app.state.metrics
     return Response(metrics.text(), headers=_NO_STORE | {"Content-Type": CONTENT_TYPE})

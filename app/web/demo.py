@@ -1,17 +1,18 @@
 """The endpoints behind the page's panel "Make pressure". They exist only with the setting DEMO."""
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 
 from app.server.listener import local_url
-from app.server.problems import NotFound, ProblemError
+from app.server.problems import KINDS, NotFound, ProblemError
 from app.server.routes import UnparsedRoute, query_of
 from app.stampede.acts import ACTS
 from app.web.demo_runner import DemoRunner
-from app.web.demo_settings import DemoSettings, InvalidDemoSetting
+from app.web.demo_settings import DemoSettings, InvalidDemoSetting, Lever
 
 
 class ForeignOrigin(ProblemError):
@@ -50,6 +51,16 @@ def _authority(origin: str) -> str | None:
         return None
 
 
+class DemoDocument(BaseModel):
+    """The levers of a demonstration, and the act of the stampede that runs."""
+
+    levers: dict[str, float] = Field(description="the settings that can be changed, as they are now")
+    back_in_s: int | None = Field(description="seconds until all are reset; null while none is changed")
+    act: str | None = Field(description="the act that runs")
+    left_s: int | None = Field(description="the seconds that it may last yet")
+    last: dict[str, Any] | None = Field(description="the figures of the act before")
+
+
 class Demo:
     """The levers and the acts of one server."""
 
@@ -71,33 +82,64 @@ def demo_router(demo: Demo, host: str) -> APIRouter:
     def state(status: int = 200) -> Response:
         return JSONResponse(demo.snapshot(), status, headers={"Cache-Control": "no-store"})
 
-    @router.post("/levers")
+    @router.post(
+        "/levers",
+        openapi_extra={"parameters": [_describe(*lever) for lever in demo.settings.levers.items()]},
+        responses=_answers(200, "foreign-origin", "bad-request"),
+    )
     async def set_levers(request: Request) -> Response:
         """Set some levers, each a parameter of the query, such as `?rate=5&workers=1`."""
         demo.settings.set({name: _number(value) for name, value in query_of(request).items()})
         return state()
 
-    @router.delete("/levers")
+    @router.delete("/levers", responses=_answers(200, "foreign-origin"))
     async def reset_levers() -> Response:
         """Put all levers back to the settings."""
         demo.settings.reset()
         return state()
 
-    @router.post("/acts/{name}")
-    async def start_act(request: Request, name: str) -> Response:
+    @router.post(
+        "/acts/{name}", status_code=202, responses=_answers(202, "foreign-origin", "not-found", "act-running")
+    )
+    async def start_act(
+        request: Request, name: Annotated[str, Path(json_schema_extra={"enum": sorted(act_names)})]
+    ) -> Response:
         """Start an act of the stampede against this server."""
         if name not in act_names:
             raise NotFound
         demo.runner.start(name, local_url(host, request.scope["server"][1]))
         return state(202)
 
-    @router.delete("/acts")
+    @router.delete("/acts", responses=_answers(200, "foreign-origin"))
     async def stop_act() -> Response:
         """Stop the act that runs."""
         await demo.runner.stop()
         return state()
 
     return router
+
+
+def _describe(name: str, lever: Lever) -> dict[str, Any]:
+    """The parameter by which a lever is set, for the description of the API."""
+    schema = {
+        "type": "number" if lever.step < 1 else "integer",
+        "minimum": lever.minimum,
+        "maximum": lever.maximum,
+    }
+    description = f"{lever.preset:g} by the settings"
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+def _answers(status: int, *slugs: str) -> dict[int | str, dict[str, Any]]:
+    """The answers of an endpoint, for the description of the API: the state, or one of these problems."""
+    answers: dict[int | str, dict[str, Any]] = {
+        status: {"model": DemoDocument, "description": "As it is now."}
+    }
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    for kind in (KINDS[slug] for slug in slugs):
+        content = {"application/problem+json": {"schema": schema}}
+        answers[kind.status] = {"description": f"`{kind.slug}`: {kind.meaning}", "content": content}
+    return answers
 
 
 def _number(text: str) -> float:

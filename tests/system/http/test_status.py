@@ -254,6 +254,37 @@ class TestDescription:
         assert file["format"] == "binary" or "contentMediaType" in file
         assert "application/octet-stream" in content
 
+    def test_prefills_nothing(self, described: Any) -> None:
+        """A page that sends examples and defaults as they are would send the same key with the next photo."""
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    told = {*parameter, *parameter["schema"]}
+                    assert not told & {"example", "examples", "default"}, parameter["name"]
+
+    def test_gives_generators_what_they_know(self, described: Any) -> None:
+        """Plain names of operations, all tags, the server, moments as such, and no wildcard of types."""
+        operations = [each for item in described["paths"].values() for each in item.values()]
+        names = {each["operationId"] for each in operations}
+        assert len(names) == len(operations)
+        assert names >= {
+            "upload_image",
+            "get_image",
+            "get_variant",
+            "delete_image",
+            "get_stats",
+            "check_health",
+        }
+        assert all(each["summary"] and each["description"] for each in operations)
+        tags = {tag["name"]: tag["description"] for tag in described["tags"]}
+        assert {tag for each in operations for tag in each["tags"]} == set(tags)
+        assert [server["url"] for server in described["servers"]] == ["/"]
+        job = described["components"]["schemas"]["JobDocument"]["properties"]
+        assert job["created_at"]["format"] == "date-time"
+        assert {"type": "string", "format": "date-time"} in job["finished_at"]["anyOf"]
+        assert "*/" not in (text := json.dumps(described)), text
+        assert '/*"' not in text
+
     def test_holds_together(self, described: Any) -> None:
         """Every reference leads somewhere."""
         for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(described))):

@@ -54,7 +54,14 @@ def test_by_default_none_of_it_exists(start: Start) -> None:
 
 def test_it_is_described_where_it_exists(demo: Service) -> None:
     """The endpoints are part of the API description."""
-    assert set(demo.get("/openapi.json").json()["paths"]) >= {"/v1/demo/levers", "/v1/demo/acts"}
+    described = demo.get("/openapi.json").json()
+    assert set(described["paths"]) >= {"/v1/demo/levers", "/v1/demo/acts"}
+    levers = {each["name"]: each for each in described["paths"]["/v1/demo/levers"]["post"]["parameters"]}
+    assert set(levers) == set(demo.stats()["demo"]["levers"])
+    assert levers["queue"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 8}
+    acts = described["paths"]["/v1/demo/acts/{name}"]["post"]
+    assert "bully" in acts["parameters"][0]["schema"]["enum"]
+    assert set(acts["responses"]) == {"202", "403", "404", "409"}
 
 
 @pytest.mark.parametrize(
