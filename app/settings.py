@@ -1,56 +1,29 @@
 """Every setting of the service: its name, default, bounds and meaning. All are checked once, at the start."""
 
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, ByteSize, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.runtime.cgroup import memory_limit, usable_cpus
+from app.setting_values import HostName, Network, Origin, Seconds, Size, separated
 from workers.variants import Variant, parse_variants
 
 _PREFIX = "SPILLWAY_"
 _COMPOSE_NAMES = ("SPILLWAY_MEMORY_LIMIT", "SPILLWAY_FRONT", "SPILLWAY_PUBLISHED_PORT")
 """Variables of the compose files, which a `.env` beside them hands on to the containers."""
-_TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _binary_units(value: Any) -> Any:
-    """Spell a size so that `ByteSize` reads it as this service always has.
-
-    Here `8K` is 8 KiB, as for Docker and systemd, where pydantic takes 8000 bytes; and the digits of a number
-    may be grouped by spaces or underscores.
-    """
-    if not isinstance(value, str):
-        return value
-    return re.sub(r"(?<=[0-9])([kmgt])$", r"\1iB", re.sub(r"[\s_]", "", value), flags=re.IGNORECASE)
-
-
-def _seconds(value: Any) -> Any:
-    """A duration with or without a unit, such as `90`, `1500ms`, `10m` or `24h`, in seconds."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9][0-9_ ]*(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)
-    if match is None or match[2].lower() not in _TIME_UNITS:
-        raise ValueError("not a duration such as 30, 90s, 10m or 24h")
-    return float(match[1].replace("_", "").replace(" ", "")) * _TIME_UNITS[match[2].lower()]
-
-
-def _separated(value: Any) -> Any:
-    """The parts of a text that are separated by commas or white space."""
-    if isinstance(value, str):
-        return tuple(part for part in re.split(r"[,\s]+", value) if part)
-    return value
-
-
-Size = Annotated[ByteSize, BeforeValidator(_binary_units)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(Exception):
@@ -79,7 +52,7 @@ class Settings(BaseSettings):
         2, ge=0, le=60, description="longest time that the leaky bucket holds a request, seconds"
     )
     ipv6_prefix: int = Field(64, ge=16, le=128, description="bits of an IPv6 address that make one client")
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_separated)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(separated)] = Field(
         (), description="addresses or networks whose X-Forwarded-For or Forwarded is believed"
     )
     max_clients: int = Field(
@@ -145,8 +118,11 @@ class Settings(BaseSettings):
     max_hold: Seconds = Field(60, ge=0, le=3600, description="longest Prefer: wait, seconds")
     max_streams: int = Field(1000, ge=1, le=100_000, description="event streams and waits at once")
     drain_timeout: Seconds = Field(20, ge=0, le=3600, description="longest drain at shutdown, seconds")
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = Field(
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(separated)] = Field(
         (), description="origins that may call from a browser; * for any"
+    )
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode, BeforeValidator(separated)] = Field(
+        (), description="hosts that are served, as the Host field names them, *. before one for all below it"
     )
     log_format: Literal["text", "json"] = Field("text", description="or json, one object a line")
     demo: bool = Field(False, description="pressure buttons on the page and their endpoints")

@@ -47,6 +47,7 @@ CONTRACT = {
     "max_streams": 1000,
     "drain_timeout": 20,
     "cors_origins": (),
+    "allowed_hosts": (),
     "log_format": "text",
     "demo": False,
 }
@@ -146,6 +147,34 @@ def test_lists_are_separated_by_commas_or_spaces(environment: pytest.MonkeyPatch
     assert settings.cors_origins == ("https://a.example", "https://b.example")
 
 
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://app.example/", "https://app.example"),
+        ("HTTPS://App.Example", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80/", "http://app.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(
+    environment: pytest.MonkeyPatch, given: str, origin: str
+) -> None:
+    """So that what people copy from the address bar works."""
+    environment.setenv("SPILLWAY_CORS_ORIGINS", given)
+    assert load_settings().cors_origins == (origin,)
+
+
+def test_hosts_are_names_or_addresses(environment: pytest.MonkeyPatch) -> None:
+    """In lower case, since that is how the Host field is compared."""
+    environment.setenv("SPILLWAY_ALLOWED_HOSTS", "Photos.example,*.photos.example [::1] 192.0.2.7")
+    assert load_settings().allowed_hosts == ("photos.example", "*.photos.example", "[::1]", "192.0.2.7")
+
+
 def test_a_dot_env_file_is_read_and_the_environment_wins(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -241,6 +270,17 @@ BAD = [
     ("DRAIN_TIMEOUT", "two"),
     ("LOG_FORMAT", "xml"),
     ("DEMO", "perhaps"),
+    ("CORS_ORIGINS", "app.example"),
+    ("CORS_ORIGINS", "https://app.example/path"),
+    ("CORS_ORIGINS", "https://user@app.example"),
+    ("CORS_ORIGINS", "https://app.example:port"),
+    ("CORS_ORIGINS", "https://"),
+    ("CORS_ORIGINS", "https://*.app.example"),
+    ("CORS_ORIGINS", "https://a.example https:b.example"),
+    ("ALLOWED_HOSTS", "https://photos.example"),
+    ("ALLOWED_HOSTS", "photos.example:8000"),
+    ("ALLOWED_HOSTS", "photos.example/path"),
+    ("ALLOWED_HOSTS", "*"),
     ("STORE_URL", "s3://Bucket/prefix"),
     ("STORE_URL", "./data"),
     ("STORE_URL", "file:"),

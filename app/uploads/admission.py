@@ -43,6 +43,8 @@ from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 
 _EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull)
 """What the guards raise on the head alone."""
+_RAW_TYPES = ("", "application/octet-stream")
+"""Types of a body that is the file, besides those of images; it may have none."""
 _MAX_DELAYED = 1000
 """Requests that the leaky bucket may delay at once; further ones are refused."""
 _MAX_UPLOAD_MARK = 128
@@ -207,12 +209,9 @@ class Admission:
 
     def _check_declared(self, upload: UploadRequest) -> None:
         is_form = upload.media_type == MULTIPART
-        is_raw = upload.media_type.startswith("image/") or upload.media_type == "application/octet-stream"
-        if not is_form and not is_raw:
-            shown = upload.media_type[:60] or "none"
-            raise UnsupportedType(
-                f"Content-Type is {shown}: not a form, an image or application/octet-stream."
-            )
+        is_image = upload.media_type.startswith("image/")
+        if not is_form and not is_image and upload.media_type not in _RAW_TYPES:
+            raise UnsupportedType(_unsupported(upload.media_type))
         max_body = self._max_bytes + MULTIPART_ALLOWANCE if is_form else self._max_bytes
         if upload.declared_size is not None and upload.declared_size > max_body:
             raise TooLarge(self._max_bytes)
@@ -239,6 +238,16 @@ class Admission:
         if not upload.is_repeat:
             size = self._max_bytes if upload.declared_size is None else upload.declared_size
             upload.space = self._store.reserve(min(size, self._max_bytes))
+
+
+def _unsupported(media_type: str) -> str:
+    """What is said of a Content-Type that no upload has."""
+    if media_type == "application/x-www-form-urlencoded":
+        return (
+            "Content-Type is application/x-www-form-urlencoded, as curl's -d and --data-binary send it: "
+            "send the photo as a form (-F file=@photo.jpg), or name its type (-H 'Content-Type: image/jpeg')."
+        )
+    return f"Content-Type is {media_type[:60]}: not a form, an image or application/octet-stream."
 
 
 def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:

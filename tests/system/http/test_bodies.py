@@ -199,6 +199,15 @@ class TestTaken:
         assert answer.status_code == 201
         assert answer.json()["source"] == {"format": "jpeg", "width": 64, "height": 48, "bytes": len(SMALL)}
 
+    @pytest.mark.parametrize("fields", [(), ("Content-Type:",)])
+    def test_raw_body_of_no_type(self, service: Service, fields: tuple[str, ...]) -> None:
+        """Without a Content-Type the bytes decide alone."""
+        for data, status in ((SMALL, 202), (b"text" * 300, 415)):
+            with service.connect() as connection:
+                connection.head("POST /v1/images", f"Content-Length: {len(data)}", *fields)
+                connection.send(data)
+                assert connection.answer().status == status
+
     def test_lying_name(self, client: httpx.Client) -> None:
         """A PNG by the name of a JPEG is a PNG."""
         files = {"file": ("photo.jpg", samples.png(), "image/jpeg")}

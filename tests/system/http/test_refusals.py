@@ -120,7 +120,8 @@ class TestRate:
             assert first.status_code == 202
             _, limit = limits(first.headers)
             assert limit["ip"]["r"] == 2
-            problem(client.post("/v1/images"), 415, "unsupported-media-type")
+            refused = client.post("/v1/images", headers={"content-type": "text/plain"})
+            problem(refused, 415, "unsupported-media-type")
             assert client.get("/v1/quota").json()["remaining"] == 1
         tight.settled()
 
@@ -194,16 +195,21 @@ class TestDeclared:
                 if refused:
                     problem(connection.answer(), 413, "too-large")
 
-    @pytest.mark.parametrize("kind", ["", "text/plain", "application/json", "multipart/mixed", "imagejpeg"])
+    @pytest.mark.parametrize("kind", ["text/plain", "application/json", "multipart/mixed", "imagejpeg"])
     def test_refuses_a_declared_type(self, service: Service, kind: str) -> None:
         """Neither a form nor an image: 415 says what may be sent."""
         with service.connect() as connection:
-            connection.head(
-                "POST /v1/images", f"Content-Length: {MUCH}", *[f"Content-Type: {kind}"][: bool(kind)]
-            )
+            connection.head("POST /v1/images", f"Content-Length: {MUCH}", f"Content-Type: {kind}")
             answer = connection.answer()
         problem(answer, 415, "unsupported-media-type")
         assert answer.headers["accept"] == "multipart/form-data, image/*, application/octet-stream"
+
+    def test_tells_who_uses_curl_how_to_send_a_photo(self, service: Service) -> None:
+        """`curl -d` and `--data-binary` declare a form of another kind."""
+        answer = service.upload(**{"content-type": "application/x-www-form-urlencoded"})
+        detail = problem(answer, 415, "unsupported-media-type")["detail"]
+        assert "-F file=@photo.jpg" in detail
+        assert "-H 'Content-Type: image/jpeg'" in detail
 
     def test_comes_after_the_rate(self, tight: Service) -> None:
         """A client without tokens is not told about its type."""

@@ -145,14 +145,14 @@ class TestReturn:
 
     def test_ten_photos_of_one_client_return_without_tokens(self, service: Service) -> None:
         """Ten photos with ten reservations are admitted at their returns, although the tokens are spent."""
-        address = fresh_address()
+        address, no_upload = fresh_address(), {"content-type": "text/plain"}
         with full(service):
             delays = [retry_after(service.upload(photo(n), address=address)) for n in range(1, 11)]
             began = time.monotonic()
             with service.client(address) as client:
                 for _ in range(BURST - 10):
-                    assert client.post("/v1/images").status_code == 415
-                problem(client.post("/v1/images"), 429, QUOTA_EXCEEDED, guard="rate")
+                    assert client.post("/v1/images", headers=no_upload).status_code == 415
+                problem(client.post("/v1/images", headers=no_upload), 429, QUOTA_EXCEEDED, guard="rate")
         for number, delay in enumerate(delays, 1):
             wait_for(max(0.0, began + delay - time.monotonic()))
             answer = service.upload(photo(number), address=address)
