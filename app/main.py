@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -27,6 +28,8 @@ from app.lifecycle import Service
 from app.runtime.metrics import Histograms
 from app.server.cors import ALLOWED_HEADERS, Cors, CorsFields
 from app.server.fast_reject import FastReject
+from app.server.hosts import HostCheck, Hosts, host_of
+from app.server.listener import local_url
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.open_requests import OpenRequests
 from app.server.problems import KINDS
@@ -40,7 +43,7 @@ from app.uploads.receiver import UploadReceiver
 from app.web.demo import Demo, demo_router
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings
-from app.web.pages import pages_router
+from app.web.pages import pages_router, problem_page_maker
 
 _EXPOSED = [
     "Location",
@@ -150,7 +153,10 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
         settings=settings,
         histograms=histograms,
         errors=ErrorHandlers(
-            refusals, degraded_response, lambda request: engine.local_quota(client_key.of(request.scope))
+            refusals,
+            degraded_response,
+            lambda request: engine.local_quota(client_key.of(request.scope)),
+            problem_page_maker(),
         ),
         client_key=client_key,
         service=Service(
@@ -199,7 +205,7 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
     app.include_router(image_router)
     app.include_router(status_router)
     if parts.demo is not None:
-        app.include_router(demo_router(parts.demo, parts.settings.host))
+        app.include_router(demo_router(parts.demo, parts.settings.host, parts.settings.allowed_hosts))
     app.include_router(pages_router(parts.settings))
     parts.errors.install(app)
 
@@ -209,16 +215,29 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
         app.add_middleware(Cors, **cors)
+    hosts = _served_hosts(parts.settings)
+    if hosts is not None:
+        app.add_middleware(HostCheck, hosts=hosts, answer=parts.errors.refuse_host)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
     app.state.fast_reject = FastReject(
         UPLOAD_PATH,
-        parts.admission.reject_early,
+        lambda scope: parts.admission.reject_early(scope) if hosts is None or hosts.serve(scope) else None,
         lambda refusal: parts.errors.refuse(refusal.error, refusal.quota),
         lambda: parts.errors.refusals.count(KINDS["rate"], "POST"),
         CorsFields(cors["allow_origins"], cors["expose_headers"]) if cors else None,
     )
+
+
+def _served_hosts(settings: Settings) -> Hosts | None:
+    """The hosts that are served; None for any."""
+    if not settings.allowed_hosts:
+        return None
+    if not settings.demo:
+        return Hosts(settings.allowed_hosts)
+    own = urlsplit(local_url(settings.host, settings.port)).netloc
+    return Hosts((*settings.allowed_hosts, host_of(own)))  # the acts of the demonstration use this address
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:

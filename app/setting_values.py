@@ -1,4 +1,4 @@
-"""The types of settings that are written in more than one way: sizes, durations, networks, origins and hosts."""
+"""The types of settings that can be written in several ways: sizes, durations, networks, origins, hosts."""
 
 import ipaddress
 import re

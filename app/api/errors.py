@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -22,6 +23,7 @@ from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import ClientGone, QueueFull
 from app.engine.interface import Draining, Starting
+from app.server.accept import prefers_html
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.middleware import UnexpectedErrors
 from app.server.problems import KINDS, Problem, ProblemError, rate_limited, render, whole_seconds
@@ -142,12 +144,14 @@ def _allowed_methods(request: Request) -> str:
 class ErrorHandlers:
     """The exception handlers of the application.
 
-    `quota_of` reads a client's rate limit, for a refusal before which no token was spent.
+    `quota_of` reads a client's rate limit, for a refusal before which no token was spent. `make_page` makes a
+    page of a problem and the JSON answer with it, for browsers.
     """
 
     refusals: RefusalCounter
     degraded_response: DegradedResponse
     quota_of: Callable[[Request], Quota]
+    make_page: Callable[[Problem, Response], Response]
 
     def install(self, app: FastAPI) -> None:
         """Have the application answer every exception with a problem."""
@@ -168,15 +172,28 @@ class ErrorHandlers:
         problem = problem_of(error, getattr(request.state, "quota", None))
         if problem.quota is None and problem.kind.status in (429, 503):
             problem = replace(problem, quota=self.quota_of(request))
-        return self._render(problem, request.method)
+        return self._render(problem, request.scope)
+
+    def refuse_host(self, scope: Scope, error: ProblemError) -> Response:
+        """The answer to a request for a host that is not served."""
+        return self._render(error.problem(None), scope)
 
     def refuse(self, error: Exception, quota: Quota) -> Response:
         """The answer to an upload that is refused by its head alone, before there is a `Request`."""
-        return self._render(problem_of(error, quota), "POST")
-
-    def _render(self, problem: Problem, method: str) -> Response:
-        self.refusals.count(problem.kind, method)
+        problem = problem_of(error, quota)
+        self.refusals.count(problem.kind, "POST")
         return render(problem)
+
+    def _render(self, problem: Problem, scope: Scope) -> Response:
+        """A page for a browser that asks for one with GET, else JSON. (HEAD is a GET here.)"""
+        self.refusals.count(problem.kind, scope["method"])
+        response = render(problem)
+        if scope["method"] != "GET":
+            return response
+        response.headers.add_vary_header("Accept")
+        if prefers_html(Headers(scope=scope).getlist("accept")):
+            return self.make_page(problem, response)
+        return response
 
     async def queue_full(self, request: Request, error: QueueFull) -> Response:
         """The degraded answer where it is wanted, else the problem."""
@@ -191,4 +208,4 @@ class ErrorHandlers:
     def unexpected(self, scope: Scope, error: Exception) -> Response:
         """The answer to any other exception, which is a bug. Its cause is logged and not sent."""
         log.error("request failed", path=scope["path"], exc_info=error)
-        return render(Problem(KINDS["internal"], "Something went wrong. It has been logged."))
+        return self._render(Problem(KINDS["internal"], "Something went wrong. It has been logged."), scope)

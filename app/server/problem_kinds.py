@@ -182,7 +182,8 @@ KINDS: dict[str, Kind] = {
             403,
             "Only from the page itself",
             "This belongs to the demonstration page of this server, and the request does not come from it.",
-            "Use the button on the page. If you did, a proxy in between changes the Host header.",
+            "Use the button on the page, at an address of this server, at localhost, or at a host of the "
+            "setting ALLOWED_HOSTS. If you did, a proxy in between changes the Host header.",
         ),
         Kind(
             "act-running",
@@ -226,6 +227,13 @@ KINDS: dict[str, Kind] = {
             "Method not allowed",
             "This address exists but does not support this method.",
             "The Allow header lists the methods that work.",
+        ),
+        Kind(
+            "misdirected",
+            421,
+            "Not served under this name",
+            "The host that the request names is not one that this server answers to.",
+            "Use another address of this server. The setting ALLOWED_HOSTS lists those that it answers to.",
         ),
         Kind(
             "upload-too-slow",

@@ -1,5 +1,6 @@
 """The endpoints behind the page's panel "Make pressure". They exist only with the setting DEMO."""
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from app.server.hosts import Hosts, host_of, is_address
 from app.server.listener import local_url
 from app.server.problems import KINDS, NotFound, ProblemError
 from app.server.routes import UnparsedRoute, query_of
@@ -43,6 +45,26 @@ def require_same_origin(request: Request) -> None:
         raise ForeignOrigin
 
 
+def own_host_check(host: str, allowed_hosts: Iterable[str]) -> Callable[[Request], None]:
+    """A dependency that lets through only requests that name this server by a name of its own.
+
+    To a browser, a page elsewhere whose name is made to point to this server (DNS rebinding) is of the same
+    origin. Its name is not among these: addresses at which the server listens, `host`, localhost, and
+    `allowed_hosts`. A server that listens on every address may be behind a port of another machine, as in a
+    container, so it takes any IP address: none can be rebound.
+    """
+    own = Hosts(("localhost", host, *allowed_hosts))
+    listens_everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+    def check(request: Request) -> None:
+        named = host_of(request.headers.get("host", ""))
+        is_local = is_address(named) and named.strip("[]") == request.scope["server"][0]
+        if not (named in own or is_local or (listens_everywhere and is_address(named))):
+            raise ForeignOrigin
+
+    return check
+
+
 def _authority(origin: str) -> str | None:
     """Host and port in an Origin field; None for what is no origin."""
     try:
@@ -73,9 +95,9 @@ class Demo:
         return self.settings.snapshot() | self.runner.snapshot()
 
 
-def demo_router(demo: Demo, host: str) -> APIRouter:
+def demo_router(demo: Demo, host: str, allowed_hosts: Iterable[str]) -> APIRouter:
     """The endpoints under `/v1/demo`; `host` is the address at which the server listens."""
-    guards = [Depends(require_same_origin)]
+    guards = [Depends(require_same_origin), Depends(own_host_check(host, allowed_hosts))]
     router = APIRouter(prefix="/v1/demo", tags=["demo"], dependencies=guards, route_class=UnparsedRoute)
     act_names = {act.name for act in ACTS}
 

@@ -8,21 +8,22 @@ name.
 import gzip
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.runtime.sizes import format_size
 from app.server.conditional import is_not_modified
 from app.server.headers import accepts_gzip
-from app.server.problems import KINDS
+from app.server.problems import KINDS, Problem, whole_seconds
 from app.server.routes import UnparsedRoute
 from app.settings import Settings
 from app.web.home import format_duration, format_number, format_percent, home_values
@@ -107,19 +108,41 @@ class PageRenderer:
         }
 
     def render(self, template: str, title: str, files: tuple[str, ...], **values: Any) -> Document:
+        """A page that is made once and sent often; see `render_text`."""
+        return Document.of(self.render_text(template, title, files, **values).encode(), "text/html")
+
+    def render_text(self, template: str, title: str, files: tuple[str, ...], **values: Any) -> str:
         """A page of the template of this name, which loads these stylesheets and scripts.
 
         Raises:
             jinja2.TemplateError: there is no such template, or it names a variable that is not in `values`.
         """
-        page = self._environment.get_template(f"{template}.html").render(
+        return self._environment.get_template(f"{template}.html").render(
             title=title,
             release=self._release,
             files=files,
             modules=_imported(files, self._assets),
             **values,
         )
-        return Document.of(page.encode(), "text/html")
+
+
+def problem_page_maker() -> Callable[[Problem, Response], Response]:
+    """What turns a problem, and the JSON answer with it, into a page for the person who asked."""
+    assets = _assets()
+    pages = PageRenderer(_release(assets), assets)
+
+    def make(problem: Problem, answer: Response) -> Response:
+        wait_s = None if problem.retry_after is None else whole_seconds(problem.retry_after)
+        title = f"{problem.kind.title} · Spillway"
+        text = pages.render_text("error", title, PAGE_FILES, problem=problem, wait_s=wait_s)
+        page = HTMLResponse(text, answer.status_code)
+        for name, value in answer.headers.items():
+            if name not in ("content-type", "content-length"):
+                page.headers[name] = value
+        page.headers.update(PAGE_HEADERS)
+        return page
+
+    return make
 
 
 def pages_router(settings: Settings) -> APIRouter:
@@ -189,6 +212,7 @@ def _document(documents: Mapping[str, Document], name: str) -> Document:
     return document
 
 
+@cache
 def _assets() -> dict[str, Document]:
     """Every static file by its path below `/static/`; those of Swagger UI come with a library."""
     own = {

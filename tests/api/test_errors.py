@@ -31,6 +31,7 @@ from app.engine.interface import Draining, Starting
 from app.engine.preview_worker import PreviewWorker
 from app.server.conditional import PreconditionFailed
 from app.server.headers import RangeNotSatisfiable
+from app.server.hosts import Misdirected
 from app.server.open_requests import TooManyStreams
 from app.server.problems import (
     KINDS,
@@ -107,6 +108,7 @@ EXPECTED = [
     Expected(Forbidden(), 403, "/problems/forbidden"),
     Expected(NotFound("No such image."), 404, "/problems/not-found"),
     Expected(ForeignOrigin(), 403, "/problems/foreign-origin"),
+    Expected(Misdirected(), 421, "/problems/misdirected"),
     Expected(ActRunning("crowd", 8.5), 409, "/problems/act-running", None, None, 9, 8500),
     Expected(InvalidDemoSetting("Rate goes from 1 to 2."), 400, "/problems/bad-request"),
     Expected(PreconditionFailed(), 412, "/problems/precondition-failed"),
@@ -165,7 +167,8 @@ def answer(error: Exception, *, quota: Quota | None = None) -> tuple[httpx.Respo
     """What a client gets from an application in which a request raises `error`."""
     refusals = RefusalCounter()
     service = FastAPI()
-    ErrorHandlers(refusals, DegradedResponse(PreviewWorker(), always=False), lambda _: SPENT).install(service)
+    degraded_response = DegradedResponse(PreviewWorker(), always=False)
+    ErrorHandlers(refusals, degraded_response, lambda _: SPENT, lambda _, answer: answer).install(service)
 
     @service.post("/")
     async def endpoint() -> None:

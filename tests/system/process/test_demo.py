@@ -87,6 +87,41 @@ def test_no_other_page_can_press_the_buttons(demo: Service, fields: dict[str, st
     assert acting(demo) == []
 
 
+@pytest.mark.parametrize("host", ["rebound.example", "203.0.113.9", "127.0.0.1.example", "localhost.example"])
+def test_no_rebound_name_can_press_the_buttons(demo: Service, host: str) -> None:
+    """A page of a name that points to this server is of the same origin to a browser, but not here."""
+    authority = f"{host}:{demo.port}"
+    fields = {"Host": authority, "Origin": f"http://{authority}", "Sec-Fetch-Site": "same-origin"}
+    answer = ask(demo, "POST", "levers?burst=1", **fields)
+    assert (answer.status_code, answer.json()["type"]) == (403, "/problems/foreign-origin")
+    assert demo.stats()["demo"]["levers"]["burst"] == 50
+
+
+def test_names_of_its_own_can(demo: Service, start: Start) -> None:
+    """Its address, localhost, and the names of ALLOWED_HOSTS; on all interfaces, every address."""
+
+    def press(service: Service, host: str) -> int:
+        authority = f"{host}:{service.port}"
+        return ask(service, "DELETE", "levers", Host=authority, Origin=f"http://{authority}").status_code
+
+    assert press(demo, "localhost") == 200
+    allowed = start(demo=True, allowed_hosts="photos.example", host="0.0.0.0", workers=1)  # noqa: S104
+    assert press(allowed, "photos.example") == 200
+    assert press(allowed, "evil.example") == 421
+    assert press(allowed, "127.0.0.1") == 200
+    assert press(allowed, "203.0.113.9") == 421
+
+
+def test_a_server_on_all_interfaces_can_be_pressed_by_every_address(start: Start) -> None:
+    """In a container it does not know the address of its published port; no name can hide in an address."""
+    service = start(demo=True, host="0.0.0.0", workers=1)  # noqa: S104
+    for host, status in (("203.0.113.9", 200), ("[2001:db8::1]", 200), ("rebound.example", 403)):
+        authority = f"{host}:{service.port}"
+        assert (
+            ask(service, "DELETE", "acts", Host=authority, Origin=f"http://{authority}").status_code == status
+        )
+
+
 def test_the_page_itself_can(demo: Service) -> None:
     """Either of the fields that browsers send is enough."""
     for fields in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": demo.url}):
