@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import resource
 import signal
 from collections import Counter
@@ -19,6 +20,8 @@ from app.stampede.target import BadTarget, Target, resolve
 
 _DRAW_INTERVAL_S = 0.25
 _MAX_OPEN_FILES = 4096
+_NICENESS = 5
+"""How far this process stands back for the server, with which it may share the cores."""
 KEPT, LOST, INTERRUPTED = 0, 1, 130
 """Exit statuses: nothing was lost, something was lost, or a signal ended it (128 + SIGINT)."""
 
@@ -38,6 +41,7 @@ def run(url: str, names: Sequence[str], pressure: Pressure, photo: Path | None, 
     screen = Screen(Console(stderr=as_json, soft_wrap=False))
     data = None if photo is None else photo.read_bytes()
     _allow_files()
+    os.nice(_NICENESS)
     return asyncio.run(_run(targets, acts, pressure, data, screen, as_json=as_json))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -75,3 +76,41 @@ def test_an_orderly_end_without_an_answer_is_unseen() -> None:
     """A server that closes without an answer has not refused."""
     with answering(socket.socket.close) as target, pytest.raises(NoAnswer):
         asyncio.run(ask(target, "GET /", timeout_s=5))
+
+
+def test_a_client_that_is_busy_counts_no_time_of_its_own() -> None:
+    """What counts is when the answer arrived, not when a crowded event loop got to read it."""
+    answered = threading.Event()
+
+    def play(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(REFUSAL)
+        answered.set()
+        connection.recv(1)
+
+    async def ask_while_busy(target: Target) -> Answer:
+        asking = asyncio.create_task(ask(target, "GET /", timeout_s=5))
+        while not answered.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0)
+        time.sleep(0.5)  # noqa: ASYNC251 - the event loop is to be busy
+        return await asking
+
+    with answering(play) as target:
+        assert asyncio.run(ask_while_busy(target)).seconds < 0.4
+
+
+def test_a_refused_client_has_not_sent_its_whole_body() -> None:
+    """A server that answers by the head alone has been sent the first part of the photo only."""
+    received = []
+
+    def play(connection: socket.socket) -> None:
+        connection.recv(1000)
+        time.sleep(0.05)
+        connection.sendall(REFUSAL)
+        connection.settimeout(5)
+        while piece := connection.recv(1_000_000):
+            received.append(len(piece))
+
+    with answering(play) as target:
+        assert post(target).status == 503
+    assert 0 < sum(received) < len(BODY) / 2
