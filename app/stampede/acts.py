@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.stampede import outcomes
 from app.stampede.crowd import Crowd
 from app.stampede.http_client import NoAnswer, ask
 from app.stampede.ledger import Ledger
@@ -20,6 +21,8 @@ _PATIENT_QUEUE_FILLINGS = 2
 """How many full queues the patient crowd brings beyond what is processed meanwhile. All of them get in, and
 somebody watches until they have."""
 _MAX_RATE = 300.0
+_MAX_GROWTH = 8
+"""How many times its rate a crowd grows to at most, as long as it has not found the queue full."""
 _BULLY_OVERLOAD = 10
 """How many times more tokens than its bucket gains a bully wants."""
 _MAX_SLOW_CLIENTS, _MAX_SLOW_PER_ADDRESS = 100, 4
@@ -56,24 +59,34 @@ class ActRun:
     ledger: Ledger = field(default_factory=Ledger)
     server: ServerStats = field(default_factory=ServerStats)
 
-    def crowd_rate(self) -> float:
-        """Photos a second of a crowd: many more than are processed, and many more than may wait."""
-        return self._bounded(
-            max(_OVERLOAD * self.server.drain_per_s, self._filling_rate(_MIN_QUEUE_FILLINGS))
-        )
+    def crowd_rates(self) -> tuple[float, float]:
+        """First and largest photos a second of a crowd: more than are processed, and more than may wait."""
+        overload = max(_OVERLOAD * self.server.drain_per_s, self._filling_rate(_MIN_QUEUE_FILLINGS))
+        return self._rates(overload)
 
-    def patient_rate(self) -> float:
-        """Photos a second of a crowd that all get in."""
-        return self._bounded(self._filling_rate(_PATIENT_QUEUE_FILLINGS))
+    def patient_rates(self) -> tuple[float, float]:
+        """First and largest photos a second of a crowd that all get in."""
+        return self._rates(self._filling_rate(_PATIENT_QUEUE_FILLINGS))
 
     def _filling_rate(self, queues: float) -> float:
         """Photos a second that are processed, and this many full queues beside."""
         return self.server.drain_per_s + queues * self.server.capacity / self.pressure.seconds
 
-    def _bounded(self, rate: float) -> float:
-        """The rate of the pressure, if given, or `rate`; at most twice what the clients' buckets allow."""
+    def _rates(self, rate: float) -> tuple[float, float]:
+        """The rate of the pressure twice, if given; otherwise `rate` and what it may grow to.
+
+        Both are at most twice what the clients' buckets allow.
+        """
         max_rate = 2 * self.tokens_per_s * len(self.sources)
-        return min(self.pressure.rate or min(rate, _MAX_RATE), max_rate)
+        if self.pressure.rate is not None:
+            given = min(self.pressure.rate, max_rate)
+            return given, given
+        first = min(rate, _MAX_RATE, max_rate)
+        return first, min(_MAX_GROWTH * first, max_rate)
+
+    def outcome(self) -> str:
+        """What happened, in one sentence."""
+        return self.act.outcome(self.ledger, self.server)
 
     def figures(self) -> dict[str, Any]:
         """The figures of the closing table, as plain data."""
@@ -92,13 +105,15 @@ Arrivals = Callable[[ActRun, Crowd], Awaitable[None]]
 class Act:
     """A demonstration of one kind of load.
 
-    `name` selects it on the command line, `title` heads its column, `says` introduces it in one sentence.
+    `name` selects it on the command line, `title` heads its column, `says` introduces it in one sentence, and
+    `outcome` tells in another what happened.
     """
 
     name: str
     title: str
     says: str
     arrivals: Arrivals
+    outcome: outcomes.Outcome = outcomes.counts
     many_addresses: bool = True
 
 
@@ -107,15 +122,15 @@ async def _bully(run: ActRun, crowd: Crowd) -> None:
 
 
 async def _crowd(run: ActRun, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.hasty, run.crowd_rate(), run.pressure.seconds)
+    await crowd.arrive_until_full(crowd.hasty, run.crowd_rates(), run.pressure.seconds)
 
 
 async def _patient(run: ActRun, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.patient, run.patient_rate(), run.pressure.seconds)
+    await crowd.arrive_until_full(crowd.patient, run.patient_rates(), run.pressure.seconds)
 
 
 async def _lenient(run: ActRun, crowd: Crowd) -> None:
-    await crowd.arrive(crowd.lenient, run.crowd_rate(), run.pressure.seconds)
+    await crowd.arrive_until_full(crowd.lenient, run.crowd_rates(), run.pressure.seconds)
 
 
 async def _slow(run: ActRun, crowd: Crowd) -> None:
@@ -133,37 +148,41 @@ ACTS = (
     Act(
         "bully",
         "bully",
-        "One address asks ten times as often as its bucket lets in: it is told 429, "
-        "and when its next token comes.",
+        "One address asks ten times as often as its bucket lets in. A 429 names the time of its next token.",
         _bully,
+        outcomes.of_bully,
         many_addresses=False,
     ),
     Act(
         "crowd",
         "crowd",
-        "Many addresses, each polite, together far more than the workers can do: the queue fills, "
-        "the rest are told 503 at once, memory stays flat.",
+        "Many addresses, each polite, together far more than the workers can do. "
+        "Whoever finds the queue full is told 503 before the photo is read, so that memory stays flat.",
         _crowd,
+        outcomes.of_crowd,
     ),
     Act(
         "patient",
         "patient",
-        "The same crowd, but whoever is refused comes back exactly when Retry-After says: all get in.",
+        "The same crowd, but whoever is refused comes back exactly when Retry-After says.",
         _patient,
+        outcomes.of_patient,
     ),
     Act(
         "lenient",
         "lenient",
-        "The same crowd says Prefer: handling=lenient: whoever finds the queue full gets a preview "
-        "instead of an error.",
+        "The same crowd says Prefer: handling=lenient, and takes a preview instead of an error "
+        "when the queue is full.",
         _lenient,
+        outcomes.of_lenient,
     ),
     Act(
         "slow",
         "slow ones",
-        "Clients that send one byte a second hold receiving slots until they are told 408, "
-        "and the few who upload beside them notice nothing.",
+        "Clients that send one byte a second hold receiving slots until they are told 408. "
+        "A few others upload beside them.",
         _slow,
+        outcomes.of_slow,
     ),
 )
 

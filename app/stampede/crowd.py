@@ -16,6 +16,8 @@ from app.stampede.target import Target
 _MAX_CONNECTIONS = 1500
 """Connections at once; further clients wait for one to be closed before they connect."""
 _MAX_ATTEMPTS = 50
+_STEPS = 4
+"""The parts of an act after each of which the rate of a crowd may grow."""
 _LONG_POLL_S = 20
 """Seconds for which the server may hold a question for a job's status, by `Prefer: wait`."""
 _POLL_PAUSE_S = 0.2
@@ -58,14 +60,39 @@ class Crowd:
 
         Returns when all of them have ended.
         """
-        began = time.monotonic()
         async with asyncio.TaskGroup() as clients:
-            for number in range(max(1, round(rate * seconds))):
-                await asyncio.sleep(began + number / rate - time.monotonic())
-                source = self.sources[number % len(self.sources)]
-                self.ledger.photos += 1
-                self.ledger.addresses.add(source)
-                clients.create_task(upload(source))
+            await self._start(clients, upload, rate, seconds)
+
+    async def arrive_until_full(self, upload: Upload, rates: tuple[float, float], seconds: float) -> None:
+        """Start clients at the first of the rates, and at up to the second until one finds the queue full.
+
+        What a server can do is known only roughly when it has just been started, and a brownout makes it
+        several times faster; each crowd is to show a full queue all the same.
+        """
+        rate, max_rate = rates
+        started = 0
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(_STEPS):
+                started = await self._start(clients, upload, rate, seconds / _STEPS, started)
+                if not self.ledger.found_full:
+                    rate = min(2 * rate, max_rate)
+
+    async def _start(
+        self, clients: asyncio.TaskGroup, upload: Upload, rate: float, seconds: float, first: int = 0
+    ) -> int:
+        """Start `rate` clients a second, from the address with number `first` on; how many there are then.
+
+        Returns when the last of them has been started.
+        """
+        began = time.monotonic()
+        count = max(1, round(rate * seconds))
+        for number in range(count):
+            await asyncio.sleep(began + number / rate - time.monotonic())
+            source = self.sources[(first + number) % len(self.sources)]
+            self.ledger.photos += 1
+            self.ledger.addresses.add(source)
+            clients.create_task(upload(source))
+        return first + count
 
     async def hasty(self, source: str | None) -> None:
         """Upload once, whatever the answer is."""

@@ -84,6 +84,11 @@ class Ledger:
                 self.guards[str(guard)] += 1
 
     @property
+    def found_full(self) -> bool:
+        """Whether a client has found the queue full."""
+        return bool(self.guards["queue"] or self.answers[200])
+
+    @property
     def open(self) -> int:
         """Accepted jobs whose end has not been seen yet."""
         return self.promised - self.done - self.failed.total() - self.lost

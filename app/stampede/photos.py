@@ -8,9 +8,17 @@ from PIL import Image, ImageDraw, ImageFilter
 
 SIZE = (4032, 3024)
 """Twelve megapixels, the size of a telephone's photos."""
+_PIXELS_PER_WORKER, _MAX_PIXELS = 4_000_000, 24_000_000
 _THUMBNAIL = (160, 120)
 _ELLIPSES = 900
 _SEED = 12
+
+
+def size_for(workers: int) -> tuple[int, int]:
+    """Width and height of a photo that keeps so many workers busy: from twelve megapixels to twenty-four."""
+    pixels = min(_MAX_PIXELS, max(SIZE[0] * SIZE[1], workers * _PIXELS_PER_WORKER))
+    scale = (pixels / (SIZE[0] * SIZE[1])) ** 0.5
+    return round(SIZE[0] * scale), round(SIZE[1] * scale)
 
 
 def make_photo(size: tuple[int, int] = SIZE) -> bytes:

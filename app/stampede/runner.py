@@ -13,7 +13,7 @@ from rich.console import Console
 
 from app.stampede.acts import ACTS, Act, ActRun, Pressure, fetch_tokens_per_s, run_act
 from app.stampede.http_client import NoAnswer
-from app.stampede.photos import make_photo
+from app.stampede.photos import make_photo, size_for
 from app.stampede.screen import Screen
 from app.stampede.server_stats import NoSpillway, fetch_stats
 from app.stampede.target import BadTarget, Target, resolve
@@ -63,8 +63,9 @@ async def _run(
         target = await _reachable(targets)
         tokens_per_s = await fetch_tokens_per_s(target)
         if photo is None:
-            screen.print_line("Making a photo of 12 megapixels …")
-            photo = await asyncio.to_thread(make_photo)
+            size = size_for(len((await fetch_stats(target))["workers"]))
+            screen.print_line(f"Making a photo of {size[0] * size[1] / 1e6:.0f} megapixels …")
+            photo = await asyncio.to_thread(make_photo, size)
         screen.print_line(_opening(target, len(photo)))
         for number, act in enumerate(acts, 1):
             run = ActRun(act, target, pressure, target.sources(ACTS.index(act)), tokens_per_s)

@@ -43,6 +43,7 @@ class Screen:
                 yield
             finally:
                 self.console.print(_client_figures(run, styled=False), soft_wrap=True)
+            self.print_line(run.outcome())
             return
         # Without the thread of rich, which would draw figures while they change.
         with Live(self._figures(), console=self.console, auto_refresh=False) as self._live:
@@ -51,6 +52,7 @@ class Screen:
             finally:
                 self.draw()
                 self._live = None
+        self.print_line(run.outcome())
 
     def draw(self) -> None:
         """Show the figures as they are now."""

@@ -1,0 +1,54 @@
+"""The sentence after an act says what happened in it, and nothing else."""
+
+import pytest
+
+from app.stampede.acts import ACTS, Act
+from app.stampede.ledger import Ledger
+from app.stampede.photos import SIZE, size_for
+from app.stampede.server_stats import ServerStats
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.name)
+def test_an_act_without_refusals_claims_none(act: Act) -> None:
+    """When every upload was accepted, nobody was told 429, 503 or 408, and the queue did not fill."""
+    ledger = Ledger(photos=20, sent=20, promised=20, done=20)
+    ledger.answers[202] = 20
+    told = act.outcome(ledger, ServerStats(capacity=100, queue_peak=3))
+    assert "20" in told
+    assert "503" not in told
+    assert "filled" not in told
+    for status in ("429", "408"):
+        assert status not in told or f"was told {status}" in told
+
+
+def test_a_full_queue_is_told_with_its_figures() -> None:
+    """How many were refused, how fast, and what it cost in memory."""
+    ledger = Ledger(photos=300, sent=300, promised=100, done=90, refusal_s=[0.002, 0.003, 0.004])
+    ledger.answers.update({202: 100, 503: 200})
+    ledger.guards["queue"] = 200
+    told = _act("crowd").outcome(ledger, ServerStats(memory_before=10_000_000, memory_peak=12_000_000))
+    assert told == (
+        "The queue filled: 200 of 300 uploads were told 503, half of them within 3 ms; "
+        "100 were accepted, 90 of them are done, and memory rose by 2 MB at most."
+    )
+
+
+def test_one_address_says_why_the_queue_did_not_fill() -> None:
+    """A crowd that is one client to the server meets its bucket."""
+    ledger = Ledger(photos=30, sent=30, promised=10, done=10)
+    ledger.answers.update({202: 10, 429: 20})
+    ledger.guards["rate"] = 20
+    told = _act("crowd").outcome(ledger, ServerStats(capacity=100, queue_peak=8))
+    assert told.startswith("The queue did not fill (8 of 100 places)")
+    assert "20 were told 429" in told
+
+
+def test_photos_grow_with_the_workers() -> None:
+    """From twelve megapixels to twenty-four."""
+    assert size_for(2) == SIZE
+    width, height = size_for(16)
+    assert 23e6 < width * height < 25e6
+
+
+def _act(name: str) -> Act:
+    return next(act for act in ACTS if act.name == name)
