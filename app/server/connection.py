@@ -310,6 +310,8 @@ class HttpConnection(HttpToolsProtocol):
     # --- the parser's callbacks ------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if not self._all_answered:  # were the input cut at a wrong place, answers would come out of order
+            raise HeadRefused("bad-request", "Where this request begins is not clear.")
         super().on_message_begin()
         self._head_received = max(1, self._head_received)  # not counted if it came with another request
         self._target_bytes = self._head_parsed = 0

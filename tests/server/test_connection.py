@@ -1,6 +1,7 @@
 """One HTTP connection, its states and deadlines, over a socket pair and on a clock that leaps."""
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -475,6 +476,44 @@ async def test_empty_lines_in_a_chunked_body_are_content() -> None:
         )
         assert await client.answer() == (200, b"20016")
         assert await client.answer() == (200, b"0")
+
+
+MESSAGES = {
+    GET: (200, b"0"),
+    b"\r\n" + GET: (200, b"0"),
+    UPLOAD + b"0\r\n\r\n": (503, b"no"),
+    UPLOAD + b"13\r\n\r\nin\r\n\r\nbetween": (503, b"no"),
+    UPLOAD.replace(b"/upload", b"/") + b"12\r\n\r\n\r\n\r\nGET / HT": (200, b"12"),
+    CHUNKED + b"0\r\n\r\n": (200, b"0"),
+    CHUNKED + b"4\r\n\r\n\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n": (200, b"9"),
+    CHUNKED + b"5\r\nhello\r\n0\r\nHost: b\r\nExpect: 100-continue\r\n\r\n": (200, b"5"),
+    GET[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n": (200, b"0"),
+    UPLOAD.replace(b"/upload", b"/") + b"3\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nabc": (200, b"3"),
+}
+"""Requests, and what is answered to each: the length of its body, or an early rejection."""
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_requests_are_found_however_their_bytes_are_cut(seed: int) -> None:
+    """Each is answered in order, whatever is in a body, and whatever pieces come at once."""
+    chance = random.Random(seed)  # noqa: S311 - it cuts bytes
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if chance.random() < 0.3:
+            await asyncio.sleep(0.1)
+        body = await Request(scope, receive).body()
+        await Response(b"%d" % len(body))(scope, receive, send)
+
+    requests = chance.choices(list(MESSAGES), k=150)
+    rest = b"".join(requests)
+    async with connected(app, refuse_uploads) as client:  # type: ignore[arg-type]
+        while rest:
+            cut = chance.choice([1, 2, 3, 50, 500, 5000])
+            client.send(rest[:cut])
+            rest = rest[cut:]
+            if chance.random() < 0.5:
+                await settle()
+        assert [await client.answer() for _ in requests] == [MESSAGES[each] for each in requests]
 
 
 # --- heads ----------------------------------------------------------------------------------------------
