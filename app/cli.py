@@ -67,6 +67,8 @@ def _prepare(**given: Any) -> "Settings":
 
     What does not suit them is a warning each. What cannot work ends the process, and so does a signal.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the event loop has handlers of its own
+        signal.signal(number, lambda *_: sys.exit(0))
     from app.runtime import logs
     from app.settings import (
         SHARED_ENGINE_NEEDS_BUCKET,
@@ -78,8 +80,6 @@ def _prepare(**given: Any) -> "Settings":
         warnings_for,
     )
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # until the event loop has handlers of its own
-        signal.signal(number, lambda *_: sys.exit(0))
     logs.configure(log_format())
     try:
         settings = load_settings(**given)

@@ -209,7 +209,7 @@ class JobFolders:
         """The folders of `images`, each with the jobs whose ids begin alike."""
         return sorted(self._images.iterdir())
 
-    def _job_folders(self) -> Iterator[Path]:
+    def _job_folders(self) -> Iterator[os.DirEntry[str]]:
         for shard in self.shards():
             yield from _job_folders_in(shard)
 
@@ -222,7 +222,7 @@ class JobFolders:
         over = []
         for folder in _job_folders_in(shard):
             try:
-                written_at = (folder / RECORD).stat().st_mtime
+                written_at = os.stat(f"{folder.path}/{RECORD}").st_mtime  # noqa: PTH116 - see _job_folders_in
             except FileNotFoundError:
                 continue
             if written_at <= horizon and self._is_over(folder.name):
@@ -240,9 +240,10 @@ class JobFolders:
         self._durable_shards.clear()
 
 
-def _job_folders_in(shard: Path) -> list[Path]:
+def _job_folders_in(shard: Path) -> list[os.DirEntry[str]]:
+    """The folders of the jobs in a shard; not as paths, which would take half of the time of a survey."""
     try:
-        return [Path(entry.path) for entry in os.scandir(shard) if is_id(entry.name)]
+        return [entry for entry in os.scandir(shard) if is_id(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -100,4 +100,4 @@ def test_the_health_check_asks_where_it_listens(image: str, host: str) -> None:
             f"for i in $(seq 200); do {shlex.join(command)} && exit; sleep .1; done; exit 1",
         )
     finally:
-        docker("rm", "--force", container, check=False)
+        docker("rm", "--force", "--volumes", container, check=False)
