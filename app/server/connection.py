@@ -345,6 +345,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._plain_head = b""
         self.body_left = head_checks.body_length(version, self.headers)
+        if not self.url.startswith(b"/"):
+            head_checks.host_from_target(self.url, self.headers)
         if version == "1.0":
             self.expect_100_continue = False  # such a client knows no interim answers (RFC 9110, 10.1.1)
         self._deadline.disarm()

@@ -22,6 +22,7 @@ _HOST = re.compile(
 )
 """A Host field: a name, an IPv4 address or one of a later version in brackets, and a port (RFC 3986, 3.2)."""
 _CODING = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]++)[ \t]*+(?:;.*+)?", re.DOTALL)
+_URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*+://([^/?#]*+)")
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*+([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 _SINGLE = frozenset({b"authorization", b"content-type", b"if-range", b"origin", b"range"})
 """Fields that have one value: whoever sends two has two recipients in mind."""
@@ -119,6 +120,22 @@ def _check_codings(version: str, value: bytes) -> None:
     if len(names) < len(named) or b"chunked" in names[:-1] or version == "1.0":
         raise HeadRefused("bad-request", "Where the body ends is not clear from its Transfer-Encoding.")
     raise HeadRefused("unknown-coding", "The only transfer coding that is understood here is chunked.")
+
+
+def host_from_target(target: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+    """Replace Host by the host in a target that is a whole URL, as RFC 9112, section 3.2.2, wants it.
+
+    Raises:
+        HeadRefused: what the target names is not a host.
+    """
+    url = _URL.match(target)
+    if url is None:
+        return
+    if not url[1] or not _is_host(url[1]):
+        raise HeadRefused("bad-request", "The address names no host (RFC 9110, 4.2).")
+    for number, (name, _) in enumerate(fields):
+        if name == b"host":
+            fields[number] = (name, url[1])
 
 
 def origin_in(piece: memoryview) -> Fields:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.server.head_checks import UNKNOWN_LENGTH, HeadRefused, body_length, without_upgrade
+from app.server.head_checks import UNKNOWN_LENGTH, HeadRefused, body_length, host_from_target, without_upgrade
 
 HOST = (b"host", b"a")
 
@@ -140,6 +140,33 @@ def test_two_values_of_a_field_that_has_one_are_refused(name: bytes) -> None:
     """Who reads the first and who reads the last would see two requests."""
     with pytest.raises(HeadRefused, match=name.decode()):
         body_length("1.1", [HOST, (name, b"a"), (name, b"b")])
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"http://b/x", b"b"),
+        (b"HTTP://b.example:80?x", b"b.example:80"),
+        (b"http://[::1]:8000", b"[::1]:8000"),
+        (b"/http://b/x", b"a"),
+        (b"*", b"a"),
+    ],
+    ids=str,
+)
+def test_a_target_that_is_a_url_names_the_host(target: bytes, host: bytes) -> None:
+    """Whatever the Host field says (RFC 9112, 3.2.2)."""
+    fields = [(b"accept", b"*/*"), HOST]
+    host_from_target(target, fields)
+    assert fields == [(b"accept", b"*/*"), (b"host", host)]
+
+
+@pytest.mark.parametrize(
+    "target", [b"http:///x", b"http://u@b/", b"http://b:c/", b"http://[b]/", b"http://<b>/"], ids=str
+)
+def test_a_url_without_a_host_is_refused(target: bytes) -> None:
+    """Or with one that is none, or with a user before it."""
+    with pytest.raises(HeadRefused, match="host"):
+        host_from_target(target, [HOST])
 
 
 def test_a_wish_to_upgrade_is_taken_out() -> None:
