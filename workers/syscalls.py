@@ -20,7 +20,7 @@ _REFUSED = """
     mount_setattr pivot_root chroot chdir fchdir
     chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat
     setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr
-    creat unlink unlinkat rmdir
+    creat truncate truncate64 unlink unlinkat rmdir
     link linkat symlink symlinkat mknod mknodat mkdir mkdirat rename renameat renameat2
     utime utimes utimensat futimesat
     fallocate sync syncfs sync_file_range sync_file_range2 fsync fdatasync msync flock
@@ -49,8 +49,13 @@ _F_SETFL, _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY = 4, 8, 10,
 _F_SETPIPE_SZ = 1031
 _SIGNALLING_OR_LEASING = (_F_SETFL, _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_SETLEASE, _F_NOTIFY)
 """Commands of fcntl(2) by which a file sends signals to a process, or makes others wait to open it."""
-_CREATING = (os.O_CREAT, os.O_TMPFILE & ~os.O_DIRECTORY)
-"""Flags of open(2) by which files come to be."""
+_O_TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
+_REFUSED_FLAGS = (
+    (os.O_CREAT, os.O_CREAT),
+    (_O_TMPFILE, _O_TMPFILE),
+    (os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY),
+)
+"""Flags of open(2), as a mask and a value, that create a file, or empty one that can only be read."""
 _PR_SET_SECCOMP = 22
 _MODE_FILTER = 2
 _OPTIMIZE_AS_TREE = 2
@@ -100,9 +105,9 @@ def compile_filter(library: ModuleType, *, threads: bool = False) -> bytes:
     for command in _SIGNALLING_OR_LEASING:
         _add(library, filter_, refuse, "fcntl", library.Arg(1, library.MASKED_EQ, _INT, command))
     _add(library, filter_, refuse, "fcntl", library.Arg(1, library.GE, _F_SETPIPE_SZ))  # and all newer ones
-    for flag in _CREATING:
-        _add(library, filter_, refuse, "open", library.Arg(1, library.MASKED_EQ, flag, flag))
-        _add(library, filter_, refuse, "openat", library.Arg(2, library.MASKED_EQ, flag, flag))
+    for mask, flags in _REFUSED_FLAGS:
+        _add(library, filter_, refuse, "open", library.Arg(1, library.MASKED_EQ, mask, flags))
+        _add(library, filter_, refuse, "openat", library.Arg(2, library.MASKED_EQ, mask, flags))
     # Nothing that a task opens is a device, but some commands send signals, lock or allocate (FIOASYNC,
     # FS_IOC_RESVSP). The error is that of a file that knows no command.
     _add(library, filter_, library.ERRNO(errno.ENOTTY), "ioctl")

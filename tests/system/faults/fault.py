@@ -1,7 +1,7 @@
 """`python fault.py FAULT… -- serve`: the real service, with one part of it or of the system failing.
 
 Faults:
-    slow=SECONDS     every write and fsync into the store takes this long
+    stalled=FILE     every write and fsync into the store waits for as long as the file exists
     full=TIMES       fsync of a worker's files finds no space left on the device, this many times
     clock=FILE       the system's clock is ahead by the number of seconds in the file, which may change
     patience=SECONDS connections of slow readers are looked at after this time
@@ -18,21 +18,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_STALL_POLL_S = 0.02
 
-def slow(seconds: str) -> None:
-    """A slow disk."""
 
-    def delayed(call: Callable[..., Any]) -> Callable[..., Any]:
+def stalled(file: str) -> None:
+    """A disk that does not answer for a while."""
+    hold = Path(file)
+
+    def waiting(call: Callable[..., Any]) -> Callable[..., Any]:
         def late(*args: Any, **kwargs: Any) -> Any:
-            time.sleep(float(seconds))
+            while hold.exists():
+                time.sleep(_STALL_POLL_S)
             return call(*args, **kwargs)
 
         return late
 
-    os.fsync = delayed(os.fsync)
+    os.fsync = waiting(os.fsync)
     write = os.write
     os.write = lambda descriptor, data: (
-        delayed(write)(descriptor, data)
+        waiting(write)(descriptor, data)
         if "/data/" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
         else write(descriptor, data)
     )
@@ -109,7 +113,7 @@ def panic(_: str) -> None:
 
 
 FAULTS = {
-    "slow": slow,
+    "stalled": stalled,
     "full": full,
     "clock": clock,
     "patience": patience,

@@ -42,6 +42,8 @@ def attempts(job: Task, stranger: Path, parent: int) -> dict[str, Callable[[], A
         "list a directory": lambda: list(stranger.parent.iterdir()),
         "write the upload": write(Path(job.source)),
         "write elsewhere": write(stranger),
+        "empty a file elsewhere": lambda: os.truncate(stranger, 0),
+        "empty the upload as it is read": lambda: os.open(job.source, os.O_RDONLY | os.O_TRUNC),
         "write through a link": write(folder / "door"),
         "write what is not a variant": write(folder / "note"),
         "climb out of the folder": lambda: (folder / ".." / "new").write_bytes(b"x"),
@@ -93,8 +95,8 @@ def attempts(job: Task, stranger: Path, parent: int) -> dict[str, Callable[[], A
         "outlive its parent": lambda: call("prctl", 1, 0, 0, 0, 0),
         "enter a namespace": lambda: call("unshare", 0x10000000),
         "open many files": lambda: [os.dup(0) for _ in range(100)],
-        "write a huge file": lambda: os.truncate(made, 2**40),
-        "write more than a variant has": lambda: os.truncate(made, 2**22),
+        "write a huge file": using(made, lambda file: os.ftruncate(file, 2**40)),
+        "write more than a variant has": using(made, lambda file: os.ftruncate(file, 2**22)),
         "take much memory": lambda: bytearray(2**31),
     }
 

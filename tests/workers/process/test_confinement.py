@@ -34,6 +34,8 @@ _REFUSED = {
     ),
     "seccomp": (
         "remove a file",
+        "empty a file elsewhere",
+        "empty the upload as it is read",
         "make a file",
         "make many files",
         "make a file without a name",
@@ -139,6 +141,29 @@ def test_a_child_without_libseccomp_says_so_and_works(tmp_path: Path) -> None:
     with Worker(PYTHONPATH=str(tmp_path)) as worker:
         assert worker.ready.sandbox["seccomp"] == "off: Unable to find libseccomp"
         assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
+
+
+_WITH_THREADS = """
+import os, threading
+from workers.sandbox import Sandbox
+layers = Sandbox.prepare(threads=True).confine(20.0, 2**28)
+threading.Thread(target=os.write, args=(1, b"a thread\\n")).start()
+try:
+    os.fork()
+except PermissionError:
+    os.write(1, b"no process\\n")
+print(layers["seccomp"])
+"""
+
+
+def test_where_a_codec_needs_threads_it_has_them(escape: Report) -> None:
+    """Processes cannot be started all the same, and the layer says what it lacks."""
+    if escape.layers["seccomp"].startswith("off"):
+        pytest.skip(f"seccomp is {escape.layers['seccomp']}")
+    run = subprocess.run(
+        [sys.executable, "-c", _WITH_THREADS], capture_output=True, timeout=DEADLINE_S, check=True
+    )
+    assert set(run.stdout.decode().splitlines()) == {"a thread", "no process", "on, but for threads"}
 
 
 def test_a_child_says_what_is_in_force(escape: Report) -> None:
