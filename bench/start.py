@@ -24,7 +24,7 @@ _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 def fill(root: Path, images: int) -> None:
-    """Make a store with so many images of four variants, every thousandth of which is still to be made."""
+    """Make a store with so many images of four variants."""
     root.mkdir(parents=True)
     file = root / "file"
     file.write_bytes(bytes(1000))

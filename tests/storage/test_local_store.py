@@ -252,9 +252,14 @@ async def test_a_root_that_cannot_be_written_is_refused(open_local: Open) -> Non
 
 
 async def test_a_root_without_permission_is_refused(open_local: Open, forbidden: Path) -> None:
-    """A folder that belongs to somebody else."""
-    with pytest.raises(StoreUnusable, match="Permission denied"):
-        await open_local(root=forbidden)
+    """A folder that belongs to somebody else: the line names who may not write where, and a remedy."""
+    uid = os.geteuid()
+    for attempt in (open_local(root=forbidden), LocalStore(forbidden, 1, DAY).check()):
+        with pytest.raises(StoreUnusable, match="Permission denied") as refusal:
+            await attempt
+        line = str(refusal.value)
+        assert f" at {forbidden} for uid {uid}, gid {os.getegid()}" in line
+        assert f"chown -R {uid} {forbidden}" in line
 
 
 async def test_images_are_there_before_the_survey(store: LocalStore, root: Path) -> None:

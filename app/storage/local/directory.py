@@ -73,9 +73,9 @@ class Directory:
         Raises:
             StoreUnusable: one of them cannot be written, or a folder cannot be made.
         """
-        there = [path for path in (self.root, self.spool, self.work, self.images) if path.exists()]
-        nearest = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
         try:
+            there = [path for path in (self.root, self.spool, self.work, self.images) if path.exists()]
+            nearest = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
             for folder in there or [nearest]:
                 with tempfile.TemporaryFile(dir=folder):
                     pass
