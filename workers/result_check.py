@@ -14,6 +14,7 @@ from workers.failures import DETAILS
 from workers.fork import ForkExit
 from workers.formats import SNIFF_BYTES, is_format
 from workers.messages import Done, Failed, Message, Task
+from workers.sandbox import largest_file
 from workers.variants import Variant, parse_variants
 
 _REASONS_OF_FORKS = ("undecodable", "too-many-pixels", "too-much-memory", "worker-died", "no-space")
@@ -27,7 +28,7 @@ def failure(task: Task, reason: str, detail: str | None = None) -> Failed:
 def check_message(task: Task, message: Message, fork_exit: ForkExit) -> Done | Failed:
     """The outcome by a fork's message, with what the fork consumed; a failure if it cannot be true."""
     if isinstance(message, Failed) and message.id == task.id and message.reason in _REASONS_OF_FORKS:
-        return message
+        return impossible_answer(task) if message.reason == "no-space" and _has_room(task) else message
     if isinstance(message, Done) and _is_possible(task, message):
         return replace(message, cpu_s=fork_exit.cpu_s, peak_bytes=fork_exit.peak_bytes)
     return impossible_answer(task)
@@ -46,6 +47,25 @@ def explain_silence(task: Task, fork_exit: ForkExit) -> Failed:
         name = signal.Signals(fork_exit.signal).name
         return failure(task, "worker-died", f"The process that worked on the image was ended by {name}.")
     return failure(task, "worker-died")
+
+
+def _has_room(task: Task) -> bool:
+    """Whether the disk has room for the largest variants that there can be.
+
+    A job for which there was none is tried again until there is, so a fork must not be able to say so for
+    ever.
+    """
+    variants = parse_variants(",".join(task.variants))
+    try:
+        descriptor = os.open(Path(task.folder) / file_name(variants[0]), os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.posix_fallocate(descriptor, 0, largest_file(task, variants) * len(variants))
+        finally:
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _is_possible(task: Task, done: Done) -> bool:

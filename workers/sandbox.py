@@ -49,7 +49,7 @@ class Sandbox:
         folder = Path(task.folder)
         files = [(Path(task.source), landlock.READ_FILE)]
         files += [(folder / file_name(variant), _VARIANT_RIGHTS) for variant in variants]
-        return self.confine(task.timeout_s, task.memory_bytes, _largest_file(task, variants), files)
+        return self.confine(task.timeout_s, task.memory_bytes, largest_file(task, variants), files)
 
     def confine(
         self,
@@ -84,7 +84,7 @@ class Sandbox:
         return "on, but for threads" if self.threads else "on"
 
 
-def _largest_file(task: Task, variants: Sequence[Variant]) -> int:
+def largest_file(task: Task, variants: Sequence[Variant]) -> int:
     """The most bytes that the largest of `variants` can have, without compression and with headers.
 
     No variant has more pixels than the source may have, and a still one no more than fit into its square. An

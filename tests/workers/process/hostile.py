@@ -73,6 +73,8 @@ def misbehave(job: Task) -> Message | Bytes:
             (folder / "it.jpg").write_bytes(b"<!DOCTYPE html>" + bytes(60))
         case "blames-parent":
             return Failed(job.id, "cancelled", "Nobody did.")
+        case "claims-no-space":
+            return Failed(job.id, "no-space", "There is none.")
         case "closes-pipe":
             os.closerange(3, 64)
             signal.pause()

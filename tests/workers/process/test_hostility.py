@@ -38,6 +38,7 @@ def worker() -> Iterator[Worker]:
         "piped-file",
         "html-file",
         "blames-parent",
+        "claims-no-space",
         "closes-pipe",
     ],
 )
