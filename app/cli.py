@@ -211,6 +211,10 @@ def stampede(
         Path | None, typer.Option(exists=True, dir_okay=False, help="Upload this instead of one made here.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The table as JSON on standard output.")] = False,
+    together: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A folder shared by stampedes that print one table."),
+    ] = None,
 ) -> None:
     """Let a flood loose on a server of your own, in acts, and see what is sent, answered, promised and kept.
 
@@ -226,7 +230,7 @@ def stampede(
     if unknown:
         _fail(f"there is no act {unknown[0]!r}; there are {', '.join(known)}")
     try:
-        status = run(url, names, Pressure(seconds, rate), photo, as_json=as_json)
+        status = run(url, names, Pressure(seconds, rate), photo, as_json=as_json, together=together)
     except (BadTarget, OSError) as error:
         _fail(error)
     raise typer.Exit(status)

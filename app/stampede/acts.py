@@ -88,6 +88,15 @@ class ActRun:
         """What happened, in one sentence."""
         return self.act.outcome(self.ledger, self.server)
 
+    def to_plain(self) -> dict[str, Any]:
+        """Everything that was counted, as plain data."""
+        return {"ledger": self.ledger.to_plain(), "server": self.server.figures()}
+
+    def add_plain(self, other: dict[str, Any]) -> None:
+        """Add what another process counted in the same act at the same time."""
+        self.ledger.add_plain(other["ledger"])
+        self.server.add_figures(other["server"])
+
     def figures(self) -> dict[str, Any]:
         """The figures of the closing table, as plain data."""
         return {

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -90,7 +91,7 @@ class Crowd:
             await asyncio.sleep(began + number / rate - time.monotonic())
             source = self.sources[(first + number) % len(self.sources)]
             self.ledger.photos += 1
-            self.ledger.addresses.add(source)
+            self.ledger.addresses.add(source or socket.gethostname())
             clients.create_task(upload(source))
         return first + count
 

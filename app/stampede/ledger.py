@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from app.stampede.http_client import Answer
@@ -23,8 +23,8 @@ class Ledger:
 
     photos: int = 0
     """Uploads that clients came with, however often each was sent."""
-    addresses: set[str | None] = field(default_factory=set)
-    """Addresses that clients came from; None is whichever the system chooses."""
+    addresses: set[str] = field(default_factory=set)
+    """Addresses that clients came from; the name of this machine, where the system chose."""
     sent: int = 0
     """Requests, repeated ones included."""
     answers: Counter[int] = field(default_factory=Counter)
@@ -97,6 +97,24 @@ class Ledger:
     def kept_everything(self) -> bool:
         """Whether every request was answered and every accepted job done."""
         return not self.unanswered and self.done == self.promised
+
+    def to_plain(self) -> dict[str, Any]:
+        """All counts as plain data, of which JSON can be made."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: list(value) if isinstance(value, set) else value for name, value in plain.items()}
+
+    def add_plain(self, other: dict[str, Any]) -> None:
+        """Add the counts of another ledger, as read from JSON."""
+        for name, value in other.items():
+            mine = getattr(self, name)
+            if isinstance(mine, int):
+                setattr(self, name, mine + value)
+            elif isinstance(mine, list):
+                mine.extend(value)
+            elif name == "answers":  # JSON has no numbers as names
+                self.answers.update({int(status): count for status, count in value.items()})
+            else:
+                mine.update(value)
 
     def figures(self) -> dict[str, Any]:
         """The figures of the closing table, as plain data."""

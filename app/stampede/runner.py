@@ -17,6 +17,7 @@ from app.stampede.photos import make_photo, size_for
 from app.stampede.screen import Screen
 from app.stampede.server_stats import NoSpillway, fetch_stats
 from app.stampede.target import BadTarget, Target, resolve
+from app.stampede.together import Group
 
 _DRAW_INTERVAL_S = 0.25
 _MAX_OPEN_FILES = 4096
@@ -26,34 +27,42 @@ KEPT, LOST, INTERRUPTED = 0, 1, 130
 """Exit statuses: nothing was lost, something was lost, or a signal ended it (128 + SIGINT)."""
 
 
-def run(url: str, names: Sequence[str], pressure: Pressure, photo: Path | None, *, as_json: bool) -> int:
+def run(
+    url: str,
+    names: Sequence[str],
+    pressure: Pressure,
+    photo: Path | None,
+    *,
+    as_json: bool,
+    together: Path | None = None,
+) -> int:
     """Run the acts of these names (all if there are none) against the server at `url`; the exit status.
 
     Figures and table go to standard output. With `as_json` they go to standard error, and the table as JSON
-    to standard output.
+    to standard output. Of all stampedes that run `together`, in a folder that they share, one prints for all.
 
     Raises:
         BadTarget: the URL cannot be used, its host is public, or no Spillway answers there.
-        OSError: the photo cannot be read.
+        OSError: the photo cannot be read, or the folder not be used.
     """
     targets = resolve(url)
     acts = [act for act in ACTS if not names or act.name in names]
-    screen = Screen(Console(stderr=as_json, soft_wrap=False))
+    group = None if together is None else Group.join(together)
+    is_silent = group is not None and not group.is_leader
+    screen = Screen(Console(stderr=as_json, soft_wrap=False, quiet=is_silent), is_alone=group is None)
     data = None if photo is None else photo.read_bytes()
     _allow_files()
     os.nice(_NICENESS)
-    return asyncio.run(_run(targets, acts, pressure, data, screen, as_json=as_json))
+    runs, interrupted = asyncio.run(_run(targets, acts, pressure, data, screen))
+    if group is not None:
+        _share(group, runs, screen)
+    return _conclude(screen, runs, len(acts), interrupted=interrupted, as_json=as_json and not is_silent)
 
 
 async def _run(
-    targets: Sequence[Target],
-    acts: Sequence[Act],
-    pressure: Pressure,
-    photo: bytes | None,
-    screen: Screen,
-    *,
-    as_json: bool,
-) -> int:
+    targets: Sequence[Target], acts: Sequence[Act], pressure: Pressure, photo: bytes | None, screen: Screen
+) -> tuple[list[ActRun], bool]:
+    """Run the acts; those that were begun, and whether a signal ended them."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -82,7 +91,24 @@ async def _run(
         if not runs:
             raise BadTarget(str(error)) from None
         screen.print_line(f"The server is gone: {error}.")
-    return _conclude(screen, runs, len(acts), interrupted=interrupted, as_json=as_json)
+    return runs, interrupted
+
+
+def _share(group: Group, runs: Sequence[ActRun], screen: Screen) -> None:
+    """Leave the figures of these runs for the leader of the group, or add those of the others to them."""
+    if not group.is_leader:
+        group.leave(json.dumps({run.act.name: run.to_plain() for run in runs}).encode())
+        return
+    others, without_figures = group.gather()
+    for figures in map(json.loads, others):
+        for run in runs:
+            if run.act.name in figures:
+                run.add_plain(figures[run.act.name])
+    screen.print_line(f"The figures of {1 + len(others)} stampedes at the same time:")
+    for run in runs:
+        screen.print_line(f"{run.act.title}: {run.outcome()}")
+    if without_figures:
+        screen.print_line(f"{without_figures} more ended without figures.")
 
 
 def _conclude(screen: Screen, runs: list[ActRun], acts: int, *, interrupted: bool, as_json: bool) -> int:

@@ -22,8 +22,10 @@ _MB = 1_000_000
 class Screen:
     """Shows a stampede: live figures on a terminal, a few plain lines in a file or pipe."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, is_alone: bool = True) -> None:
+        """Unless the stampede `is_alone`, what happened in an act is not told when it ends."""
         self.console = console
+        self._is_alone = is_alone
         self._live: Live | None = None
         self._run: ActRun | None = None
 
@@ -42,8 +44,10 @@ class Screen:
             try:
                 yield
             finally:
-                self.console.print(_client_figures(run, styled=False), soft_wrap=True)
-            self.print_line(run.outcome())
+                if self._is_alone:
+                    self.console.print(_client_figures(run, styled=False), soft_wrap=True)
+            if self._is_alone:
+                self.print_line(run.outcome())
             return
         # Without the thread of rich, which would draw figures while they change.
         with Live(self._figures(), console=self.console, auto_refresh=False) as self._live:
@@ -52,7 +56,8 @@ class Screen:
             finally:
                 self.draw()
                 self._live = None
-        self.print_line(run.outcome())
+        if self._is_alone:
+            self.print_line(run.outcome())
 
     def draw(self) -> None:
         """Show the figures as they are now."""

@@ -77,6 +77,13 @@ class ServerStats:
                 pass  # the uploads will show that the server is gone; it may come back
             await asyncio.sleep(_POLL_INTERVAL_S)
 
+    def add_figures(self, other: dict[str, Any]) -> None:
+        """Take in what another process saw of the same server at the same time."""
+        self.memory_before = min(self.memory_before, other["memory_before"])
+        self.memory_peak = max(self.memory_peak, other["memory_peak"])
+        self.queue_peak = max(self.queue_peak, other["queue_peak"])
+        self.receiving_peak = max(self.receiving_peak, other["dock_peak"])
+
     def figures(self) -> dict[str, Any]:
         """The figures of the closing table, as plain data."""
         return {

@@ -103,8 +103,9 @@ def played(folder: Path, service: Service, *options: str, fill_queue: bool = Fal
     return dict(figures)
 
 
-def test_the_bully_is_told_429_and_when_to_return(service: Service, tmp_path: Path, photo: str) -> None:
-    """It has one address; what its bucket allowed is accepted and done."""
+def test_the_bully_is_told_429_and_when_to_return(start: Start, tmp_path: Path, photo: str) -> None:
+    """It has one address; what its bucket allowed is accepted and done, for the queue has room for that."""
+    service = start(rate=4, burst=4, variants="thumb=96")
     figures = played(tmp_path, service, "--act", "bully", "--photo", photo)
     assert figures["addresses"] == 1
     assert figures["photos"] == figures["sent"] == 20
@@ -212,6 +213,34 @@ def test_an_interrupted_show_ends_with_the_table_so_far(
     assert "Interrupted: this is what came of it so far" in screen
     assert "\x1b" not in screen
     assert errors == ""
+
+
+def test_several_at_once_print_one_table(service: Service, tmp_path: Path, photo: str) -> None:
+    """They meet in a folder; one prints the figures of all, the others nothing."""
+    folder = tmp_path / "together"
+    folder.mkdir()
+    command = [COMMAND, "stampede", service.url, "--act", "bully", "--seconds", "0.5", "--photo", photo]
+    with ExitStack() as running:
+        shows = [
+            running.enter_context(
+                subprocess.Popen(
+                    [*command, "--together", str(folder)],
+                    cwd=tmp_path,
+                    env=environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(3)
+        ]
+        said = [show.communicate(timeout=PATIENCE)[0] for show in shows]
+    assert {show.returncode for show in shows} == {0}
+    (table,) = [each for each in said if each]
+    assert "The figures of 3 stampedes at the same time" in table
+    assert re.search(r"photos +60\b", table)
+    assert table.count("What was sent, answered, promised, kept") == 1
+    assert [path.name for path in folder.iterdir()] == ["leader"]
 
 
 def test_a_terminal_shows_live_figures(service: Service, tmp_path: Path, photo: str) -> None:
