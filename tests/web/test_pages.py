@@ -267,6 +267,8 @@ class TestStatic:
         assert plain.content == packed.content
         assert plain.headers["etag"] != packed.headers["etag"]
         assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+        refused = await http.get("/static/base.css", headers={"Accept-Encoding": "gzip;q=0, br"})
+        assert "content-encoding" not in refused.headers
         known = {"If-None-Match": packed.headers["etag"], "Accept-Encoding": "identity"}
         assert (await http.get("/static/base.css", headers=known)).status_code == 304
 
