@@ -21,8 +21,10 @@ def unable_to_fork(*pids: int) -> Iterator[None]:
     Root, whom RLIMIT_NPROC does not bind, is put into a control group that has no room for one process more.
     """
     if os.geteuid():
-        limits = [resource.prlimit(pid, resource.RLIMIT_NPROC, (1, -1)) for pid in pids]
+        limits = [resource.prlimit(pid, resource.RLIMIT_NPROC) for pid in pids]
         try:
+            for pid, (_, hard) in zip(pids, limits, strict=True):
+                resource.prlimit(pid, resource.RLIMIT_NPROC, (1, hard))
             yield
         finally:
             for pid, limit in zip(pids, limits, strict=True):
