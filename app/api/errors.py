@@ -22,7 +22,7 @@ from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import ClientGone, QueueFull
-from app.engine.interface import Draining, Starting
+from app.engine.interface import Draining, EngineFull, Starting
 from app.server.accept import prefers_html
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.middleware import UnexpectedErrors
@@ -72,6 +72,10 @@ def _store_full(_: StoreFull, __: Quota | None) -> Problem:
     return Problem(KINDS["disk"], "The store has no room for this upload.")
 
 
+def _engine_full(error: EngineFull, quota: Quota | None) -> Problem:
+    return Problem(KINDS["disk"], _sentence(error), error.retry_after, quota)
+
+
 def _store_failed(_: OSError, quota: Quota | None) -> Problem:
     detail = "The store does not work at the moment."
     return Problem(KINDS["breaker"], detail, 1.0, quota, members={"breaker": "store"})
@@ -108,6 +112,7 @@ ROWS: dict[type[Exception], Row] = {
     Draining: _draining,
     BreakerOpen: _breaker,
     StoreFull: _store_full,
+    EngineFull: _engine_full,
     StoreUnavailable: _store_failed,
     OSError: _store_failed,
     RangeNotSatisfiable: _range,

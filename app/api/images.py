@@ -102,8 +102,16 @@ class ImageService:
         job = await self.store.load(job_id) if is_id(job_id) else None
         if job is None:
             raise NotFound("There is no such image, or no longer.")
-        handle = None if job.is_final else self.engine.adopt(job)
-        return (job, None) if handle is None else (handle.job, handle)
+        if job.is_final:
+            return job, None
+        handle = self.engine.adopt(job)
+        if handle is not None:
+            return handle.job, handle
+        # It may have ended between the read and now.
+        job = await self.store.load(job_id)
+        if job is None:
+            raise NotFound("There is no such image, or no longer.")
+        return job, None
 
     def document(self, job: Job, handle: JobHandle | None) -> dict[str, Any]:
         """The job document as of now."""

@@ -101,6 +101,10 @@ class GCRA:
         """Ticks until the bucket is full."""
         return max(0, full_at - now_ns * self.ticks_per_ns)
 
+    def bounded(self, full_at: int, now_ns: int) -> int:
+        """The state of a bucket as another clock wrote it, which may be ahead: at most an empty bucket."""
+        return min(full_at, now_ns * self.ticks_per_ns + self.max_debt)
+
     def spend(self, full_at: int, now_ns: int, n: int = 1) -> int | None:
         """Take n tokens. Gives the new `full_at`, or None when there are fewer: then nothing is taken."""
         now = now_ns * self.ticks_per_ns

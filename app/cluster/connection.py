@@ -26,14 +26,21 @@ _START_TIMEOUT_S = 5.0
 """Seconds for the first connection, with all attempts at all servers."""
 _REQUEST_TIMEOUT_S = 0.35
 """Seconds for any other request. Two that fail take less than the second within which an outage must show."""
-_STREAM_FULL = 10077
-"""Error code of JetStream: a stream, or one subject of it, holds as many messages as it may."""
+_STORE_FAILED = 10077
+"""Error code of JetStream for a message that a stream does not take; its description says why."""
+_NO_ROOM = {10023, 10028, 10047}
+"""Error codes of JetStream: insufficient resources, insufficient memory, insufficient storage."""
+_NO_SPACE_LEFT = "no space left on device"
 _MAX_REPLICAS = 3
 """Copies of each stream, as soon as there are as many servers."""
 
 
 class EngineDown(Exception):
     """Raised when NATS does not answer, or answers that it cannot do what it was asked."""
+
+
+class StorageFull(EngineDown):
+    """Raised when NATS answers, but has no room to store anything more, so the breaker does not count it."""
 
 
 class StreamFull(Exception):
@@ -132,6 +139,7 @@ class NatsConnection:
         Raises:
             BreakerOpen: no request is sent now, because the last ones failed.
             EngineDown: no answer within `timeout_s` seconds, or the answer was an error.
+            StorageFull: NATS answers, and has no room.
             StreamFull: the stream takes no further message.
             KeyValueError: a key does not exist, or has another revision than expected.
         """
@@ -145,8 +153,8 @@ class NatsConnection:
         except KeyValueError:
             raise
         except (NatsError, OSError, TimeoutError) as error:
-            if isinstance(error, APIError) and error.err_code == _STREAM_FULL:
-                raise StreamFull(subject="per subject" in (error.description or "")) from None
+            if isinstance(error, APIError) and (refusal := _refusal(error)) is not None:
+                raise refusal from None
             self.needs_setup = True
             reason = str(error) or "no answer"
             self._record_failure(permit, sent_at, timeout_s, reason)
@@ -186,3 +194,13 @@ class NatsConnection:
             raise EngineDown(reason) from None
         finally:
             self.breaker.ignore(permit)
+
+
+def _refusal(error: APIError) -> StorageFull | StreamFull | None:
+    """The exception for an answer that NATS does not take a message now; None for any other error."""
+    description = error.description or ""
+    if error.err_code in _NO_ROOM or _NO_SPACE_LEFT in description:
+        return StorageFull(f"NATS has no room: {description}")
+    if error.err_code == _STORE_FAILED:
+        return StreamFull(subject="per subject" in description)
+    return None

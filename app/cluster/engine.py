@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import structlog
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 
 from app.backpressure.brownout import BrownoutSnapshot
 from app.backpressure.circuit_breaker import BreakerOpen
@@ -25,7 +24,7 @@ from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeat, Heartbeats
 from app.cluster.jetstream import Bounds, JobStream
 from app.cluster.job_consumer import JobConsumer
-from app.cluster.job_delivery import cancel_subject
+from app.cluster.job_delivery import ask_to_cancel
 from app.cluster.job_registry import JobRegistry
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot, Leases
@@ -33,8 +32,8 @@ from app.cluster.outbox import Outbox
 from app.cluster.rate_limiter import SharedRateLimiter
 from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
-from app.engine.base import BaseEngine, CircuitBreakers
-from app.engine.interface import EngineSnapshot, EngineState, UploadSlot
+from app.engine.base import BaseEngine, CircuitBreakers, Closed
+from app.engine.interface import EngineFull, EngineSnapshot, EngineState, UploadSlot
 from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.runtime import tasks
@@ -45,7 +44,8 @@ log = structlog.get_logger(__name__)
 _WATCH_INTERVAL_S = 0.15
 _MIN_WATCH_INTERVAL_S = 0.02
 """Seconds between two checks of NATS; the shorter one when its breaker is about to let a request pass."""
-_CANCEL_TIMEOUT_S = 5.0
+_FULL_RETRY_S = 10.0
+"""Seconds after which an upload may come again that was refused because NATS has no room."""
 _DRAIN_POLL_S = 0.05
 
 
@@ -105,8 +105,6 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         """The latest heartbeat of each process of the cluster."""
         self._cluster_workers = 0
 
-    # --- start and stop --------------------------------------------------------------------------------
-
     async def start(self) -> None:
         await self._connection.open()
         with self._connection.startup():
@@ -133,6 +131,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         if self._consumer is not None:
             await self._consumer.drain(max(0.0, end - time.monotonic()))
         self._receives_until = 0.0
+        log.info("drained", uploads_left=self.upload_queue.snapshot().receiving, unqueued=len(self._outbox))
 
     async def stop(self) -> None:
         self._state = EngineState.DRAINING
@@ -192,7 +191,9 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             with suppress(*UNAVAILABLE, StreamFull):
                 await jetstream.grow(self._connection, self._max_jobs)
 
-    # --- guards ----------------------------------------------------------------------------------------
+    def _closed(self) -> Closed | None:
+        closed = super()._closed()
+        return Closed(_FULL_RETRY_S, EngineFull) if closed is None and self._outbox.storage_full else closed
 
     async def acquire_token(self, client: str) -> Grant:
         return await self._limiter.acquire(client)
@@ -216,10 +217,9 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             lease = await self._take_lease()
         except UNAVAILABLE:
             slot.release()
-            remaining = max(1.0, self._connection.breaker.remaining())
-            raise BreakerOpen(
-                self._connection.breaker.name, self._waiting_room.refuse(requester, remaining, not_before)
-            ) from None
+            breaker = self._connection.breaker
+            retry_after = self._waiting_room.refuse(requester, max(1.0, breaker.remaining()), not_before)
+            raise BreakerOpen(breaker.name, retry_after) from None
         except BaseException:
             slot.release()
             raise
@@ -244,12 +244,9 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         except BaseException:
             self._leases.give_back(lease)
             raise
-        if fits:
-            return lease
-        self._leases.give_back(lease)
-        return None
-
-    # --- jobs ------------------------------------------------------------------------------------------
+        if not fits:
+            self._leases.give_back(lease)
+        return lease if fits else None
 
     def enqueue(self, slot: UploadSlot, job: Job) -> JobHandle:
         assert isinstance(slot, LeasedSlot)  # noqa: S101 - an engine is given its own slots only
@@ -263,7 +260,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
 
     def adopt(self, job: Job) -> JobHandle | None:
         """Register a job of another replica that has not written its status yet, or has died."""
-        self._registry.update(job)
+        if self._registry.find(job.id) is None:  # else what is known is newer than what was read
+            self._registry.update(job)
         return self._registry.find(job.id)
 
     def position(self, handle: JobHandle) -> tuple[int | None, float | None]:
@@ -275,14 +273,17 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         if handle is None:
             return
         handle.cancelled = True
+        unavailable = (*UNAVAILABLE, StreamFull, NatsError, OSError)
         try:
             await self._jobs.stream.withdraw(job_id)
-            with suppress(NoRespondersError):
-                await self._connection.client.request(cancel_subject(job_id), timeout=_CANCEL_TIMEOUT_S)
-            await self._jobs.status.finish(self._registry.end_cancelled(handle))
-        except (*UNAVAILABLE, StreamFull, NatsError, OSError) as error:  # the record is deleted all the same
-            log.warning("a job could not be taken out of the queue", job=job_id, reason=str(error))
-            self._registry.end_cancelled(handle)
+            await ask_to_cancel(self._connection, job_id)
+        except unavailable as error:  # the record is deleted all the same
+            log.warning("a worker did not confirm a cancellation", job=job_id, reason=repr(error))
+        job = self._registry.end_cancelled(handle)
+        try:
+            await self._jobs.status.finish(job)
+        except unavailable as error:
+            log.warning("other replicas do not know of a cancellation yet", job=job_id, reason=repr(error))
 
     def snapshot(self) -> EngineSnapshot:
         """Counters, queue and limiter table of this replica; workers of the whole cluster."""

@@ -179,8 +179,11 @@ async def _bucket(connection: NatsConnection, config: KeyValueConfig) -> KeyValu
     async with connection.request(SETUP_TIMEOUT_S) as js:
         try:
             return await js.create_key_value(config)
-        except APIError:  # it exists, made by another version: use it as it is
-            return await js.key_value(config.bucket)
+        except APIError as error:
+            try:  # it exists, made by another version: use it as it is
+                return await js.key_value(config.bucket)
+            except NotFoundError:
+                raise error from None
 
 
 def _subject(stream: str) -> str:
@@ -231,5 +234,8 @@ class JobStream:
         """Whether a job in the queue is never delivered, because the consumer takes it for acknowledged."""
         async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
             ack_floor = (await js.consumer_info(JOBS, WORKERS)).ack_floor
-            sequence = (await js.get_last_msg(JOBS, job_subject(job_id))).seq
+            try:
+                sequence = (await js.get_last_msg(JOBS, job_subject(job_id))).seq
+            except NotFoundError:  # taken out meanwhile
+                return False
         return ack_floor is not None and (sequence or 0) <= ack_floor.stream_seq

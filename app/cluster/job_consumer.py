@@ -97,6 +97,7 @@ class JobConsumer:
         await self._stop_pulling()
         if self._jobs:
             await asyncio.wait(self._jobs.values(), timeout=timeout)
+        log.info("drained", jobs_left=len(self._jobs))
 
     async def stop(self) -> None:
         """End the workers at once, then hand unfinished jobs back to the queue."""

@@ -15,9 +15,17 @@ from dataclasses import dataclass, replace
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
 from app.backpressure.circuit_breaker import BreakerOpen
-from app.cluster.connection import PUBLISH_TIMEOUT_S, UNAVAILABLE, EngineDown, NatsConnection, StreamFull
+from app.cluster.connection import (
+    PUBLISH_TIMEOUT_S,
+    UNAVAILABLE,
+    EngineDown,
+    NatsConnection,
+    StorageFull,
+    StreamFull,
+)
 from app.cluster.jetstream import ACK_WAIT_S, DEAD, job_subject
 from app.cluster.job_status import JobStatusStore, Status, StatusChanged
 from app.engine.dispatcher import Dispatcher
@@ -28,12 +36,21 @@ from app.storage.interface import JobGone, Store
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 0.5
+_CANCEL_TIMEOUT_S = 5.0
+_TELL_TIMEOUT_S = 60.0
+"""Seconds for which the end of a job that has left the queue is told anew; by then replicas have found it."""
 _MAX_ACK_TRIES = 5
 
 
 def cancel_subject(job_id: str) -> str:
     """The subject on which the process that has a job is asked to cancel it."""
     return f"spillway.cancel.{job_id}"
+
+
+async def ask_to_cancel(connection: NatsConnection, job_id: str) -> None:
+    """Ask whoever has a job to cancel it. Raises NatsError, OSError when there is somebody and no answer."""
+    with suppress(NoRespondersError):
+        await connection.client.request(cancel_subject(job_id), timeout=_CANCEL_TIMEOUT_S)
 
 
 async def hand_back(message: Msg) -> None:
@@ -226,15 +243,27 @@ class DeliveryHandler:
             await message.in_progress()
 
     async def _finish(self, message: Msg, job: Job, revision: int = 0) -> None:
-        """Write the final status of a job, which tells replicas of its end, and take it out of the queue."""
-        while True:
+        """Write the final status of a job, which tells replicas of its end, and take it out of the queue.
+
+        When NATS has no room for a status, the job leaves the queue first, which makes room. If there is
+        still none after `_TELL_TIMEOUT_S`, replicas find its end in the store.
+        """
+        give_up_at: float | None = None
+        while give_up_at is None or time.monotonic() < give_up_at:
             try:
                 await self._job_status.finish(job, revision)
+            except StorageFull as full:
+                if give_up_at is None:
+                    log.warning("the end of a job cannot be told to replicas", job=job.id, reason=str(full))
+                    give_up_at = time.monotonic() + _TELL_TIMEOUT_S
+                    await self._acknowledge(message)
             except (*UNAVAILABLE, StreamFull):
-                await asyncio.sleep(_RETRY_S)
+                pass
             else:
                 break
-        await self._acknowledge(message)
+            await asyncio.sleep(_RETRY_S)
+        if give_up_at is None:
+            await self._acknowledge(message)
 
     async def _acknowledge(self, message: Msg) -> None:
         """Take a job out of the queue, waiting for NATS to confirm it.

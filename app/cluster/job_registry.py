@@ -1,6 +1,7 @@
 """Every job under way in the cluster, as one replica knows it from the statuses that it hears."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,9 @@ from app.job import Job, JobStatus
 from app.runtime.metrics import Histograms
 
 log = structlog.get_logger(__name__)
+
+_MAX_ENDED = 4096
+"""Ended jobs that are remembered, for readers whose record of one is older than the news of its end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +45,8 @@ class JobRegistry:
         self._histograms = histograms
         self._clock = clock
         self._known: dict[str, KnownJob] = {}
+        self._ended: OrderedDict[str, float] = OrderedDict()
+        """When jobs were created whose end was heard of, by id."""
 
     def __iter__(self) -> Iterator[KnownJob]:
         return iter(list(self._known.values()))
@@ -61,7 +67,9 @@ class JobRegistry:
         """Take over a status of a job, which may be a moment old."""
         known = self._known.get(job.id)
         if known is None:
-            if not job.is_final:
+            if job.is_final:
+                self._remember_end(job)
+            elif self._ended.get(job.id) != job.created_at:
                 self._add(job)
         elif not known.handle.cancelled and job.created_at == known.handle.job.created_at:
             self._change(known, job)
@@ -107,11 +115,17 @@ class JobRegistry:
     def _forget(self, known: KnownJob) -> None:
         job = known.handle.job
         self._known.pop(job.id, None)
+        self._remember_end(job)
         if known.begun_at is not None and job.status == JobStatus.DONE:
             self._upload_queue.drain_rate.record(self._clock() - known.begun_at)
         if known.own:
             self._count(job)
             log.info("job ended", **log_fields(job))
+
+    def _remember_end(self, job: Job) -> None:
+        self._ended[job.id] = job.created_at
+        while len(self._ended) > _MAX_ENDED:
+            self._ended.popitem(last=False)
 
     def _count(self, job: Job) -> None:
         if job.status == JobStatus.DONE:

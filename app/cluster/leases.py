@@ -17,7 +17,7 @@ from nats.js.errors import BadRequestError
 
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.upload_queue import ReceivingSlot
-from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
+from app.cluster.connection import UNAVAILABLE, NatsConnection, StorageFull, StreamFull
 from app.cluster.jetstream import JOBS, LEASE_SUBJECT, LEASES
 from app.engine.job_handle import JobHandle
 
@@ -45,7 +45,7 @@ class Leases:
             lease = await self._publish(name)
         except StreamFull:
             return None
-        except BreakerOpen:  # nothing was sent
+        except (BreakerOpen, StorageFull):  # nothing was sent, or nothing is stored
             raise
         except BaseException:  # no answer, or the client has disconnected
             self._unconfirmed.add(name)
@@ -78,7 +78,7 @@ class Leases:
     async def settle(self) -> None:
         """Return the leases that a lost answer has left behind. Raises EngineDown, BreakerOpen."""
         for name in list(self._unconfirmed):
-            with suppress(StreamFull):  # it is not stored; ask again when there is room
+            with suppress(StreamFull, StorageFull):  # it is not stored; ask again when there is room
                 self._unreturned.add(await self._publish(name))
                 self._unconfirmed.discard(name)
         if not self._returning:

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from app.cluster.connection import UNAVAILABLE, StreamFull
+from app.cluster.connection import UNAVAILABLE, StorageFull, StreamFull
 from app.cluster.jetstream import JobStream
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot
@@ -22,6 +22,8 @@ class Outbox:
         self._job_stream = job_stream
         self._job_status = job_status
         self._waiting: asyncio.Queue[tuple[JobHandle, LeasedSlot]] = asyncio.Queue()
+        self.storage_full = False
+        """Whether NATS has no room for the next job: uploads would pile up here."""
         self._found_full = 0
         """Uploads that waited here because the queue was full when they were complete."""
 
@@ -40,6 +42,7 @@ class Outbox:
                 await self._send(handle)
             finally:
                 slot.end_lease()
+                self._set_storage_full(False)
 
     async def _send(self, handle: JobHandle) -> None:
         """Publish a job, trying until NATS takes it or the job is cancelled."""
@@ -59,7 +62,17 @@ class Outbox:
                     self._found_full += 1
                     log.info("the queue was full when an upload was complete", so_far=self._found_full)
                 await asyncio.sleep(_RETRY_S)
+            except StorageFull as full:
+                self._set_storage_full(True, str(full))
+                await asyncio.sleep(_RETRY_S)
             except UNAVAILABLE:
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
+
+    def _set_storage_full(self, full: bool, reason: str = "") -> None:
+        if full and not self.storage_full:
+            log.error("the engine has no room: uploads are refused until it has", reason=reason)
+        elif self.storage_full and not full:
+            log.info("the engine takes jobs again")
+        self.storage_full = full

@@ -3,7 +3,8 @@
 The token bucket of each client is one integer in a shared key-value bucket, changed by compare-and-set and
 computed as on one machine (see `app.backpressure.token_bucket`).
 
-Times are those of the machines' clocks: a clock that is a second wrong gives or takes a second's tokens.
+Times are those of the machines' clocks: a clock that is a second wrong gives or takes a second's tokens. One
+that is far ahead leaves buckets that count as empty, no worse, where the clock is right.
 """
 
 import asyncio
@@ -62,8 +63,8 @@ class SharedRateLimiter:
         known = self._known.get(client)
         for _ in range(_MAX_TRIES):
             full_at, revision = known if known is not None else await self._read(client)
-            before = max(full_at, self.local.full_at(client))
             now = self._clock()
+            before = gcra.bounded(max(full_at, self.local.full_at(client)), now)
             after = gcra.spend(before, now)
             if after is None:
                 if known is None:
@@ -83,10 +84,14 @@ class SharedRateLimiter:
     async def peek(self, client: str) -> Quota:
         """What the client has left over all replicas. Takes nothing."""
         try:
-            full_at, _ = await self._read(client)
+            full_at, revision = await self._read(client)
         except UNAVAILABLE:
             return self.local.peek(client)
-        return self.local.gcra.quota(max(full_at, self.local.full_at(client)), self._clock())
+        known = self._known.get(client)
+        if known is not None and known[1] == revision:
+            full_at = known[0]  # which was bounded when it was read first
+        gcra, now = self.local.gcra, self._clock()
+        return gcra.quota(gcra.bounded(max(full_at, self.local.full_at(client)), now), now)
 
     def _remember(self, client: str, full_at: int, revision: int) -> None:
         self.local.put(client, full_at)

@@ -51,7 +51,7 @@ class CircuitBreakers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Closed:
+class Closed:
     """Uploads are refused for `reopens_in` seconds; `refusal` makes the exception from its Retry-After."""
 
     reopens_in: float
@@ -119,15 +119,15 @@ class BaseEngine(Generic[B]):
                 raise closed.refusal(full.retry_after) from None
             raise
 
-    def _closed(self) -> _Closed | None:
+    def _closed(self) -> Closed | None:
         """Why no uploads are received; None while they are."""
         if self._state == EngineState.STARTING:
-            return _Closed(_START_RETRY_S, Starting)
+            return Closed(_START_RETRY_S, Starting)
         if self._state == EngineState.DRAINING:
-            return _Closed(self._drain_timeout, Draining)
+            return Closed(self._drain_timeout, Draining)
         breaker = max(self._breakers, key=CircuitBreaker.remaining)
         if (remaining := breaker.remaining()) > 0:
-            return _Closed(remaining, functools.partial(BreakerOpen, breaker.name))
+            return Closed(remaining, functools.partial(BreakerOpen, breaker.name))
         return None
 
     def _reopens_in(self) -> float:

@@ -112,6 +112,7 @@ class Dispatcher:
             async with asyncio.timeout(timeout):
                 while self._is_busy():  # noqa: ASYNC110 - three kinds of work, none of which has an event
                     await asyncio.sleep(_DRAIN_POLL_S)
+        log.info("drained", jobs_left=len(self.jobs))
 
     def _is_busy(self) -> bool:
         return bool(self.work_queue.upload_queue.snapshot().receiving or self.pool.busy or self._recording)

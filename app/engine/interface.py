@@ -42,6 +42,14 @@ class Starting(Exception):
         self.retry_after = retry_after
 
 
+class EngineFull(Exception):
+    """Raised when the engine has no storage left to queue another job."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the queue has no storage left for another job")
+        self.retry_after = retry_after
+
+
 class EngineUnusable(Exception):
     """Raised when an engine cannot be started; its message is one line for the operator."""
 
@@ -164,6 +172,7 @@ class Engine(Protocol):
         Raises:
             Starting: the start is not over.
             Draining: the service is shutting down.
+            EngineFull: the cluster has no storage left for another job.
             BreakerOpen: the workers do not start, the store fails or the cluster is not reachable.
         """
 

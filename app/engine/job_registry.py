@@ -41,6 +41,9 @@ class JobRegistry:
         self.counters = JobCounters()
         self._handles: dict[str, JobHandle] = {}
 
+    def __len__(self) -> int:
+        return len(self._handles)
+
     def accept(self, job: Job, client: str) -> JobHandle:
         """Register and count a new job; `client` is the one whose share it counts against."""
         handle = JobHandle(job, client, accepted_at=time.monotonic())

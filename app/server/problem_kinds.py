@@ -123,7 +123,8 @@ KINDS: dict[str, Kind] = {
             "disk",
             507,
             "The store is full",
-            "The stored images have reached the limit set for them, or the disk has no room left.",
+            "The stored images have reached the limit set for them, or a disk, of the store or of a "
+            "cluster's queue, has no room left.",
             "Try again later: images are removed when their retention is over, or when they are deleted.",
             guard="disk",
         ),

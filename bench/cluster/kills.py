@@ -1,4 +1,4 @@
-"""Kills workers, replicas and NATS servers in turn under load, then checks that nothing was lost."""
+"""Kills and stops workers, replicas and NATS servers under load, then checks that nothing was lost."""
 
 import random
 import sys
@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import httpx
 from nats.errors import Error as NatsError
@@ -19,6 +20,10 @@ _SENDERS = 6
 _PROGRESS = 12
 _SETTLE_S = 240.0
 """Seconds for all jobs to end: that of a dead worker starts again after 15, a lost one is found after 60."""
+_PAUSE_S = (17.0, 25.0)
+"""Seconds for which a worker is paused: longer than its lease of 15 s."""
+_STALLS = (3, 6)
+"""Stalls of NATS in a row."""
 _TRY_S = 0.25
 _TRIES = 30
 
@@ -58,8 +63,29 @@ class Roamer(Sender):
         self._client = httpx.Client(base_url=urls[0], transport=transport, timeout=10)
 
 
-def run(machines: Machines, kills: int, seed: int) -> Told:
-    """Kill `kills` processes under load, wait until all jobs have ended, then check every upload."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many faults there are, and which shares of them are pauses and stalls; the others are kills."""
+
+    faults: int
+    pauses: float
+    stalls: float
+
+    def shuffled(self, rng: random.Random) -> list[str]:
+        """The kinds of all faults in a random order."""
+        pauses, stalls = round(self.faults * self.pauses), round(self.faults * self.stalls)
+        kinds = ["pause"] * pauses + ["stall"] * stalls
+        kinds += ["kill"] * (self.faults - len(kinds))
+        rng.shuffle(kinds)
+        return kinds
+
+    def __str__(self) -> str:
+        kinds = self.shuffled(random.Random(0))  # noqa: S311 - the order does not matter here
+        return ", ".join(f"{kinds.count(kind)} {kind}s" for kind in ("kill", "pause", "stall"))
+
+
+def run(machines: Machines, plan: Plan, seed: int) -> Told:
+    """Bring about faults under load, wait until all jobs have ended, then check every upload."""
     rng = random.Random(seed)  # noqa: S311 - chooses times
     told, over = Told(), threading.Event()
     urls = [replica.url for replica in machines.replicas]
@@ -68,17 +94,18 @@ def run(machines: Machines, kills: int, seed: int) -> Told:
         sender.start()
     began = time.monotonic()
     try:
-        for count in range(kills):
+        for count, kind in enumerate(plan.shuffled(rng)):
             time.sleep(rng.uniform(0, 1.5))
-            kill, count_of_kind = (
-                (machines.kill_worker, len(machines.workers)),
-                (machines.kill_replica, len(machines.replicas)),
-                (machines.kill_nats, len(machines.nats_servers)),
-            )[count % 3]
-            kill(rng.randrange(count_of_kind), rng.uniform(0, 1.0))
+            if kind == "pause":
+                machines.pause_worker(rng.randrange(len(machines.workers)), rng.uniform(*_PAUSE_S))
+            elif kind == "stall":
+                machines.stall_nats([rng.uniform(0, 0.5) for _ in range(rng.randint(*_STALLS))])
+            else:
+                _kill(machines, count, rng)
             if (count + 1) % _PROGRESS == 0:
                 seconds = time.monotonic() - began
-                print(f"{count + 1} kills in {seconds:.0f} s, {told.acknowledged} acknowledged", flush=True)
+                print(f"{count + 1} faults in {seconds:.0f} s, {told.acknowledged} acknowledged", flush=True)
+        machines.resumed()
     finally:
         over.set()
     for sender in senders:
@@ -86,6 +113,16 @@ def run(machines: Machines, kills: int, seed: int) -> Told:
     _settle(machines, told)
     _check(machines, told)
     return told
+
+
+def _kill(machines: Machines, count: int, rng: random.Random) -> None:
+    """Kill a worker, a replica or a NATS server, by turns."""
+    kill, count_of_kind = (
+        (machines.kill_worker, len(machines.workers)),
+        (machines.kill_replica, len(machines.replicas)),
+        (machines.kill_nats, len(machines.nats_servers)),
+    )[count % 3]
+    kill(rng.randrange(count_of_kind), rng.uniform(0, 1.0))
 
 
 def _settle(machines: Machines, told: Told) -> None:
@@ -138,11 +175,11 @@ def _check(machines: Machines, told: Told) -> None:
             told.wrong.append(f"source {name} is left")
 
 
-def summary(told: Told, kills: int) -> str:
+def summary(told: Told, plan: Plan) -> str:
     """The result of a run in one line."""
     lost = sum("lost" in fault for fault in told.wrong)
     doubled = sum(any(word in fault for word in DOUBLED) for fault in told.wrong)
     return (
-        f"{kills} kills: {told.acknowledged} acknowledged, {len(told.unsure)} of them to be deleted; "
+        f"{plan}: {told.acknowledged} acknowledged, {len(told.unsure)} of them to be deleted; "
         f"of the other {len(told.kept)} kept {len(told.kept) - lost}; doubled {doubled}"
     )

@@ -1,19 +1,23 @@
 """A cluster on loopback whose processes can be killed and started again."""
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.cluster.servers import NatsServer, SpillwayWorker
 from tests.cluster.streams import ask
-from tests.service import Service, until
+from tests.service import Service, children, until
 from tests.storage.servers import Ceph, Moto, S3Server, free_port, missing_for_ceph
 
 T = TypeVar("T")
 
+STALL_S = 1.0
+"""Seconds for which NATS is stopped, longer than any request may take while an upload waits."""
 _STARTS = 20
 """Attempts to start a process while NATS is away. An orchestrator would never stop trying."""
 
@@ -33,6 +37,7 @@ class Machines:
         self.workers: list[SpillwayWorker] = []
         self._folder = folder
         self._settings = settings
+        self._pauses: list[threading.Thread] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -59,6 +64,7 @@ class Machines:
         self._stack.close()
 
     def _end(self) -> None:
+        self.resumed()
         for process in (*self.workers, *self.replicas):
             process.kill()
 
@@ -105,6 +111,49 @@ class Machines:
         self.workers[number].kill()
         time.sleep(pause_s)
         self.workers[number] = _start_retrying(lambda: SpillwayWorker(self._folder, **self._shared))
+
+    def pause_worker(self, number: int, seconds: float) -> None:
+        """Stop a worker process and its children, as a container that is paused; return at once.
+
+        They continue after `seconds`, unless they were killed meanwhile.
+        """
+        pid = self.workers[number].process.pid
+        pids = _family(pid)
+        _signal(pids, signal.SIGSTOP)
+
+        def resume() -> None:
+            time.sleep(seconds)
+            _signal(pids, signal.SIGCONT)
+
+        thread = threading.Thread(target=resume, name=f"pause of worker {number}")
+        thread.start()
+        self._pauses.append(thread)
+
+    def resumed(self) -> None:
+        """Wait until all paused workers continue."""
+        for thread in self._pauses:
+            thread.join()
+
+    def stall_nats(self, pauses_s: Sequence[float]) -> None:
+        """Stop all NATS servers for `STALL_S`, once after each of these pauses."""
+        for pause_s in pauses_s:
+            time.sleep(pause_s)
+            for server in self.nats_servers:
+                server.suspend()
+            time.sleep(STALL_S)
+            for server in self.nats_servers:
+                server.resume()
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all of its descendants."""
+    return [pid, *(each for child in children(pid) for each in _family(child))]
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _new(folder: Path) -> Path:

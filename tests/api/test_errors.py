@@ -27,7 +27,7 @@ from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
-from app.engine.interface import Draining, Starting
+from app.engine.interface import Draining, EngineFull, Starting
 from app.engine.preview_worker import PreviewWorker
 from app.server.conditional import PreconditionFailed
 from app.server.headers import RangeNotSatisfiable
@@ -84,6 +84,7 @@ EXPECTED = [
     Expected(NotServing(["draining"]), 503, REDUCED_CAPACITY, None, None, 1, 1000),
     Expected(TooManyStreams(15.0), 503, REDUCED_CAPACITY, "streams", None, 15, 15000),
     Expected(StoreFull("10 bytes of 10 bytes are used"), 507, "/problems/disk", "disk"),
+    Expected(EngineFull(9.5), 507, "/problems/disk", "disk", None, 10, 9500),
     Expected(TooLarge(99), 413, "/problems/too-large", header=("Upload-Limit", "max-size=99")),
     Expected(
         UnsupportedType("Not an image."),

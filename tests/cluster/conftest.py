@@ -79,6 +79,14 @@ def nats(start_nats: StartNats, tmp_path: Path) -> NatsServer:
 
 
 @pytest.fixture
+def small_nats(start_nats: StartNats, tmp_path: Path) -> NatsServer:
+    """A new server that may keep 128 KiB on disk and 64 KiB in memory."""
+    config = tmp_path / "nats.conf"
+    config.write_text("jetstream { max_file_store: 131072, max_memory_store: 65536 }")
+    return start_nats(tmp_path, "-c", str(config))
+
+
+@pytest.fixture
 async def connect(nats: NatsServer) -> AsyncIterator[Connect]:
     """Opens connections, each as of a process of its own, to a server with all streams."""
     opened = []

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import nats
 from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
+from nats.js.errors import ServiceUnavailableError
 
 from app.cluster.jetstream import DEAD, JOBS, STATUS, WORKERS
 from app.job import Job
@@ -36,6 +39,26 @@ def queued(url: str, stream: str = JOBS) -> int:
         return (await js.stream_info(stream)).state.messages
 
     return int(ask(url, count))
+
+
+FILLER = "filler"
+
+
+def fill_storage(url: str) -> None:
+    """Take all the room that a server has on disk, with a stream of another service."""
+
+    async def fill(js: JetStreamContext) -> None:
+        await js.add_stream(StreamConfig(FILLER, subjects=[FILLER]))
+        with suppress(ServiceUnavailableError):
+            while True:
+                await js.publish(FILLER, bytes(1000))
+
+    ask(url, fill)
+
+
+def empty_storage(url: str) -> None:
+    """Undo `fill_storage`."""
+    ask(url, lambda js: js.delete_stream(FILLER))
 
 
 def given_up(url: str) -> int:

@@ -237,6 +237,7 @@ def test_jobs_of_workers_that_end_are_handed_back(cluster: Cluster, start_worker
         os.kill(successor.child, signal.SIGSTOP)
         worker.process.terminate()
         assert worker.exit_status() == 0
+        assert "jobs_left=1" in worker.errors()
         until(lambda: cluster.here.status_of(job_id) == "processing", "the successor to begin", 5)
         assert status_of(cluster.nats.url, job_id).deaths == 0
         worker = successor

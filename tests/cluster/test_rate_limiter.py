@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.backpressure.rate_limiter import RateLimiter
-from app.backpressure.token_bucket import GCRA, RateLimited
+from app.backpressure.token_bucket import GCRA, Quota, RateLimited
 from app.cluster.rate_limiter import SharedRateLimiter
 from tests.clocks import HandClock
 from tests.cluster.conftest import Connect
@@ -59,6 +59,27 @@ async def test_a_bucket_continues_from_its_state_while_nats_is_away(
     clock.advance(SECOND)
     await recovered(limiter)
     assert await granted([limiter], 8) == 2
+
+
+async def test_a_bucket_written_by_a_clock_that_is_ahead_is_an_empty_one(connect: Connect) -> None:
+    """A client whose tokens another replica spent ten minutes in the future waits for one token's time."""
+    clock, ahead = HandClock(1_000 * SECOND), HandClock(1_600 * SECOND)
+    (there,) = await limiters(connect, 1, ahead)
+    assert await granted([there], 12) == 10
+    (here,) = await limiters(connect, 1, clock)
+    for quota in (await here.peek(CLIENT), await refused(here)):
+        assert quota.remaining == 0
+        assert quota.next_token_ms <= 500
+    clock.advance(SECOND)
+    assert (await here.peek(CLIENT)).remaining == 2
+    assert await granted([here], 5) == 2
+
+
+async def refused(limiter: SharedRateLimiter) -> Quota:
+    """The quota with which a request is refused."""
+    with pytest.raises(RateLimited) as refusal:
+        await limiter.acquire(CLIENT)
+    return refusal.value.quota
 
 
 async def recovered(limiter: SharedRateLimiter) -> None:

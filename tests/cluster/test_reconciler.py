@@ -1,5 +1,7 @@
 """The reconciler repairs a queue that differs from the store."""
 
+from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from app.cluster.jetstream import JobStream
 from app.cluster.job_registry import JobRegistry
 from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
+from app.job import Job
 from app.runtime.metrics import Histograms
+from app.storage.interface import StoreUnavailable
 from app.storage.local.store import LocalStore
 from tests.cluster.conftest import Connect
 from tests.cluster.jobs import publish
@@ -18,24 +22,92 @@ from tests.storage.jobs import DAY, accepted, finished
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_ended_job_does_not_stay_in_the_queue(connect: Connect, tmp_path: Path) -> None:
-    """A killed server may bring back acknowledged messages, which would hold their places for ever."""
-    connection = await connect()
-    store = LocalStore(tmp_path / "data", 10**9, DAY)
+class _Store(LocalStore):
+    """Gives the same unfinished jobs at each round, counts reads of records, and fails some."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 10**9, DAY)
+        self.waiting: list[Job] = []
+        self.reads: Counter[str] = Counter()
+        self.unreadable: set[str] = set()
+
+    async def pending(self) -> AsyncIterator[Job]:
+        for job in self.waiting:
+            self.reads[job.id] += 1
+            yield job
+
+    async def load(self, job_id: str) -> Job | None:
+        self.reads[job_id] += 1
+        if job_id in self.unreadable:
+            raise StoreUnavailable("not now")
+        return await super().load(job_id)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[_Store]:
+    """An open store."""
+    store = _Store(tmp_path / "data")
     await store.open()
     await store.survey()
-    try:
-        ended, waiting = await finished(store), await accepted(store)
-        for job in (ended, waiting):
-            assert await publish(connection, job.id)
-        stream = JobStream(connection)
-        await Reconciler(registry(), store, stream).withdraw_ended()
-        assert await stream.job_ids() == [waiting.id]
-    finally:
-        await store.close()
+    yield store
+    await store.close()
 
 
-def registry() -> JobRegistry:
-    """A registry that knows no job."""
+async def test_an_ended_job_does_not_stay_in_the_queue(connect: Connect, store: _Store) -> None:
+    """A killed server may bring back acknowledged messages, which would hold their places for ever."""
+    connection = await connect()
+    ended, waiting = await finished(store), await accepted(store)
+    for job in (ended, waiting):
+        assert await publish(connection, job.id)
+    stream = JobStream(connection)
+    assert await Reconciler(registry(), store, stream).round()
+    assert await stream.job_ids() == [waiting.id]
+
+
+async def test_the_record_of_a_waiting_job_is_read_once_a_round(connect: Connect, store: _Store) -> None:
+    """It was heard of long ago, is in the store and in the queue, and nothing has to be done about it."""
+    connection = await connect()
+    job = await accepted(store)
+    store.waiting = [job]
+    assert await publish(connection, job.id)
+    known = registry(heard_of=[job])
+    assert await Reconciler(known, store, JobStream(connection)).round()
+    assert store.reads[job.id] == 1
+    assert known.find(job.id) is not None
+
+
+async def test_a_job_that_cannot_be_read_keeps_no_other_from_being_repaired(
+    connect: Connect, store: _Store
+) -> None:
+    """Lost jobs are queued, ended ones forgotten and withdrawn; the round says that it was not complete."""
+    connection = await connect()
+    lost, unreadable, heard_of, queued = [await accepted(store) for _ in range(2)] + [
+        await finished(store) for _ in range(2)
+    ]
+    store.waiting, store.unreadable = [lost], {unreadable.id}
+    for job in (unreadable, queued):
+        assert await publish(connection, job.id)
+    known = registry(heard_of=[unreadable, Job(heard_of.id, heard_of.created_at, 10, ())])
+    stream = JobStream(connection)
+    assert not await Reconciler(known, store, stream).round()
+    assert set(await stream.job_ids()) == {lost.id, unreadable.id}
+    assert known.find(heard_of.id) is None
+    assert known.find(unreadable.id) is not None
+
+
+async def test_a_round_is_given_up_when_nothing_can_be_read(connect: Connect, store: _Store) -> None:
+    """A store that is away is not asked for every job."""
+    jobs = [await accepted(store) for _ in range(20)]
+    store.unreadable = {job.id for job in jobs}
+    known = registry(heard_of=jobs)
+    assert not await Reconciler(known, store, JobStream(await connect())).round()
+    assert store.reads.total() < 10
+
+
+def registry(heard_of: list[Job] | None = None) -> JobRegistry:
+    """A registry that heard of some jobs when its clock began, long ago."""
     upload_queue = SharedUploadQueue(20, 5, 5, DrainRate(1, 5), max_wait_s=60, receiving_elsewhere=lambda: 0)
-    return JobRegistry(upload_queue, Histograms())
+    registry = JobRegistry(upload_queue, Histograms(), clock=lambda: 0.0)
+    for job in heard_of or []:
+        registry.update(job)
+    return registry

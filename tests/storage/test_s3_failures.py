@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.storage.interface import StoreUnusable
+from app.job import Job
+from app.storage.interface import StoreUnavailable, StoreUnusable
 from app.storage.s3.store import S3Store
 from tests.storage.conftest import Open
 from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, spooled
@@ -55,6 +56,29 @@ async def test_a_server_that_hangs_costs_seconds(store: S3Store, server: S3Serve
     await store.drop_workspace(folder)
     assert await store.load(done.id) == done
     await accepted(store)
+
+
+async def test_a_record_that_cannot_be_read_keeps_back_no_other_job(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever it is, all other unfinished jobs are found before that is reported."""
+    jobs = [await accepted(store) for _ in range(3)]
+    unreadable, read = "", store._records.read
+
+    async def failing(job_id: str) -> Job | None:
+        if job_id == unreadable:
+            raise StoreUnavailable("not now")
+        return await read(job_id)
+
+    monkeypatch.setattr(store._records, "read", failing)
+    for job in jobs:
+        unreadable, found = job.id, set()
+        feed = store.pending()
+        for _ in range(len(jobs) - 1):
+            found.add((await anext(feed)).id)
+        with pytest.raises(StoreUnusable, match="not now"):
+            await anext(feed)
+        assert found == {each.id for each in jobs} - {unreadable}
 
 
 async def test_a_server_that_cannot_be_reached_is_reported_at_once(

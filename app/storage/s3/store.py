@@ -66,8 +66,6 @@ class S3Store(StoreBase):
         self._sweep = Sweep(self._client, self._records, retention, self._is_expired, clock)
         self._first_count: asyncio.Task[None] | None = None
 
-    # --- start and stop --------------------------------------------------------------------------------
-
     async def check(self) -> str:
         try:
             await self._connect()
@@ -105,6 +103,7 @@ class S3Store(StoreBase):
     async def pending(self) -> AsyncIterator[Job]:
         try:
             sources = [item async for item in self._client.list(SOURCES)]
+            unread: OSError | None = None
             for item in sorted(sources, key=lambda item: item.written_at):
                 if (parsed := parse_source_name(item.name)) is None:
                     continue
@@ -116,12 +115,19 @@ class S3Store(StoreBase):
                         await self.save(job)
                 except (FileNotFoundError, JobGone):  # never accepted, or deleted since
                     continue
+                except OSError as error:  # one that cannot be read keeps back no later one
+                    if unread is not None:
+                        raise
+                    unread = error
+                    continue
                 if job.upload != upload:  # of an upload that was not accepted: left to the sweep
                     continue
                 if job.is_final:  # the process died after it had written the record
                     await self._remove_source(job)
                 else:
                     yield job
+            if unread is not None:
+                raise unread
         except OSError as error:
             raise self._unusable(error) from None
 
@@ -135,8 +141,6 @@ class S3Store(StoreBase):
 
     async def save_state(self, data: bytes) -> None:
         await self._client.put("note", data, len(data))
-
-    # --- uploads ---------------------------------------------------------------------------------------
 
     async def spool(self, job_id: str) -> FileSpool:
         return FileSpool(self._scratch.spool / job_id, self.write_in_thread)
@@ -156,8 +160,6 @@ class S3Store(StoreBase):
             await self._remove_images(job.id)
         self._space.used += job.size
         await self._sources.keep(job, folder / SOURCE, self._scratch.kept / f"{job.id}-{job.upload}")
-
-    # --- work ------------------------------------------------------------------------------------------
 
     async def workspace(self, job_id: str) -> Path:
         folder = self._scratch.work / f"{job_id}-{secrets.token_hex(4)}"
@@ -200,8 +202,6 @@ class S3Store(StoreBase):
         else:
             self._space.used -= job.size
 
-    # --- reading ---------------------------------------------------------------------------------------
-
     async def load(self, job_id: str) -> Job | None:
         if not is_id(job_id):
             return None
@@ -222,8 +222,6 @@ class S3Store(StoreBase):
             download.close()
             return None
         return download
-
-    # --- removal ---------------------------------------------------------------------------------------
 
     async def delete(self, job_id: str) -> None:
         try:
