@@ -166,6 +166,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
                     log.info("streams and subscriptions are set up again")
                 await self._leases.settle()
                 await self._leases.count()
+                await self._jobs.status.settle()
                 self.upload_queue.observe()
             except (*UNAVAILABLE, StreamFull):
                 retry_s = max(_MIN_WATCH_INTERVAL_S, self._connection.breaker.remaining())
@@ -279,9 +280,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             await ask_to_cancel(self._connection, job_id)
         except unavailable as error:  # the record is deleted all the same
             log.warning("a worker did not confirm a cancellation", job=job_id, reason=repr(error))
-        job = self._registry.end_cancelled(handle)
         try:
-            await self._jobs.status.finish(job)
+            await self._jobs.status.tell(self._registry.end_cancelled(handle))
         except unavailable as error:
             log.warning("other replicas do not know of a cancellation yet", job=job_id, reason=repr(error))
 

@@ -99,7 +99,7 @@ class DeliveryHandler:
     async def _handle(self, message: Msg, job_id: str) -> None:
         job = await self._load(message, job_id)
         if job is None:
-            await self._acknowledge(message)
+            await self._end_gone(message, job_id)
             return
         status = await self._read_status(message, job_id)
         handle = self._dispatcher.jobs.find(job_id)
@@ -107,7 +107,7 @@ class DeliveryHandler:
         if not job.is_final and handle is None and is_redelivered:
             job = await self._take_over(message, job, status.job)
         if job is None:
-            await self._acknowledge(message)
+            await self._end_gone(message, job_id)
         elif job.is_final:
             await self._finish(message, job, status.revision)
         else:
@@ -207,7 +207,7 @@ class DeliveryHandler:
             # Another process has taken it over or finished it, or its source is gone.
             job = await self._load(message, handle.job.id)
         if job is None:
-            await self._acknowledge(message)
+            await self._end_gone(message, handle.job.id)
         elif job.is_final:
             await self._finish(message, job, last.revision if is_ours else 0)
 
@@ -241,6 +241,18 @@ class DeliveryHandler:
         """Tell NATS that the job is still in progress, for another `ACK_WAIT_S`."""
         with suppress(NatsError, OSError):
             await message.in_progress()
+
+    async def _end_gone(self, message: Msg, job_id: str) -> None:
+        """Take a job without a record out of the queue, and tell replicas that take it for unfinished.
+
+        The record is looked for once more, because the status may be that of a later upload.
+        """
+        last = (await self._read_status(message, job_id)).job
+        if last is None or last.is_final or await self._load(message, job_id) is not None:
+            await self._acknowledge(message)
+        else:
+            gone = replace(last, made={}, deferred=(), status=JobStatus.CANCELLED)
+            await self._finish(message, gone)
 
     async def _finish(self, message: Msg, job: Job, revision: int = 0) -> None:
         """Write the final status of a job, which tells replicas of its end, and take it out of the queue.

@@ -55,6 +55,8 @@ class JobStatusStore:
         self._bucket: KeyValue | None = None
         self._watcher: KeyValue.KeyWatcher | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._untold: dict[str, Job] = {}
+        """Ended jobs of which NATS has not been told yet."""
 
     async def prepare(self) -> None:
         """Create the bucket if it is missing. Raises EngineDown, BreakerOpen."""
@@ -113,6 +115,17 @@ class JobStatusStore:
             return last.created_at > job.created_at
 
         await self._write_unless(job, revision, outranks)
+
+    async def tell(self, job: Job) -> None:
+        """Write the status of an ended job, or leave it to `settle`. Raises as `finish` does."""
+        self._untold[job.id] = job
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Write the statuses that `tell` could not write. Raises as `finish` does."""
+        for job in list(self._untold.values()):
+            await self.finish(job)
+            self._untold.pop(job.id, None)
 
     async def _write_unless(self, job: Job, revision: int, stays: Callable[[Job], bool]) -> None:
         """Write the status of a job in place of any other one but such as `stays` returns True for."""

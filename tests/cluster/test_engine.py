@@ -1,6 +1,8 @@
 """What a replica answers when there is no room for an upload, and what it knows of jobs."""
 
+import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -8,12 +10,17 @@ import pytest
 from app.backpressure.reservation_table import Requester
 from app.backpressure.waiting_room import QueueFull
 from app.cluster import job_delivery
+from app.cluster.connection import UNAVAILABLE
 from app.cluster.engine import ClusterEngine
+from app.cluster.factory import ProcessParts, make_consumer
 from app.cluster.job_delivery import cancel_subject
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import Leases
 from app.job import Job, JobStatus, new_id
+from app.settings import Settings
 from tests.cluster.conftest import Connect
+from tests.cluster.jobs import publish
+from tests.cluster.servers import NatsServer
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +82,48 @@ async def test_a_deletion_is_told_to_other_replicas_though_its_worker_does_not_a
     told = (await status.read(begun.id)).job
     assert told is not None
     assert told.status == JobStatus.CANCELLED
+
+
+async def test_a_deletion_while_nats_is_away_is_told_afterwards(
+    engine: ClusterEngine, connect: Connect, nats: NatsServer
+) -> None:
+    """No other replica takes the job for unfinished for long."""
+    status = JobStatusStore(await connect())
+    await status.prepare()
+    await engine.start()
+    begun = replace(job(), status=JobStatus.PROCESSING)
+    await status.announce(begun)
+    engine._registry.update(begun)
+    nats.suspend()
+    await engine.cancel(begun.id)
+    nats.resume()
+    await cancelled(status, begun.id)
+
+
+async def test_a_worker_tells_that_a_job_is_gone(
+    settings: Settings, parts: ProcessParts, connect: Connect
+) -> None:
+    """It was deleted where nobody could tell that it had been begun."""
+    connection = await connect()
+    status = JobStatusStore(connection)
+    await status.prepare()
+    begun = replace(job(), status=JobStatus.PROCESSING)
+    await status.announce(begun)
+    assert await publish(connection, begun.id)
+    consumer = make_consumer(settings, connection, status, parts)
+    await consumer.start()
+    try:
+        await cancelled(status, begun.id)
+    finally:
+        await consumer.stop()
+
+
+async def cancelled(status: JobStatusStore, job_id: str) -> None:
+    """Wait until the last status of a job is that it was cancelled."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(*UNAVAILABLE):
+                last = (await status.read(job_id)).job
+                if last is not None and last.status == JobStatus.CANCELLED:
+                    return
+            await asyncio.sleep(0.05)
