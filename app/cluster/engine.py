@@ -84,10 +84,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         lease_s: float,
         drain_timeout: float,
     ) -> None:
-        """Durations are in seconds.
-
-        `consumer` is None in a replica without workers. `lease_s` is the time after which a lease of a dead
-        replica ends, longer than any upload takes.
+        """Durations are in seconds. `consumer` is None in a replica without workers. `lease_s` is the time
+        after which a lease of a dead replica ends, longer than any upload takes.
         """
         super().__init__(guards.upload_queue, guards.waiting_room, guards.breakers, drain_timeout)
         self._connection = connection
