@@ -46,8 +46,6 @@ def configure(log_format: str) -> None:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # It warns of each malformed form, of which a client can send thousands; the response tells the problem.
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
