@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from workers.colour import to_eight_bit, to_srgb
-from workers.decode import OpenedImage, make_upright
+from workers.decode import OpenedImage
 from workers.encode import encoder_options, file_name, max_side, open_file, strip_metadata
 from workers.failures import JobError, encoding_failure
+from workers.gif import compose_frame, seek_frame
+from workers.orientation import make_upright
 from workers.scaling import resize
 from workers.variants import Variant, fit_size
 
@@ -17,6 +20,9 @@ _MIN_DURATION_MS = 11
 
 _MAX_DURATION_MS = 600_000
 _DEFAULT_DURATION_MS = 100
+_FLAGS_AT = 20
+"""Where an extended WebP has its flags (WebP container specification, "Extended File Format")."""
+_ANIMATION, _ALPHA = 0x02, 0x10
 
 
 def make_animated(
@@ -53,14 +59,20 @@ def _read_frames(source: OpenedImage, max_pixels: int) -> Iterator[tuple[Image.I
     # An APNG may begin with a still picture for programs that know no APNG; it is not one of the frames.
     start = 1 if getattr(source.image, "default_image", False) else 0
     for index in range(start, source.frames):
-        source.image.seek(index)
+        if isinstance(source.image, GifImageFile):
+            seek_frame(source.image, index)
+        else:
+            source.image.seek(index)
         # A frame may reach beyond the canvas. Pillow then enlarges the picture; the header does not say so.
         pixels_left -= source.image.width * source.image.height
         if pixels_left < 0:
             raise JobError(
                 "too-many-pixels", f"Only {max_pixels} pixels are accepted, of all frames together."
             )
-        source.image.load()
+        if isinstance(source.image, GifImageFile):
+            compose_frame(source.image, index)
+        else:
+            source.image.load()
         info = source.info
         image = make_upright(
             to_srgb(to_eight_bit(source.image.crop((0, 0, width, height))), info), source.orientation
@@ -95,3 +107,7 @@ def _save(frames: list[Image.Image], durations: list[int], loop: int, variant: V
             background=(0, 0, 0, 0),
             **encoder_options(variant),
         )
+        if len(frames) > 1 and any(frame.mode in ("LA", "RGBA") for frame in frames):
+            # The encoder says that there is no transparency where only the disposal of frames makes some.
+            file.seek(_FLAGS_AT)
+            file.write(bytes((_ANIMATION | _ALPHA,)))

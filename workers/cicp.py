@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache
 
+from workers.boxes import has_primary, read_primary_properties
+from workers.icc import SRGB_COLUMNS, make_rgb_profile, srgb_light
 from workers.png_chunks import read_chunks
 
 Codes = tuple[int, int]
@@ -16,7 +18,7 @@ Codes = tuple[int, int]
 
 # The XYZ values of red, green and blue, adapted to D50, the white point of ICC profiles.
 _PRIMARIES = {
-    1: ((0.43607, 0.22250, 0.01393), (0.38506, 0.71688, 0.09710), (0.14308, 0.06062, 0.71417)),
+    1: SRGB_COLUMNS,
     9: ((0.67346, 0.27903, -0.00193), (0.16566, 0.67534, 0.02998), (0.12510, 0.04563, 0.79716)),
     12: ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
 }
@@ -26,13 +28,11 @@ _PRIMARIES[11] = _PRIMARIES[12]  # DCI-P3 and Display P3: photos that name the f
 _SRGB, _PQ, _HLG = 13, 16, 18
 # sRGB, and the curves of video cameras: viewers show pictures that name these as sRGB.
 _LIKE_SRGB = (1, 2, 6, 13, 14, 15)
-_COLUMN_TAGS = (b"rXYZ", b"gXYZ", b"bXYZ")
 _WHITE_NITS = 203
 """Luminance of diffuse white in a picture of high dynamic range, in cd/m2 (ITU-R BT.2408)."""
 _CICP_BYTES = 16
 _SHOULDER = 0.5
 """Share of white above which tone mapping compresses."""
-_CURVE_POINTS = 1024
 
 
 def read_png_codes(head: bytes) -> Codes | None:
@@ -46,7 +46,15 @@ def read_png_codes(head: bytes) -> Codes | None:
 
 
 def read_box_codes(head: bytes) -> Codes | None:
-    """The code points in the first nclx box of the AVIF file that begins with `head`; None without one."""
+    """The code points of the primary picture of the AVIF file that begins with `head`; None without any.
+
+    A file without a primary picture is an animation; of that, the first code points count.
+    """
+    for kind, body in read_primary_properties(head):
+        if kind == b"colr" and body[:4] == b"nclx" and len(body) >= 8:
+            return struct.unpack_from(">HH", body, 4)
+    if has_primary(head):
+        return None
     at = head.find(b"\0\0\0\x13colrnclx")
     return None if at < 0 or at + 16 > len(head) else struct.unpack_from(">HH", head, at + 12)
 
@@ -59,17 +67,13 @@ def make_profile(codes: Codes) -> bytes | None:
     light = _transfer_function(transfer)
     if columns is None or light is None or (columns is _PRIMARIES[1] and transfer in _LIKE_SRGB):
         return None
-    samples = [round(65_535 * light(step / (_CURVE_POINTS - 1))) for step in range(_CURVE_POINTS)]
-    curve = b"curv" + bytes(4) + struct.pack(f">I{_CURVE_POINTS}H", _CURVE_POINTS, *samples)
-    tags = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve) | {b"wtpt": _xyz_tag((0.9642, 1.0, 0.8249))}
-    tags |= {name: _xyz_tag(column) for name, column in zip(_COLUMN_TAGS, columns, strict=True)}
-    return _build_profile(tags)
+    return make_rgb_profile(columns, light)
 
 
 def _transfer_function(transfer: int) -> Callable[[float], float] | None:
     """The function from a value (0 to 1) to linear light (0 to 1); None if it is unknown."""
     if transfer in _LIKE_SRGB:
-        return lambda value: value / 12.92 if value <= 0.04045 else math.pow((value + 0.055) / 1.055, 2.4)
+        return srgb_light
     if transfer == _PQ:
         return lambda value: _tone_map(10_000 * _pq(value))
     if transfer == _HLG:
@@ -97,22 +101,3 @@ def _hlg(value: float) -> float:
     if value <= 0.5:
         return value * value / 3
     return (math.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12
-
-
-def _xyz_tag(column: tuple[float, float, float]) -> bytes:
-    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65_536) for value in column))
-
-
-def _build_profile(tags: dict[bytes, bytes]) -> bytes:
-    """A display profile (ICC version 2) with these tags and the two texts that are required."""
-    tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"CICP\0" + bytes(78)} | tags
-    tags |= {b"cprt": b"text" + bytes(4) + b"none\0"}
-    table, body = struct.pack(">I", len(tags)), b""
-    start = 128 + 4 + 12 * len(tags)
-    for name, data in tags.items():
-        table += name + struct.pack(">II", start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x0240_0000, b"mntr", b"RGB ", b"XYZ ")
-    header += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp") + bytes(28)
-    header += struct.pack(">3i", 63_190, 65_536, 54_061)
-    return header.ljust(128, b"\0") + table + body

@@ -4,6 +4,7 @@ import warnings
 
 import pillow_heif
 from PIL import AvifImagePlugin, Image, PngImagePlugin
+from pillow_heif import as_plugin
 
 from workers import libheif
 
@@ -17,7 +18,13 @@ def load_codecs() -> bool:
     warnings.simplefilter("ignore")  # Pillow warns about broken metadata, and nobody reads that
     Image.init()
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=0)
+    # Otherwise it resets the orientation in EXIF, or in XMP, without having applied it.
+    as_plugin.set_orientation = _keep_orientation  # type: ignore[attr-defined, assignment]
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     # Text chunks are never used.
     PngImagePlugin.MAX_TEXT_MEMORY = 8 * 1024 * 1024
     return not libheif.decode_without_threads()
+
+
+def _keep_orientation(_info: dict[str, object]) -> None:
+    """In place of pillow_heif's function that resets the orientation in `_info`."""

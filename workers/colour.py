@@ -5,6 +5,8 @@ from io import BytesIO
 
 from PIL import Image, ImageChops, ImageCms
 
+from workers.chromaticities import is_srgb_gamma
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 """Made when the module is loaded, for a confined process cannot read the files that this may need."""
 
@@ -32,7 +34,7 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     elif mode == "F":
         image = _scale_floats(image)
     elif mode == "1":
-        image = image.convert("LA" if "transparency" in image.info else "L")
+        image = to_eight_bit(image.convert("L"))
     elif mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif mode in ("L", "RGB") and "transparency" in image.info:
@@ -119,7 +121,7 @@ def _apply_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Ima
 
 def _convert_by_gamma(image: Image.Image, gamma: float) -> Image.Image:
     """Convert a PNG that has a gamma and no profile: 1.0 is linear light, 0.45455 is close to sRGB."""
-    if not 0.05 <= gamma <= 5 or abs(gamma - _SRGB_GAMMA) < 0.02:
+    if not 0.05 <= gamma <= 5 or is_srgb_gamma(gamma):
         return image
     exponent = _SRGB_GAMMA / gamma
     curve = [round(255 * (value / 255) ** exponent) for value in range(256)]
@@ -131,14 +133,6 @@ def _convert_by_gamma(image: Image.Image, gamma: float) -> Image.Image:
 
 def _apply_colour_key(image: Image.Image) -> Image.Image:
     """Turn the one colour that a PNG declares transparent (tRNS) into an alpha channel."""
-    key = image.info["transparency"]
-    is_16_bit = any(
-        value > 255 for value in (key if isinstance(key, tuple) else (key,)) if isinstance(value, int)
-    )
-    if is_16_bit:
-        # The file has 16 bits a channel, and Pillow has kept only the high byte of each pixel.
-        high_bytes = tuple(value >> 8 for value in key) if isinstance(key, tuple) else key >> 8
-        image.info["transparency"] = high_bytes
     return image.convert("LA" if image.mode == "L" else "RGBA")
 
 

@@ -9,32 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
+from PIL.GifImagePlugin import GifImageFile
 
+from workers.boxes import read_primary_properties
+from workers.chromaticities import make_png_profile
 from workers.cicp import make_profile, read_box_codes, read_png_codes
 from workers.failures import JobError
 from workers.formats import PILLOW_NAMES, SNIFF_BYTES, read_claimed_size, read_jpeg_depth, sniff
+from workers.gif import clear_outside
 from workers.memory import predict_bytes
+from workers.orientation import drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
+from workers.png_pixels import load_png
 from workers.variants import fit_size
 
-_ORIENTATION = 0x0112
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Plugins that allocate the picture when they open a file, with the mode of its pixels.
 _ALLOCATING = {"gif": "P", "webp": "RGBA"}
 # Plugins that allocate the length which a chunk or strip claims, before they read it.
 _TRUSTING = ("png", "tiff")
 _MAX_HEADER_BYTES = 1024 * 1024
 _SIDEWAYS = (5, 6, 7, 8)
-# Plugins that apply the orientation themselves while they decode.
-_SELF_ORIENTING = ("tiff", "heic")
 # In other formats further pictures are pages, albums or a telephone's second picture, and not frames.
 _ANIMATED = ("gif", "png", "webp", "avif")
 
@@ -141,12 +135,14 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
         if format_ == "png":
             # Its orientation may follow its pixels, so these are read first to tell their failure apart.
             try:
-                image.load()
+                load_png(image, path)
             except (OSError, SyntaxError, ValueError):
                 image, frames = _open_essential_png(path, closing), 1
-                image.load()
-        orientation = 1 if format_ in _SELF_ORIENTING else _read_orientation(image)
-        yield OpenedImage(image, format_, orientation, frames, _profile_by_code_points(image, format_, path))
+                load_png(image, path)
+        elif format_ == "tiff":
+            drop_xmp(image)
+        profile = _profile_of_named_colours(image, format_, path)
+        yield OpenedImage(image, format_, _orientation(image, format_, path), frames, profile)
 
 
 def decode(source: OpenedImage, side: int) -> Image.Image:
@@ -155,14 +151,12 @@ def decode(source: OpenedImage, side: int) -> Image.Image:
         # The box of the variant: with a square the decoder would not reduce the picture as much.
         source.image.draft(None, fit_size(*source.image.size, side))
     source.image.load()
+    if isinstance(source.image, GifImageFile):
+        cleared = clear_outside(source.image, source.image)
+        if cleared is not source.image:
+            return cleared
     # Pillow changes the image when another frame is read.
     return source.image.copy() if source.frames > 1 else source.image
-
-
-def make_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """`image` rotated or mirrored by its EXIF `orientation` (1 to 8; others mean upright)."""
-    transposition = _TRANSPOSITIONS.get(orientation)
-    return image if transposition is None else image.transpose(transposition)
 
 
 def _open_with_plugin(path: Path, format_: str, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
@@ -200,16 +194,19 @@ def _explain_refusal(path: Path, format_: str) -> str:
     return f"The file begins like {format_.upper()} but is broken, or of a kind that cannot be decoded."
 
 
-def _profile_by_code_points(image: Image.Image, format_: str, path: Path) -> bytes | None:
-    """A profile of the colours that the file names by code points, if it does.
+def _profile_of_named_colours(image: Image.Image, format_: str, path: Path) -> bytes | None:
+    """A profile of the colours that the file names by code points or by their chromaticities, if it does.
 
-    In a PNG they take precedence over its profile; in AVIF and HEIC a profile does.
+    In a PNG the former take precedence over its profile, and that over the latter; in AVIF and HEIC a profile
+    takes precedence.
     """
     codes = None
-    if format_ == "png" or (format_ == "avif" and "icc_profile" not in image.info):
-        with path.open("rb") as file:
-            head = file.read(_MAX_HEADER_BYTES)
-        codes = read_png_codes(head) if format_ == "png" else read_box_codes(head)
+    if format_ == "png":
+        codes = read_png_codes(_read_head(path))
+        if codes is None and image.mode in ("P", "RGB", "RGBA"):
+            return make_png_profile(image.info)
+    elif format_ == "avif" and "icc_profile" not in image.info:
+        codes = read_box_codes(_read_head(path))
     elif format_ == "heic" and "icc_profile" not in image.info:
         stated = image.info.get("nclx_profile")
         codes = stated and (stated["color_primaries"], stated["transfer_characteristics"])
@@ -225,14 +222,21 @@ def _decoder_scale(image: Image.Image, side: int) -> int:
     return next(step for step in (8, 4, 2, 1) if possible >= step)
 
 
-def _read_orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except MemoryError:
-        raise
-    except Exception:  # broken metadata must not make the picture fail
+def _orientation(image: Image.Image, format_: str, path: Path) -> int:
+    """The orientation (1 to 8) that is to be applied to the pixels that the plugin decodes."""
+    if format_ == "tiff":
         return 1
-    return value if isinstance(value, int) and value in _TRANSPOSITIONS else 1
+    if format_ == "heic":
+        # Its decoder applies the rotation and the reflection of the picture, which take precedence.
+        kinds = {kind for kind, _ in read_primary_properties(_read_head(path))}
+        if kinds & {b"irot", b"imir"}:
+            return 1
+    return read_orientation(image.info)
+
+
+def _read_head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAX_HEADER_BYTES)
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -10,10 +10,11 @@ from PIL import Image, ImageFile
 from workers.animation import make_animated
 from workers.blurhash import blurhash
 from workers.colour import is_srgb, to_eight_bit, to_srgb
-from workers.decode import Bounds, OpenedImage, decode, make_upright, open_image
+from workers.decode import Bounds, OpenedImage, decode, open_image
 from workers.encode import create_file, encode, file_name, max_side
 from workers.failures import decoding_failure, encoding_failure
 from workers.messages import Done, Made, Source, Task
+from workers.orientation import make_upright
 from workers.scaling import resize
 from workers.variants import Variant, fit_size, parse_variants
 

@@ -8,7 +8,7 @@ _SIGNATURE_BYTES = 8
 _CHUNK_OVERHEAD_BYTES = 12
 """Length, kind and checksum."""
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_MIN_DATA_BYTES = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"iCCP": 12, b"cICP": 4, b"eXIf": 8}
+_MIN_DATA_BYTES = {b"tRNS": 1, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"iCCP": 12, b"cICP": 4, b"eXIf": 8}
 """The other chunks that affect the picture, with the least length of their data."""
 
 

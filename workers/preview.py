@@ -20,11 +20,11 @@ from PIL import ExifTags, Image
 from workers import process
 from workers.canary import CanaryError
 from workers.colour import to_eight_bit, to_srgb
-from workers.decode import make_upright
 from workers.encode import strip_metadata
 from workers.fork import NO_PROCESS_ERRNOS, start_fork, start_writing_fork
 from workers.frames import FrameBuffer, ProtocolError, make_frame, write_frame
 from workers.messages import Ready
+from workers.orientation import make_upright
 from workers.sandbox import Sandbox
 from workers.thumbnail import EXIF_PREFIX, MAX_SIDE, PREVIEW_TIMEOUT_S, read_plain_jpeg_size
 

@@ -23,6 +23,7 @@ from tests.samples.metadata import SECRET, exif
 from tests.samples.picture import BLUE, CORNERS, GREEN, RED, YELLOW, picture, stored_as
 from tests.samples.profiles import Chromaticity, cmyk_profile, rgb_profile
 from tests.samples.raw import deep_png, deep_tiff, packed_rows, raw_png
+from tests.samples.raw_gif import GifFrame, raw_gif
 
 __all__ = (
     "BLUE",
@@ -32,6 +33,7 @@ __all__ = (
     "SECRET",
     "YELLOW",
     "Chromaticity",
+    "GifFrame",
     "animated_webp",
     "apng",
     "avif",
@@ -51,6 +53,7 @@ __all__ = (
     "picture",
     "png",
     "pretenders",
+    "raw_gif",
     "raw_png",
     "rgb_profile",
     "stored_as",

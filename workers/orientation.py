@@ -1,0 +1,47 @@
+"""Reads by which rotation and reflection a stored picture becomes upright, and applies it.
+
+Only EXIF counts, and in AVIF and HEIC the properties of the picture. Browsers ignore the orientation in XMP
+(viewers differ), and so does this module; Pillow would use it.
+"""
+
+from typing import Any
+
+from PIL import Image
+
+_ORIENTATION = 0x0112
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_KEYS = ("exif", "Raw profile type exif")
+_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
+
+
+def read_orientation(info: dict[str | tuple[int, int], Any]) -> int:
+    """The orientation (1 to 8) in the EXIF of a picture, by Pillow's `info` of it; 1 if there is none."""
+    bare = Image.new("L", (1, 1))
+    bare.info = {key: info[key] for key in _EXIF_KEYS if key in info}
+    try:
+        value = bare.getexif().get(_ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:  # broken metadata must not make the picture fail
+        return 1
+    return value if isinstance(value, int) and value in _TRANSPOSITIONS else 1
+
+
+def drop_xmp(image: Image.Image) -> None:
+    """Remove the XMP of a picture whose plugin would apply the orientation in it while it decodes."""
+    for key in _XMP_KEYS:
+        image.info.pop(key, None)
+
+
+def make_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """`image` rotated or mirrored by its EXIF `orientation` (1 to 8; others mean upright)."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)
