@@ -22,7 +22,7 @@ def far(tmp_path: Path) -> Iterator[Service]:
             serving(tmp_path, host="0.0.0.0", rate=0.001, burst=1) as service,  # noqa: S104
         ):
             with Connection(host, service.port) as connection:
-                connection.head("POST /v1/images", "Content-Type: text/plain", "Content-Length: 0")
+                connection.head("POST /v1/images", "Content-Length: 0")
                 assert connection.answer().status == 400
             service.host = host
             yield service
