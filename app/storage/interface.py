@@ -241,7 +241,7 @@ class Store(Protocol):
 
         Raises:
             VariantRejected: a file is missing or not what `made` says; the worker is to blame.
-            JobGone: the job has been removed.
+            JobGone: the job has been removed, or finished by another process.
             StoreFull, OSError: they could not be kept, for which the worker is not to blame.
         """
 

@@ -76,6 +76,24 @@ async def test_the_variants_of_a_late_process_do_not_stay_at_a_failed_job(open_s
     assert await read(paused, late, "thumb") is None
 
 
+@pytest.mark.parametrize("extra", [1, 12_000_000], ids=["small", "large"])
+async def test_a_variant_that_a_record_names_is_not_written_over(open_s3: Open, extra: int) -> None:
+    """A late process of another version encodes differently; what is served is what was hashed."""
+    quick, paused = await open_s3(), await open_s3()
+    job = await accepted(quick)
+    await made(paused, job, thumb=PHOTO + b"an attempt that ended before its record was written")
+    photo = PHOTO + bytes(extra)
+    final = replace(
+        job, status=JobStatus.DONE, finished_at=time.time(), made=await made(quick, job, thumb=photo)
+    )
+    await quick.save(final)
+    with pytest.raises(JobGone):
+        await made(paused, job, thumb=PHOTO)
+    for store in (quick, paused):
+        assert await read(store, final, "thumb") == photo
+    assert await made(paused, job, thumb=photo) == final.made  # the same again does no harm
+
+
 async def test_a_process_that_lost_a_job_cannot_fail_it(open_s3: Open) -> None:
     """The process that took it over has counted a death, so a failure of the other is not written."""
     taker, paused = await open_s3(), await open_s3()

@@ -123,15 +123,17 @@ class S3Client:
             )
 
     async def create(self, name: str, data: bytes) -> str:
-        """Write a small object that must not exist yet; its version.
+        """Write an object that must not exist yet, in one request; its version.
 
         Raises:
             FileExistsError: it exists, with other content.
             StoreFull, StoreUnavailable: it was not written.
         """
-        async with bounded(CALL_TIMEOUT_S):
+        bucket = self._bucket_for(len(data))
+        async with bounded(CALL_TIMEOUT_S + len(data) / _MIN_UPLOAD_RATE):
             try:
-                return (await obstore.put_async(self._small, name, data, mode="create"))["e_tag"] or ""
+                result = await obstore.put_async(bucket, name, data, mode="create", use_multipart=False)
+                return result["e_tag"] or ""
             except AlreadyExistsError:
                 pass
         there, version = await self.get(name)

@@ -31,11 +31,12 @@ from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
+from app.storage.s3.images import IMAGES, image_name, put_image
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
 from app.storage.s3.secret import shared_secret
 from app.storage.s3.sources import SOURCES, Sources, parse_source_name
-from app.storage.s3.sweep import IMAGES, Sweep
+from app.storage.s3.sweep import Sweep
 from app.storage.spool import SOURCE, FileSpool
 from app.storage.verify import claimed_file, made_variant
 from workers.messages import Made
@@ -173,7 +174,7 @@ class S3Store(StoreBase):
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         inspected = await self.write_in_thread(_inspect, folder, made)
         puts = (
-            self._client.put(_image_name(job.id, variant.file), data, len(data))
+            put_image(self._client, self._records, image_name(job.id, variant.file), job.id, data)
             for variant, data in inspected.values()
         )
         await asyncio.gather(*puts)
@@ -215,7 +216,7 @@ class S3Store(StoreBase):
         made = job.made[variant]
         first, last = span or (0, made.size - 1)
         try:
-            download = await self._client.download(_image_name(job.id, made.file), first, last)
+            download = await self._client.download(image_name(job.id, made.file), first, last)
         except FileNotFoundError:
             return None
         if download.size != made.size:  # replaced by hand
@@ -270,10 +271,6 @@ class S3Store(StoreBase):
             await self._sweep_now()
         except OSError as error:  # the next sweep tries again
             log.error("store could not be counted", reason=str(error))
-
-
-def _image_name(job_id: str, file: str) -> str:
-    return f"{IMAGES}/{job_id}/{file}"
 
 
 def _source_beside(folder: Path) -> Path:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from app.job import ID_LENGTH, Job, is_id
 from app.storage.s3.client import ObjectInfo, S3Client
+from app.storage.s3.images import IMAGES
 from app.storage.s3.records import RECORDS, Records
 from app.storage.s3.sources import SOURCES, source_name
 
-IMAGES = "images"
 _ORPHAN_AGE_S = 3600.0
 """A file without a record is left alone for so long, because it may belong to an upload on its way in."""
 _MAX_INTERVAL_S = 3600.0
