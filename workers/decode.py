@@ -21,6 +21,7 @@ from workers.memory import predict_bytes
 from workers.orientation import drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
 from workers.png_pixels import load_png
+from workers.tiff import read_tiff
 from workers.variants import fit_size
 
 # Plugins that allocate the picture when they open a file, with the mode of its pixels.
@@ -40,7 +41,7 @@ class OpenedImage:
     `orientation` is that of EXIF, 1 if the plugin applies it itself; `frames` is 1 unless all are wanted.
     """
 
-    image: ImageFile.ImageFile
+    image: Image.Image
     format: str
     orientation: int
     frames: int
@@ -127,6 +128,11 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
     # Pillow's own check counts one frame only and at first just warns, so it is switched off. But of a GIF it
     # checks each frame before memory is allocated for it, which is not possible from here.
     Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
+    tiff = read_tiff(path) if format_ == "tiff" else None
+    if tiff is not None:
+        bounds.check(format_, "RGBA", tiff.size)
+        yield OpenedImage(tiff.decode(), format_, tiff.orientation, 1)
+        return
     with contextlib.ExitStack() as closing:
         image = _open_with_plugin(path, format_, closing)
         frames = _count_frames(image) if animated and format_ in _ANIMATED else 1

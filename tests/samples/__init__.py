@@ -22,8 +22,9 @@ from tests.samples.hostile import bomb_gif, bomb_png, pretenders, truncated
 from tests.samples.metadata import SECRET, exif
 from tests.samples.picture import BLUE, CORNERS, GREEN, RED, YELLOW, picture, stored_as
 from tests.samples.profiles import Chromaticity, cmyk_profile, rgb_profile
-from tests.samples.raw import deep_png, deep_tiff, packed_rows, raw_png
+from tests.samples.raw import deep_png, packed_rows, raw_png
 from tests.samples.raw_gif import GifFrame, raw_gif
+from tests.samples.raw_tiff import big_tiff, deep_tiff, inverted_tiff, planar_tiff
 
 __all__ = (
     "BLUE",
@@ -37,6 +38,7 @@ __all__ = (
     "animated_webp",
     "apng",
     "avif",
+    "big_tiff",
     "bmp",
     "bomb_gif",
     "bomb_png",
@@ -48,9 +50,11 @@ __all__ = (
     "gif",
     "gif_transparent",
     "heic",
+    "inverted_tiff",
     "jpeg",
     "packed_rows",
     "picture",
+    "planar_tiff",
     "png",
     "pretenders",
     "raw_gif",
