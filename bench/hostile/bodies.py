@@ -13,7 +13,7 @@ _PHOTO = b"\xff\xd8\xff\xe0"
 _PART = b"--XyZ\r\n"
 _FILE = b'Content-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
 _NEAR = b"\r\n--Xy" * 10_000
-_LONG_DISPOSITION = b"Content-Disposition: form-data" + b"; a=b" * 1000
+_LONG_DISPOSITION = b"Content-Disposition: form-data" + b";a=b" * 1000  # within the 4 KiB that others allow
 _FORM = "Content-Type: multipart/form-data; boundary=XyZ"
 _RAW = "Content-Type: image/jpeg"
 
@@ -30,7 +30,7 @@ def _chunks() -> Iterator[bytes]:
 
 
 BODIES: dict[str, tuple[str, Callable[[], Iterator[bytes]]]] = {
-    "tiny header fields": (_FORM, lambda: _forever((_PART + b"a:b\r\n" * 60 + b"\r\n\r\n") * 100)),
+    "tiny header fields": (_FORM, lambda: _forever((_PART + b"a:b\r\n" * 8 + b"\r\n\r\n") * 1000)),
     "1000 parameters": (_FORM, lambda: _forever((_PART + _LONG_DISPOSITION + b"\r\n\r\n\r\n") * 10)),
     "tiny parts": (_FORM, lambda: _forever((_PART + b"\r\n\r\n") * 10_000)),
     "near-boundaries": (_FORM, lambda: _forever(_NEAR, _PART + _FILE + _PHOTO)),

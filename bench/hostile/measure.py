@@ -125,7 +125,7 @@ def measure(service: Service, name: str, attack: Attack, seconds: float) -> bool
         sent = _finish(process, description, seconds)
         busy = (cpu_s(service.pid) - busy) / (time.monotonic() - since)
         honest = client.finish()
-    _await_quiet(service, sockets)
+    _await_quiet(service, sockets, settles=not attack.fills_queue)
     sizes = before, peak.memory, service.memory()
     print(" | ".join([name.ljust(21), sent.ljust(52), *_cells(honest, busy, sizes, peak.files)]), flush=True)
     for line in sorted(set(honest.failed))[:5]:
@@ -133,12 +133,16 @@ def measure(service: Service, name: str, attack: Attack, seconds: float) -> bool
     return not honest.failed and bool(honest.uploads) and (attack.fills_queue or not honest.refused)
 
 
-def _await_quiet(service: Service, sockets: int) -> None:
-    """Wait until the connections are closed, and unused memory has been returned to the system."""
+def _await_quiet(service: Service, sockets: int, *, settles: bool) -> None:
+    """Wait until the connections are closed, and unused memory has been returned to the system.
+
+    `settles` says that no reservations are left, so that the service will soon expect nobody.
+    """
     end = time.monotonic() + _QUIET_WITHIN_S
     while time.monotonic() < end and service.sockets() > sockets + 2:
         time.sleep(0.2)
-    service.settled()
+    if settles:
+        service.settled()
     time.sleep(TRIM_PERIOD_S + 1)
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import httpx
@@ -18,6 +19,8 @@ PROXY = "127.200.0.1"
 NETWORKS = 100_000
 GHOST_NETWORKS, GHOSTS_PER_NETWORK = 60, 10
 REPEATS = 20
+_FILLERS, _GHOSTS_AT_ONCE = 4, 8
+_FILLED_WITHIN_S = 10.0
 _DRIP_BYTES = 2048
 _DRIP_INTERVAL_S = 0.1
 
@@ -66,26 +69,23 @@ def ghosts(service: Service, seconds: float) -> str:
     """
     photo, calm = noise(1600, 1200), threading.Event()
 
-    def fill(network: int) -> None:
+    def fill(number: int) -> None:
         while not calm.is_set():
             with suppress(httpx.HTTPError):
-                service.upload(photo, address=f"127.64.{network}.1")
+                service.upload(photo, address=f"127.64.{number}.1")
 
-    began = time.monotonic()
-    fillers = [threading.Thread(target=fill, args=(number,)) for number in range(4)]
-    for thread in fillers:
-        thread.start()
-    refused = 0
-    for number in range(GHOST_NETWORKS * GHOSTS_PER_NETWORK):
-        if time.monotonic() > began + seconds / 2:
-            break
-        refused += _leave_ghost(service, *divmod(number, GHOSTS_PER_NETWORK))
-    outstanding = service.stats()["backlog"]["outstanding"]
-    calm.set()
-    for thread in fillers:
-        thread.join()
-    time.sleep(max(0.0, began + seconds - time.monotonic()))
-    return f"{refused} of {number + 1} heads refused, {outstanding} reservations left"
+    with ThreadPoolExecutor(_FILLERS + _GHOSTS_AT_ONCE) as threads:
+        for number in range(_FILLERS):
+            threads.submit(fill, number)
+        end = time.monotonic() + _FILLED_WITHIN_S
+        while time.monotonic() < end and not _leave_ghost(service, GHOST_NETWORKS, 0):
+            time.sleep(0.05)
+        heads = [divmod(number, GHOSTS_PER_NETWORK) for number in range(GHOST_NETWORKS * GHOSTS_PER_NETWORK)]
+        refused = sum(threads.map(lambda head: _leave_ghost(service, *head), heads))
+        outstanding = service.stats()["backlog"]["outstanding"]
+        calm.set()
+    time.sleep(seconds)
+    return f"{refused} of {len(heads)} heads refused, {outstanding} reservations left"
 
 
 def _leave_ghost(service: Service, network: int, number: int) -> bool:
