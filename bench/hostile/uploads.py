@@ -21,6 +21,7 @@ GHOST_NETWORKS, GHOSTS_PER_NETWORK = 60, 10
 REPEATS = 20
 _FILLERS, _GHOSTS_AT_ONCE = 4, 8
 _FILLED_WITHIN_S = 10.0
+_FULL_AFTER_S = 5.0
 _DRIP_BYTES = 2048
 _DRIP_INTERVAL_S = 0.1
 
@@ -83,6 +84,7 @@ def ghosts(service: Service, seconds: float) -> str:
         heads = [divmod(number, GHOSTS_PER_NETWORK) for number in range(GHOST_NETWORKS * GHOSTS_PER_NETWORK)]
         refused = sum(threads.map(lambda head: _leave_ghost(service, *head), heads))
         outstanding = service.stats()["backlog"]["outstanding"]
+        time.sleep(_FULL_AFTER_S)  # in which the honest client is given a moment behind all of theirs
         calm.set()
     time.sleep(seconds)
     return f"{refused} of {len(heads)} heads refused, {outstanding} reservations left"
