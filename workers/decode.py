@@ -11,16 +11,17 @@ from typing import Any
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from PIL.GifImagePlugin import GifImageFile
 
-from workers.boxes import read_primary_properties
+from workers.boxes import read_primary_properties, read_primary_size
 from workers.chromaticities import make_png_profile
 from workers.cicp import make_profile, read_box_codes, read_png_codes
 from workers.failures import JobError
 from workers.formats import PILLOW_NAMES, SNIFF_BYTES, read_claimed_size, read_jpeg_depth, sniff
 from workers.gif import clear_outside
+from workers.jpeg import load_without_end
 from workers.memory import predict_bytes
 from workers.orientation import drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
-from workers.png_pixels import load_png
+from workers.png_pixels import load_png, show_first_frame
 from workers.tiff import read_tiff
 from workers.variants import fit_size
 
@@ -123,8 +124,7 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
     format_ = sniff(head)
     if format_ is None:
         raise JobError("undecodable", "The file is of no image format that is accepted here.")
-    if format_ in _ALLOCATING:
-        bounds.check(format_, _ALLOCATING[format_], read_claimed_size(format_, head) or (0, 0))
+    _check_claimed_size(path, format_, head, bounds)
     # Pillow's own check counts one frame only and at first just warns, so it is switched off. But of a GIF it
     # checks each frame before memory is allocated for it, which is not possible from here.
     Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
@@ -142,6 +142,7 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
             # Its orientation may follow its pixels, so these are read first to tell their failure apart.
             try:
                 load_png(image, path)
+                show_first_frame(image)
             except (OSError, SyntaxError, ValueError):
                 image, frames = _open_essential_png(path, closing), 1
                 load_png(image, path)
@@ -151,11 +152,24 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
         yield OpenedImage(image, format_, _orientation(image, format_, path), frames, profile)
 
 
+def _check_claimed_size(path: Path, format_: str, head: bytes, bounds: Bounds) -> None:
+    """Raise JobError if the header of a file whose plugin allocates or refuses a large picture claims one."""
+    if format_ == "avif":
+        size = read_primary_size(_read_head(path))
+        if size is not None:
+            bounds.check(format_, "RGB", size)
+    elif format_ in _ALLOCATING:
+        size = read_claimed_size(format_, head) or (0, 0)
+        # A GIF without a canvas has the size of its first frame.
+        if format_ != "gif" or 0 not in size:
+            bounds.check(format_, _ALLOCATING[format_], size)
+
+
 def decode(source: OpenedImage, side: int) -> Image.Image:
     """Decode the first frame, without its orientation, at a scale that is enough for `side` pixels."""
     if source.format == "jpeg":
         # The box of the variant: with a square the decoder would not reduce the picture as much.
-        source.image.draft(None, fit_size(*source.image.size, side))
+        return _decode_jpeg(source.image, fit_size(*source.image.size, side))
     source.image.load()
     if isinstance(source.image, GifImageFile):
         cleared = clear_outside(source.image, source.image)
@@ -163,6 +177,17 @@ def decode(source: OpenedImage, side: int) -> Image.Image:
             return cleared
     # Pillow changes the image when another frame is read.
     return source.image.copy() if source.frames > 1 else source.image
+
+
+def _decode_jpeg(image: Image.Image, box: tuple[int, int]) -> Image.Image:
+    image.draft(None, box)
+    try:
+        image.load()
+    except OSError:
+        if ImageFile.LOAD_TRUNCATED_IMAGES or not isinstance(image, ImageFile.ImageFile):
+            raise
+        return load_without_end(Path(os.fsdecode(image.filename)), box)
+    return image
 
 
 def _open_with_plugin(path: Path, format_: str, closing: contextlib.ExitStack) -> ImageFile.ImageFile:

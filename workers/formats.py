@@ -71,7 +71,7 @@ def read_claimed_size(format_: str, head: bytes) -> tuple[int, int] | None:
     if format_ == "gif":
         return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
     kind, body = head[12:16], head[20:30]
-    if len(body) < 10:
+    if len(body) < (5 if kind == b"VP8L" else 10):
         return None
     if kind == b"VP8X":
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1

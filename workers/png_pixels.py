@@ -45,6 +45,17 @@ def load_png(image: ImageFile.ImageFile, path: Path) -> None:
         raise JobError("undecodable", "The file ends before the last rows of its picture.")
 
 
+def show_first_frame(image: ImageFile.ImageFile) -> None:
+    """Go to the first frame of an animated PNG that begins with a picture for programs that know no APNG."""
+    if not getattr(image, "default_image", False) or getattr(image, "n_frames", 1) < 2:
+        return
+    if image.mode in ("LA", "RGBA"):
+        # The animation begins on an empty canvas, and not on that picture.
+        image.im = Image.new(image.mode, image.size, 0).im
+    image.seek(1)
+    image.load()
+
+
 def _scale_transparent_colour(image: Image.Image) -> None:
     """Bring the colour that the file declares transparent (tRNS) from its depth to that of Pillow's pixels.
 

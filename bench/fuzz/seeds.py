@@ -1,10 +1,12 @@
 """The intact images that a fuzz run begins with: small ones, of every format and most of its variations."""
 
+import struct
 from dataclasses import dataclass
 
 from tests import samples
 
 _DISPLAY_P3 = samples.rgb_profile(2.2, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+_PRIMARIES = struct.pack(">8I", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000)
 _PRESS = samples.cmyk_profile({(1, 0, 0, 0): (160, 90, 80), (0, 1, 0, 0): (120, 200, 120)})
 
 
@@ -40,6 +42,9 @@ def seeds() -> list[Seed]:
         "png gamma": samples.raw_png(
             32, 24, 8, 2, samples.packed_rows(32, 24, b"\x20\x80\xe0"), gAMA=b"\0\1\x86\xa0", tRNS=bytes(6)
         ),
+        "png primaries": samples.raw_png(
+            32, 24, 8, 2, samples.packed_rows(32, 24, b"\x20\x80\xe0"), cHRM=_PRIMARIES
+        ),
         "png hdr": samples.raw_png(
             32, 24, 8, 2, samples.packed_rows(32, 24, b"\x20\x80\xe0"), cICP=b"\x09\x10\0\1"
         ),
@@ -50,6 +55,12 @@ def seeds() -> list[Seed]:
         "gif": samples.gif(96, 72),
         "gif animated": samples.gif(64, 48, frames=4),
         "gif transparent": samples.gif_transparent(64, 48),
+        "gif disposals": samples.raw_gif(
+            (64, 48),
+            samples.GifFrame((8, 8, 40, 32), 1, 2),
+            samples.GifFrame((32, 0, 40, 32), 2, 3),
+            samples.GifFrame((0, 0, 8, 8), 3, None),
+        ),
         "tiff": samples.tiff(64, 48, exif=samples.exif(6)),
         "tiff lzw": samples.tiff(64, 48, compression="tiff_lzw"),
         "tiff deflate": samples.tiff(64, 48, compression="tiff_adobe_deflate"),
@@ -60,6 +71,9 @@ def seeds() -> list[Seed]:
         "tiff float": samples.tiff(32, 24, mode="F"),
         "tiff 16 bit": samples.deep_tiff(48, 36),
         "tiff tiled": samples.deep_tiff(64, 48, tile=16),
+        "tiff planes": samples.planar_tiff(),
+        "tiff planes deflate": samples.planar_tiff("RGBA", order=">", tile=32, deflate=True),
+        "tiff inverted": samples.inverted_tiff(order=">"),
         "tiff pages": samples.tiff(32, 24, save_all=True, append_images=[samples.picture(30, 20)]),
         "bmp": samples.bmp(64, 48),
         "bmp palette": samples.bmp(64, 48, mode="P"),

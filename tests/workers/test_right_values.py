@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests import samples
-from tests.samples import BLUE, GREEN, GifFrame
 from tests.workers.conftest import Making
 from tests.workers.corners import Colour, corners, distance, pixel, shows_the_picture
 from workers.failures import JobError
@@ -20,7 +19,6 @@ Seen = Callable[..., Image.Image]
 _CASES = Path(__file__).parent / "cases"
 _PLAIN = [(220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)]
 """The corners of the cases: red, green, blue, yellow."""
-_CLEAR = (0, 0, 0, 0)
 _XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 _DISPLAY_P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 
@@ -33,76 +31,6 @@ def _is_plain(image: Image.Image) -> bool:
     return image.size == (160, 96) and all(
         distance(a, b) <= 16 for a, b in zip(corners(image), _PLAIN, strict=True)
     )
-
-
-def _frames(making: Making, data: bytes) -> list[Image.Image]:
-    _, files = making(data, "it=64@webp+anim:100")
-    with Image.open(files["it"]) as image:
-        found = []
-        for index in range(getattr(image, "n_frames", 1)):
-            image.seek(index)
-            found.append(image.convert("RGBA"))
-        return found
-
-
-class TestGif:
-    """What no frame has drawn is transparent, whatever background the palette names."""
-
-    def test_the_canvas_outside_a_small_first_frame_is_transparent(self, seen: Seen) -> None:
-        """The frame of this file is 80 x 48 in the middle of 160 x 96 pixels."""
-        image = seen(_case("gif-first-frame-smaller-than-canvas.gif"), "it=160@png")
-        assert image.size == (160, 96)
-        assert image.convert("RGBA").getchannel("A").getbbox() == (40, 24, 120, 72)
-        assert distance(pixel(image, 80, 48)[:3], (0, 160, 0)) <= 4
-
-    def test_a_cleared_frame_leaves_a_hole(self, making: Making) -> None:
-        """Each frame after the first is cleared, here down to the canvas."""
-        _, files = making(_case("gif-dispose-to-background-no-transparency.gif"), "it=100@webp+anim")
-        with Image.open(files["it"]) as image:
-            image.seek(2)
-            alpha = image.convert("RGBA").getchannel("A")
-        assert pixel(alpha, 10, 20) == (0,)
-        assert pixel(alpha, 50, 80) == (255,)
-
-    @pytest.mark.parametrize(
-        ("disposals", "left", "right"),
-        [
-            ((1, 1, 1), GREEN, BLUE),
-            ((2, 1, 1), _CLEAR, BLUE),
-            ((1, 2, 1), GREEN, _CLEAR),
-            ((1, 3, 1), GREEN, GREEN),
-            ((3, 1, 1), _CLEAR, BLUE),
-            ((1, 2, None), GREEN, _CLEAR),
-            ((2, None, 1), _CLEAR, BLUE),
-            ((2, 0, 1), _CLEAR, BLUE),
-        ],
-    )
-    @pytest.mark.parametrize("transparent", [None, 3])
-    def test_frames_are_disposed_of_as_they_say(
-        self,
-        making: Making,
-        disposals: tuple[int | None, ...],
-        left: Colour,
-        right: Colour,
-        transparent: int | None,
-    ) -> None:
-        """Three frames; after the second, its right half and the left half of the first are looked at."""
-        base = GifFrame((0, 0, 64, 32), 1, disposals[0], transparent)
-        second = GifFrame((32, 0, 32, 32), 2, disposals[1], transparent)
-        third = GifFrame((0, 0, 8, 8), 0, disposals[2], transparent)
-        shown = _frames(making, samples.raw_gif((64, 32), base, second, third))[2]
-        for x, expected in ((20, left), (48, right)):
-            found = pixel(shown, x, 20)
-            assert found[3] == (0 if expected == _CLEAR else 255)
-            assert expected == _CLEAR or distance(found[:3], expected) <= 16
-
-    def test_a_frame_beyond_the_canvas_keeps_what_is_transparent(self, making: Making) -> None:
-        """It is cut at the canvas, and the canvas that nothing has drawn stays empty."""
-        data = samples.raw_gif((64, 32), GifFrame((0, 0, 8, 8), 1), GifFrame((32, 0, 64, 64), 2))
-        shown = _frames(making, data)[1]
-        assert shown.size == (64, 32)
-        assert pixel(shown, 16, 20)[3] == 0
-        assert distance(pixel(shown, 48, 20), (*BLUE, 255)) <= 16
 
 
 class TestPng:
@@ -194,6 +122,56 @@ class TestPng:
         """It is not shown with a third of it black."""
         with pytest.raises(JobError, match="ends before the last rows"):
             making(_case("png-last-third-of-rows-missing.png"))
+
+
+class TestJpeg:
+    """A file that ends without the marker for its end."""
+
+    @pytest.mark.parametrize("progressive", [False, True])
+    @pytest.mark.parametrize("end", [b"", b"\0\0"], ids=["nothing", "zeros"])
+    @pytest.mark.parametrize("side", [64, 640])
+    def test_is_shown_if_every_pixel_is_there(
+        self, seen: Seen, progressive: bool, end: bytes, side: int
+    ) -> None:
+        """Its pixels are those of the whole file."""
+        whole = samples.jpeg(640, 480, progressive=progressive)
+        image = seen(whole[:-2] + end, f"it={side}@png")
+        assert image.tobytes() == seen(whole, f"it={side}@png").tobytes()
+
+    def test_is_shown_in_the_case_of_others(self, seen: Seen) -> None:
+        """The same picture at 320 x 192."""
+        image = seen(_case("jpeg-complete-but-without-EOI.jpg"), "it=320@png")
+        assert image.size == (320, 192)
+        assert all(distance(a, b) <= 16 for a, b in zip(corners(image), _PLAIN, strict=True))
+
+    @pytest.mark.parametrize(("share", "there"), [(0.3, range(10, 50)), (0.6, range(35, 80))])
+    def test_says_how_much_of_it_is_there_if_it_is_cut_off(
+        self, making: Making, share: float, there: range
+    ) -> None:
+        """By its height."""
+        data = samples.jpeg(640, 480, comment=b"")
+        with pytest.raises(JobError, match=r"about [0-9]+ % of its height") as failure:
+            making(data[: int(len(data) * share)])
+        assert int(failure.value.detail.split("about ")[1].split(" ")[0]) in there
+
+
+def test_a_webp_of_a_few_bytes_is_shown(seen: Seen) -> None:
+    """A lossless picture of one colour takes 28 bytes."""
+    image = seen(_case("webp-lossless-28-bytes-100x100.webp"), "it=100@png")
+    assert image.size == (100, 100)
+
+
+def test_an_avif_of_too_many_pixels_is_told_so(making: Making) -> None:
+    """Its decoder refuses 17 000 x 17 000 pixels without a reason."""
+    with pytest.raises(JobError, match="too-many-pixels: The image has 17000 x 17000 pixels"):
+        making(_case("17000x17000.avif"))
+
+
+def test_an_animation_shows_its_first_frame_and_not_the_picture_for_others(seen: Seen) -> None:
+    """The picture for programs that know no APNG is red; the first frame is green."""
+    image = seen(_case("apng-default-image-not-in-animation.png"), "it=64@png")
+    assert pixel(image, 20, 20)[1] >= 100
+    assert pixel(image, 20, 20)[0] <= 4
 
 
 class TestOrientation:
