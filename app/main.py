@@ -221,6 +221,7 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
+    app.state.render_problem = parts.errors.render_for
     app.state.fast_reject = FastReject(
         UPLOAD_PATH,
         lambda scope: parts.admission.reject_early(scope) if hosts is None or hosts.serve(scope) else None,

@@ -4,7 +4,7 @@ Errors of the HTTP layer are `ProblemError`s and carry their problem. Those of t
 know none, so each has a row in `ROWS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,13 +192,15 @@ class ErrorHandlers:
     def _render(self, problem: Problem, scope: Scope) -> Response:
         """A page for a browser that asks for one with GET, else JSON. (HEAD is a GET here.)"""
         self.refusals.count(problem.kind, scope["method"])
+        return self.render_for(problem, scope["method"], Headers(scope=scope).getlist("accept"))
+
+    def render_for(self, problem: Problem, method: str, accept: Iterable[str]) -> Response:
+        """The answer to a request with this method and these Accept lines, whether or not it was whole."""
         response = render(problem)
-        if scope["method"] != "GET":
+        if method != "GET":
             return response
         response.headers.add_vary_header("Accept")
-        if prefers_html(Headers(scope=scope).getlist("accept")):
-            return self.make_page(problem, response)
-        return response
+        return self.make_page(problem, response) if prefers_html(accept) else response
 
     async def queue_full(self, request: Request, error: QueueFull) -> Response:
         """The degraded answer where it is wanted, else the problem."""

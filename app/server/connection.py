@@ -30,7 +30,7 @@ from app.server.head_checks import (
     HeadRefused,
     head_too_large,
 )
-from app.server.problems import KINDS, Problem, render
+from app.server.problems import KINDS, Problem
 from app.server.raw_response import RawResponse
 from app.server.read_buffer import HEAD_READ, SMALL_READ, ReadBuffer
 from app.server.slow_readers import SlowReaderWatch
@@ -422,7 +422,8 @@ class HttpConnection(HttpToolsProtocol):
     def _refuse(self, refused: HeadRefused, unparsed: head_checks.Fields = ()) -> None:
         """Answer what is not a request, or not yet, and close.
 
-        `unparsed` are further fields that it has. The answer itself depends on none of them.
+        `unparsed` are further fields that it has, which were not given to the parser. Of all its fields the
+        answer depends on Accept, and on Origin for its CORS fields.
         """
         if self._input is Input.LINGERING or self.transport.is_closing():
             return
@@ -433,9 +434,13 @@ class HttpConnection(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.close()
                 return
-        answer = RawResponse.of(render(Problem(KINDS[refused.slug], refused.detail)))
+        fields = [*(self.headers or ()), *unparsed]
+        method = self.parser.get_method().decode() if self._target_bytes else ""
+        accept = [value.decode("latin-1") for name, value in fields if name.lower() == b"accept"]
+        problem = Problem(KINDS[refused.slug], refused.detail)
+        answer = RawResponse.of(self._shared.render_problem(problem, method, accept))
         if self._shared.cors is not None:
-            answer = answer.with_lines(self._shared.cors.lines([*(self.headers or ()), *unparsed]))
+            answer = answer.with_lines(self._shared.cors.lines(fields))
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=False))
         self.linger()
 

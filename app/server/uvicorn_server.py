@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from app.runtime import logs, memory, tasks
 from app.server.connection import HttpConnection
 from app.server.connection_limit import max_connections
-from app.server.connection_state import SharedParts
+from app.server.connection_state import RenderProblem, SharedParts
 from app.server.fast_reject import FastReject
 from app.server.lingering_close import LingeringClose
 from app.server.listener import BACKLOG, local_url
@@ -33,6 +33,7 @@ class Server(uvicorn.Server):
         started: Callable[[], Awaitable[None]],
         drain: Callable[[], Awaitable[None]],
         fast_reject: FastReject,
+        render_problem: RenderProblem,
         max_upload_bytes: int,
         published_port: int | None = None,
     ) -> None:
@@ -40,14 +41,14 @@ class Server(uvicorn.Server):
 
         `drain` is awaited at the first signal, while the server still answers.
 
-        `fast_reject` is asked about the head of each upload. `max_upload_bytes` is how much of a refused
-        body is discarded so that its client sees the refusal. `published_port` is where a container's engine
-        passes connections on to the listener, if that is known.
+        `fast_reject` is asked about the head of each upload. `render_problem` makes the answer to a head that
+        is refused before the application gets it. `max_upload_bytes` is how much of a refused body is
+        discarded so that its client sees the refusal. `published_port` is where a container's engine passes
+        connections on to the listener, if that is known.
         """
         limit = max_connections()
-        shared = SharedParts(
-            fast_reject, limit, LingeringClose(max_upload_bytes, limit // 2), fast_reject.cors
-        )
+        lingering_close = LingeringClose(max_upload_bytes, limit // 2)
+        shared = SharedParts(fast_reject, limit, lingering_close, fast_reject.cors, render_problem)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -178,6 +178,7 @@ def main() -> None:
                 started=app.state.service.started,
                 drain=app.state.service.drain,
                 fast_reject=app.state.fast_reject,
+                render_problem=app.state.render_problem,
                 max_upload_bytes=settings.max_upload_bytes,
             )
             uvloop.run(server.serve())

@@ -50,3 +50,27 @@ def test_an_upload_gets_json_from_a_browser_too(service: Service) -> None:
     """Scripts of pages read it, whatever they accept."""
     answer = service.upload(b"text" * 300, **PAGE)
     problem(answer, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize(
+    ("target", "fields", "status", "kind"),
+    [
+        ("/" + "a" * 9000, [], 414, "uri-too-long"),
+        ("/", [f"X-{number}: {'a' * 1000}" for number in range(40)], 431, "headers-too-large"),
+        ("/", ["Content-Length: 1", "Content-Length: 2"], 400, "bad-request"),
+    ],
+    ids=["414", "431", "400"],
+)
+def test_a_head_that_is_refused_is_a_page_too(
+    service: Service, target: str, fields: list[str], status: int, kind: str
+) -> None:
+    """The connection answers it before there is a request, and asks Accept as the application does."""
+    for accept, media_type in ((PAGE["accept"], "text/html"), ("*/*", "application/problem+json")):
+        with service.connect() as connection:
+            connection.head(f"GET {target}", f"Accept: {accept}", *fields)
+            answer = connection.answer()
+        assert answer.status == status
+        assert answer.headers["content-type"].startswith(media_type)
+        assert answer.headers["vary"] == "Accept"
+        assert answer.headers["connection"] == "close"
+        assert kind in answer.body.decode()
