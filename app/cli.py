@@ -133,10 +133,7 @@ def serve(host: Host = None, port: Port = None) -> None:
         server = Server(
             app,
             listener,
-            started=app.state.service.started,
-            drain=app.state.service.drain,
-            fast_reject=app.state.fast_reject,
-            render_problem=app.state.render_problem,
+            app.state.hooks,
             max_upload_bytes=settings.max_upload_bytes,
             published_port=_published_port(),
         )

@@ -28,6 +28,7 @@ from app.lifecycle import Service
 from app.runtime.metrics import Histograms
 from app.server.cors import ALLOWED_HEADERS, Cors, CorsFields
 from app.server.fast_reject import FastReject
+from app.server.hooks import Hooks
 from app.server.hosts import HostCheck, Hosts, host_of
 from app.server.listener import local_url
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
@@ -100,7 +101,6 @@ def create_app(settings: Settings | None = None, *, serves_while_starting: bool 
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = parts.service
     _add_routes(app, parts)
     complete_openapi(app, parts.settings.variants)
     _add_middleware(app, parts)
@@ -211,7 +211,7 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
 
 
 def _add_middleware(app: FastAPI, parts: _Parts) -> None:
-    """What every answer passes through, and the early rejection, whose answers have to look the same."""
+    """What every answer passes through, and the hooks of the server, whose answers have to look the same."""
     cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
         app.add_middleware(Cors, **cors)
@@ -221,14 +221,15 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
-    app.state.render_problem = parts.errors.render_for
-    app.state.fast_reject = FastReject(
+    fast_reject = FastReject(
         UPLOAD_PATH,
         lambda scope: parts.admission.reject_early(scope) if hosts is None or hosts.serve(scope) else None,
         lambda refusal: parts.errors.refuse(refusal.error, refusal.quota),
         lambda: parts.errors.refusals.count(KINDS["rate"], "POST"),
         CorsFields(cors["allow_origins"], cors["expose_headers"]) if cors else None,
     )
+    service = parts.service
+    app.state.hooks = Hooks(service.started, service.drain, fast_reject, parts.errors.render_for)
 
 
 def _served_hosts(settings: Settings) -> Hosts | None:

@@ -1,17 +1,14 @@
 """The states of an HTTP connection's input, and what it shares with the other connections of its server."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-
-from starlette.responses import Response
 
 from app.server.connection_limit import LargeHeads
 from app.server.cors import CorsFields
 from app.server.fast_reject import FastReject
+from app.server.hooks import RenderProblem, render_as_json
 from app.server.lingering_close import LingeringClose
 from app.server.parse_queue import ParseQueue
-from app.server.problems import Problem, render
 from app.server.slow_readers import SlowReaders
 
 
@@ -34,14 +31,6 @@ UNPARSED = (Input.LINGERING, Input.EOF)
 """The states in which the parser gets nothing."""
 
 
-RenderProblem = Callable[[Problem, str, Iterable[str]], Response]
-"""Makes the answer of a problem for a request's method and its Accept lines."""
-
-
-def _as_json(problem: Problem, method: str, accept: Iterable[str]) -> Response:  # noqa: ARG001
-    return render(problem)
-
-
 @dataclass(frozen=True, slots=True)
 class SharedParts:
     """What all connections of one server have in common."""
@@ -50,7 +39,7 @@ class SharedParts:
     max_connections: int
     lingering_close: LingeringClose
     cors: CorsFields | None = None
-    render_problem: RenderProblem = _as_json
+    render_problem: RenderProblem = render_as_json
     slow_readers: SlowReaders = field(default_factory=SlowReaders)
     parse_queue: ParseQueue = field(default_factory=ParseQueue)
     large_heads: LargeHeads = field(default_factory=LargeHeads)

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 from app.runtime import logs, memory, tasks
 from app.server.connection import HttpConnection
 from app.server.connection_limit import max_connections
-from app.server.connection_state import RenderProblem, SharedParts
-from app.server.fast_reject import FastReject
+from app.server.connection_state import SharedParts
+from app.server.hooks import Hooks
 from app.server.lingering_close import LingeringClose
 from app.server.listener import BACKLOG, local_url
 
@@ -29,26 +29,21 @@ class Server(uvicorn.Server):
         self,
         app: Starlette,
         listener: socket.socket,
+        hooks: Hooks,
         *,
-        started: Callable[[], Awaitable[None]],
-        drain: Callable[[], Awaitable[None]],
-        fast_reject: FastReject,
-        render_problem: RenderProblem,
         max_upload_bytes: int,
         published_port: int | None = None,
     ) -> None:
-        """`started` returns when the application has started, while it is served already, or raises.
+        """Serve `app` on `listener`.
 
-        `drain` is awaited at the first signal, while the server still answers.
-
-        `fast_reject` is asked about the head of each upload. `render_problem` makes the answer to a head that
-        is refused before the application gets it. `max_upload_bytes` is how much of a refused body is
-        discarded so that its client sees the refusal. `published_port` is where a container's engine passes
-        connections on to the listener, if that is known.
+        `max_upload_bytes` is how much of a refused body is discarded so that its client sees the refusal.
+        `published_port` is where a container passes connections on to the listener, if that is known.
         """
         limit = max_connections()
         lingering_close = LingeringClose(max_upload_bytes, limit // 2)
-        shared = SharedParts(fast_reject, limit, lingering_close, fast_reject.cors, render_problem)
+        shared = SharedParts(
+            hooks.fast_reject, limit, lingering_close, hooks.fast_reject.cors, hooks.render_problem
+        )
         super().__init__(
             uvicorn.Config(
                 app,
@@ -65,8 +60,8 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
-        self._app_started = started
-        self._drain = drain
+        self._app_started = hooks.started
+        self._drain = hooks.drain
         self._listener = listener
         self._published_port = published_port
         self._main: asyncio.Task[None] | None = None

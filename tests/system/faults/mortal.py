@@ -175,10 +175,7 @@ def main() -> None:
             server = Server(
                 app,
                 listen(settings.host, settings.port),
-                started=app.state.service.started,
-                drain=app.state.service.drain,
-                fast_reject=app.state.fast_reject,
-                render_problem=app.state.render_problem,
+                app.state.hooks,
                 max_upload_bytes=settings.max_upload_bytes,
             )
             uvloop.run(server.serve())
