@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.stampede.http_client import Answer, NoAnswer, ask
+from app.stampede.http_client import _SO_TIMESTAMPNS, _TIMESPEC, Answer, NoAnswer, ask
 from app.stampede.target import Target, resolve
+from tests.service import until
 
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}"
 BODY = bytes(8_000_000)
@@ -78,6 +79,24 @@ def test_an_orderly_end_without_an_answer_is_unseen() -> None:
         asyncio.run(ask(target, "GET /", timeout_s=5))
 
 
+@contextmanager
+def kernel_stamping() -> Iterator[None]:
+    """Have the kernel stamp what arrives: it begins to some time after a first socket has asked for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        own.bind(("127.0.0.1", 0))
+
+        def is_stamped() -> bool:
+            own.sendto(b"x", own.getsockname())
+            sent_at = time.time()
+            _, [(_, _, content)], _, _ = own.recvmsg(1, 100)
+            seconds, nanoseconds = _TIMESPEC.unpack(content)
+            return bool(seconds + nanoseconds / 1e9 < sent_at)  # else it was stamped as it was read
+
+        until(is_stamped, "the kernel to stamp what arrives")
+        yield
+
+
 def test_a_client_that_is_busy_counts_no_time_of_its_own() -> None:
     """What counts is when the answer arrived, not when a crowded event loop got to read it."""
     answered = threading.Event()
@@ -95,7 +114,7 @@ def test_a_client_that_is_busy_counts_no_time_of_its_own() -> None:
         time.sleep(0.5)  # noqa: ASYNC251 - the event loop is to be busy
         return await asking
 
-    with answering(play) as target:
+    with kernel_stamping(), answering(play) as target:
         assert asyncio.run(ask_while_busy(target)).seconds < 0.4
 
 
