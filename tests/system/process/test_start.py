@@ -237,7 +237,7 @@ class TestCommand:
 
     def test_shells_complete_its_commands(self, tmp_path: Path) -> None:
         """The script that a shell loads, and what it asks for while somebody types."""
-        # The command looks for the shell that started it; the second command keeps bash from becoming the first.
+        # The command looks for the shell that started it; `true` keeps bash from becoming the command.
         script = subprocess.run(
             ["bash", "-c", f"{COMMAND} --show-completion; true"],
             cwd=tmp_path,
