@@ -40,7 +40,7 @@ class _SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         stats = self._snapshot()
         engine = stats.engine
-        yield labelled_counter("spillway_jobs", "Jobs by what became of them.", "outcome", stats.jobs)
+        yield labelled_counter("spillway_jobs", "Jobs by outcome.", "outcome", stats.jobs)
         yield labelled_counter("spillway_refusals", "Refusals by guard or status.", "guard", stats.refusals)
         yield from _backlog(engine)
         yield gauge("spillway_limiter_clients", "Buckets in the table.", engine.limiter.clients)

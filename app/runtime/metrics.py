@@ -1,9 +1,12 @@
 """Prometheus metrics: the histograms that are filled as things happen, and helpers for all others."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+F = TypeVar("F", CounterMetricFamily, GaugeMetricFamily)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text format that scrapers read."""
@@ -34,10 +37,7 @@ def counter(name: str, text: str, value: float) -> CounterMetricFamily:
 
 def labelled_counter(name: str, text: str, label: str, values: Mapping[str, float]) -> CounterMetricFamily:
     """A counter with one label, from its values by the label's."""
-    family = CounterMetricFamily(name, text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
+    return _filled(CounterMetricFamily(name, text, labels=[label]), values)
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
@@ -47,7 +47,10 @@ def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def labelled_gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     """A gauge with one label, from its values by the label's."""
-    family = GaugeMetricFamily(name, text, labels=[label])
+    return _filled(GaugeMetricFamily(name, text, labels=[label]), values)
+
+
+def _filled(family: F, values: Mapping[str, float]) -> F:
     for key, value in values.items():
         family.add_metric([key], value)
     return family

@@ -91,7 +91,7 @@ class PageRenderer:
     """Renders templates into documents, with links to the static files of one `release`."""
 
     def __init__(self, release: str, assets: Mapping[str, Document]) -> None:
-        self._release = release
+        self.release = release
         self._assets = assets
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATE_ROOT),
@@ -119,7 +119,7 @@ class PageRenderer:
         """
         return self._environment.get_template(f"{template}.html").render(
             title=title,
-            release=self._release,
+            release=self.release,
             files=files,
             modules=_imported(files, self._assets),
             **values,
@@ -128,8 +128,7 @@ class PageRenderer:
 
 def problem_page_maker() -> Callable[[Problem, Response], Response]:
     """What turns a problem, and the JSON answer with it, into a page for the person who asked."""
-    assets = _assets()
-    pages = PageRenderer(_release(assets), assets)
+    pages = _renderer()
 
     def make(problem: Problem, answer: Response) -> Response:
         wait_s = None if problem.retry_after is None else whole_seconds(problem.retry_after)
@@ -147,9 +146,7 @@ def problem_page_maker() -> Callable[[Problem, Response], Response]:
 
 def pages_router(settings: Settings) -> APIRouter:
     """All pages under one router; a missing file raises here, at start, and not at a request."""
-    assets = _assets()
-    release = _release(assets)
-    pages = PageRenderer(release, assets)
+    assets, pages = _assets(), _renderer()
     home_files = (*HOME_FILES, *DEMO_FILES) if settings.demo else HOME_FILES
     home = pages.render("home", "Spillway", home_files, **home_values(settings))
     docs = pages.render("docs", "API · Spillway", DOCS_FILES)
@@ -160,7 +157,9 @@ def pages_router(settings: Settings) -> APIRouter:
         for kind in kinds
     }
     forever = "public, max-age=31536000, immutable"
-    released = {f"{release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()}
+    released = {
+        f"{pages.release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()
+    }
     served = MappingProxyType(assets | released)
     router = APIRouter(include_in_schema=False, route_class=UnparsedRoute)
 
@@ -222,6 +221,13 @@ def _assets() -> dict[str, Document]:
     }
     swagger = {f"swagger/{name}": (SWAGGER_ROOT / name).read_bytes() for name in SWAGGER_FILES}
     return {path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (own | swagger).items()}
+
+
+@cache
+def _renderer() -> PageRenderer:
+    """The renderer of every page; it keeps the templates that it has compiled."""
+    assets = _assets()
+    return PageRenderer(_release(assets), assets)
 
 
 def _release(assets: Mapping[str, Document]) -> str:
