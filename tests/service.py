@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -89,6 +89,25 @@ def _runs(pid: int, module: str) -> bool:
     with contextlib.suppress(OSError):
         return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return False
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes (SIGSTOP) for the length of the block; those that end meanwhile are no error."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def is_running(pid: int) -> bool:
@@ -412,23 +431,19 @@ class Service:
         """
         self.settled()
         pids = self.workers()
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with stopped(pids):
             held = [self.upload() for _ in pids]
             assert [answer.status_code for answer in held] == [202] * len(pids)
             until(lambda: all(w["state"] == "busy" for w in self.stats()["workers"]), "busy workers")
             yield held
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *arguments: str, **settings: object) -> Iterator[Service]:
+def serving(
+    folder: Path, *arguments: str, kind: type[Service] = Service, **settings: object
+) -> Iterator[Service]:
     """Run a service for the length of the block. The test fails unless SIGTERM ends it with status 0."""
-    service = Service(folder, *arguments, **settings)
+    service = kind(folder, *arguments, **settings)
     try:
         yield service
     except BaseException:

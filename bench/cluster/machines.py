@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 
 from tests.cluster.servers import NatsServer, SpillwayWorker
 from tests.cluster.streams import ask
-from tests.service import Service, children, until
-from tests.storage.servers import Ceph, Moto, S3Server, free_port, missing_for_ceph
+from tests.service import Service, children, free_port, until
+from tests.storage.servers import Ceph, Moto, S3Server, missing_for_ceph
 
 T = TypeVar("T")
 

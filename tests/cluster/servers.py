@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.service import COMMAND, PATIENCE, children, environment, gone, is_running, until
-from tests.storage.servers import free_port
+from tests.service import COMMAND, PATIENCE, children, environment, free_port, gone, is_running, until
 
 
 class NatsServer:

@@ -7,8 +7,8 @@ import re
 import select
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests import samples
 from tests.conftest import Start
-from tests.service import COMMAND, PATIENCE, Service, environment, run, serving, until
+from tests.service import COMMAND, PATIENCE, Service, environment, run, serving, stopped, until
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +34,6 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
     path.write_bytes(samples.jpeg(1600, 1200, thumbnail=samples.jpeg(160, 120)))
     return str(path)
-
-
-@contextmanager
-def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """A context in which these processes are stopped."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 def full_queue_answers(service: Service) -> int:

@@ -19,7 +19,7 @@ from typing import Self
 import boto3
 from botocore.config import Config
 
-from tests.service import PATIENCE, gone, until
+from tests.service import PATIENCE, free_port, gone, until
 
 KEY, SECRET, REGION = "tests", "not-a-secret", "us-east-1"
 CEPH = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
@@ -28,13 +28,6 @@ CEPH = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin"
 def missing_for_ceph() -> list[str]:
     """The programs of Ceph that are not installed here."""
     return [name for name in CEPH if shutil.which(name) is None]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class S3Server:

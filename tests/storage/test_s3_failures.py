@@ -11,9 +11,10 @@ import pytest
 from app.job import Job
 from app.storage.interface import StoreUnavailable, StoreUnusable
 from app.storage.s3.store import S3Store
+from tests.service import free_port
 from tests.storage.conftest import Open
 from tests.storage.jobs import DAY, PHOTO, accepted, finished, job_of, spooled
-from tests.storage.servers import S3Server, free_port
+from tests.storage.servers import S3Server
 
 pytestmark = pytest.mark.anyio
 

@@ -1,12 +1,9 @@
 """The page in a real Chromium: uploads, refusals, live figures, reloads, pressure, keyboard, all readers."""
 
-import os
 import re
-import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import pytest
@@ -14,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests import samples
-from tests.service import SMALL, Service, serving, until
+from tests.service import SMALL, Service, free_port, serving, stopped, until
 from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, drop
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
@@ -79,25 +76,6 @@ def visit(browser: Browser) -> Iterator[Open]:
 
         yield visit
     assert faults == []
-
-
-@contextmanager
-def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """A context in which these processes are stopped."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
-def free_port() -> int:
-    """A port that is free now, for a service that restarts at the same address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def arrived(page: Page, count: int = 1) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.service import free_port
 
 ROOT = Path(__file__).parents[3]
 BASE_IMAGE = "python:3.13-slim"
@@ -53,13 +54,6 @@ def why_no_engine(*images: str) -> str | None:
             except (DockerError, subprocess.TimeoutExpired):
                 return f"the image {image} is not here and cannot be pulled"
     return None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Project:

@@ -5,29 +5,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.service import COMMAND, Service
+from tests.service import COMMAND, Service, serving
 
 FAULT = str(Path(__file__).with_name("fault.py"))
 _NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 Faulty = Callable[..., Service]
-
-
-@contextmanager
-def serving(kind: type[Service], folder: Path, **settings: object) -> Iterator[Service]:
-    """Run a service for the length of the block; in spite of its fault it must end with 0, no trace left."""
-    service = kind(folder, **settings)
-    try:
-        yield service
-    except BaseException:
-        service.kill()
-        raise
-    if service.process.poll() is None:
-        assert service.stop() == 0
 
 
 @pytest.fixture
@@ -38,7 +25,7 @@ def faulty(tmp_path: Path) -> Iterator[Faulty]:
         def start(*faults: str, **settings: object) -> Service:
             command = (sys.executable, FAULT, *faults, "--")
             kind = type("FaultyService", (Service,), {"command": command})
-            return stack.enter_context(serving(kind, tmp_path, **settings))
+            return stack.enter_context(serving(tmp_path, kind=kind, **settings))
 
         yield start
 
@@ -52,7 +39,7 @@ def limited(tmp_path: Path) -> Iterator[Faulty]:
 
         def start(limit: str, **settings: object) -> Service:
             kind = type("LimitedService", (Service,), {"command": ("prlimit", limit, COMMAND)})
-            return stack.enter_context(serving(kind, tmp_path, **settings))
+            return stack.enter_context(serving(tmp_path, kind=kind, **settings))
 
         yield start
 
@@ -100,6 +87,6 @@ def mounted(tmp_path: Path) -> Iterator[Mounted]:
     )
     if tried.returncode:
         pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
-    with serving(Mounted, tmp_path, rate=1000, burst=1000, client_share=100, retention=60) as service:
+    with serving(tmp_path, kind=Mounted, rate=1000, burst=1000, client_share=100, retention=60) as service:
         assert isinstance(service, Mounted)
         yield service

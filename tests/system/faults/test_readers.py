@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from app.server.slow_readers import MAX_WATCHED
-from tests.service import PATIENCE, Connection, Service, fresh_address, until
-from tests.system.faults.conftest import FAULT, serving
+from tests.service import PATIENCE, Connection, Service, fresh_address, serving, until
+from tests.system.faults.conftest import FAULT
 
 SECONDS = 0.5
 """After how long the service looks whether a client has read enough; shortened for these tests."""
@@ -60,7 +60,7 @@ def noise() -> bytes:
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hurried]:
     """A service with a picture of some 5 MB, which is more than the kernel buffers for a connection."""
-    with serving(Hurried, tmp_path_factory.mktemp("hurried"), variants="big=2400:97") as service:
+    with serving(tmp_path_factory.mktemp("hurried"), kind=Hurried, variants="big=2400:97") as service:
         assert isinstance(service, Hurried)
         service.show(noise())
         yield service
@@ -119,7 +119,7 @@ class Unhurried(Hurried):
 
 def test_many_at_once_take_no_more_than_some(tmp_path: Path) -> None:
     """Of 600 readers from one address most are reset at once; another address is served."""
-    with serving(Unhurried, tmp_path, variants="big=2400:97", job_timeout=60) as service:
+    with serving(tmp_path, kind=Unhurried, variants="big=2400:97", job_timeout=60) as service:
         assert isinstance(service, Unhurried)
         service.show(noise())
         with ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import pytest
 from app.main import create_app
 from app.settings import load_settings
 from tests import samples
-from tests.service import PATIENCE, Service, environment, fresh_address, serving, until
+from tests.service import PATIENCE, Service, environment, free_port, fresh_address, serving, until
 
 PLAIN_UVICORN = """
 import os, socket, uvicorn
@@ -56,8 +55,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 )
 def test_started_by_a_command_of_others(command: tuple[str, ...], tmp_path: Path) -> None:
     """`fastapi run` finds the application by its file, uvicorn makes it by its function: a photo is done."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     program = str(Path(sys.executable).with_name(command[0]))
     process = subprocess.Popen(
         [program, *command[1:], "--port", str(port)],

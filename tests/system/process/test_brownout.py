@@ -12,7 +12,7 @@ import pytest
 
 from tests import samples
 from tests.conftest import Start
-from tests.service import Service, children, until
+from tests.service import Service, children, stopped, until
 from tests.system.http.expect import problem
 from tests.system.http.test_streams import open_stream
 
@@ -21,20 +21,6 @@ SLOW = samples.png(1800, 1350, compress_level=1)
 """A photo of which every batch takes a moment, because a PNG is decoded entirely."""
 NAMES = ["large", "medium", "small", "thumb"]
 QUEUE = {"queue_size": 8, "brownout_high": 0.75, "brownout_low": 0.25}
-
-
-@contextmanager
-def stopped(service: Service) -> Iterator[None]:
-    """The worker is suspended while the block lasts, if the service lives as long."""
-    pids = service.workers()
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            if service.process.poll() is None:
-                os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -50,7 +36,7 @@ def browned_out(service: Service, photo: bytes = PHOTO) -> Iterator[tuple[httpx.
             behind = [service.upload(SLOW).json() for _ in range(5)]
             assert service.stats()["brownout"]["active"]
         answer = waiting.result()
-    with stopped(service):
+    with stopped(service.workers()):
         yield answer, behind
 
 

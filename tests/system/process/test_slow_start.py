@@ -14,18 +14,12 @@ from tests.service import (
     PATIENCE,
     Service,
     environment,
+    free_port,
     fresh_address,
     gone,
     is_running,
     until,
 )
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class SlowService(Service):
