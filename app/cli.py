@@ -45,6 +45,8 @@ def _shown(name: str, value: Any) -> str:
         for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
             if value and value % size == 0:
                 return f"{value // size}{unit}"
+    if value is None:
+        return ""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, bool):
@@ -70,15 +72,14 @@ def _prepare(**given: Any) -> "Settings":
     for number in (signal.SIGTERM, signal.SIGINT):  # until the event loop has handlers of its own
         signal.signal(number, lambda *_: sys.exit(0))
     from app.runtime import logs
-    from app.settings import (
+    from app.setting_checks import (
         SHARED_ENGINE_NEEDS_BUCKET,
-        SettingsError,
-        load_settings,
         log_format,
         needs_bucket,
         unknown_names,
         warnings_for,
     )
+    from app.settings import SettingsError, load_settings
 
     logs.configure(log_format())
     try:
@@ -172,7 +173,8 @@ def check() -> None:
     import asyncio
 
     from app.factory import make_store
-    from app.settings import Settings, SettingsError, load_settings, unknown_names, warnings_for
+    from app.setting_checks import unknown_names, warnings_for
+    from app.settings import Settings, SettingsError, load_settings
     from app.storage.interface import StoreUnusable
 
     try:

@@ -1,12 +1,8 @@
 """Every setting of the service: its name, default, bounds and meaning. All are checked once, at the start."""
 
-import difflib
-import os
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
 from pydantic import (
     BeforeValidator,
     ByteSize,
@@ -17,13 +13,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.runtime.cgroup import memory_limit, usable_cpus
+from app.runtime.cgroup import usable_cpus
 from app.setting_values import HostName, Network, Origin, Seconds, Size, separated
 from workers.variants import Variant, parse_variants
 
-_PREFIX = "SPILLWAY_"
-_COMPOSE_NAMES = ("SPILLWAY_MEMORY_LIMIT", "SPILLWAY_FRONT", "SPILLWAY_PUBLISHED_PORT")
-"""Variables of the compose files, which a `.env` beside them hands on to the containers."""
+PREFIX = "SPILLWAY_"
+"""What the variable of every setting begins with."""
 
 
 class SettingsError(Exception):
@@ -37,7 +32,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
     host: str = Field("127.0.0.1", description="address to listen on (the container listens on all)")
@@ -107,13 +102,40 @@ class Settings(BaseSettings):
     deferred_size: int = Field(1000, ge=1, le=1_000_000, description="most jobs with deferred variants")
 
     store_url: str = Field("file:./data", description="file:PATH or s3://BUCKET/PREFIX")
-    retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds")
+    retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds; inf: for good")
+    keep_original: bool = Field(
+        False, description="uploads stay in the store as they came, for their owners alone"
+    )
     store_max_bytes: Size = Field(
         ByteSize(10 * 2**30), ge=1, description="bytes on disk past which uploads get 507"
     )
     engine_url: str = Field(
         "local:", description="local: (queue and workers of this process) or nats://HOST:PORT (JetStream)"
     )
+
+    public_url: str = Field(
+        "", description="what every link begins with, behind a proxy's path or a CDN: https://HOST/PATH"
+    )
+    serve: Literal["proxy", "redirect"] = Field(
+        "proxy", description="or redirect: with s3://, bytes come from signed addresses of the bucket"
+    )
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of metrics, statistics and the whole page, which PORT then has not",
+    )
+    admin_host: str = Field("127.0.0.1", description="address that ADMIN_PORT listens on")
+
+    upload_keys: str = Field(
+        "",
+        description="keys of those who may upload: NAME:SECRET or NAME:@/path/to/jwks.json, comma separated",
+    )
+    webhook_url: str = Field("", description="where events are posted")
+    webhook_secret: str = Field(
+        "", description="whsec_… that signs them; several, separated by spaces, while one is replaced"
+    )
+    webhook_events: str = Field("image.done,image.failed", description="which events are posted")
 
     max_hold: Seconds = Field(60, ge=0, le=3600, description="longest Prefer: wait, seconds")
     max_streams: int = Field(1000, ge=1, le=100_000, description="event streams and waits at once")
@@ -184,71 +206,3 @@ def _one_line(error: Any) -> str:
 def redact(url: str) -> str:
     """An engine's URL without the credentials of its servers (user and password, or a token), to be shown."""
     return re.sub(r"[^@/,\s]+@", "***@", url)
-
-
-def given_names() -> Mapping[str, str | None]:
-    """The variables that are meant as settings, by name, with their values: of `.env` and the environment."""
-    given = {**dotenv_values(".env", interpolate=False), **os.environ}
-    return {name: value for name, value in given.items() if name.upper().startswith(_PREFIX)}
-
-
-def log_format() -> Literal["text", "json"]:
-    """LOG_FORMAT, before it is known whether the settings are valid, for the line that says so."""
-    named = {name.upper(): value for name, value in given_names().items()}
-    return "json" if named.get(f"{_PREFIX}LOG_FORMAT") == "json" else "text"
-
-
-def unknown_names() -> list[str]:
-    """One line for each variable that looks like a setting and is none, with the setting that was meant."""
-    known = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
-    found = []
-    for name in given_names():
-        if name.upper() in (*known, *_COMPOSE_NAMES):
-            continue
-        meant = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
-        hint = f"did you mean {meant[0]}?" if meant else "`spillway serve --help` lists them"
-        found.append(f"{name} is no setting: {hint}")
-    return found
-
-
-def _memory_warning(workers: int, worker_memory: int, limit: int) -> str:
-    need = workers * worker_memory
-    remedies = [f"give the container {_mib(need)}", f"set SPILLWAY_WORKER_MEMORY={limit // workers >> 20}MiB"]
-    if fitting := limit // worker_memory:
-        remedies.insert(0, f"set SPILLWAY_WORKERS={fitting}")
-    return (
-        f"WORKERS x WORKER_MEMORY = {workers} x {_mib(worker_memory)} = {_mib(need)}, more than the "
-        f"{_mib(limit)} that this container may use: {', or '.join(remedies)}"
-    )
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"
-
-
-SHARED_ENGINE_NEEDS_BUCKET = (
-    "STORE_URL=file: is for a single process; with ENGINE_URL=nats:// replicas and workers need "
-    "STORE_URL=s3://BUCKET/PREFIX"
-)
-
-
-def needs_bucket(settings: Settings) -> bool:
-    """Whether the engine is shared by several processes but the store is a folder of one."""
-    return settings.engine_url != "local:" and settings.store_url.startswith("file:")
-
-
-def warnings_for(settings: Settings) -> list[str]:
-    """One line for each setting that is valid but does not suit this machine, or the other settings."""
-    found = []
-    limit = memory_limit()
-    if limit is not None and settings.workers * settings.worker_memory > limit:
-        found.append(_memory_warning(settings.workers, settings.worker_memory, limit))
-    if settings.workers > usable_cpus():
-        found.append(f"WORKERS={settings.workers} is more than the {usable_cpus()} usable CPUs")
-    if needs_bucket(settings):
-        found.append(SHARED_ENGINE_NEEDS_BUCKET)
-    if settings.max_upload_bytes > settings.store_max_bytes:
-        found.append("MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES: the largest uploads can never be stored")
-    if settings.client_share > settings.queue_size + settings.max_receiving:
-        found.append("CLIENT_SHARE is more than QUEUE_SIZE + MAX_RECEIVING: no client can ever reach it")
-    return found

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app import settings as settings_module
+from app import setting_checks
 from app.runtime.cgroup import usable_cpus
-from app.settings import Settings, SettingsError, load_settings, unknown_names, warnings_for
+from app.setting_checks import unknown_names, warnings_for
+from app.settings import Settings, SettingsError, load_settings
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -41,8 +42,17 @@ CONTRACT = {
     "deferred_size": 1000,
     "store_url": "file:./data",
     "retention": 86_400,
+    "keep_original": False,
     "store_max_bytes": 10 * GIB,
     "engine_url": "local:",
+    "public_url": "",
+    "serve": "proxy",
+    "admin_port": None,
+    "admin_host": "127.0.0.1",
+    "upload_keys": "",
+    "webhook_url": "",
+    "webhook_secret": "",
+    "webhook_events": "image.done,image.failed",
     "max_hold": 60,
     "max_streams": 1000,
     "drain_timeout": 20,
@@ -327,35 +337,35 @@ def test_what_this_version_cannot_do_is_refused_clearly(values: dict[str, object
 
 def test_the_defaults_fit(environment: pytest.MonkeyPatch) -> None:
     """A machine with memory for its workers has nothing to complain of."""
-    environment.setattr(settings_module, "memory_limit", lambda: None)
+    environment.setattr(setting_checks, "memory_limit", lambda: None)
     assert warnings_for(load_settings()) == []
 
 
 def test_workers_beyond_the_container_s_memory_do_not_fit(environment: pytest.MonkeyPatch) -> None:
     """All workers at their limit must fit, else the kernel picks a victim of its own."""
-    environment.setattr(settings_module, "memory_limit", lambda: 4 * GIB)
-    environment.setattr(settings_module, "usable_cpus", lambda: 8)
+    environment.setattr(setting_checks, "memory_limit", lambda: 4 * GIB)
+    environment.setattr(setting_checks, "usable_cpus", lambda: 8)
     assert warnings_for(load_settings(workers=4, worker_memory="1GiB")) == []
     (line,) = warnings_for(load_settings(workers=5, worker_memory="1GiB"))
     assert "WORKERS x WORKER_MEMORY = 5 x 1024 MiB = 5120 MiB, more than the 4096 MiB" in line
     assert "set SPILLWAY_WORKERS=4, or give the container 5120 MiB, or" in line
     assert "SPILLWAY_WORKER_MEMORY=819MiB" in line
     assert warnings_for(load_settings(workers=5, worker_memory="819MiB")) == []
-    environment.setattr(settings_module, "memory_limit", lambda: GIB // 2)
+    environment.setattr(setting_checks, "memory_limit", lambda: GIB // 2)
     (line,) = warnings_for(load_settings(workers=1, worker_memory="1GiB"))
     assert "WORKERS=0" not in line
 
 
 def test_more_workers_than_processors_do_not_fit(environment: pytest.MonkeyPatch) -> None:
     """They would only compete for the same processors."""
-    environment.setattr(settings_module, "memory_limit", lambda: None)
+    environment.setattr(setting_checks, "memory_limit", lambda: None)
     (line,) = warnings_for(load_settings(workers=usable_cpus() + 1))
     assert "more than the" in line
 
 
 def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyPatch) -> None:
     """A share of one client that is larger than everything there is does not fit either."""
-    environment.setattr(settings_module, "memory_limit", lambda: None)
+    environment.setattr(setting_checks, "memory_limit", lambda: None)
     (line,) = warnings_for(load_settings(max_upload_bytes="2GiB", store_max_bytes="1GiB"))
     assert "MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES" in line
     (line,) = warnings_for(load_settings(queue_size=2, max_receiving=2, client_share=5))
@@ -364,7 +374,7 @@ def test_uploads_that_can_never_be_stored_do_not_fit(environment: pytest.MonkeyP
 
 def test_a_shared_engine_with_a_store_of_its_own_does_not_fit(environment: pytest.MonkeyPatch) -> None:
     """One process can use a directory; replicas and workers need a bucket."""
-    environment.setattr(settings_module, "memory_limit", lambda: None)
+    environment.setattr(setting_checks, "memory_limit", lambda: None)
     servers = "nats://user:secret@10.0.0.5:4222,nats://[fd00::5]:4222,last.example:4222"
     (line,) = warnings_for(load_settings(engine_url=servers, workers=0))
     assert "STORE_URL=file:" in line
