@@ -143,7 +143,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.body.clear()  # nobody reads it, and hundreds of connections may linger
         self._shared.large_heads.remove(self)
-        self._shared.lingering_close.add(self.transport, self.peer)
+        self._shared.lingering_close.add(self.transport, self.peer, self.body_left)
 
     def _require_reading(self) -> None:
         if self.transport.get_write_buffer_size():

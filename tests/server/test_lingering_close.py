@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.server.lingering_close import LingeringClose
+from app.server.head_checks import UNKNOWN_LENGTH
+from app.server.lingering_close import LONG_BODY, LONG_MIN_RATE, LONG_TIMEOUT_S, MAX_LONG, LingeringClose
 
 pytestmark = pytest.mark.anyio
 
@@ -36,20 +37,31 @@ class Refused:
         transport.write(ANSWER)
         return cls(here, transport)
 
-    def send(self) -> None:
+    def send(self, size: int = 10_000) -> None:
         """Send a piece of the body."""
-        self.socket.send(bytes(10_000))
+        assert self.socket.send(bytes(size)) == size
+
+    async def goes_on(self, size: int, every_s: float, seconds: float) -> bool:
+        """Whether the connection is still open after it has sent a piece again and again for so long."""
+        for _ in range(int(seconds / every_s)):
+            if self.transport.is_closing():
+                return False
+            self.send(size)
+            await asyncio.sleep(every_s)
+        return not self.transport.is_closing()
 
     def read(self) -> bytes:
         """The answer, once more has been sent."""
         return self.socket.recv(100)
 
 
-async def linger(closing: LingeringClose, peers: list[str], stack: ExitStack) -> list[Refused]:
+async def linger(
+    closing: LingeringClose, peers: list[str], stack: ExitStack, body_left: int = UNKNOWN_LENGTH
+) -> list[Refused]:
     """Connections of these addresses, handed over."""
     clients = [await Refused.of(stack) for _ in peers]
     for client, peer in zip(clients, peers, strict=True):
-        closing.add(client.transport, peer)
+        closing.add(client.transport, peer, body_left)
     await asyncio.sleep(0.1)
     return clients
 
@@ -68,6 +80,51 @@ async def test_a_client_that_still_sends_reads_its_answer() -> None:
         assert client.transport.is_closing()
 
 
+@pytest.mark.parametrize(
+    ("body_left", "piece", "every_s", "seconds", "open_"),
+    [
+        (500_000, 50_000, 0.1, 1, True),
+        (UNKNOWN_LENGTH, 50_000, 0.1, 1, False),
+        (LONG_BODY + 1, 50_000, 0.1, 1, False),
+        (500_000, 50_000, 0.1, 2, False),
+        (LONG_BODY, LONG_MIN_RATE // 8, 0.1, LONG_TIMEOUT_S - 1, True),
+        (LONG_BODY, LONG_MIN_RATE // 8, 0.1, LONG_TIMEOUT_S + 1, False),
+        (LONG_BODY, LONG_MIN_RATE // 4, 0.5, 20, False),
+        (LONG_BODY, 50_000, 4, 40, False),
+    ],
+    ids=["whole", "no length", "too long", "too much", "slow", "too slow", "too little", "pauses"],
+)
+async def test_a_declared_body_is_read_to_its_end(
+    body_left: int, piece: int, every_s: float, seconds: float, open_: bool
+) -> None:
+    """Beyond the bounds of all others, where its end is near enough and it comes fast enough."""
+    with ExitStack() as stack:
+        [client] = await linger(LingeringClose(100_000, 10), ["a"], stack, body_left)
+        assert await client.goes_on(piece, every_s, seconds) is open_
+    await asyncio.sleep(0.1)
+
+
+async def test_so_many_long_bodies_are_read_to_their_end() -> None:
+    """A quarter of them of one address; the others get what a body without a declared length gets."""
+    with ExitStack() as stack:
+        closing = LingeringClose(10_000, 4 * MAX_LONG)
+        peers = ["a"] * (MAX_LONG // 2) + [str(number) for number in range(MAX_LONG)]
+        clients = await linger(closing, peers, stack, LONG_BODY)
+        for client in clients:
+            client.send()
+        await asyncio.sleep(0.1)
+        still = [
+            peer for client, peer in zip(clients, peers, strict=True) if not client.transport.is_closing()
+        ]
+        assert (still.count("a"), len(still)) == (MAX_LONG // 4, MAX_LONG)
+        for client in clients:
+            client.socket.close()
+        await asyncio.sleep(0.1)
+        [client] = await linger(closing, ["a"], stack, LONG_BODY)
+        assert await client.goes_on(10_000, 0.1, 1)
+    await asyncio.sleep(0.1)
+
+
 async def test_lingering_takes_no_descriptor_of_its_own() -> None:
     """As many files are open as there are connections, and all are closed in the end."""
     with ExitStack() as stack:
@@ -76,7 +133,7 @@ async def test_lingering_takes_no_descriptor_of_its_own() -> None:
         opened = descriptors()
         closing = LingeringClose(2**20, 100)
         for client in clients:
-            closing.add(client.transport, "a")
+            closing.add(client.transport, "a", UNKNOWN_LENGTH)
         await asyncio.sleep(0.1)
         assert descriptors() == opened
         assert not any(client.transport.is_closing() for client in clients)

@@ -101,6 +101,17 @@ class TestClients:
                 assert error.headers["Retry-After"]
                 assert error.read().startswith(b"{")
 
+    def test_a_file_far_too_large(self, service: Service) -> None:
+        """A file of 90 MB where 1 MiB is taken: the standard library sees the 413 of its declared length."""
+        request = urllib.request.Request(  # noqa: S310 - http, to our own server
+            f"{service.url}/v1/images", data=bytes(90 * 10**6), headers={"Content-Type": "image/jpeg"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            opener.open(request, timeout=60)
+        with raised.value as error:
+            assert (error.code, error.headers["Upload-Limit"]) == (413, f"max-size={2**20}")
+
     @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
     @pytest.mark.parametrize("expect", ["Expect: 100-continue", "Expect:"])
     def test_curl(self, tight: Service, tmp_path: Path, expect: str) -> None:
