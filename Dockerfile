@@ -8,6 +8,7 @@ RUN pip --python /venv/bin/python install --require-hashes --requirement require
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY workers workers
+COPY clients/python clients/python
 RUN pip --python /venv/bin/python install --no-deps .
 
 FROM python:3.13-slim

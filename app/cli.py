@@ -236,10 +236,29 @@ def stampede(
     raise typer.Exit(status)
 
 
+def put(
+    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders with photos.")],
+    to: Annotated[str, typer.Option(help="Where the service is.")] = "http://127.0.0.1:8000",
+    variants: Annotated[str, typer.Option(help="Names of the variants to make, by commas [all].")] = "",
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Uploads at once.")] = 4,
+    ticket: Annotated[str | None, typer.Option(help="The ticket, where the service asks for one.")] = None,
+    patience: Annotated[float, typer.Option(min=1, help="Longest wait for a place, seconds.")] = 600,
+    as_json: Annotated[bool, typer.Option("--json", help="A document for each photo, on a line.")] = False,
+) -> None:
+    """Upload photos, wait for their variants, and print the address of each.
+
+    Comes back when it is told to, and sends nothing twice. Exits with 1 when a photo could not be uploaded.
+    """
+    from spillway_client.command import Put, put
+
+    names = [name for name in variants.split(",") if name]
+    raise typer.Exit(put(Put(to, paths, names, concurrency, ticket, patience, as_json)))
+
+
 def main() -> None:
     """The console script."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
-    for command in (check, stampede, worker):
+    for command in (check, put, stampede, worker):
         cli.command()(command)
     cli(prog_name="spillway")
 

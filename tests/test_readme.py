@@ -119,10 +119,21 @@ def test_who_is_too_fast_is_refused(running: Service) -> None:
 
 def test_the_stampede_is_a_command(tmp_path: Path) -> None:
     """It has tests of its own; here that the README spells it as it is."""
-    assert command(".venv/bin/spillway").split()[1:] == ["stampede", "http://127.0.0.1:8000"]
+    assert command(".venv/bin/spillway stampede").split()[2:] == ["http://127.0.0.1:8000"]
     assert run("stampede", "--help", folder=tmp_path).returncode == 0
+
+
+def test_a_folder_of_photos_is_put(running: Service) -> None:
+    """The command as it stands uploads what is in the folder, and waits for it."""
+    (running.folder / "holiday").mkdir()
+    (running.folder / "holiday/beach.jpg").write_bytes(samples.jpeg(64, 48))
+    spillway, *arguments = command(".venv/bin/spillway put").split()
+    assert spillway == ".venv/bin/spillway"
+    with serving(running.folder / "holiday") as fresh:
+        put = run(*arguments, "--to", fresh.url, folder=running.folder)
+    assert (put.returncode, put.stdout.partition("\t")[0]) == (0, "beach.jpg"), put.stderr
 
 
 def test_no_command_goes_untried() -> None:
     """A command that is added to the README gets a test here."""
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
