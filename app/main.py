@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from app import __version__
 from app.api.errors import ErrorHandlers
@@ -19,6 +19,7 @@ from app.api.refusal_counter import RefusalCounter
 from app.api.stats_feed import StatsFeed
 from app.api.status import Status
 from app.api.status import router as status_router
+from app.backpressure.token_bucket import Quota
 from app.engine.interface import Engine
 from app.engine.local import LocalEngine
 from app.engine.preview_worker import PreviewWorker
@@ -30,6 +31,7 @@ from app.server.cors import ALLOWED_HEADERS, Cors, CorsFields
 from app.server.fast_reject import FastReject
 from app.server.hooks import Hooks
 from app.server.hosts import HostCheck, Hosts, host_of
+from app.server.links import Links
 from app.server.listener import local_url
 from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
 from app.server.open_requests import OpenRequests
@@ -62,6 +64,7 @@ class _Parts:
     """What the routes and the middleware of one application work with."""
 
     settings: Settings
+    links: Links
     histograms: Histograms
     errors: ErrorHandlers
     client_key: ClientKey
@@ -122,6 +125,7 @@ def __dir__() -> list[str]:
 
 def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     """Build every part of the service, and connect them."""
+    links = Links(settings.public_url)
     histograms = Histograms()
     refusals = RefusalCounter()
     breakers = make_breakers(settings)
@@ -137,7 +141,7 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     admission = Admission(engine, store, client_key, idempotency_keys, degraded_response.wanted_by, max_bytes)
     body_reader = BodyReader(engine, max_bytes, settings.upload_timeout, settings.min_upload_rate)
     receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
-    images = ImageService(receiver, engine, store, open_requests, settings.max_hold)
+    images = ImageService(receiver, engine, store, open_requests, settings.max_hold, links)
     runner = DemoRunner()
     demo = _make_demo(settings, engine, runner)
     status = Status(
@@ -151,12 +155,10 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     )
     return _Parts(
         settings=settings,
+        links=links,
         histograms=histograms,
         errors=ErrorHandlers(
-            refusals,
-            degraded_response,
-            lambda request: engine.local_quota(client_key.of(request.scope)),
-            problem_page_maker(),
+            refusals, degraded_response, _quota_reader(engine, client_key), problem_page_maker(), links
         ),
         client_key=client_key,
         service=Service(
@@ -169,6 +171,11 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
         runner=runner,
         demo=demo,
     )
+
+
+def _quota_reader(engine: Engine, client_key: ClientKey) -> Callable[[Request], Quota]:
+    """What tells the rate limit of a request's client without asking another machine."""
+    return lambda request: engine.local_quota(client_key.of(request.scope))
 
 
 def _make_demo(settings: Settings, engine: Engine, runner: DemoRunner) -> Demo | None:
@@ -214,7 +221,7 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     """What every answer passes through, and the hooks of the server, whose answers have to look the same."""
     cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
-        app.add_middleware(Cors, **cors)
+        app.add_middleware(Cors, links=parts.links, **cors)
     hosts = _served_hosts(parts.settings)
     if hosts is not None:
         app.add_middleware(HostCheck, hosts=hosts, answer=parts.errors.refuse_host)

@@ -1,13 +1,16 @@
-"""The types of settings that can be written in several ways: sizes, durations, networks, origins, hosts."""
+"""The types of settings that can be written in several ways: sizes, durations, networks, URLs, hosts."""
 
 import ipaddress
 import re
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize
 
 _TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _HOST = r"\[[0-9a-f:.]+\]|[^\s/:@?#*\[\]]+"
+_SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+"
+"""A segment of a path (RFC 3986, section 3.3)."""
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -52,6 +55,28 @@ def _host_name(value: str) -> str:
     return wildcard + _ascii_host(host)
 
 
+def _public_url(value: str) -> str:
+    """A URL for links to begin with: lower case but for its path, without usual port and final slash."""
+    if not value.strip():
+        return ""
+    pattern = rf"(https?)://({_HOST})(:[0-9]{{1,5}})?((?:/{_SEGMENT})*)/?"
+    found = re.fullmatch(pattern, value.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError(
+            "not an address such as https://www.example/photos: http or https, a host, if need be a port "
+            "and a path, whose unusual characters are percent-encoded"
+        )
+    scheme, host, port, path = found.groups("")
+    scheme, host = scheme.lower(), _ascii_host(host.lower())
+    if not re.fullmatch(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+", host):
+        raise ValueError(f"{host!r} is not a host")
+    if port and not 0 < int(port[1:]) < 65536:
+        raise ValueError(f"there is no port {port[1:]}")
+    if any(unquote(segment) in (".", "..") or "/" in unquote(segment) for segment in path.split("/")):
+        raise ValueError("its path has a segment that is . or .. or contains a slash")
+    return f"{scheme}://{host}{'' if port == _USUAL_PORTS[scheme] else port}{path}"
+
+
 def _ascii_host(host: str) -> str:
     """A host as it is written in requests: a name with other letters becomes its ASCII form (RFC 5890)."""
     try:
@@ -69,6 +94,7 @@ def separated(value: Any) -> Any:
 
 Size = Annotated[ByteSize, BeforeValidator(_binary_units)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.runtime.cgroup import usable_cpus
-from app.setting_values import HostName, Network, Origin, Seconds, Size, separated
+from app.setting_values import HostName, Network, Origin, PublicUrl, Seconds, Size, separated
 from workers.variants import Variant, parse_variants
 
 PREFIX = "SPILLWAY_"
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         "local:", description="local: (queue and workers of this process) or nats://HOST:PORT (JetStream)"
     )
 
-    public_url: str = Field(
+    public_url: PublicUrl = Field(
         "", description="what every link begins with, behind a proxy's path or a CDN: https://HOST/PATH"
     )
     serve: Literal["proxy", "redirect"] = Field(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.api.schemas import JobDocument, job_document
 from app.job import Job, JobStatus, MadeVariant, is_id, new_id
+from app.server.links import FROM_ROOT
 from tests.examples import examples
 
 names = st.sampled_from(["large", "medium", "thumb", "a-b_c", "0", "x" * 32])
@@ -70,7 +71,7 @@ def test_a_record_without_completion_is_of_an_earlier_version() -> None:
     for deferred, is_completed in ((), True), (("large",), False):
         record = replace(job, deferred=deferred).to_record()
         assert b"completed_at" not in record
-        document = job_document(Job.from_record(record))
+        document = job_document(Job.from_record(record), FROM_ROOT)
         assert document["finished_at"] == "1970-01-01T00:16:41.000Z"
         assert document["completed_at"] == (document["finished_at"] if is_completed else None)
 
@@ -117,7 +118,7 @@ def test_a_record_of_the_wrong_shape_is_refused(change: dict[str, Any]) -> None:
 @given(jobs, st.none() | st.integers(1, 100), st.none() | st.floats(0, 1000))
 def test_every_document_is_what_the_api_page_says(job: Job, position: int | None, wait: float | None) -> None:
     """Its model in the OpenAPI document accepts every state of every job."""
-    document = job_document(job, position, wait)
+    document = job_document(job, FROM_ROOT, position, wait)
     JobDocument.model_validate(document)
     assert ("position" in document) == (job.status == JobStatus.QUEUED)
     assert ("problem" in document) == (job.problem is not None)

@@ -179,6 +179,24 @@ def test_an_origin_is_kept_as_browsers_send_it(
     assert load_settings().cors_origins == (origin,)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://www.example/photos/", "https://www.example/photos"),
+        ("HTTPS://WWW.Example:443/Photos", "https://www.example/Photos"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("http://[::1]:80/a/b%20c/", "http://[::1]/a/b%20c"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_a_public_url_is_what_links_can_begin_with(
+    environment: pytest.MonkeyPatch, given: str, kept: str
+) -> None:
+    """A path is put behind it as it stands, whether or not it was given with a final slash."""
+    environment.setenv("SPILLWAY_PUBLIC_URL", given)
+    assert load_settings().public_url == kept
+
+
 def test_hosts_are_names_or_addresses(environment: pytest.MonkeyPatch) -> None:
     """In lower case, since that is how the Host field is compared."""
     environment.setenv("SPILLWAY_ALLOWED_HOSTS", "Photos.example,*.photos.example [::1] 192.0.2.7")
@@ -296,6 +314,21 @@ BAD = [
     ("STORE_URL", "file:"),
     ("STORE_URL", "file://"),
     ("ENGINE_URL", "nats://localhost"),
+    ("PUBLIC_URL", "www.example/photos"),
+    ("PUBLIC_URL", "/photos/"),
+    ("PUBLIC_URL", "ftp://www.example"),
+    ("PUBLIC_URL", "https://"),
+    ("PUBLIC_URL", "https:///photos"),
+    ("PUBLIC_URL", "https://user@www.example"),
+    ("PUBLIC_URL", "https://www.example:0/"),
+    ("PUBLIC_URL", "https://www.example:65536/"),
+    ("PUBLIC_URL", "https://www.example/?a=b"),
+    ("PUBLIC_URL", "https://www.example/photos#top"),
+    ("PUBLIC_URL", "https://www.example/photos//"),
+    ("PUBLIC_URL", "https://www.example/a/%2e%2E/b"),
+    ("PUBLIC_URL", "https://www.example/my photos"),
+    ("PUBLIC_URL", 'https://www.example/"x'),
+    ("PUBLIC_URL", "https://<b>.example/"),
 ]
 
 

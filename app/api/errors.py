@@ -25,6 +25,7 @@ from app.backpressure.waiting_room import ClientGone, QueueFull
 from app.engine.interface import Draining, EngineFull, Starting
 from app.server.accept import prefers_html
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
+from app.server.links import FROM_ROOT, Links
 from app.server.middleware import UnexpectedErrors
 from app.server.problems import KINDS, Problem, ProblemError, rate_limited, render, whole_seconds
 from app.storage.interface import StoreFull, StoreUnavailable
@@ -150,13 +151,14 @@ class ErrorHandlers:
     """The exception handlers of the application.
 
     `quota_of` reads a client's rate limit, for a refusal before which no token was spent. `make_page` makes a
-    page of a problem and the JSON answer with it, for browsers.
+    page of a problem and the JSON answer with it, for browsers. `links` makes the types of problems.
     """
 
     refusals: RefusalCounter
     degraded_response: DegradedResponse
     quota_of: Callable[[Request], Quota]
     make_page: Callable[[Problem, Response], Response]
+    links: Links = FROM_ROOT
 
     def install(self, app: FastAPI) -> None:
         """Have the application answer every exception with a problem."""
@@ -187,7 +189,7 @@ class ErrorHandlers:
         """The answer to an upload that is refused by its head alone, before there is a `Request`."""
         problem = problem_of(error, quota)
         self.refusals.count(problem.kind, "POST")
-        return render(problem)
+        return render(problem, self.links)
 
     def _render(self, problem: Problem, scope: Scope) -> Response:
         """A page for a browser that asks for one with GET, else JSON. (HEAD is a GET here.)"""
@@ -196,7 +198,7 @@ class ErrorHandlers:
 
     def render_for(self, problem: Problem, method: str, accept: Iterable[str]) -> Response:
         """The answer to a request with this method and these Accept lines, whether or not it was whole."""
-        response = render(problem)
+        response = render(problem, self.links)
         if method != "GET":
             return response
         response.headers.add_vary_header("Accept")

@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api import openapi
 from app.api.images import ImageService, pieces
-from app.api.schemas import job_document
 from app.job import Job, JobStatus
 from app.server.conditional import is_not_modified
 from app.server.headers import bearer_token, parse_prefer, parse_range, ratelimit_fields
@@ -89,8 +88,8 @@ async def _upload_response(
     fields["Location"] = document["links"]["self"]
     if job.status == JobStatus.FAILED and job.problem is not None:
         slug, detail = job.problem
-        members = {"job": document}
-        return render(Problem(KINDS[slug], detail, headers=tuple(fields.items()), members=members))
+        problem = Problem(KINDS[slug], detail, headers=tuple(fields.items()), members={"job": document})
+        return render(problem, images.links)
     fields["Cache-Control"] = "no-store"
     return JSONResponse(document, 201 if job.status == JobStatus.DONE else 202, fields)
 
@@ -130,12 +129,12 @@ async def stream_image_events(request: Request, id: str) -> Response:  # noqa: A
         return EventStream(images.follow(handle), release)
     if request.headers.get("last-event-id") == job.state_id:
         return Response(status_code=204)
-    return EventStream(_last_event(job))
+    return EventStream(_last_event(job, images.document(job, None)))
 
 
-async def _last_event(job: Job) -> AsyncGenerator[bytes]:
+async def _last_event(job: Job, document: dict[str, Any]) -> AsyncGenerator[bytes]:
     """The one event of a job that has ended."""
-    yield event(job.status, job_document(job), job.state_id)
+    yield event(job.status, document, job.state_id)
 
 
 @router.get("/{id}/{variant}", response_class=Response, responses=openapi.VARIANT)

@@ -13,6 +13,7 @@ from app.api.schemas import job_document
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus, MadeVariant, is_id
+from app.server.links import Links
 from app.server.open_requests import OpenRequests
 from app.server.problems import NotFound, ProblemError
 from app.server.streaming import COMMENT, HEARTBEAT_S, event
@@ -59,13 +60,17 @@ class Forbidden(ProblemError):
 
 @dataclass(frozen=True, slots=True)
 class ImageService:
-    """What the image endpoints do; `max_hold_s` bounds how long a client may wait for a job."""
+    """What the image endpoints do.
+
+    `max_hold_s` bounds how long a client may wait for a job; `links` makes the addresses in its documents.
+    """
 
     receiver: UploadReceiver
     engine: Engine
     store: Store
     open_requests: OpenRequests
     max_hold_s: float
+    links: Links
 
     async def upload(
         self, request: Request, upload: UploadRequest, names: str | None
@@ -116,10 +121,10 @@ class ImageService:
     def document(self, job: Job, handle: JobHandle | None) -> dict[str, Any]:
         """The job document as of now."""
         if handle is None:
-            return job_document(job)
+            return job_document(job, self.links)
         if handle.job.status != JobStatus.QUEUED:
-            return job_document(handle.job)
-        return job_document(handle.job, *self.engine.position(handle))
+            return job_document(handle.job, self.links)
+        return job_document(handle.job, self.links, *self.engine.position(handle))
 
     async def wait(self, request: Request, handle: JobHandle, client: str, seconds: float) -> None:
         """Return when the job is done or has failed, or after `seconds`, or when the client has left.

@@ -6,12 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.job import Job, JobStatus
 from app.server.headers import timestamp
+from app.server.links import Links
 from app.server.problems import KINDS
 
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """A moment as RFC 3339 writes it."""
 Reference = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
-"""A URI, or a path from the root of the server (RFC 3986)."""
+"""A URI, or a path from the root of the server (RFC 3986): the latter where PUBLIC_URL is empty."""
 
 
 class ProblemDocument(BaseModel):
@@ -19,7 +20,7 @@ class ProblemDocument(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: Reference = Field(description="a path to a page about this kind of problem")
+    type: Reference = Field(description="IANA's URI, or the address of a page about this kind of problem")
     title: str
     status: int
     detail: str
@@ -41,7 +42,7 @@ class SourceDocument(BaseModel):
 class VariantDocument(BaseModel):
     """One variant that has been made."""
 
-    url: Reference = Field(description="a path from the root of the server")
+    url: Reference = Field(description="below PUBLIC_URL, or a path from the root of the server")
     width: int
     height: int
     bytes: int
@@ -49,7 +50,7 @@ class VariantDocument(BaseModel):
 
 
 class LinksDocument(BaseModel):
-    """Related addresses, as paths from the root of the server."""
+    """Related addresses."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -149,12 +150,14 @@ class ReadinessDocument(BaseModel):
     sandbox: dict[str, str] = Field(description="the layers that confine decoders, each on, or off and why")
 
 
-def job_document(job: Job, position: int | None = None, wait_s: float | None = None) -> dict[str, Any]:
+def job_document(
+    job: Job, links: Links, position: int | None = None, wait_s: float | None = None
+) -> dict[str, Any]:
     """The document of a job, without its delete token.
 
     `position`, and the estimated wait in seconds, are those of a job in the queue; other documents have none.
     """
-    base = f"/v1/images/{job.id}"
+    base = links.to(f"/v1/images/{job.id}")
     document: dict[str, Any] = {"id": job.id, "status": job.status}
     if job.status == JobStatus.QUEUED:
         document["position"] = position
@@ -181,7 +184,7 @@ def job_document(job: Job, position: int | None = None, wait_s: float | None = N
         slug, detail = job.problem
         kind = KINDS.get(slug, KINDS["internal"])
         document["problem"] = {
-            "type": kind.type,
+            "type": links.problem_type(kind),
             "title": kind.title,
             "status": kind.status,
             "detail": detail,

@@ -6,11 +6,14 @@ fields of answers that never pass the middleware.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
+from app.server.links import Links
 from app.server.problem_kinds import KINDS
 from app.server.problems import Problem, render
 from app.server.raw_response import field_line
@@ -59,12 +62,17 @@ class CorsFields:
 class Cors(CORSMiddleware):
     """Answers preflights, and adds the fields to all other answers; with `*` pages may send any header."""
 
+    def __init__(self, app: ASGIApp, /, links: Links, **rules: Any) -> None:
+        """`links` makes the types of problems; `rules` are the arguments of `CORSMiddleware`."""
+        super().__init__(app, **rules)
+        self._links = links
+
     def preflight_response(self, request_headers: Headers) -> Response:
         """As Starlette's, but a refusal is a problem document."""
         answer = super().preflight_response(request_headers)
         if answer.status_code < 400:
             return answer
-        problem = render(Problem(KINDS["preflight"], f"{bytes(answer.body).decode()}."))
+        problem = render(Problem(KINDS["preflight"], f"{bytes(answer.body).decode()}."), self._links)
         added = [
             field for field in answer.raw_headers if field[0] not in (b"content-length", b"content-type")
         ]

@@ -33,7 +33,7 @@ _RATE_LIMITED_HEAD = (
     + b"".join(map(field_line, SECURITY))
 )
 _RATE_LIMITED_BODY = (
-    f'{{"type":"{KINDS["rate"].type}","title":"{KINDS["rate"].title}","status":429,'
+    f'{{"type":"{KINDS["rate"].type_uri}","title":"{KINDS["rate"].title}","status":429,'
     f'"detail":"{RATE_LIMITED_DETAIL}","instance":"urn:uuid:%s",'
     '"guard":"rate","violated-policies":["ip"],"retry_after_ms":%d}'
 )

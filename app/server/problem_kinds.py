@@ -9,10 +9,11 @@ REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-re
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem; its page is `/problems/{slug}`.
+    """One kind of problem.
 
-    `meaning` and `remedy` are the paragraphs of that page. `guard` is the name of the guard that refused the
+    `meaning` and `remedy` are the paragraphs of its page. `guard` is the name of the guard that refused the
     request, for the kinds that are refusals of one.
+    `type_uri` is the problem type that IANA has registered for it (RFC 9457, section 4.2), if there is one.
     """
 
     slug: str
@@ -24,9 +25,9 @@ class Kind:
     type_uri: str | None = None
 
     @property
-    def type(self) -> str:
-        """The problem type URI: IANA's where one is registered, else the page of this kind."""
-        return self.type_uri or f"/problems/{self.slug}"
+    def page(self) -> str:
+        """The path of the page that explains this kind."""
+        return f"/problems/{self.slug}"
 
 
 _WAIT = "Wait for the seconds that Retry-After names, then send the same request again."

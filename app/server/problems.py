@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from app.backpressure.token_bucket import Quota
 from app.server.headers import ConcurrencyPolicy, ratelimit_fields
+from app.server.links import FROM_ROOT, Links
 from app.server.middleware import SECURITY
 from app.server.problem_kinds import KINDS, QUOTA_EXCEEDED, REDUCED_CAPACITY, Kind
 
@@ -111,14 +112,14 @@ def whole_seconds(seconds: float) -> int:
     return max(1, math.ceil(seconds - 1e-9))
 
 
-def render(problem: Problem) -> Response:
+def render(problem: Problem, links: Links = FROM_ROOT) -> Response:
     """The answer to a request that has this problem.
 
     It carries the `SECURITY` headers itself, because some problems are sent without passing the middleware.
     """
     kind = problem.kind
     document: dict[str, Any] = {
-        "type": kind.type,
+        "type": links.problem_type(kind),
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,

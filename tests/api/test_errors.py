@@ -32,6 +32,7 @@ from app.engine.preview_worker import PreviewWorker
 from app.server.conditional import PreconditionFailed
 from app.server.headers import RangeNotSatisfiable
 from app.server.hosts import Misdirected
+from app.server.links import FROM_ROOT
 from app.server.open_requests import TooManyStreams
 from app.server.problems import (
     KINDS,
@@ -329,7 +330,9 @@ def test_every_kind_is_explained_and_has_a_status_that_fits() -> None:
         assert kind.title
         assert kind.meaning.endswith(".")
         assert kind.remedy.endswith(".")
-        assert kind.type == {429: QUOTA_EXCEEDED, 503: REDUCED_CAPACITY}.get(kind.status, f"/problems/{slug}")
+        assert FROM_ROOT.problem_type(kind) == {429: QUOTA_EXCEEDED, 503: REDUCED_CAPACITY}.get(
+            kind.status, f"/problems/{slug}"
+        )
         if kind.guard is not None:
             statuses[kind.guard] = kind.status
     assert statuses == {
