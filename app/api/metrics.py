@@ -50,7 +50,8 @@ class _SnapshotCollector(Collector):
         is_open = {breaker.name: breaker.state is BreakerState.OPEN for breaker in engine.breakers}
         yield labelled_gauge("spillway_breaker_open", "Whether calls are refused.", "name", is_open)
         yield gauge("spillway_memory_bytes", "Resident memory, workers included.", stats.memory_bytes)
-        yield gauge("spillway_store_bytes", "Bytes kept in the store.", stats.store_bytes)
+        yield gauge("spillway_store_bytes", "Bytes kept in the store.", stats.store.used_bytes)
+        yield gauge("spillway_store_capacity_bytes", "Bound of the store.", stats.store.max_bytes)
         yield gauge("spillway_uptime_seconds", "Seconds since the start.", stats.uptime_s)
 
 

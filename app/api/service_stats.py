@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.engine.interface import EngineSnapshot
+from app.storage.interface import StoreSnapshot
 from app.uploads.degraded import DegradedSnapshot
 from app.uploads.idempotency import IdempotencySnapshot
 
@@ -22,7 +23,7 @@ class ServiceStats:
     degraded: DegradedSnapshot
     idempotency: IdempotencySnapshot
     memory_bytes: int
-    store_bytes: int
+    store: StoreSnapshot
     demo: dict[str, Any] | None
 
     @property
@@ -80,7 +81,7 @@ class ServiceStats:
             },
             "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
             "memory_bytes": self.memory_bytes,
-            "store_bytes": self.store_bytes,
+            "store_bytes": self.store.used_bytes,
             "minute": minute,
         }
         if self.demo is not None:

@@ -86,7 +86,7 @@ class Status:
             degraded=self.degraded_response.snapshot(),
             idempotency=self.idempotency_keys.snapshot(),
             memory_bytes=resident_bytes([os.getpid(), *self.worker_pids()]),
-            store_bytes=self.store.snapshot().used_bytes,
+            store=self.store.snapshot(),
             demo=None if self.demo is None else self.demo(),
         )
 

@@ -9,6 +9,7 @@ from app.backpressure.upload_queue import UploadQueueSnapshot
 from app.engine.interface import EngineSnapshot, EngineState, JobCounters
 from app.engine.preview_worker import PreviewWorkerSnapshot
 from app.server.problems import KINDS
+from app.storage.interface import StoreSnapshot
 from app.uploads.degraded import DegradedSnapshot
 from app.uploads.idempotency import IdempotencySnapshot
 
@@ -34,7 +35,7 @@ def stats(second: int) -> ServiceStats:
         degraded=DegradedSnapshot(3 * second, 0, PreviewWorkerSnapshot(True, 0, 0)),
         idempotency=IdempotencySnapshot(0, 0, 8),
         memory_bytes=second,
-        store_bytes=0,
+        store=StoreSnapshot(0, 0, 1),
         demo=None,
     )
 
