@@ -4,12 +4,15 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from workers.formats import EXTENSIONS
+
+T = TypeVar("T")
 
 
 class JobStatus(StrEnum):
@@ -29,8 +32,8 @@ class JobStatus(StrEnum):
 
 
 ID_LENGTH = 32
-UPLOAD_LENGTH = 16
 """Characters of a job's id."""
+UPLOAD_LENGTH = 16
 MAX_DEATHS = 2
 """Worker processes that may die on one job. After that many it is failed and not tried again."""
 WORKER_DIED = ("worker-died", "The process that worked on it died twice.")
@@ -108,11 +111,20 @@ class Job:
     deaths: int = 0
     """How many worker processes have died while they worked on it, up to `MAX_DEATHS`."""
     fingerprint: str | None = None
-    """Digest of the upload's content, kept when it came with an Idempotency-Key to recognise repeats."""
+    """Digest of names and content by which versions before `asked` recognise repeats; only read."""
     upload: str | None = None
     """Names the upload's object in a store where several uploads, of one Idempotency-Key, may have the id."""
     completed_at: float | None = None
     """None too in a final record of an earlier version, whose `finished_at` is this moment."""
+    digest: str | None = None
+    """SHA-256 of the upload in hexadecimal. None in the records of earlier versions and in damaged ones."""
+    name: str | None = None
+    """The upload's file name, as `app.uploads.file_name` reads it."""
+    reference: str | None = None
+    """What the client calls the upload; it means nothing here."""
+    asked: tuple[str, ...] | None = None
+    """Names of the variants that an upload with an Idempotency-Key asked for, empty for all of them, to tell
+    repeats from other uploads."""
 
     @property
     def is_final(self) -> bool:
@@ -135,7 +147,7 @@ class Job:
     def to_record(self) -> bytes:
         """The job as JSON, in the form in which stores keep it."""
         fields = asdict(self)
-        for name in ("upload", "completed_at"):
+        for name in ("upload", "completed_at", "digest", "name", "reference", "asked"):
             if fields[name] is None:
                 del fields[name]
         return json.dumps({"version": 1, **fields}, separators=(",", ":")).encode()
@@ -157,24 +169,38 @@ class Job:
                 id=data["id"],
                 created_at=float(data["created_at"]),
                 size=int(data["size"]),
-                wanted=tuple(map(str, data["wanted"])),
+                wanted=_names(data["wanted"]),
                 status=JobStatus(data["status"]),
-                finished_at=None if data["finished_at"] is None else float(data["finished_at"]),
-                source=None if data["source"] is None else _source(data["source"]),
+                finished_at=_optional(data, "finished_at", float),
+                source=_optional(data, "source", _source),
                 made={name: _variant(made) for name, made in data["made"].items()},
-                deferred=tuple(map(str, data["deferred"])),
-                blurhash=None if data.get("blurhash") is None else str(data["blurhash"]),
-                problem=None if data["problem"] is None else _problem(*data["problem"]),
+                deferred=_names(data["deferred"]),
+                blurhash=_optional(data, "blurhash", str),
+                problem=_optional(data, "problem", _problem),
                 deaths=int(data.get("deaths", 0)),
-                fingerprint=None if data.get("fingerprint") is None else str(data["fingerprint"]),
-                upload=None if data.get("upload") is None else _upload(data["upload"]),
-                completed_at=None if data.get("completed_at") is None else float(data["completed_at"]),
+                fingerprint=_optional(data, "fingerprint", str),
+                upload=_optional(data, "upload", _upload),
+                completed_at=_optional(data, "completed_at", float),
+                digest=_optional(data, "digest", str),
+                name=_optional(data, "name", str),
+                reference=_optional(data, "reference", str),
+                asked=_optional(data, "asked", _names),
             )
             for seconds in (job.created_at, job.finished_at or 0, job.completed_at or 0):
                 datetime.fromtimestamp(seconds, UTC)  # a time that no calendar has could not be shown
         except (KeyError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
             raise ValueError(f"damaged record: {error}") from None
         return job
+
+
+def _optional(data: dict[str, Any], name: str, read: Callable[[Any], T]) -> T | None:
+    """A field that may be null, or missing where an earlier version wrote the record."""
+    value = data.get(name)
+    return None if value is None else read(value)
+
+
+def _names(data: Any) -> tuple[str, ...]:
+    return tuple(map(str, data))
 
 
 def _upload(data: Any) -> str:
@@ -200,5 +226,6 @@ def _variant(data: Any) -> MadeVariant:
     )
 
 
-def _problem(slug: Any, detail: Any) -> tuple[str, str]:
+def _problem(data: Any) -> tuple[str, str]:
+    slug, detail = data
     return str(slug), str(detail)

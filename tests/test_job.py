@@ -38,6 +38,10 @@ jobs = st.builds(
     problem=st.none() | st.tuples(st.sampled_from(["undecodable", "too-slow", "no-such-kind"]), st.text()),
     deaths=st.integers(0, 2),
     completed_at=st.none() | moments,
+    digest=st.none() | st.just("0123456789abcdef" * 4),
+    name=st.none() | st.text(),
+    reference=st.none() | st.text(),
+    asked=st.none() | st.lists(names, max_size=2).map(tuple),
 )
 
 
@@ -115,16 +119,29 @@ def test_a_record_of_the_wrong_shape_is_refused(change: dict[str, Any]) -> None:
 
 
 @examples
-@given(jobs, st.none() | st.integers(1, 100), st.none() | st.floats(0, 1000))
-def test_every_document_is_what_the_api_page_says(job: Job, position: int | None, wait: float | None) -> None:
+@given(jobs, st.none() | moments, st.none() | st.integers(1, 100), st.none() | st.floats(0, 1000))
+def test_every_document_is_what_the_api_page_says(
+    job: Job, expires: float | None, position: int | None, wait: float | None
+) -> None:
     """Its model in the OpenAPI document accepts every state of every job."""
-    document = job_document(job, FROM_ROOT, position, wait)
+    document = job_document(job, FROM_ROOT, expires, position, wait)
     JobDocument.model_validate(document)
     assert ("position" in document) == (job.status == JobStatus.QUEUED)
     assert ("problem" in document) == (job.problem is not None)
     assert all(each["url"] == f"/v1/images/{job.id}/{name}" for name, each in document["variants"].items())
     assert document["links"] == {"self": f"/v1/images/{job.id}", "events": f"/v1/images/{job.id}/events"}
     assert "delete_token" not in document
+
+
+def test_a_document_names_the_largest_variant_that_is_made() -> None:
+    """By its pixels, whatever the order; null while there is none."""
+    made = {
+        name: MadeVariant(f"{name}.jpg", side, side, 9, "jpeg", "00")
+        for name, side in (("a", 20), ("b", 90), ("c", 50))
+    }
+    job = Job(new_id(), 1000.0, 10, (), made=made)
+    assert job_document(job, FROM_ROOT)["url"] == f"/v1/images/{job.id}/b"
+    assert job_document(replace(job, made={}), FROM_ROOT)["url"] is None
 
 
 def test_ids_are_unguessable_and_nothing_else_is_one() -> None:

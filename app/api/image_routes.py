@@ -59,7 +59,7 @@ async def admit(
 async def upload_image(request: Request, upload: Annotated[UploadRequest, Depends(admit)]) -> Response:
     """Upload one image, as a form with a file part or as the raw body."""
     images = _images(request)
-    job, received = await images.upload(request, upload, query_of(request).get("variants"))
+    job, received = await images.upload(request, upload, query_of(request.scope).get("variants"))
     return await _upload_response(request, images, upload, job, received)
 
 

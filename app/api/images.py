@@ -84,9 +84,9 @@ class ImageService:
         """
         if upload.keyed is not None and upload.is_repeat:
             job, _ = await self.find(upload.keyed.id)
-            fingerprint, received = await self.receiver.read_repeat(request, upload, names, job)
+            content, received = await self.receiver.read_repeat(request, upload, names, job)
             job, _ = await self.find(job.id)
-            check_same(job, fingerprint)
+            check_same(job, content)
             return job, received
         assert upload.slot is not None  # noqa: S101 - guard 5 gave one
         job, received = await self.receiver.receive(request, upload, names)
@@ -120,11 +120,12 @@ class ImageService:
 
     def document(self, job: Job, handle: JobHandle | None) -> dict[str, Any]:
         """The job document as of now."""
-        if handle is None:
-            return job_document(job, self.links)
-        if handle.job.status != JobStatus.QUEUED:
-            return job_document(handle.job, self.links)
-        return job_document(handle.job, self.links, *self.engine.position(handle))
+        if handle is not None:
+            job = handle.job
+        position = wait_s = None
+        if handle is not None and job.status == JobStatus.QUEUED:
+            position, wait_s = self.engine.position(handle)
+        return job_document(job, self.links, self.store.expires_at(job), position, wait_s)
 
     async def wait(self, request: Request, handle: JobHandle, client: str, seconds: float) -> None:
         """Return when the job is done or has failed, or after `seconds`, or when the client has left.

@@ -24,6 +24,7 @@ from app.api.schemas import (
 )
 from app.server.problems import KINDS
 from app.uploads.idempotency import KEY_PATTERN
+from app.uploads.reference import MAX_REFERENCE
 from workers.formats import MEDIA_TYPES
 from workers.variants import Variant
 
@@ -130,7 +131,14 @@ _IDEMPOTENCY_KEY: Final = {
     "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
     "job (draft-ietf-httpapi-idempotency-key-header).",
 }
-# It has no example: Swagger UI would send that with every photo, and refuse the second as another file.
+_REFERENCE: Final = {
+    "name": "reference",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE},
+    "description": "what the client calls this upload, in printable characters; given back in its document",
+}
+# The key has no example: Swagger UI would send that with every photo, and refuse the second as another file.
 
 
 def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
@@ -265,7 +273,12 @@ def complete_openapi(app: FastAPI, variants: Sequence[Variant]) -> None:
 
 def _complete(document: dict[str, Any], variants: Sequence[Variant]) -> None:
     upload = document["paths"]["/v1/images"]["post"]
-    upload["parameters"] = [_variants_parameter(variants), _UPLOAD_PREFER, _IDEMPOTENCY_KEY]
+    upload["parameters"] = [
+        _variants_parameter(variants),
+        _REFERENCE,
+        _UPLOAD_PREFER,
+        _IDEMPOTENCY_KEY,
+    ]
     components = document["components"]
     components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
     schemas = components["schemas"]

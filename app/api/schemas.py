@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.job import Job, JobStatus
+from app.job import Job, JobStatus, MadeVariant
 from app.server.headers import timestamp
 from app.server.links import Links
 from app.server.problems import KINDS
@@ -13,6 +13,8 @@ Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """A moment as RFC 3339 writes it."""
 Reference = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
 """A URI, or a path from the root of the server (RFC 3986): the latter where PUBLIC_URL is empty."""
+Digest = Annotated[str, Field(json_schema_extra={"pattern": "^[0-9a-f]{64}$"})]
+"""SHA-256 in hexadecimal."""
 
 
 class ProblemDocument(BaseModel):
@@ -37,6 +39,8 @@ class SourceDocument(BaseModel):
     width: int
     height: int
     bytes: int
+    sha256: Digest | None = Field(None, description="of the bytes received")
+    name: str | None = Field(None, description="the file's name in the form, without folders")
 
 
 class VariantDocument(BaseModel):
@@ -47,6 +51,7 @@ class VariantDocument(BaseModel):
     height: int
     bytes: int
     format: Literal["jpeg", "webp", "avif", "png"]
+    sha256: Digest
 
 
 class LinksDocument(BaseModel):
@@ -70,7 +75,12 @@ class JobDocument(BaseModel):
     completed_at: Moment | None = Field(
         None, description="when nothing more was to be made: later, where variants were deferred"
     )
+    expires_at: Moment | None = Field(
+        None, description="when it will be removed; null while that is not known, and if it is kept for good"
+    )
+    reference: str | None = Field(None, description="what the upload gave as its reference")
     source: SourceDocument | None = Field(None, description="once known")
+    url: Reference | None = Field(None, description="the address of the largest variant that is made")
     variants: dict[str, VariantDocument]
     blurhash: str | None = Field(None, description="where BLURHASH is on and the image is made")
     deferred: list[str] = Field(description="variants that will be made later")
@@ -151,11 +161,16 @@ class ReadinessDocument(BaseModel):
 
 
 def job_document(
-    job: Job, links: Links, position: int | None = None, wait_s: float | None = None
+    job: Job,
+    links: Links,
+    expires_at: float | None = None,
+    position: int | None = None,
+    wait_s: float | None = None,
 ) -> dict[str, Any]:
     """The document of a job, without its delete token.
 
-    `position`, and the estimated wait in seconds, are those of a job in the queue; other documents have none.
+    It `expires_at` that many seconds after the epoch, None if that is not known yet or never. `position`, and
+    the estimated wait in seconds, are those of a job in the queue; other documents have none.
     """
     base = links.to(f"/v1/images/{job.id}")
     document: dict[str, Any] = {"id": job.id, "status": job.status}
@@ -163,19 +178,18 @@ def job_document(
         document["position"] = position
         document["estimated_wait_ms"] = None if wait_s is None else round(wait_s * 1000)
     document["created_at"] = timestamp(job.created_at)
-    document["finished_at"] = None if job.finished_at is None else timestamp(job.finished_at)
-    completed_at = job.finished_at if job.is_final and job.completed_at is None else job.completed_at
-    document["completed_at"] = None if completed_at is None else timestamp(completed_at)
-    document["source"] = None if job.source is None else {**job.source, "bytes": job.size}
+    document["finished_at"] = _moment(job.finished_at)
+    is_of_earlier_version = job.is_final and job.completed_at is None
+    document["completed_at"] = _moment(job.finished_at if is_of_earlier_version else job.completed_at)
+    document["expires_at"] = _moment(expires_at)
+    document["reference"] = job.reference
+    document["source"] = None
+    if job.source is not None:
+        document["source"] = {**job.source, "bytes": job.size, "sha256": job.digest, "name": job.name}
+    largest = max(job.made, key=lambda name: job.made[name].width * job.made[name].height, default=None)
+    document["url"] = None if largest is None else f"{base}/{largest}"
     document["variants"] = {
-        name: {
-            "url": f"{base}/{name}",
-            "width": made.width,
-            "height": made.height,
-            "bytes": made.size,
-            "format": made.format,
-        }
-        for name, made in job.made.items()
+        name: _variant_document(f"{base}/{name}", made) for name, made in job.made.items()
     }
     document["deferred"] = list(job.deferred)
     if job.blurhash is not None:
@@ -191,3 +205,18 @@ def job_document(
         }
     document["links"] = {"self": base, "events": f"{base}/events"}
     return document
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else timestamp(seconds)
+
+
+def _variant_document(url: str, made: MadeVariant) -> dict[str, Any]:
+    return {
+        "url": url,
+        "width": made.width,
+        "height": made.height,
+        "bytes": made.size,
+        "format": made.format,
+        "sha256": made.digest,
+    }

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.server.problems import ProblemError
 
@@ -55,13 +56,15 @@ class UnparsedRoute(APIRoute):
         return handle_unparsed
 
 
-def query_of(request: Request) -> dict[str, str]:
-    """The parameters of a query; of a repeated one, the last value.
+def query_of(scope: Scope) -> dict[str, str]:
+    """The parameters of a request's query; of a repeated one, the last value.
+
+    They are UTF-8, percent-encoded or not; U+FFFD stands for what is not.
 
     Raises:
         TooManyParameters: it has more than `MAX_PARAMETERS`.
     """
-    query = request.scope["query_string"].decode("latin-1")
+    query = scope["query_string"].decode(errors="replace")
     try:
         return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS))
     except ValueError:

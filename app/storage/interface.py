@@ -205,8 +205,8 @@ class Store(Protocol):
     async def accept(self, spool: Spool, job: Job) -> None:
         """Make an upload and its record durable, in one step: after a crash there is both or neither.
 
-        `spool` is one of this store's own, and is still to be discarded. A final job of the same id whose
-        retention is over makes way, though it has not been swept yet.
+        Sets the digest of the job. `spool` is one of this store's own, and is still to be discarded. A final
+        job of the same id whose retention is over makes way, though it has not been swept yet.
 
         Raises:
             JobExists: there is a job of this id, and it stays as it is.

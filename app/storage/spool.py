@@ -1,6 +1,7 @@
 """The spool: the bytes of an upload while it arrives, in a file of this machine."""
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
@@ -44,6 +45,7 @@ class FileSpool:
         self._buffer = bytearray()
         self._descriptor: int | None = None
         self._on_disk = False
+        self._hash = hashlib.sha256()
 
     async def write(self, data: bytes) -> None:
         """Append bytes. Raises StoreFull, OSError."""
@@ -64,6 +66,7 @@ class FileSpool:
                 self.folder.mkdir()
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.folder / SOURCE, flags, 0o600)
+            self._hash.update(data)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._descriptor, view) :]
@@ -71,6 +74,7 @@ class FileSpool:
     async def restart(self) -> None:
         """Forget what was written. Raises OSError."""
         self._buffer = bytearray()
+        self._hash = hashlib.sha256()
         if self._descriptor is not None:
             await self._run_in_thread(self._empty, self._descriptor)
 
@@ -90,6 +94,10 @@ class FileSpool:
         if self.folder is None or self._descriptor is None:
             raise RuntimeError("the upload was discarded")
         return self.folder, self._descriptor
+
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of what was written to the file: of all of it after `flush()`."""
+        return self._hash.hexdigest()
 
     def moved(self) -> None:
         """Tell that the folder was moved away, so that `discard()` removes nothing. Blocking."""

@@ -40,6 +40,7 @@ from app.uploads.client_key import ClientKey, net_of
 from app.uploads.file_sink import TooLarge, UnsupportedType
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
+from app.uploads.reference import reference_of
 
 _EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull)
 """What the guards raise on the head alone."""
@@ -65,6 +66,8 @@ class UploadRequest:
     keyed: KeyedUpload | None = None
     slot: UploadSlot | None = None
     space: Space | None = None
+    reference: str | None = None
+    """What the client calls the upload."""
 
     @property
     def client(self) -> str:
@@ -117,6 +120,7 @@ class Admission:
         self._guards = (
             # Guard(in the endpoint, on the head alone)
             Guard(self._check_declared, self._check_declared),  # 2
+            Guard(self._read_reference, None),
             Guard(self._recognise_repeat, None),
             Guard(self._check_share, self._check_share),  # 3
             Guard(self._check_open, self._check_open),  # 4
@@ -192,6 +196,7 @@ class Admission:
         Raises:
             TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull, StoreFull: a
                 guard refused the upload.
+            MalformedReference: its reference is none.
             MalformedKey, KeyInUse: its Idempotency-Key cannot be used.
             ClientGone: the client left while the upload waited for its receiving slot.
         """
@@ -215,6 +220,9 @@ class Admission:
         max_body = self._max_bytes + MULTIPART_ALLOWANCE if is_form else self._max_bytes
         if upload.declared_size is not None and upload.declared_size > max_body:
             raise TooLarge(self._max_bytes)
+
+    def _read_reference(self, upload: UploadRequest) -> None:
+        upload.reference = reference_of(upload.scope)
 
     async def _recognise_repeat(self, upload: UploadRequest) -> None:
         upload.keyed = await self._idempotency_keys.lookup(upload.client, _idempotency_keys(upload.scope))

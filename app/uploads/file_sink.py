@@ -47,15 +47,19 @@ class NoFile(ProblemError):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A body that was read: the file's size in bytes, its sniffed format, and how many files were ignored."""
+    """A body that was read: the file's size in bytes, its sniffed format, and how many files were ignored.
+
+    `name` is the file's name, if a form gave it one.
+    """
 
     size: int
     format: str
     ignored_files: int
+    name: str | None = None
 
 
 class Target(Protocol):
-    """Where the bytes of a file go: a spool, or a fingerprint that keeps none of them."""
+    """Where the bytes of a file go: a spool, or a digest that keeps none of them."""
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes. Raises StoreFull."""
@@ -148,7 +152,7 @@ class FileSink:
         """
         await self._decide()
         if self._chosen is not None:
-            return Received(self._chosen_bytes, self._format, self._files - 1)
+            return Received(self._chosen_bytes, self._format, self._files - 1, self._chosen.file_name)
         if self._files:
             raise UnsupportedType(_NO_IMAGE)
         if form is not None and not form.files:

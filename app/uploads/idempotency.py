@@ -3,20 +3,21 @@
 The header is that of draft-ietf-httpapi-idempotency-key-header. The id of such an upload's job is an HMAC of
 client and key under the secret of the store, so the job itself is the only thing stored for a key: it is
 durable and counted as the job is, it is gone when the job is gone, it needs no table, and it contains no
-client address. A digest in the job's record tells whether a repeat brings the same file and variants.
+client address. The job's record tells whether a repeat brings the same file, asks for the same variants and
+has the same reference. The file's name may differ: some clients choose one for each try. The first one stays.
 """
 
 import hashlib
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.server.problems import ProblemError
-from app.storage.interface import JobExists, Spool, Store
+from app.storage.interface import JobExists, Store
 
 _MAX_REPLAYS = 8
 """Repeats that may be read at once."""
@@ -24,7 +25,6 @@ _MAX_CLIENT_REPLAYS = 2
 """Repeats of one client that may be read at once."""
 _MAX_REMEMBERED_IDS = 10_000
 _REPLAY_RETRY_AFTER_S = 5.0
-_MISMATCH = "This Idempotency-Key was used for another file, or for other variants."
 KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-~]{1,255})$'
 """What the API description says of a key's form on the wire."""
 _QUOTED_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.ASCII)
@@ -44,9 +44,14 @@ class KeyInUse(ProblemError):
 
 
 class KeyMismatch(ProblemError):
-    """Raised when another file, or other variants, came under the key of an earlier upload."""
+    """Raised when another file, other variants or another reference came under the key of an upload."""
 
     slug = "repeat-differs"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used for another file, other variants or another reference."
+        )
 
 
 class TooManyReplays(ProblemError):
@@ -80,28 +85,23 @@ def parse_key(values: Sequence[str]) -> str | None:
     return found[1]
 
 
-class Fingerprint:
-    """SHA-256 of the names of the variants asked for and of the file, whose bytes it passes on to a spool."""
+class ContentDigest:
+    """SHA-256 of a repeat's file, whose bytes are kept nowhere."""
 
-    def __init__(self, variants: Iterable[str], spool: Spool | None = None) -> None:
-        """Without a `spool` the bytes of the file are kept nowhere."""
-        self._names = ",".join(variants).encode() + b"\n"
-        self._hash = hashlib.sha256(self._names)
-        self._spool = spool
+    def __init__(self, prefix: bytes = b"") -> None:
+        """`prefix` comes before the file's first byte."""
+        self._prefix = prefix
+        self._hash = hashlib.sha256(prefix)
 
     async def write(self, data: bytes) -> None:
-        """Take the next bytes of the file. Raises StoreFull when the spool has no room for them."""
+        """Take the next bytes of the file."""
         self._hash.update(data)
-        if self._spool is not None:
-            await self._spool.write(data)
 
     async def restart(self) -> None:
-        """Forget the bytes so far: those that follow are another file. Raises OSError."""
-        self._hash = hashlib.sha256(self._names)
-        if self._spool is not None:
-            await self._spool.restart()
+        """Forget the bytes so far: those that follow are another file."""
+        self._hash = hashlib.sha256(self._prefix)
 
-    def digest(self) -> str:
+    def hexdigest(self) -> str:
         """The digest of what was written, in hexadecimal."""
         return self._hash.hexdigest()
 
@@ -217,27 +217,13 @@ class IdempotencyKeys:
         return IdempotencySnapshot(len(self._arriving), self._reading.total(), _MAX_REPLAYS)
 
 
-def check_length(job: Job, declared_size: int | None, *, is_form: bool) -> None:
-    """Check that the file in a repeat can be as long as that of its job, before the repeat is read.
+def check_same(job: Job, content: ContentDigest) -> None:
+    """Check that a repeat brought the file of its job.
 
-    `declared_size` is the length of the body in bytes, None if it is unknown. A form is longer than its file.
-
-    Raises:
-        KeyMismatch: the file is another one.
-    """
-    if declared_size is None:
-        return
-    if declared_size < job.size or (declared_size > job.size and not is_form):
-        raise KeyMismatch(_MISMATCH)
-
-
-def check_same(job: Job, fingerprint: Fingerprint) -> None:
-    """Check that a repeat brings the file and the variants of its job.
-
-    A job whose record has lost its fingerprint by damage accepts any.
+    A job whose record has lost its digest by damage accepts any.
 
     Raises:
-        KeyMismatch: it brings others.
+        KeyMismatch: it brought another one.
     """
-    if job.fingerprint not in (None, fingerprint.digest()):
-        raise KeyMismatch(_MISMATCH)
+    if (job.fingerprint or job.digest) not in (None, content.hexdigest()):
+        raise KeyMismatch

@@ -16,6 +16,7 @@ from enum import Enum, auto
 from itertools import islice
 
 from app.server.problems import ProblemError
+from app.uploads.file_name import file_name
 
 MULTIPART = "multipart/form-data"
 MULTIPART_ALLOWANCE = 64 * 1024
@@ -32,7 +33,7 @@ _MAX_PADDING = 32
 """Spaces after a boundary."""
 
 _PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^;"]*))', re.DOTALL)
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_ESCAPED = re.compile(rb'\\(["\\])')
 _FIELD = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([^\r\n]*)\r?$", re.MULTILINE)
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _HEADER_END = re.compile(rb"\n\r?\n")
@@ -48,10 +49,14 @@ class MalformedForm(ProblemError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One part of a form: its name, and whether it is a file. Parts are told apart by identity."""
+    """One part of a form: its name, whether it is a file, and which name the file has, if any.
+
+    Parts are told apart by identity.
+    """
 
     name: bytes = b""
     is_file: bool = False
+    file_name: str | None = None
 
 
 class _State(Enum):
@@ -182,13 +187,14 @@ def _parse_header(header: bytes) -> Part:
     if is_file and encoding not in _PLAIN_ENCODINGS:
         shown = encoding[:40].decode("latin-1")
         raise MalformedForm(f"The file is encoded as {shown}; send its bytes as they are.")
-    return Part(parameters.get(b"name", b""), is_file)
+    return Part(parameters.get(b"name", b""), is_file, file_name(parameters) if is_file else None)
 
 
 def parse_parameters(value: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     """The main value of a field such as Content-Type, in lower case, and its parameters.
 
     Names of parameters are in lower case; of a repeated one the first counts. No more than a few are read.
+    A backslash escapes a quote or a backslash; before anything else it is one, as in `C:\\photo.jpg`.
     """
     parameters: dict[bytes, bytes] = {}
     for found in islice(_PARAMETER.finditer(value), _MAX_PARAMETERS):

@@ -10,11 +10,11 @@ from fastapi import Request
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.job import Job, new_id
 from app.server.problems import ProblemError
-from app.storage.interface import Spool, Store, StoreFull
+from app.storage.interface import Store, StoreFull
 from app.uploads.admission import UploadRequest
 from app.uploads.body import BodyReader
 from app.uploads.file_sink import Received
-from app.uploads.idempotency import Fingerprint, IdempotencyKeys, check_length
+from app.uploads.idempotency import ContentDigest, IdempotencyKeys, KeyMismatch
 from app.uploads.multipart import MULTIPART
 from workers.variants import Variant
 
@@ -55,11 +55,12 @@ class UploadReceiver:
         job_id = new_id() if upload.keyed is None else upload.keyed.id
         with self.idempotency_keys.first_upload(upload.keyed):
             spool = await self.store.spool(job_id)
-            fingerprint = None if upload.keyed is None else self._fingerprint(wanted, spool)
             try:
-                received = await self.body_reader.receive(request, fingerprint or spool, upload.slot)
+                received = await self.body_reader.receive(request, spool, upload.slot)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
-                job.fingerprint = None if fingerprint is None else fingerprint.digest()
+                job.name, job.reference = received.name, upload.reference
+                if upload.keyed is not None:
+                    job.asked = self._asked(wanted)
                 with self.store_breaker.guard(OSError, ignored=(StoreFull,)):
                     await self.store.accept(spool, job)
             except StoreFull:
@@ -73,20 +74,22 @@ class UploadReceiver:
 
     async def read_repeat(
         self, request: Request, upload: UploadRequest, names: str | None, job: Job
-    ) -> tuple[Fingerprint, Received]:
+    ) -> tuple[ContentDigest, Received]:
         """Read the body of an upload whose `job` exists already, only to compare it; none of it is kept.
 
         Raises:
             UnknownVariant: one of the names is unknown.
-            KeyMismatch: the body has another length than that of the job, so it is not read.
+            KeyMismatch: the head tells that the upload is another one, so the body is not read.
             TooManyReplays: as many repeats are being read as may be at once.
             Others: as `BodyReader.receive`.
         """
-        fingerprint = self._fingerprint(self._choose(names))
-        check_length(job, upload.declared_size, is_form=upload.media_type == MULTIPART)
+        asked = self._asked(self._choose(names))
+        _check_head(job, upload, asked)
+        # Records of earlier versions have one digest of the variants' names and the file.
+        content = ContentDigest(b"" if job.fingerprint is None else ",".join(asked).encode() + b"\n")
         with self.idempotency_keys.replay(upload.client):
-            received = await self.body_reader.receive(request, fingerprint, None)
-        return fingerprint, received
+            received = await self.body_reader.receive(request, content, None)
+        return content, received
 
     def _choose(self, names: str | None) -> list[Variant]:
         """The variants of `?variants=a,b`, in the order of the settings."""
@@ -101,11 +104,27 @@ class UploadReceiver:
             )
         return [variant for variant in self.variants if variant.name in asked]
 
-    def _fingerprint(self, wanted: Sequence[Variant], spool: Spool | None = None) -> Fingerprint:
-        """The fingerprint of an upload; one that asks for all variants names none.
+    def _asked(self, wanted: Sequence[Variant]) -> tuple[str, ...]:
+        """The names of the variants asked for, sorted, and none if all are.
 
-        So it stays the same when the settings add a variant between an upload and its repeat.
+        So they stay the same when the settings add a variant between an upload and its repeat.
         """
         if len(wanted) == len(self.variants):
-            return Fingerprint((), spool)
-        return Fingerprint(sorted(variant.name for variant in wanted), spool)
+            return ()
+        return tuple(sorted(variant.name for variant in wanted))
+
+
+def _check_head(job: Job, upload: UploadRequest, asked: tuple[str, ...]) -> None:
+    """Check what is known of a repeat of `job` before its body is read: variants, reference, length.
+
+    Records that are damaged, or of an earlier version, do not tell what was asked for.
+
+    Raises:
+        KeyMismatch: it is no repeat.
+    """
+    if job.asked is not None and (job.asked, job.reference) != (asked, upload.reference):
+        raise KeyMismatch
+    size = upload.declared_size
+    is_form = upload.media_type == MULTIPART  # which is longer than its file
+    if size is not None and (size < job.size or (size > job.size and not is_form)):
+        raise KeyMismatch

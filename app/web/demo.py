@@ -111,7 +111,7 @@ def demo_router(demo: Demo, host: str, allowed_hosts: Iterable[str]) -> APIRoute
     )
     async def set_levers(request: Request) -> Response:
         """Set some levers, each a parameter of the query, such as `?rate=5&workers=1`."""
-        demo.settings.set({name: _number(value) for name, value in query_of(request).items()})
+        demo.settings.set({name: _number(value) for name, value in query_of(request.scope).items()})
         return state()
 
     @router.delete("/levers", responses=_answers(200, "foreign-origin"))

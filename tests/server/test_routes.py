@@ -23,7 +23,7 @@ async def test_the_query_and_cookies_of_a_request_are_not_parsed() -> None:
 
     @router.get("/")
     async def endpoint(request: Request) -> list[object]:
-        return [type(request).__name__, dict(request.query_params), request.cookies, query_of(request)]
+        return [type(request).__name__, dict(request.query_params), request.cookies, query_of(request.scope)]
 
     app = FastAPI()
     app.include_router(router)

@@ -1,12 +1,14 @@
 """Jobs of an Idempotency-Key, in every store: their ids, and what happens when an id is used again."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import pytest
 
 from app.job import is_id
 from app.storage.interface import JobExists
+from tests import samples
 from tests.clocks import HandClock
 from tests.storage.conftest import Open
 from tests.storage.jobs import DAY, PHOTO, accepted, fetched, finished, job_of, pending, spooled, used
@@ -26,16 +28,18 @@ async def test_the_id_depends_on_client_key_and_store(open_store: Open) -> None:
     assert (await open_store()).id_of_key("a", "bc") in ids
 
 
-async def test_a_fingerprint_is_kept_with_the_record(open_store: Open) -> None:
-    """It survives a restart; a job without a key has none."""
+async def test_what_tells_a_repeat_is_kept_with_the_record(open_store: Open) -> None:
+    """The digest of the upload, the variants asked for and the reference survive a restart."""
     store = await open_store()
     keyed = job_of(PHOTO)
-    keyed.fingerprint = "f" * 64
+    keyed.asked, keyed.reference = ("thumb",), "IMG 1"
     await accepted(store, job=keyed)
-    plain = await accepted(store)
+    plain = await accepted(store, samples.jpeg(2000, 1500, noise=True))  # more than the spool gathers
     await store.close()
-    after = await open_store()
-    assert {job.id: job.fingerprint for job in await pending(after)} == {keyed.id: "f" * 64, plain.id: None}
+    after = {job.id: job for job in await pending(await open_store())}
+    assert after[keyed.id].digest == hashlib.sha256(PHOTO).hexdigest()
+    assert (after[keyed.id].asked, after[keyed.id].reference) == (("thumb",), "IMG 1")
+    assert (after[plain.id].asked, after[plain.id].digest) == (None, plain.digest)
 
 
 async def test_a_second_job_of_an_id_is_not_accepted(store: Any) -> None:

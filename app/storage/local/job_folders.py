@@ -77,6 +77,7 @@ class JobFolders:
         with raising_store_full():
             folder, descriptor = spool.flush()
             os.fsync(descriptor)
+            job.digest = spool.digest()
             durable.write(folder / RECORD, job.to_record())
             durable.fsync(folder)
             self._make_shard(home.parent)

@@ -149,7 +149,7 @@ class S3Store(StoreBase):
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, FileSpool)  # noqa: S101 - a store is given its own spools only
         folder, _ = await self.write_in_thread(spool.flush)
-        job.upload = new_upload()
+        job.upload, job.digest = new_upload(), spool.digest()
         await self._sources.upload(job, folder / SOURCE)
         try:
             replaced = await self._records.create(job, self._is_expired)

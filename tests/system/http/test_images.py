@@ -2,7 +2,8 @@
 
 import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
@@ -15,13 +16,14 @@ from tests.service import SMALL, Service, fresh_address, until
 from tests.system.http.expect import limits, problem
 
 JPEG = {"content-type": "image/jpeg"}
+PHOTO = samples.jpeg(1000, 2000, orientation=6)
 NOWHERE = "/v1/images/" + "0" * 32
 
 
 @pytest.fixture(scope="module")
 def done(service: Service) -> Any:
     """The document of an upload that is done."""
-    answer = service.upload(samples.jpeg(1000, 2000, orientation=6), prefer="wait=20")
+    answer = service.upload(PHOTO, prefer="wait=20")
     assert answer.status_code == 201, answer.text
     return answer.json()
 
@@ -52,6 +54,9 @@ class TestDocument:
         assert document["position"] == waiting == 1
         assert document["estimated_wait_ms"] > 0
         assert document["variants"] == {}
+        assert (
+            document["source"] is document["url"] is document["expires_at"] is document["reference"] is None
+        )
         assert document["deferred"] == []
         assert document["delete_token"]
         assert "problem" not in document
@@ -62,11 +67,13 @@ class TestDocument:
         document = client.get(done["links"]["self"]).json()
         assert document == {name: value for name, value in done.items() if name != "delete_token"}
         assert document["status"] == "done"
-        assert document["source"] | {"bytes": 0} == {
+        assert document["source"] == {
             "format": "jpeg",
             "width": 1000,
             "height": 2000,
-            "bytes": 0,
+            "bytes": len(PHOTO),
+            "sha256": sha256(PHOTO).hexdigest(),
+            "name": None,
         }
         sizes = {name: (made["width"], made["height"]) for name, made in document["variants"].items()}
         assert sizes == {"large": (800, 1600), "medium": (400, 800), "small": (160, 320), "thumb": (48, 96)}
@@ -74,10 +81,12 @@ class TestDocument:
             datetime.fromisoformat(document[f"{what}_at"]) for what in ("created", "finished")
         )
         assert created <= finished
+        assert datetime.fromisoformat(document["expires_at"]) == finished + timedelta(days=1)
+        assert document["url"] == document["variants"]["large"]["url"]
         for name, made in document["variants"].items():
             assert made["url"] == f"/v1/images/{document['id']}/{name}"
             body = client.get(made["url"]).content
-            assert len(body) == made["bytes"]
+            assert (len(body), sha256(body).hexdigest()) == (made["bytes"], made["sha256"])
             with Image.open(BytesIO(body)) as image:
                 assert image.size == (made["width"], made["height"])
                 assert image.format == made["format"].upper()
@@ -93,6 +102,18 @@ class TestDocument:
             document = answer.json()
             assert set(document["variants"]) == {"thumb", "small"}
             problem(client.get(f"{document['links']['self']}/large"), 404, "not-found")
+
+    def test_of_a_named_and_referenced_file(self, service: Service) -> None:
+        """The document gives back the file's name without its folders, and ?reference=, in every answer."""
+        with service.client() as client:
+            files = {"file": ("C:\\photos\\Grün.jpg", SMALL)}
+            document = client.post(
+                "/v1/images?reference=order%207%C3%A4", files=files, headers={"prefer": "wait=20"}
+            ).json()
+            assert (document["reference"], document["source"]["name"]) == ("order 7ä", "Grün.jpg")
+            assert client.get(document["links"]["self"]).json()["reference"] == "order 7ä"
+            refused = problem(client.post("/v1/images?reference=", files=files), 400, "bad-request")
+            assert "1 to 128 printable characters" in refused["detail"]
 
     def test_of_other_formats(self, brief: Service) -> None:
         """VARIANTS names formats and sizes: each is typed and named for what it is."""

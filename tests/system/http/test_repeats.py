@@ -153,6 +153,25 @@ class TestNotTheSame:
         every = asking("large,medium,small,thumb", whole)
         assert send(service, whole, address).json()["id"] == every.json()["id"]
 
+    def test_another_reference(self, service: Service) -> None:
+        """422, before the body is read; another name of the file is no difference, and the first stays."""
+        key, address = fresh_key(), fresh_address()
+
+        def referring(query: str, name: str) -> Any:
+            with service.client(address) as client:
+                fields = {"idempotency-key": key, "prefer": "wait=20"}
+                return client.post(f"/v1/images{query}", files={"file": (name, SMALL)}, headers=fields)
+
+        first = referring("?reference=order%207", "a.jpg")
+        assert first.status_code == 201
+        assert referring("?reference=order+7", "b.jpg").json() == first.json()
+        problem(referring("?reference=order+8", "a.jpg"), 422, "repeat-differs")
+        problem(referring("", "a.jpg"), 422, "repeat-differs")
+        with service.connect(address) as connection:
+            fields = ("Content-Type: image/jpeg", "Content-Length: 1000", f"Idempotency-Key: {key}")
+            connection.head("POST /v1/images?reference=order+8", *fields)
+            problem(connection.answer(), 422, "repeat-differs")
+
     def test_limits_of_an_upload_are_those_of_a_repeat(self, service: Service) -> None:
         """Too large, no image, no form: the same refusals as for a first upload."""
         key, address = fresh_key(), fresh_address()
