@@ -137,6 +137,7 @@ def serve(host: Host = None, port: Port = None) -> None:
             app.state.hooks,
             max_upload_bytes=settings.max_upload_bytes,
             published_port=_published_port(),
+            public_url=settings.public_url,
         )
         uvloop.run(server.serve())
     except (AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:

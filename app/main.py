@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app import __version__
 from app.api.errors import ErrorHandlers
@@ -14,7 +16,7 @@ from app.api.image_routes import UPLOAD_PATH
 from app.api.image_routes import router as image_router
 from app.api.images import ImageService
 from app.api.metrics import Metrics
-from app.api.openapi import SERVERS, TAGS, complete_openapi
+from app.api.openapi import TAGS, complete_openapi, servers
 from app.api.refusal_counter import RefusalCounter
 from app.api.stats_feed import StatsFeed
 from app.api.status import Status
@@ -33,7 +35,7 @@ from app.server.hooks import Hooks
 from app.server.hosts import HostCheck, Hosts, host_of
 from app.server.links import Links
 from app.server.listener import local_url
-from app.server.middleware import HeadAsGet, SecurityHeaders, Timing
+from app.server.middleware import HeadAsGet, SecurityHeaders, StripPrefix, Timing
 from app.server.open_requests import OpenRequests
 from app.server.problems import KINDS
 from app.settings import Settings, load_settings
@@ -97,7 +99,7 @@ def create_app(settings: Settings | None = None, *, serves_while_starting: bool 
             "body is read, with a Retry-After that means what it says."
         ),
         openapi_tags=TAGS if parts.demo is not None else TAGS[:-1],
-        servers=SERVERS,
+        servers=servers(parts.links),
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan_of(parts),
         docs_url=None,
@@ -158,7 +160,7 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
         links=links,
         histograms=histograms,
         errors=ErrorHandlers(
-            refusals, degraded_response, _quota_reader(engine, client_key), problem_page_maker(), links
+            refusals, degraded_response, _quota_reader(engine, client_key), problem_page_maker(links), links
         ),
         client_key=client_key,
         service=Service(
@@ -212,7 +214,8 @@ def _add_routes(app: FastAPI, parts: _Parts) -> None:
     app.include_router(image_router)
     app.include_router(status_router)
     if parts.demo is not None:
-        app.include_router(demo_router(parts.demo, parts.settings.host, parts.settings.allowed_hosts))
+        hosts = (*parts.settings.allowed_hosts, host_of(parts.links.authority))
+        app.include_router(demo_router(parts.demo, parts.settings.host, hosts, parts.links.authority))
     app.include_router(pages_router(parts.settings))
     parts.errors.install(app)
 
@@ -222,14 +225,16 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     cors = _cors(parts.settings.cors_origins) if parts.settings.cors_origins else {}
     if cors:
         app.add_middleware(Cors, links=parts.links, **cors)
-    hosts = _served_hosts(parts.settings)
+    hosts = _served_hosts(parts.settings, parts.links)
     if hosts is not None:
         app.add_middleware(HostCheck, hosts=hosts, answer=parts.errors.refuse_host)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
+    if parts.links.prefix:
+        app.add_middleware(StripPrefix, prefix=parts.links.decoded_prefix, is_known=_has_route(app))
     fast_reject = FastReject(
-        UPLOAD_PATH,
+        {UPLOAD_PATH, parts.links.decoded_prefix + UPLOAD_PATH},
         lambda scope: parts.admission.reject_early(scope) if hosts is None or hosts.serve(scope) else None,
         lambda refusal: parts.errors.refuse(refusal.error, refusal.quota),
         lambda: parts.errors.refusals.count(KINDS["rate"], "POST"),
@@ -239,14 +244,19 @@ def _add_middleware(app: FastAPI, parts: _Parts) -> None:
     app.state.hooks = Hooks(service.started, service.drain, fast_reject, parts.errors.render_for)
 
 
-def _served_hosts(settings: Settings) -> Hosts | None:
+def _has_route(app: FastAPI) -> Callable[[Scope], bool]:
+    """What tells whether a request is for a path of the application."""
+    return lambda scope: any(route.matches(scope)[0] is not Match.NONE for route in app.routes)
+
+
+def _served_hosts(settings: Settings, links: Links) -> Hosts | None:
     """The hosts that are served; None for any."""
     if not settings.allowed_hosts:
         return None
-    if not settings.demo:
-        return Hosts(settings.allowed_hosts)
-    own = urlsplit(local_url(settings.host, settings.port)).netloc
-    return Hosts((*settings.allowed_hosts, host_of(own)))  # the acts of the demonstration use this address
+    hosts = {*settings.allowed_hosts, host_of(links.authority)}
+    if settings.demo:  # the acts of the demonstration use this address
+        hosts.add(host_of(urlsplit(local_url(settings.host, settings.port)).netloc))
+    return Hosts(hosts - {""})
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from app.api.schemas import (
     StatsDocument,
     UploadDocument,
 )
+from app.server.links import Links
 from app.server.problems import KINDS
 from app.uploads.idempotency import KEY_PATTERN
 from app.uploads.reference import MAX_REFERENCE
@@ -86,7 +87,14 @@ TAGS: Final = [
     {"name": "status", "description": "Quota, statistics, health and metrics. None of it costs a token."},
     {"name": "demo", "description": "Change some settings for a while, and put the server under pressure."},
 ]
-SERVERS: Final = [{"url": "/", "description": "the server that sent this description"}]
+
+
+def servers(links: Links) -> list[dict[str, Any]]:
+    """What the paths of the description are below: the public URL, or the root of the server itself."""
+    if links.public_url:
+        return [{"url": links.public_url, "description": "the public address of this service"}]
+    return [{"url": "/", "description": "the server that sent this description"}]
+
 
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD_BODY: Final = {

@@ -6,7 +6,7 @@ The most frequent one, for want of a token, is not even rendered: its few bytes 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -65,11 +65,11 @@ def rate_limited_response(quota: Quota) -> RawResponse:
 
 
 class FastReject:
-    """Decides about the heads of uploads, `POST` to one path."""
+    """Decides about the heads of uploads, `POST` to one of some paths."""
 
     def __init__(
         self,
-        path: str,
+        paths: Iterable[str],
         check: Callable[[Scope], Refusal | None],
         answer: Callable[[Refusal], Response],
         count_rate_limited: Callable[[], None],
@@ -80,8 +80,7 @@ class FastReject:
         `answer` renders and counts a refusal. One for want of a token is rendered here, and
         `count_rate_limited` is called for it. `cors` is given if pages of other origins may read answers.
         """
-        self._path = path.encode()
-        self._path_with_query = self._path + b"?"
+        self._paths = frozenset(path.encode() for path in paths)
         self._check = check
         self._answer = answer
         self._count_rate_limited = count_rate_limited
@@ -102,8 +101,8 @@ class FastReject:
         return response if self.cors is None else response.with_lines(self.cors.lines(scope["headers"]))
 
     def _is_upload(self, target: bytes) -> bool:
-        """Whether a request target is the path, however it is written (RFC 9112, section 3.2)."""
-        if target == self._path or target.startswith(self._path_with_query):
+        """Whether a request target is one of the paths, however it is written (RFC 9112, section 3.2)."""
+        if target.partition(b"?")[0] in self._paths:
             return True
         if b"%" not in target and b":" not in target:
             return False
@@ -111,4 +110,4 @@ class FastReject:
             path = httptools.parse_url(target).path or b""
         except httptools.HttpParserInvalidURLError:
             return False
-        return unquote_to_bytes(path) == self._path
+        return unquote_to_bytes(path) in self._paths

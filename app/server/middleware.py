@@ -101,6 +101,26 @@ class HeadAsGet:
         await self._app({**scope, "method": "GET", "headers": headers}, receiving, sending)
 
 
+class StripPrefix:
+    """Takes the path of the public URL off the paths of requests, for a proxy in front that hands it on.
+
+    Most proxies take it off themselves. So a path is left as it is unless the rest is one of the application:
+    with the prefix `/v1`, `/v1/images` is as it should be, and only `/v1/v1/images` has the prefix.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str, is_known: Callable[[Scope], bool]) -> None:
+        """`prefix` has no final slash; `is_known` tells whether a route of the application matches."""
+        self._app = app
+        self._prefix = prefix
+        self._is_known = is_known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(f"{self._prefix}/"):
+            stripped = {**scope, "path": scope["path"][len(self._prefix) :]}
+            scope = stripped if self._is_known(stripped) else scope
+        await self._app(scope, receive, send)
+
+
 class Timing:
     """Measures the seconds of each request from its head to the end of its answer.
 

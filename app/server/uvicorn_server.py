@@ -33,11 +33,13 @@ class Server(uvicorn.Server):
         *,
         max_upload_bytes: int,
         published_port: int | None = None,
+        public_url: str = "",
     ) -> None:
         """Serve `app` on `listener`.
 
         `max_upload_bytes` is how much of a refused body is discarded so that its client sees the refusal.
         `published_port` is where a container passes connections on to the listener, if that is known.
+        `public_url` is what links begin with; empty if they are paths.
         """
         limit = max_connections()
         lingering_close = LingeringClose(max_upload_bytes, limit // 2)
@@ -64,6 +66,7 @@ class Server(uvicorn.Server):
         self._drain = hooks.drain
         self._listener = listener
         self._published_port = published_port
+        self._public_url = public_url
         self._main: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -120,4 +123,9 @@ class Server(uvicorn.Server):
             raise
         host, port = self._listener.getsockname()[:2]
         url = local_url(host, self._published_port or port)
-        logs.announce(f"Spillway is ready at {url}  try: curl -F file=@photo.jpg {url}/v1/images", url=url)
+        links, fields = self._public_url or url, {"url": url}
+        where = f"Spillway is ready at {url}"
+        if self._public_url:
+            where += f", for its users at {self._public_url}/"
+            fields["public_url"] = f"{self._public_url}/"
+        logs.announce(f"{where}  try: curl -F file=@photo.jpg {links}/v1/images", **fields)

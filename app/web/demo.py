@@ -26,34 +26,38 @@ class ForeignOrigin(ProblemError):
         super().__init__("Only this server's own page may do this.")
 
 
-def require_same_origin(request: Request) -> None:
-    """A dependency that lets through only requests of this server's own page.
+def same_origin_check(public_authority: str) -> Callable[[Request], None]:
+    """A dependency that lets through only requests of this server's own page, or else raises ForeignOrigin.
 
     It goes by two fields that a browser sets and a script cannot: Sec-Fetch-Site (W3C Fetch Metadata), which
-    over plain HTTP is sent to loopback addresses alone, and Origin (RFC 6454).
-
-    Raises:
-        ForeignOrigin: one of them names another origin, or the request has neither.
+    over plain HTTP is sent to loopback addresses alone, and Origin (RFC 6454). That names the host that the
+    request was sent to, or `public_authority`, host and port of the public URL, where a proxy changes the
+    former.
     """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is None and origin is None:
-        raise ForeignOrigin
-    if site is not None and site != "same-origin":
-        raise ForeignOrigin
-    if origin is not None and _authority(origin) != request.headers.get("host"):
-        raise ForeignOrigin
+
+    def check(request: Request) -> None:
+        site = request.headers.get("sec-fetch-site")
+        origin = request.headers.get("origin")
+        if site is None and origin is None:
+            raise ForeignOrigin
+        if site is not None and site != "same-origin":
+            raise ForeignOrigin
+        own = {request.headers.get("host"), public_authority} - {None, ""}
+        if origin is not None and _authority(origin) not in own:
+            raise ForeignOrigin
+
+    return check
 
 
-def own_host_check(host: str, allowed_hosts: Iterable[str]) -> Callable[[Request], None]:
+def own_host_check(host: str, named_hosts: Iterable[str]) -> Callable[[Request], None]:
     """A dependency that lets through only requests that name this server by a name of its own.
 
     To a browser, a page elsewhere whose name is made to point to this server (DNS rebinding) is of the same
     origin. Its name is not among these: addresses at which the server listens, `host`, localhost, and
-    `allowed_hosts`. A server that listens on every address may be behind a port of another machine, as in a
-    container, so it takes any IP address: none can be rebound.
+    `named_hosts`, those of the settings. A server that listens on every address may be behind a port of
+    another machine, as in a container, so it takes any IP address: none can be rebound.
     """
-    own = Hosts(("localhost", host, *allowed_hosts))
+    own = Hosts({"localhost", host, *named_hosts} - {""})
     listens_everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
     def check(request: Request) -> None:
@@ -95,9 +99,13 @@ class Demo:
         return self.settings.snapshot() | self.runner.snapshot()
 
 
-def demo_router(demo: Demo, host: str, allowed_hosts: Iterable[str]) -> APIRouter:
-    """The endpoints under `/v1/demo`; `host` is the address at which the server listens."""
-    guards = [Depends(require_same_origin), Depends(own_host_check(host, allowed_hosts))]
+def demo_router(demo: Demo, host: str, named_hosts: Iterable[str], public_authority: str) -> APIRouter:
+    """The endpoints under `/v1/demo`; `host` is the address at which the server listens.
+
+    `named_hosts` and `public_authority`, which may be empty, are for the two checks of where a request comes
+    from.
+    """
+    guards = [Depends(same_origin_check(public_authority)), Depends(own_host_check(host, named_hosts))]
     router = APIRouter(prefix="/v1/demo", tags=["demo"], dependencies=guards, route_class=UnparsedRoute)
     act_names = {act.name for act in ACTS}
 

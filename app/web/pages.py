@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.runtime.sizes import format_size
 from app.server.conditional import is_not_modified
 from app.server.headers import accepts_gzip
+from app.server.links import Links
 from app.server.problems import KINDS, Problem, whole_seconds
 from app.server.routes import UnparsedRoute
 from app.settings import Settings
@@ -90,7 +91,8 @@ class Document:
 class PageRenderer:
     """Renders templates into documents, with links to the static files of one `release`."""
 
-    def __init__(self, release: str, assets: Mapping[str, Document]) -> None:
+    def __init__(self, release: str, assets: Mapping[str, Document], root: str) -> None:
+        """`root` is what the path of every link begins with; empty for links from the root of the server."""
         self.release = release
         self._assets = assets
         self._environment = Environment(
@@ -100,6 +102,7 @@ class PageRenderer:
             trim_blocks=True,
             keep_trailing_newline=True,
         )
+        self._environment.globals["root"] = root
         self._environment.filters |= {
             "duration": format_duration,
             "number": format_number,
@@ -126,9 +129,9 @@ class PageRenderer:
         )
 
 
-def problem_page_maker() -> Callable[[Problem, Response], Response]:
+def problem_page_maker(links: Links) -> Callable[[Problem, Response], Response]:
     """What turns a problem, and the JSON answer with it, into a page for the person who asked."""
-    pages = _renderer()
+    pages = _renderer(links.prefix)
 
     def make(problem: Problem, answer: Response) -> Response:
         wait_s = None if problem.retry_after is None else whole_seconds(problem.retry_after)
@@ -146,7 +149,7 @@ def problem_page_maker() -> Callable[[Problem, Response], Response]:
 
 def pages_router(settings: Settings) -> APIRouter:
     """All pages under one router; a missing file raises here, at start, and not at a request."""
-    assets, pages = _assets(), _renderer()
+    assets, pages = _assets(), _renderer(Links(settings.public_url).prefix)
     home_files = (*HOME_FILES, *DEMO_FILES) if settings.demo else HOME_FILES
     home = pages.render("home", "Spillway", home_files, **home_values(settings))
     docs = pages.render("docs", "API · Spillway", DOCS_FILES)
@@ -224,10 +227,10 @@ def _assets() -> dict[str, Document]:
 
 
 @cache
-def _renderer() -> PageRenderer:
+def _renderer(root: str) -> PageRenderer:
     """The renderer of every page; it keeps the templates that it has compiled."""
     assets = _assets()
-    return PageRenderer(_release(assets), assets)
+    return PageRenderer(_release(assets), assets, root)
 
 
 def _release(assets: Mapping[str, Document]) -> str:

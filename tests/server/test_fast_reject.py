@@ -63,7 +63,7 @@ class Guarded:
         self.counted = 0
         self.asked: list[Any] = []
         self.refusal: Refusal | None = Refusal(RateLimited(quota), quota)
-        self._fast_reject = FastReject("/v1/images", self._check, rendered, self._count, cors)
+        self._fast_reject = FastReject(["/v1/images"], self._check, rendered, self._count, cors)
 
     def _check(self, scope: Any) -> Refusal | None:
         self.asked.append(scope)

@@ -7,13 +7,15 @@ import pytest
 from tests.service import SMALL, Service, fresh_address, serving
 from tests.system.http.expect import problem
 
+PUBLIC_ORIGIN = "https://www.example:8443"
+
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that answers to one name, and to the address that the tests use."""
-    hosts = "Photos.example, 127.0.0.1"
+    """A demonstration that answers to one name, to that of its public URL, and to the tests' address."""
+    hosts = {"allowed_hosts": "Photos.example, 127.0.0.1", "public_url": f"{PUBLIC_ORIGIN}/photos/"}
     folder = tmp_path_factory.mktemp("named")
-    with serving(folder, allowed_hosts=hosts, rate=0.01, burst=1) as service:
+    with serving(folder, demo=True, rate=0.01, burst=1, **hosts) as service:
         yield service
 
 
@@ -42,7 +44,21 @@ def test_an_upload_to_another_host_is_refused_whatever_its_bucket_holds(named: S
             connection.send(f"{head}Host: {host}\r\n\r\n".encode() + SMALL)
             answer = connection.answer()
             assert answer.status == status
-        problem(answer, 421, "misdirected")
+        problem(answer, 421, f"{PUBLIC_ORIGIN}/photos/problems/misdirected")
+
+
+def test_the_host_of_the_public_url_is_an_own_one(named: Service) -> None:
+    """It is served, and its page may use the demonstration, whichever Host a proxy makes of it."""
+    for host, origin, status in (
+        ("www.example:8443", PUBLIC_ORIGIN, 200),
+        ("127.0.0.1", PUBLIC_ORIGIN, 200),
+        ("127.0.0.1", "https://www.example", 403),
+        ("127.0.0.1", "https://evil.example", 403),
+    ):
+        with named.connect() as connection:
+            head = f"DELETE /v1/demo/levers HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n"
+            connection.send(head.encode())
+            assert connection.answer().status == status
 
 
 def test_a_health_check_without_a_host_is_answered(named: Service) -> None:

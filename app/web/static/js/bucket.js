@@ -1,3 +1,4 @@
+import { at } from "./address.js";
 import { write } from "./format.js";
 
 // The token bucket of this visitor's address. Between two answers of the server its level follows from the rate.
@@ -33,7 +34,7 @@ async function ask() {
   await sleep(askedAt + PACE_MS - performance.now());
   askedAt = performance.now();
   try {
-    const answer = await fetch("/v1/quota", { cache: "no-store" });
+    const answer = await fetch(at("v1/quota"), { cache: "no-store" });
     if (!answer.ok) return;
     const quota = await answer.json();
     const fraction = quota.next_token_ms ? 1 - Math.min(1, (quota.next_token_ms / 1000) * rate) : 0;

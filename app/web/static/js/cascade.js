@@ -1,3 +1,4 @@
+import { at } from "./address.js";
 import { copies } from "./copying.js";
 import { sides, size } from "./format.js";
 
@@ -5,7 +6,9 @@ const template = document.getElementById("variant");
 // A wider variant is shown by the next smaller one, so that a page of photos stays light on a phone.
 const MAX_SHOWN_WIDTH = 900;
 
+// Links to be copied are those of the job document; the page itself loads from where it is, as its policy demands.
 const absolute = (url) => new URL(url, location.href).href;
+const here = (photo, name) => at(`v1/images/${photo.id}/${name}`);
 const bySize = (job) => Object.entries(job.variants ?? {}).toSorted(([, a], [, b]) => b.width * b.height - a.width * a.height);
 
 export function srcset(photo) {
@@ -30,12 +33,12 @@ function figure(photo, name, variant, all) {
   const item = template.content.firstElementChild.cloneNode(true);
   item.dataset.variant = name;
   const link = item.querySelector("a");
-  link.href = variant.url;
-  const shown = variant.width > MAX_SHOWN_WIDTH ? (all.find(([, other]) => other.width <= MAX_SHOWN_WIDTH)?.[1] ?? variant) : variant;
+  link.href = here(photo, name);
+  const smaller = variant.width > MAX_SHOWN_WIDTH && all.find(([, other]) => other.width <= MAX_SHOWN_WIDTH);
   const image = item.querySelector("img");
   Object.assign(image, { width: variant.width, height: variant.height, alt: `${photo.name}, ${name}` });
   image.style.maxHeight = `${variant.height}px`;
-  image.src = shown.url;
+  image.src = here(photo, smaller ? smaller[0] : name);
   item.querySelector("b").textContent = name;
   item.querySelector("span").textContent = `${sides(variant)} · ${size(variant.bytes)}`;
   const button = item.querySelector("button");

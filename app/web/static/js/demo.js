@@ -1,3 +1,4 @@
+import { at } from "./address.js";
 import { write } from "./format.js";
 
 // Make pressure: the acts and the levers. Both show the state that the server reports.
@@ -19,7 +20,7 @@ let wanted = null;
 
 async function ask(method, path) {
   try {
-    const answer = await fetch(`/v1/demo/${path}`, { method });
+    const answer = await fetch(at(`v1/demo/${path}`), { method });
     const body = await answer.json();
     if (answer.ok) show(body);
     else write(outcome, body.detail ?? body.title);

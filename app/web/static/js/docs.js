@@ -1,3 +1,5 @@
+import { at } from "./address.js";
+
 await new Promise((resolve, reject) => {
   const script = document.createElement("script");
   const src = new URL("../swagger/swagger-ui-bundle.js", import.meta.url).href;
@@ -12,7 +14,7 @@ dark.addEventListener("change", applyScheme);
 applyScheme();
 
 window.SwaggerUIBundle({
-  url: "/openapi.json",
+  url: at("openapi.json"),
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,

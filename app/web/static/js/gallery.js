@@ -1,3 +1,4 @@
+import { at } from "./address.js";
 import { card } from "./card.js";
 import { Photo } from "./photo.js";
 import { summary } from "./summary.js";
@@ -86,7 +87,7 @@ function restored({ id, token, name, job }) {
 
 async function deleted(photo) {
   try {
-    const answer = await fetch(`/v1/images/${photo.id}`, {
+    const answer = await fetch(at(`v1/images/${photo.id}`), {
       method: "DELETE",
       headers: { Authorization: `Bearer ${photo.token}` },
     });

@@ -1,3 +1,4 @@
+import { at } from "./address.js";
 import { duration, sides, size } from "./format.js";
 
 const GUARDS = {
@@ -42,8 +43,8 @@ function refused(photo) {
 }
 
 function page(type, guard) {
-  if (type?.startsWith("/problems/")) return type;
-  return guard in GUARDS ? `/problems/${guard}` : null;
+  const slug = /\/problems\/([a-z-]+)$/.exec(type)?.[1] ?? (guard in GUARDS ? guard : null);
+  return slug && at(`problems/${slug}`);
 }
 
 function queued(job) {

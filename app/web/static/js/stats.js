@@ -1,3 +1,4 @@
+import { at } from "./address.js";
 import { write } from "./format.js";
 
 // The server's statistics as an event stream, closed while the page is hidden: a forgotten tab costs nothing.
@@ -16,7 +17,7 @@ export function follow(show, onLost) {
   function open() {
     clearTimeout(timer);
     source?.close();
-    source = new EventSource("/v1/stats/stream");
+    source = new EventSource(at("v1/stats/stream"));
     source.addEventListener("stats", (event) => {
       mark("on", "live");
       show(JSON.parse(event.data));

@@ -1,3 +1,5 @@
+import { at } from "./address.js";
+
 // One attempt to send one photo. The promise never rejects: without an answer the status is 0.
 
 export function send(photo, onProgress) {
@@ -8,7 +10,7 @@ export function send(photo, onProgress) {
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onloadend = () => resolve(read(request));
   });
-  request.open("POST", "/v1/images");
+  request.open("POST", at("v1/images"));
   request.setRequestHeader("Accept", "application/json, application/problem+json");
   // A server that is quick answers with the finished photo, which then needs no further request.
   request.setRequestHeader("Prefer", "wait=1");

@@ -1,3 +1,5 @@
+import { at } from "./address.js";
+
 // Follows the uploaded photos to their end, with at most one event stream and one question at a time, however many
 // photos there are. The stream follows the oldest photo that has not ended; the others are looked up in rotation.
 // Streams and questions start at this pace (in ms), which becomes slower while only sizes put off are awaited, and
@@ -54,7 +56,7 @@ export class Watcher {
   async #ask(photo) {
     this.#asking = true;
     try {
-      const answer = await fetch(`/v1/images/${photo.id}`, { cache: "no-store" });
+      const answer = await fetch(at(`v1/images/${photo.id}`), { cache: "no-store" });
       this.#away = false;
       if (answer.status === 404) photo.set({ state: "expired" });
       else if (answer.ok) photo.update(await answer.json());
@@ -69,7 +71,7 @@ export class Watcher {
 
   #follow(photo) {
     this.#followed = photo;
-    this.#source = new EventSource(photo.job.links.events);
+    this.#source = new EventSource(at(`v1/images/${photo.id}/events`));
     for (const name of EVENTS) this.#source.addEventListener(name, (event) => this.#update(photo, JSON.parse(event.data)));
     this.#source.onerror = () => {
       // A stream that broke off is followed by a question, which also finds out whether the photo is still there.
