@@ -1,6 +1,7 @@
 """The types of settings that can be written in several ways: sizes, durations, networks, URLs, hosts."""
 
 import ipaddress
+import math
 import re
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -8,6 +9,8 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BeforeValidator, ByteSize
 
 _TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_MAX_LIFETIME_S = 100 * 365.25 * 86400
+"""Beyond it, moments would soon have no date."""
 _HOST = r"\[[0-9a-f:.]+\]|[^\s/:@?#*\[\]]+"
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+"
 """A segment of a path (RFC 3986, section 3.3)."""
@@ -33,6 +36,16 @@ def _seconds(value: Any) -> Any:
     if match is None or match[2].lower() not in _TIME_UNITS:
         raise ValueError("not a duration such as 30, 90s, 10m or 24h")
     return float(match[1].replace("_", "").replace(" ", "")) * _TIME_UNITS[match[2].lower()]
+
+
+def _lifetime(value: Any) -> Any:
+    """A duration in seconds, of at most a hundred years, or infinity for `inf`."""
+    if isinstance(value, str) and value.strip().lower() in ("inf", "infinity"):
+        return math.inf
+    seconds = _seconds(value)
+    if isinstance(seconds, float) and _MAX_LIFETIME_S < seconds < math.inf:
+        raise ValueError("more than a hundred years; inf is for good")
+    return seconds
 
 
 def _origin(value: str) -> str:
@@ -93,6 +106,7 @@ def separated(value: Any) -> Any:
 
 
 Size = Annotated[ByteSize, BeforeValidator(_binary_units)]
+Lifetime = Annotated[float, BeforeValidator(_lifetime)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Origin = Annotated[str, AfterValidator(_origin)]

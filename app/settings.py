@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.runtime.cgroup import usable_cpus
-from app.setting_values import HostName, Network, Origin, PublicUrl, Seconds, Size, separated
+from app.setting_values import HostName, Lifetime, Network, Origin, PublicUrl, Seconds, Size, separated
 from workers.variants import Variant, parse_variants
 
 PREFIX = "SPILLWAY_"
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     deferred_size: int = Field(1000, ge=1, le=1_000_000, description="most jobs with deferred variants")
 
     store_url: str = Field("file:./data", description="file:PATH or s3://BUCKET/PREFIX")
-    retention: Seconds = Field(86_400, ge=1, description="how long images live, seconds; inf: for good")
+    retention: Lifetime = Field(86_400, ge=1, description="how long images live, seconds; inf: for good")
     keep_original: bool = Field(
         False, description="uploads stay in the store as they came, for their owners alone"
     )

@@ -1,5 +1,6 @@
 """The settings: their defaults, how they are written, and what is refused before the start."""
 
+import math
 import os
 from pathlib import Path
 
@@ -134,6 +135,8 @@ def test_sizes_are_written_as_people_write_them(
         ("10min", 600),
         ("24h", 86_400),
         ("7d", 604_800),
+        ("100000h", 360_000_000),
+        (" Inf ", math.inf),
     ],
 )
 def test_durations_are_written_as_people_write_them(
@@ -254,6 +257,10 @@ BAD = [
     ("RATE", "fast"),
     ("RATE", "nan"),
     ("RATE", "inf"),
+    ("RETENTION", "-inf"),
+    ("RETENTION", "101y"),
+    ("RETENTION", "40000d"),
+    ("MAX_HOLD", "inf"),
     ("BURST", "0"),
     ("BURST", "1.5"),
     ("LIMITER", "sieve"),

@@ -27,6 +27,8 @@ from workers.variants import parse_variants
 log = structlog.get_logger(__name__)
 
 _PIECE_BYTES = 256 * 1024
+_YEAR_S = 365 * 86_400
+"""Seconds for which caches are told to keep what is kept for good."""
 _REFRESH_S = 1.0
 """Seconds between looks at a queued job's position."""
 
@@ -177,9 +179,13 @@ class ImageService:
         raise NotFound("There is no such variant of this image.")
 
     def lifetime_s(self, job: Job) -> float:
-        """Seconds until the job's image expires; the whole retention while that moment is not set."""
+        """Seconds until the job's image expires, at most a year.
+
+        It is the whole retention while that moment is not set.
+        """
         expires_at = self.store.expires_at(job)
-        return self.store.retention if expires_at is None else max(0.0, expires_at - time.time())
+        life = self.store.retention if expires_at is None else max(0.0, expires_at - time.time())
+        return min(life, _YEAR_S)
 
     async def open_variant(self, job: Job, name: str, first: int, last: int) -> Blob:
         """The file of a variant that has been made, opened to read the bytes from `first` to `last`.

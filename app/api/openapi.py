@@ -25,7 +25,7 @@ from app.api.schemas import (
 from app.server.links import Links
 from app.server.problems import KINDS
 from app.uploads.idempotency import KEY_PATTERN
-from app.uploads.reference import MAX_REFERENCE
+from app.uploads.reference import REFERENCE_PATTERN
 from workers.formats import MEDIA_TYPES
 from workers.variants import Variant
 
@@ -143,7 +143,7 @@ _REFERENCE: Final = {
     "name": "reference",
     "in": "query",
     "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE},
+    "schema": {"type": "string", "pattern": REFERENCE_PATTERN},
     "description": "what the client calls this upload, in printable characters; given back in its document",
 }
 # The key has no example: Swagger UI would send that with every photo, and refuse the second as another file.

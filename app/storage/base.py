@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from app.job import Job, id_of_key
+from app.job import Job, JobStatus, id_of_key
 from app.runtime.sizes import format_size
 from app.storage.interface import StoreFull, StoreSnapshot
 
@@ -17,19 +18,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SECRET_BYTES = 32
+FAILURES_KEPT_S = 86_400.0
+"""Seconds for which failed jobs are kept where images are kept for good. Their records count to no limit, so
+broken uploads could fill the disk with them."""
 MAX_WRITER_THREADS = 8
 """Threads that write at once. Uploads are read from the network by as many as can write."""
+
+
+def shortest_life(retention: float) -> float:
+    """Seconds for which any final job is kept, if images are for `retention` seconds, or for good (inf)."""
+    return FAILURES_KEPT_S if math.isinf(retention) else retention
 
 
 class StoreBase:
     """The methods of a store that do not depend on where its bytes are."""
 
     def __init__(self, max_bytes: int, retention: float, clock: Callable[[], float] = time.time) -> None:
-        """Keeps about `max_bytes`, and each job for `retention` seconds after it is final.
+        """Keeps about `max_bytes`, and each job for `retention` seconds after it is final, or for good.
 
         `clock` gives seconds since the epoch.
         """
         self.retention = retention
+        self._shortest_life = shortest_life(retention)
         self._clock = clock
         self._space = SpaceAccount(max_bytes)
         self._secret = b""
@@ -55,7 +65,8 @@ class StoreBase:
     def expires_at(self, job: Job) -> float | None:
         if not job.is_final or job.finished_at is None:
             return None
-        return max(job.finished_at, job.completed_at or 0.0) + self.retention
+        life = self._shortest_life if job.status == JobStatus.FAILED else self.retention
+        return None if math.isinf(life) else max(job.finished_at, job.completed_at or 0.0) + life
 
     def _is_expired(self, job: Job) -> bool:
         end = self.expires_at(job)

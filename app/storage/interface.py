@@ -122,7 +122,7 @@ class Store(Protocol):
     """Keeps sources, variants and records; the module's docstring has the order of the calls."""
 
     retention: float
-    """Seconds for which a job is kept once it is final."""
+    """Seconds for which a job is kept once it is final; infinite where images are kept for good."""
 
     # --- start and stop --------------------------------------------------------------------------------
 
@@ -279,7 +279,10 @@ class Store(Protocol):
         """
 
     def expires_at(self, job: Job) -> float | None:
-        """When the retention of a job is over, in seconds since the epoch; None while it is not final."""
+        """When the retention of a job is over, in seconds since the epoch.
+
+        None while it is not final, and if it is kept for good.
+        """
 
     # --- removal ---------------------------------------------------------------------------------------
 

@@ -4,32 +4,30 @@ It never becomes part of a path: it is only given back, in the job's document an
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
+
+from app.uploads.reference import UNPRINTABLE
 
 MAX_NAME_BYTES = 255
 """Bytes of a name in UTF-8: what file systems take."""
 _EXTENDED = re.compile(rb"(utf-8|iso-8859-1)'[^']*'(.*)", re.IGNORECASE | re.DOTALL)
-_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of characters that are taken off."""
-_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that change the direction of text, by which `photo\u202egpj.exe` looks like a JPEG."""
+_UNPRINTABLE = re.compile(f"[{UNPRINTABLE}]+")
 
 
 def file_name(parameters: Mapping[bytes, bytes]) -> str | None:
-    """The name in the parameters of a Content-Disposition; None if there is none, or nothing of it is left.
+    r"""The name in the parameters of a Content-Disposition; None if there is none, or nothing of it is left.
 
     `filename*` (RFC 8187) goes before `filename`, which is UTF-8, or else ISO 8859-1; browsers write its
-    quotes as %22. Folders, of Windows too, control characters and what changes the direction of text are
-    taken off. Of a name longer than `MAX_NAME_BYTES` the begin is kept.
+    quotes as %22. Folders, of Windows too, and what cannot be printed are taken off; among that what changes
+    the direction of text, by which `photo\u202egpj.exe` would look like a JPEG. Of a name longer than
+    `MAX_NAME_BYTES` the begin is kept.
     """
     text = _extended(parameters.get(b"filename*", b""))
     if text is None:
         text = _decode(parameters.get(b"filename", b"")).replace("%22", '"')
     text = re.split(r"[/\\]", text)[-1]
-    kept = (char for char in text if unicodedata.category(char) not in _CONTROLS and char not in _DIRECTIONS)
-    name = "".join(kept).strip().encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+    name = _UNPRINTABLE.sub("", text).strip().encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return None if name in ("", ".", "..") else name
 
 

@@ -58,6 +58,7 @@ def home_values(settings: Settings) -> dict[str, Any]:
         "brownout_mark": brownout_mark,
         "workers_drawn": min(settings.workers, MAX_WORKERS_DRAWN),
         "acts": ACTS,
+        "keeps_for_good": math.isinf(settings.retention),
         "levers": levers_of(settings),
     }
 

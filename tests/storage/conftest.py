@@ -100,8 +100,8 @@ async def opening(make: Callable[..., Any]) -> AsyncIterator[Open]:
 async def open_local(tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
     """A function that opens a store in a directory, by default always in the same one."""
 
-    def make(max_bytes: int = 10**9, root: Path = tmp_path / "data") -> LocalStore:
-        return LocalStore(root, max_bytes, DAY, clock)
+    def make(max_bytes: int = 10**9, root: Path = tmp_path / "data", retention: float = DAY) -> LocalStore:
+        return LocalStore(root, max_bytes, retention, clock)
 
     async with opening(make) as open_one:
         yield open_one
@@ -111,8 +111,8 @@ async def open_local(tmp_path: Path, clock: HandClock) -> AsyncIterator[Open]:
 async def open_s3(bucket: str, clock: HandClock) -> AsyncIterator[Open]:
     """A function that opens a store in the bucket; it may have several replicas open at once."""
 
-    def make(max_bytes: int = 10**9, prefix: str = PREFIX) -> S3Store:
-        return S3Store(bucket, prefix, max_bytes, DAY, clock)
+    def make(max_bytes: int = 10**9, prefix: str = PREFIX, retention: float = DAY) -> S3Store:
+        return S3Store(bucket, prefix, max_bytes, retention, clock)
 
     async with opening(make) as open_one:
         yield open_one

@@ -3,6 +3,7 @@
 A new kind of store is added to the fixtures `kind` and `files`, and to `StoreFiles`.
 """
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -144,6 +145,31 @@ async def test_an_image_lives_for_its_retention(store: Any, clock: HandClock, st
     assert await store.load(job.id) is not None
     clock.advance(0.001)
     assert await store.load(job.id) is None
+
+
+async def test_where_images_are_kept_for_good_only_failures_expire(
+    open_store: Open, clock: HandClock
+) -> None:
+    """After a day, since their records count to no limit; all else stays through every sweep and restart."""
+    store = await open_store(retention=math.inf)
+    images = [await finished(store) for _ in range(2)]
+    failed, late = await accepted(store), await accepted(store)
+    failed.status, failed.finished_at = JobStatus.FAILED, clock.now
+    await store.save(failed)
+    assert [store.expires_at(job) for job in images] == [None, None]
+    assert store.expires_at(failed) == clock.now + DAY
+    clock.advance(1.5 * DAY)
+    assert await store.load(failed.id) is None
+    assert await store.sweep() == 1
+    late.status, late.finished_at = JobStatus.FAILED, clock.now
+    await store.save(late)
+    await store.close()
+    store = await open_store(retention=math.inf)
+    clock.advance(100 * DAY)
+    assert await store.sweep() == 1
+    assert [await store.load(job.id) for job in (*images, late)] == [*images, None]
+    assert [await read(store, job, "thumb") for job in images] == [PHOTO, PHOTO]
+    assert used(store) == 2 * len(PHOTO)
 
 
 async def test_an_unfinished_job_does_not_expire(store: Any, clock: HandClock) -> None:

@@ -189,6 +189,10 @@ class TestHome:
         assert text.count("<i></i>") + text.count('<i class="mark"></i>') == 42
         assert "of 3 busy" in without_tags(text)
         assert "2 hours" in text
+        async with client(application(retention="inf")) as http:
+            text = (await http.get("/")).text
+        assert "Kept for good." in text
+        assert "then removed" not in text
 
     async def test_draws_a_bounded_picture(self) -> None:
         """A huge queue and many workers do not make a huge page."""

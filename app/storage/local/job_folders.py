@@ -214,8 +214,8 @@ class JobFolders:
         for shard in self.shards():
             yield from _job_folders_in(shard)
 
-    def jobs_over_in(self, shard: Path, horizon: float) -> list[str]:
-        """The ids of jobs in a shard that nobody can ask for any more.
+    def jobs_over_in(self, shard: Path, since: float, horizon: float) -> list[str]:
+        """The ids of jobs in a shard that nobody can ask for any more, of those that ended after `since`.
 
         A job's record is written last when it ends. Records younger than `horizon`, the moment one
         retention ago, therefore need not be opened.
@@ -226,7 +226,7 @@ class JobFolders:
                 written_at = os.stat(f"{folder.path}/{RECORD}").st_mtime  # noqa: PTH116 - see _job_folders_in
             except FileNotFoundError:
                 continue
-            if written_at <= horizon and self._is_over(folder.name):
+            if since < written_at <= horizon and self._is_over(folder.name):
                 over.append(folder.name)
         return over
 

@@ -7,6 +7,7 @@ the images that are served. It also counts the bytes and remembers the records t
 
 import asyncio
 import heapq
+import math
 import os
 import shutil
 import time
@@ -51,6 +52,8 @@ class LocalStore(StoreBase):
         self._unfinished: list[tuple[float, str]] = []
         """A heap of (accepted at, id), found by `survey()` and emptied by `pending()`."""
         self._surveyed = False
+        self._swept_until = -math.inf
+        """What was written before that moment is kept for good."""
 
     async def read_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call that reads from the disk, in one of the readers' threads."""
@@ -192,15 +195,19 @@ class LocalStore(StoreBase):
             self._final_jobs.clear()
             self.folders.forget_shards()
             self._space.recount_wanted = True
-        horizon = self._clock() - self.retention
+        horizon = self._clock() - self._shortest_life
         removed = 0
         for shard in await self.read_in_thread(self.folders.shards):
-            for job_id in await self.read_in_thread(self.folders.jobs_over_in, shard, horizon):
+            for job_id in await self.read_in_thread(
+                self.folders.jobs_over_in, shard, self._swept_until, horizon
+            ):
                 freed = await self.write_in_thread(self.folders.remove_if_over, job_id)
                 self._space.used -= freed
                 self._final_jobs.pop(job_id)
                 removed += 1
             await asyncio.sleep(0)
+        if math.isinf(self.retention):  # else what stays is looked at again, until it is over
+            self._swept_until = horizon
         if self._space.recount_wanted:
             await self._recount()
         return removed

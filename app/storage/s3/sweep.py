@@ -1,9 +1,11 @@
 """The sweep of a bucket: one pass over every name, which removes what is over and counts what is left."""
 
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from app.job import ID_LENGTH, Job, is_id
+from app.storage.base import shortest_life
 from app.storage.s3.client import ObjectInfo, S3Client
 from app.storage.s3.images import IMAGES
 from app.storage.s3.records import RECORDS, Records
@@ -59,7 +61,8 @@ class Sweep:
         """`is_expired` tells whether the `retention` of a job, in seconds, is over by `clock`."""
         self._client = client
         self._records = records
-        self._retention = retention
+        self._keeps_images = math.isinf(retention)
+        self._retention = shortest_life(retention)
         self._is_expired = is_expired
         self._clock = clock
         self._due_at = 0.0
@@ -105,7 +108,7 @@ class Sweep:
         if stored.record is None:
             return stored.written_at <= now - _ORPHAN_AGE_S
         # A job's record is written last when it ends, so a younger one need not be read.
-        if stored.record.written_at > now - self._retention:
+        if stored.record.written_at > now - self._retention or (self._keeps_images and stored.images):
             return False
         try:
             job = await self._records.read(stored.id)
