@@ -67,7 +67,8 @@ def _read_frames(source: OpenedImage, max_pixels: int) -> Iterator[tuple[Image.I
         pixels_left -= source.image.width * source.image.height
         if pixels_left < 0:
             raise JobError(
-                "too-many-pixels", f"Only {max_pixels} pixels are accepted, of all frames together."
+                "too-many-pixels",
+                f"All frames together have more than the {max_pixels:,} pixels that are accepted.",
             )
         if isinstance(source.image, GifImageFile):
             compose_frame(source.image, index)

@@ -14,8 +14,8 @@ from PIL.GifImagePlugin import GifImageFile
 from workers.boxes import read_primary_properties, read_primary_size
 from workers.chromaticities import make_png_profile
 from workers.cicp import make_profile, read_box_codes, read_png_codes
-from workers.failures import JobError
-from workers.formats import PILLOW_NAMES, SNIFF_BYTES, read_claimed_size, read_jpeg_depth, sniff
+from workers.failures import JobError, explain_damage, too_many_pixels, too_much_memory
+from workers.formats import PILLOW_NAMES, SNIFF_BYTES, SOURCE_NAMES, read_claimed_size, read_jpeg_depth, sniff
 from workers.gif import clear_outside
 from workers.jpeg import load_without_end
 from workers.memory import predict_bytes
@@ -102,14 +102,10 @@ class Bounds:
         if width < 1 or height < 1:
             raise JobError("undecodable", "The image has no pixels.")
         if width * height * frames > self.max_pixels:
-            times = f" x {frames} frames" if frames > 1 else ""
-            raise JobError(
-                "too-many-pixels",
-                f"The image has {width} x {height}{times} pixels, and only {self.max_pixels} are accepted.",
-            )
+            raise too_many_pixels(size, self.max_pixels, frames)
         needed = predict_bytes(format_, mode, size, self.side, scale=scale, progressive=progressive)
         if needed > self.memory_bytes:
-            raise JobError("too-much-memory")
+            raise too_much_memory(size, needed, self.memory_bytes)
 
 
 @contextlib.contextmanager
@@ -123,7 +119,7 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
         head = start.read(SNIFF_BYTES)
     format_ = sniff(head)
     if format_ is None:
-        raise JobError("undecodable", "The file is of no image format that is accepted here.")
+        raise JobError("undecodable", f"The file is none of {SOURCE_NAMES}.")
     _check_claimed_size(path, format_, head, bounds)
     # Pillow's own check counts one frame only and at first just warns, so it is switched off. But of a GIF it
     # checks each frame before memory is allocated for it, which is not possible from here.
@@ -222,7 +218,7 @@ def _explain_refusal(path: Path, format_: str) -> str:
             depth = read_jpeg_depth(file.read(_MAX_HEADER_BYTES))
         if depth not in (None, 8):
             return f"The JPEG has {depth} bits a channel, and only those with 8 can be decoded."
-    return f"The file begins like {format_.upper()} but is broken, or of a kind that cannot be decoded."
+    return explain_damage(format_)
 
 
 def _profile_of_named_colours(image: Image.Image, format_: str, path: Path) -> bytes | None:

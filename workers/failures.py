@@ -1,8 +1,13 @@
 """The exception for a failed job, with its reason and a sentence, and how errors of codecs map to it."""
 
+import contextlib
 import errno
+from pathlib import Path
 
 from PIL import Image
+
+from workers.formats import SNIFF_BYTES, SOURCE_FORMATS, sniff
+from workers.messages import Task
 
 DETAILS = {
     "undecodable": "The file cannot be decoded as an image.",
@@ -14,7 +19,9 @@ DETAILS = {
     "no-space": "There was no room left to write the variants.",
     "no-process": "No process could be started for the image.",
 }
-"""The sentence for each reason if nothing more precise is known."""
+"""The sentence for each reason if nothing more is known, not even the task."""
+_SMALLER = "Send a smaller version of it."
+_SAVE_AGAIN = "Open it in an image program, save it again, and send that."
 
 _MEMORY_HINTS = ("out of memory", "memory allocation", "bad_alloc", "cannot allocate")
 # From the message of libheif for pictures beyond its own limit, which it also reports as a failed allocation.
@@ -25,13 +32,71 @@ _NO_SPACE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class JobError(Exception):
     """Raised when a job cannot be done.
 
-    `reason` is one of `messages.REASONS`. `detail` is a sentence that clients may see.
+    `reason` is one of `messages.REASONS`. `detail` is a sentence that clients may see; `is_precise` tells
+    whether it is more than the usual one.
     """
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         self.reason = reason
+        self.is_precise = detail is not None
         self.detail = detail or DETAILS[reason]
         super().__init__(f"{reason}: {self.detail}")
+
+
+def explain(reason: str, task: Task) -> str:
+    """The sentence for the reason why a task failed: with the bound that was passed, and what can be done."""
+    match reason:
+        case "undecodable":
+            return explain_damage(_begins_as(task))
+        case "too-many-pixels":
+            return f"The image has more than the {task.max_pixels:,} pixels that are accepted. {_SMALLER}"
+        case "too-slow":
+            return f"The image took longer than the {task.timeout_s:g} s that one may take. {_SMALLER}"
+        case "too-much-memory":
+            allowed = mebibytes(task.memory_bytes)
+            return f"The image needs more than the {allowed} of memory that one may have. {_SMALLER}"
+        case _:
+            return DETAILS[reason]
+
+
+def explain_damage(format_: str | None) -> str:
+    """What is said of a file that begins as one of this format, and cannot be decoded."""
+    if format_ is None:
+        return DETAILS["undecodable"]
+    name = SOURCE_FORMATS[format_].name
+    article = "an" if name[0] == "A" else "a"
+    begins = f"The file begins as {article} {name}"
+    return f"{begins}, but is damaged, or of a kind that cannot be decoded. {_SAVE_AGAIN}"
+
+
+def too_many_pixels(size: tuple[int, int], max_pixels: int, frames: int = 1) -> JobError:
+    """The failure of an image of this size, or of so many frames of it."""
+    times = f" x {frames} frames" if frames > 1 else ""
+    total = f"{size[0]} x {size[1]}{times} = {size[0] * size[1] * frames:,}"
+    return JobError(
+        "too-many-pixels",
+        f"The image has {total} pixels, and at most {max_pixels:,} are accepted. {_SMALLER}",
+    )
+
+
+def too_much_memory(size: tuple[int, int], needed_bytes: int, allowed_bytes: int) -> JobError:
+    """The failure of an image of this size that is known to need more memory than it may have."""
+    return JobError(
+        "too-much-memory",
+        f"Decoding {size[0]} x {size[1]} pixels of this kind takes {mebibytes(needed_bytes)} of memory, "
+        f"and one image may have {mebibytes(allowed_bytes)}. {_SMALLER}",
+    )
+
+
+def mebibytes(size_bytes: int) -> str:
+    """A size in MiB, rounded up."""
+    return f"{-(-size_bytes // 2**20):,} MiB"
+
+
+def _begins_as(task: Task) -> str | None:
+    with contextlib.suppress(OSError), Path(task.source).open("rb") as file:
+        return sniff(file.read(SNIFF_BYTES))
+    return None
 
 
 def decoding_failure(error: Exception) -> JobError:

@@ -1,6 +1,7 @@
 """The image formats that are accepted and made, recognised by their first bytes."""
 
 import struct
+from dataclasses import dataclass
 
 SNIFF_BYTES = 512
 """How many bytes from the start of a file `sniff` needs; of a shorter file, all."""
@@ -11,17 +12,33 @@ EXTENSIONS = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "png": "png"}
 MEDIA_TYPES = {"jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif", "png": "image/png"}
 """Media type of each output format."""
 
-PILLOW_NAMES = {
-    "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WEBP",
-    "gif": "GIF",
-    "tiff": "TIFF",
-    "bmp": "BMP",
-    "avif": "AVIF",
-    "heic": "HEIF",
+
+@dataclass(frozen=True, slots=True)
+class SourceFormat:
+    """A format in which photos are taken: its name for people, its media types, and Pillow's name of it."""
+
+    name: str
+    media_types: tuple[str, ...]
+    pillow_name: str
+
+
+SOURCE_FORMATS = {
+    "jpeg": SourceFormat("JPEG", ("image/jpeg",), "JPEG"),
+    "png": SourceFormat("PNG", ("image/png",), "PNG"),
+    "webp": SourceFormat("WebP", ("image/webp",), "WEBP"),
+    "gif": SourceFormat("GIF", ("image/gif",), "GIF"),
+    "tiff": SourceFormat("TIFF", ("image/tiff",), "TIFF"),
+    "bmp": SourceFormat("BMP", ("image/bmp",), "BMP"),
+    "avif": SourceFormat("AVIF", ("image/avif",), "AVIF"),
+    "heic": SourceFormat("HEIC", ("image/heic", "image/heif"), "HEIF"),
 }
-"""The formats that are opened, with Pillow's names of them."""
+"""The formats that are accepted."""
+
+PILLOW_NAMES = {key: each.pillow_name for key, each in SOURCE_FORMATS.items()}
+"""Pillow's name of each format that is accepted."""
+
+SOURCE_NAMES = " and ".join(", ".join(each.name for each in SOURCE_FORMATS.values()).rsplit(", ", 1))
+"""The formats that are accepted, as a sentence lists them."""
 
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50_706
 _REDUCED_RESOLUTION = 1

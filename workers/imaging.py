@@ -12,7 +12,7 @@ from workers.blurhash import blurhash
 from workers.colour import is_srgb, to_eight_bit, to_srgb
 from workers.decode import Bounds, OpenedImage, decode, open_image
 from workers.encode import create_file, encode, file_name, max_side
-from workers.failures import decoding_failure, encoding_failure
+from workers.failures import JobError, decoding_failure, encoding_failure, explain
 from workers.messages import Done, Made, Source, Task
 from workers.orientation import make_upright
 from workers.scaling import resize
@@ -32,6 +32,17 @@ def create_files(task: Task) -> tuple[Variant, ...]:
 
 def make_variants(task: Task) -> Done:
     """Make all variants of `task` in this process, in the files of `create_files`; raises JobError."""
+    try:
+        return _make_variants(task)
+    except JobError as error:
+        if error.is_precise:
+            raise
+        raise JobError(error.reason, explain(error.reason, task)) from error
+    except MemoryError as error:
+        raise JobError("too-much-memory", explain("too-much-memory", task)) from error
+
+
+def _make_variants(task: Task) -> Done:
     variants = parse_variants(",".join(task.variants))
     ImageFile.LOAD_TRUNCATED_IMAGES = task.truncated
     folder = Path(task.folder)

@@ -24,9 +24,11 @@ def load_without_end(path: Path, box: tuple[int, int]) -> Image.Image:
     if difference is None:
         return image
     if "progressive" in image.info:
-        raise JobError("undecodable", "The JPEG is cut off: its end is missing.")
+        raise JobError("undecodable", "The JPEG is cut off: its end is missing. Send it again, whole.")
     percent = 100 * difference[1] // image.height
-    raise JobError("undecodable", f"The JPEG is cut off: about {percent} % of its height is there.")
+    raise JobError(
+        "undecodable", f"The JPEG is cut off: about {percent} % of its height is there. Send it again, whole."
+    )
 
 
 def _decode(data: bytes, box: tuple[int, int]) -> Image.Image:

@@ -42,7 +42,10 @@ def load_png(image: ImageFile.ImageFile, path: Path) -> None:
     image.load()
     shown = image.crop((0, row, image.width, row + 1))
     if shown.getextrema() == unlikely.getextrema() and not _is_complete(path):
-        raise JobError("undecodable", "The file ends before the last rows of its picture.")
+        raise JobError(
+            "undecodable",
+            "The PNG is cut off: it ends before the last rows of its picture. Send it again, whole.",
+        )
 
 
 def show_first_frame(image: ImageFile.ImageFile) -> None:

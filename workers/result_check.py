@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workers.encode import file_name, max_side
-from workers.failures import DETAILS
+from workers.failures import explain
 from workers.fork import ForkExit
 from workers.formats import SNIFF_BYTES, is_format
 from workers.messages import Done, Failed, Message, Task
@@ -22,7 +22,7 @@ _REASONS_OF_FORKS = ("undecodable", "too-many-pixels", "too-much-memory", "worke
 
 def failure(task: Task, reason: str, detail: str | None = None) -> Failed:
     """The message that `task` failed for `reason`; without a `detail` it has the usual sentence."""
-    return Failed(task.id, reason, detail or DETAILS[reason])
+    return Failed(task.id, reason, detail or explain(reason, task))
 
 
 def check_message(task: Task, message: Message, fork_exit: ForkExit) -> Done | Failed:

@@ -40,6 +40,10 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "RateLimit-Policy": {"description": "The policies in force.", "schema": {"type": "string"}},
     "RateLimit": {"description": "What is left of them.", "schema": {"type": "string"}},
     "Accept": {"description": "What an upload may be.", "schema": {"type": "string"}},
+    "Accept-Encoding": {
+        "description": "identity, if it is the Content-Encoding.",
+        "schema": {"type": "string"},
+    },
     "Upload-Limit": {"description": "max-size in bytes.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}},
     "Location": {"description": "The job.", "schema": {"type": "string"}},
@@ -50,7 +54,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
 _PROBLEM_HEADERS: Final = {
     401: ["WWW-Authenticate"],
     413: ["Upload-Limit"],
-    415: ["Accept"],
+    415: ["Accept", "Accept-Encoding"],
     416: ["Content-Range"],
     429: ["Retry-After", "RateLimit-Policy", "RateLimit"],
     503: ["Retry-After", "RateLimit-Policy", "RateLimit"],
@@ -217,7 +221,7 @@ UPLOAD: Final[Responses] = {
         *("rate", "share", "starting", "draining", "breaker", "queue", "disk"),
         # what is wrong with the request or its body
         *("malformed-multipart", "no-file", "unknown-variant", "bad-request"),
-        *("upload-too-slow", "too-large", "unsupported-media-type"),
+        *("upload-too-slow", "too-large", "unsupported-media-type", "unsupported-coding"),
         # an Idempotency-Key that was used before
         *("repeat-too-soon", "repeat-differs", "repeats"),
         # how a job fails while the client waits for it

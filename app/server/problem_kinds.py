@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from workers.formats import SOURCE_NAMES
+
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 REDUCED_CAPACITY = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 
@@ -279,8 +281,16 @@ KINDS: dict[str, Kind] = {
             "Not an image that is accepted",
             "The first bytes of the file are not those of an accepted image format, or the Content-Type "
             "of the request is not one that an upload may have.",
-            "Send a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC image, as multipart/form-data or as the "
-            "raw body with an image type.",
+            f"Accepted are {SOURCE_NAMES}, as the file of a form (multipart/form-data) or as the body "
+            "itself, with its own type, application/octet-stream or none. Save others as one of these.",
+        ),
+        Kind(
+            "unsupported-coding",
+            415,
+            "Content-Encoding not accepted",
+            "The body was encoded for its transfer (Content-Encoding), such as by gzip. None is undone here: "
+            "photos are compressed already.",
+            "Send the photo as it is, without the field Content-Encoding.",
         ),
         Kind(
             "range-not-satisfiable",

@@ -35,14 +35,16 @@ from app.engine.interface import Draining, Engine, Starting, UploadSlot
 from app.server.client_connection import connection_of
 from app.server.fast_reject import Refusal
 from app.server.headers import media_type
+from app.server.problems import ProblemError
 from app.storage.interface import Space, Store
 from app.uploads.client_key import ClientKey, net_of
-from app.uploads.file_sink import TooLarge, UnsupportedType
+from app.uploads.file_kinds import explain_media_type
+from app.uploads.file_sink import TooLarge, UnsupportedCoding, UnsupportedType
 from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 from app.uploads.reference import reference_of
 
-_EARLY_REFUSALS = (TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull)
+_EARLY_REFUSALS = (ProblemError, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull)
 """What the guards raise on the head alone."""
 _RAW_TYPES = ("", "application/octet-stream")
 """Types of a body that is the file, besides those of images; it may have none."""
@@ -63,6 +65,8 @@ class UploadRequest:
     media_type: str
     declared_size: int | None
     """The Content-Length in bytes."""
+    coding: str = ""
+    """The Content-Encoding; empty if there is none that changes the body."""
     keyed: KeyedUpload | None = None
     slot: UploadSlot | None = None
     space: Space | None = None
@@ -194,8 +198,8 @@ class Admission:
         After the block the slot and the space that the upload still holds are given back.
 
         Raises:
-            TooLarge, UnsupportedType, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull, StoreFull: a
-                guard refused the upload.
+            TooLarge, UnsupportedType, UnsupportedCoding, ShareExceeded, Starting, Draining, BreakerOpen,
+                QueueFull, StoreFull: a guard refused the upload.
             MalformedReference: its reference is none.
             MalformedKey, KeyInUse: its Idempotency-Key cannot be used.
             ClientGone: the client left while the upload waited for its receiving slot.
@@ -216,10 +220,12 @@ class Admission:
         is_form = upload.media_type == MULTIPART
         is_image = upload.media_type.startswith("image/")
         if not is_form and not is_image and upload.media_type not in _RAW_TYPES:
-            raise UnsupportedType(_unsupported(upload.media_type))
+            raise UnsupportedType(explain_media_type(upload.media_type))
+        if upload.coding:
+            raise UnsupportedCoding(upload.coding)
         max_body = self._max_bytes + MULTIPART_ALLOWANCE if is_form else self._max_bytes
         if upload.declared_size is not None and upload.declared_size > max_body:
-            raise TooLarge(self._max_bytes)
+            raise TooLarge(self._max_bytes, upload.declared_size)
 
     def _read_reference(self, upload: UploadRequest) -> None:
         upload.reference = reference_of(upload.scope)
@@ -248,25 +254,17 @@ class Admission:
             upload.space = self._store.reserve(min(size, self._max_bytes))
 
 
-def _unsupported(media_type: str) -> str:
-    """What is said of a Content-Type that no upload has."""
-    if media_type == "application/x-www-form-urlencoded":
-        return (
-            "Content-Type is application/x-www-form-urlencoded, as curl's -d and --data-binary send it: "
-            "send the photo as a form (-F file=@photo.jpg), or name its type (-H 'Content-Type: image/jpeg')."
-        )
-    return f"Content-Type is {media_type[:60]}: not a form, an image or application/octet-stream."
-
-
 def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:
     headers = Headers(scope=scope)
     length = headers.get("content-length")
+    codings = ",".join(headers.getlist("content-encoding")).split(",")
     return UploadRequest(
         scope,
         requester,
         quota,
         media_type(headers.get("content-type")),
         int(length) if length is not None and length.isdecimal() else None,
+        ", ".join(each for each in codings if each.strip().lower() not in ("", "identity")),
     )
 
 

@@ -7,12 +7,13 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.engine.interface import Engine, UploadSlot
+from app.runtime.sizes import format_size
 from app.server.client_connection import connection_of
 from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
 from app.storage.base import MAX_WRITER_THREADS
 from app.uploads.file_sink import RAW_BODY, FileSink, Received, Target, TooLarge
-from app.uploads.multipart import MULTIPART_ALLOWANCE, Form, MalformedForm, form_in
+from app.uploads.multipart import MULTIPART_ALLOWANCE, Form, form_in
 
 GRACE_S = 5.0
 """Seconds at the start of an upload in which it may be slower than the minimum rate."""
@@ -42,6 +43,7 @@ class _Deadlines:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._min_rate = min_rate
+        self._timeout_s = timeout_s
         now = self._loop.time()
         self._end = now + timeout_s
         self._behind_at = now + GRACE_S
@@ -56,19 +58,25 @@ class _Deadlines:
         self._engine.check_receiving()
         now = self._loop.time()
         if now >= self._end:
-            raise UploadTooSlow("The upload took longer than allowed.")
+            raise UploadTooSlow(f"The upload took longer than the {self._timeout_s:g} s that one may take.")
         if not self._min_rate:
             return min(self._end, now + _CHECK_INTERVAL_S)
         if now >= self._behind_at:
-            raise UploadTooSlow("The upload is slower than allowed.")
+            rate = format_size(self._min_rate * self._rate_factor)
+            raise UploadTooSlow(
+                f"The upload came at less than {rate} a second, the least that is accepted now."
+            )
         return min(self._end, self._behind_at, now + _CHECK_INTERVAL_S)
 
     def count(self, received: int) -> None:
         """Count bytes that have arrived. They earn time; less of it while all receiving slots are taken."""
         if self._min_rate:
-            factor = _RATE_FACTOR_WHEN_FULL if self._engine.receiving_full else 1
-            earned = received / (self._min_rate * factor)
+            earned = received / (self._min_rate * self._rate_factor)
             self._behind_at = min(self._behind_at + earned, self._loop.time() + _MAX_CREDIT_S)
+
+    @property
+    def _rate_factor(self) -> int:
+        return _RATE_FACTOR_WHEN_FULL if self._engine.receiving_full else 1
 
     def exclude_since(self, moment: float) -> None:
         """Do not count the time since a moment: the service, not the client, was slow then."""
@@ -143,8 +151,8 @@ class BodyReader:
         sink = FileSink(target, self._max_bytes)
         with ReadPermit(self._permits, connection_of(request.scope)) as permit:
             await self._read(request, sink, form, slot, permit)
-        if form is not None and not form.ended:
-            raise MalformedForm("The form ends before its closing boundary.")
+        if form is not None:
+            form.check_end()
         return await sink.finish(form)
 
     async def _read(

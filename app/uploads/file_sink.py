@@ -6,12 +6,19 @@ from typing import Protocol
 
 from app.runtime.sizes import format_size
 from app.server.problems import ProblemError
+from app.uploads.file_kinds import explain_refusal
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, Part
-from workers.formats import SNIFF_BYTES, sniff
+from workers.formats import SNIFF_BYTES, SOURCE_FORMATS, sniff
 
-ACCEPT = f"{MULTIPART}, image/*, application/octet-stream"
-"""The media types that an upload may have, as an Accept field."""
-_NO_IMAGE = "The file's first bytes are not those of an accepted image format."
+_IMAGE_TYPES = [each for source in SOURCE_FORMATS.values() for each in source.media_types]
+ACCEPT = ", ".join((MULTIPART, *_IMAGE_TYPES, "application/octet-stream"))
+"""What an upload may be, as an Accept field. Other types of images may be declared, too: the bytes decide."""
+_SEND_A_FILE = "Add the photo as a file by the name of file, as curl's -F file=@photo.jpg does."
+_TEXT_AS_FILE = (
+    "The form's field named file is text, not a file. With curl, write @ before the name of the file "
+    "(-F file=@photo.jpg); in a page, append the File object itself."
+)
+_EMPTY = "The file is empty (0 bytes): no photo was chosen, or it could not be read."
 _FILE_PART = b"file"
 """The name of the part that is the file even if others come before it."""
 RAW_BODY = Part(_FILE_PART, is_file=True)
@@ -23,11 +30,17 @@ class TooLarge(ProblemError):
 
     slug = "too-large"
 
-    def __init__(self, max_bytes: int, detail: str | None = None) -> None:
+    def __init__(self, max_bytes: int, declared: int | None = None, detail: str | None = None) -> None:
+        size = "The file is too large" if declared is None else f"The upload has {_both_units(declared)}"
         super().__init__(
-            detail or f"The file is too large: at most {format_size(max_bytes)} are accepted.",
+            detail or f"{size}: at most {_both_units(max_bytes)} are accepted.",
             headers=[("Upload-Limit", f"max-size={max_bytes}")],
         )
+
+
+def _both_units(size: int) -> str:
+    """A size as people read it, and to the byte, for files that are hardly too large."""
+    return f"{format_size(size)} ({size} bytes)" if size >= 1024 else format_size(size)
 
 
 class UnsupportedType(ProblemError):
@@ -37,6 +50,19 @@ class UnsupportedType(ProblemError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, headers=[("Accept", ACCEPT)])
+
+
+class UnsupportedCoding(ProblemError):
+    """Raised when the body has a Content-Encoding."""
+
+    slug = "unsupported-coding"
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(
+            f"The body is sent with Content-Encoding: {coding[:60]}, and none is undone here. "
+            "Send the photo as it is, without that field.",
+            headers=[("Accept-Encoding", "identity")],
+        )
 
 
 class NoFile(ProblemError):
@@ -99,6 +125,8 @@ class FileSink:
         self._files = 0
         self._file_bytes = 0  # of all files, without the rejected ones
         self._rejected_bytes = 0
+        self._rejected_head = b""  # of the first rejected file
+        self._has_text_as_file = False
 
     async def write(self, part: Part, data: bytes) -> None:
         """Take the next bytes of the upload, and the part that they belong to.
@@ -114,6 +142,7 @@ class FileSink:
             await self._decide()
             self._begin(part)
         if not part.is_file:
+            self._has_text_as_file = self._has_text_as_file or part.name == _FILE_PART
             return
         if self._role is _Role.REJECTED:
             self._rejected_bytes += len(data)
@@ -138,9 +167,9 @@ class FileSink:
         if overhead + self._rejected_bytes <= MULTIPART_ALLOWANCE:
             return
         if self._rejected_bytes and self._chosen is None:
-            raise UnsupportedType(_NO_IMAGE)
-        detail = f"The form adds more than {MULTIPART_ALLOWANCE} bytes to the file."
-        raise TooLarge(self._max_bytes, detail)
+            raise UnsupportedType(explain_refusal(self._rejected_head))
+        detail = f"Beside the file the form has more than {format_size(MULTIPART_ALLOWANCE)}: leave that out."
+        raise TooLarge(self._max_bytes, detail=detail)
 
     async def finish(self, form: Form | None) -> Received:
         """What was received, once all of the body has been written.
@@ -154,10 +183,10 @@ class FileSink:
         if self._chosen is not None:
             return Received(self._chosen_bytes, self._format, self._files - 1, self._chosen.file_name)
         if self._files:
-            raise UnsupportedType(_NO_IMAGE)
-        if form is not None and not form.files:
-            raise NoFile("The form has no file part.")
-        raise NoFile("The file has no bytes.")
+            raise UnsupportedType(explain_refusal(self._rejected_head))
+        if form is None or form.files:
+            raise NoFile(_EMPTY)
+        raise NoFile(_TEXT_AS_FILE if self._has_text_as_file else f"The form has no file. {_SEND_A_FILE}")
 
     def _begin(self, part: Part) -> None:
         self._part = part
@@ -175,8 +204,9 @@ class FileSink:
         found = sniff(head[:SNIFF_BYTES])
         if found is None:
             if self._part.name == _FILE_PART:
-                raise UnsupportedType(_NO_IMAGE)
+                raise UnsupportedType(explain_refusal(head[:SNIFF_BYTES]))
             self._role = _Role.REJECTED
+            self._rejected_head = self._rejected_head or head[:SNIFF_BYTES]
             self._rejected_bytes += len(head)
             self._file_bytes -= len(head)
             return
@@ -193,5 +223,5 @@ class FileSink:
     def _too_large(self) -> TooLarge:
         if self._files == 1:
             return TooLarge(self._max_bytes)
-        detail = f"The files are too large together: at most {self._max_bytes} bytes are accepted."
-        return TooLarge(self._max_bytes, detail)
+        detail = f"The files are too large together: at most {_both_units(self._max_bytes)} are accepted."
+        return TooLarge(self._max_bytes, detail=detail)

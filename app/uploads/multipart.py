@@ -29,6 +29,7 @@ MAX_PART_FIELDS = 64
 _MAX_BOUNDARY = 200
 """Bytes of a boundary. RFC 2046 allows 70; some clients take more."""
 _MAX_PARAMETERS = 32
+_LINE_END = b"\r\n"
 _MAX_PADDING = 32
 """Spaces after a boundary."""
 
@@ -37,7 +38,7 @@ _ESCAPED = re.compile(rb'\\(["\\])')
 _FIELD = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:([^\r\n]*)\r?$", re.MULTILINE)
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _HEADER_END = re.compile(rb"\n\r?\n")
-_NO_BOUNDARY = "The body does not begin with the boundary that its Content-Type names."
+_SET_BY_CLIENT = "Let the program that sends the form set Content-Type itself."
 _PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 
 
@@ -75,8 +76,8 @@ class Form:
 
     def __init__(self, boundary: bytes) -> None:
         self.files = 0
-        self.overhead = -2  # the line break that is put before the body, as one precedes every delimiter
-        self._buffer = b"\r\n"
+        self.overhead = -len(_LINE_END)  # it is put before the body, as one precedes every delimiter
+        self._buffer = _LINE_END
         self._position = 0  # what stands before it in the buffer has been read
         self._state = _State.PREAMBLE
         self._parts = 0
@@ -93,6 +94,25 @@ class Form:
     def ended(self) -> bool:
         """Whether the closing boundary was read."""
         return self._state is _State.END
+
+    def check_end(self) -> None:
+        """Check that the form is complete, when its body has ended.
+
+        Raises:
+            MalformedForm: it is not.
+        """
+        if self._buffer == _LINE_END:
+            raise MalformedForm("The body is empty: it has 0 bytes, and no form.")
+        if self._state is _State.PREAMBLE:
+            delimiter = self._boundary[1:61].decode("ascii", "replace")
+            raise MalformedForm(
+                "The body is not the form that its Content-Type announces: it has no line "
+                f"{delimiter}. {_SET_BY_CLIENT}"
+            )
+        if self._state is not _State.END:
+            raise MalformedForm(
+                "The form is cut off: the line that ends it is missing. Send all of it again."
+            )
 
     def feed(self, data: bytes) -> Iterator[tuple[Part, bytes]]:
         """Read the next piece of the body: the content in it, with the part that it belongs to.
@@ -111,7 +131,7 @@ class Form:
                     content, more = self._read_until_delimiter()
                     self.overhead += len(content)
                     if self.overhead > MULTIPART_ALLOWANCE:
-                        raise MalformedForm(_NO_BOUNDARY)
+                        self.check_end()
                 case _State.HEADER:
                     more = self._read_header()
                     if more:
@@ -153,13 +173,14 @@ class Form:
         found = _HEADER_END.search(buffer, start, start + MAX_PART_HEADER)
         if found is None:
             if len(buffer) - start >= MAX_PART_HEADER:
-                raise MalformedForm(f"The header of a part is longer than {MAX_PART_HEADER} bytes.")
+                detail = f"A field or file of the form has header lines of more than {MAX_PART_HEADER} bytes."
+                raise MalformedForm(detail)
             return False
         self._position = found.end()
         self.overhead += found.end() - start
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise MalformedForm(f"The form has more than {MAX_PARTS} parts.")
+            raise MalformedForm(f"The form has more than {MAX_PARTS} fields and files.")
         self._part = _parse_header(buffer[start : found.end()])
         if self._part.is_file:
             self.files += 1
@@ -175,10 +196,13 @@ def _parse_header(header: bytes) -> Part:
     header = _FOLD.sub(b" ", header.strip(b"\r\n"))
     lines = len(header.splitlines())
     if lines > MAX_PART_FIELDS:
-        raise MalformedForm(f"A part has more than {MAX_PART_FIELDS} header fields.")
+        raise MalformedForm(f"A field or file of the form has more than {MAX_PART_FIELDS} header lines.")
     found = _FIELD.findall(header)
     if len(found) != lines:
-        raise MalformedForm("A line in the header of a part is not of the form 'Name: value'.")
+        raise MalformedForm(
+            "A field or file of the form does not begin with header lines such as "
+            '\'Content-Disposition: form-data; name="file"; filename="photo.jpg"\' and an empty line.'
+        )
     fields = {name.lower(): value.strip() for name, value in found}
     _, parameters = parse_parameters(fields.get(b"content-disposition", b""))
     is_file = b"filename" in parameters or b"filename*" in parameters
@@ -186,7 +210,9 @@ def _parse_header(header: bytes) -> Part:
     encoding = fields.get(b"content-transfer-encoding", b"").lower()
     if is_file and encoding not in _PLAIN_ENCODINGS:
         shown = encoding[:40].decode("latin-1")
-        raise MalformedForm(f"The file is encoded as {shown}; send its bytes as they are.")
+        raise MalformedForm(
+            f"The file is sent as text (Content-Transfer-Encoding: {shown}). Send its bytes as they are."
+        )
     return Part(parameters.get(b"name", b""), is_file, file_name(parameters) if is_file else None)
 
 
@@ -215,7 +241,10 @@ def form_in(content_type: str | None) -> Form | None:
         return None
     boundary = parameters.get(b"boundary", b"")
     if not boundary:
-        raise MalformedForm("Content-Type names no boundary; let the HTTP client set this field itself.")
+        raise MalformedForm(f"Content-Type is {MULTIPART} without its boundary. {_SET_BY_CLIENT}")
     if not re.fullmatch(rb"[ -~]{0,%d}[!-~]" % (_MAX_BOUNDARY - 1), boundary):
-        raise MalformedForm(f"The boundary is not one of 1 to {_MAX_BOUNDARY} printable ASCII characters.")
+        raise MalformedForm(
+            f"The boundary in Content-Type is not one of 1 to {_MAX_BOUNDARY} printable ASCII characters. "
+            f"{_SET_BY_CLIENT}"
+        )
     return Form(boundary)

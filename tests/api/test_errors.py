@@ -48,7 +48,7 @@ from app.server.routes import TooManyParameters
 from app.storage.interface import StoreFull, StoreUnavailable
 from app.uploads.body import UploadTooSlow
 from app.uploads.degraded import DegradedResponse
-from app.uploads.file_sink import NoFile, TooLarge, UnsupportedType
+from app.uploads.file_sink import ACCEPT, NoFile, TooLarge, UnsupportedCoding, UnsupportedType
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
 from app.uploads.receiver import UnknownVariant
@@ -91,7 +91,13 @@ EXPECTED = [
         UnsupportedType("Not an image."),
         415,
         "/problems/unsupported-media-type",
-        header=("Accept", "multipart/form-data, image/*, application/octet-stream"),
+        header=("Accept", ACCEPT),
+    ),
+    Expected(
+        UnsupportedCoding("gzip"),
+        415,
+        "/problems/unsupported-coding",
+        header=("Accept-Encoding", "identity"),
     ),
     Expected(MalformedForm("No boundary."), 400, "/problems/malformed-multipart"),
     Expected(NoFile("No file."), 400, "/problems/no-file"),

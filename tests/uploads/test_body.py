@@ -355,17 +355,17 @@ async def test_a_form_without_a_usable_boundary_is_refused(content_type: str) ->
 )
 async def test_a_form_without_a_file_is_refused(body: bytes) -> None:
     """An image in a field without a file name is text, as in HTML forms."""
-    with pytest.raises(NoFile, match="no file part"):
+    with pytest.raises(NoFile, match=r"The form has no file|is text, not"):
         await receive([body])
 
 
 async def test_a_file_without_bytes_is_refused() -> None:
     """What a browser sends when nothing was chosen, a file that is empty, and a raw body of nothing."""
-    with pytest.raises(NoFile, match="no bytes"):
+    with pytest.raises(NoFile, match="empty"):
         await receive([form(part(b"", 'form-data; name="file"; filename=""'))])
-    with pytest.raises(NoFile, match="no bytes"):
+    with pytest.raises(NoFile, match="empty"):
         await receive([form(part(b""), part(b""))])
-    with pytest.raises(NoFile, match="no bytes"):
+    with pytest.raises(NoFile, match="empty"):
         await receive([], "image/jpeg")
 
 
@@ -433,7 +433,7 @@ async def test_a_form_may_add_its_allowance_and_no_more(length: int) -> None:
         ):
             pieces = [body[at : at + length] for at in range(0, len(body), length)]
             if more:
-                with pytest.raises(TooLarge, match="The form adds more than 65536 bytes"):
+                with pytest.raises(TooLarge, match="Beside the file the form has more than 64 KiB"):
                     await receive(pieces)
             else:
                 assert (await receive(pieces))[1] == PHOTO
@@ -487,14 +487,14 @@ async def test_a_silent_upload_ends_with_the_grace() -> None:
     """A client that sends nothing keeps its receiving slot for five seconds."""
     seconds, error = await took(receive(Uplink([], then="nothing"), "image/jpeg"))
     assert seconds == pytest.approx(5)
-    assert "slower than allowed" in str(error)
+    assert "at less than 1000 bytes a second" in str(error)
 
 
 async def test_an_upload_below_the_minimum_rate_ends_when_it_has_fallen_behind() -> None:
     """At two fifths of the rate, seven seconds bring 2.8 seconds' worth: with the grace, until 7.8."""
     seconds, error = await took(receive(steadily(RATE * 0.4, 90), "image/jpeg"))
     assert seconds == pytest.approx(7.8)
-    assert "slower than allowed" in str(error)
+    assert "at less than 1000 bytes a second" in str(error)
 
 
 async def test_a_byte_a_second_does_not_hold_a_slot() -> None:
@@ -517,7 +517,7 @@ async def test_every_upload_ends_at_its_deadline() -> None:
     """Fast enough all the time, but for too long."""
     seconds, error = await took(receive(steadily(RATE, 90), "image/jpeg", timeout=30))
     assert seconds == pytest.approx(30)
-    assert "longer than allowed" in str(error)
+    assert "longer than the 30 s" in str(error)
 
 
 async def test_while_all_slots_are_taken_uploads_must_be_faster() -> None:

@@ -156,7 +156,7 @@ def test_a_preamble_is_passed_over(preamble: bytes, length: int) -> None:
 
 def test_what_has_no_delimiter_is_refused_early() -> None:
     """A preamble is no place for a photo."""
-    with pytest.raises(MalformedForm, match="does not begin with the boundary"):
+    with pytest.raises(MalformedForm, match="it has no line --XyZ"):
         read([bytes(MULTIPART_ALLOWANCE // 2)] * 3)
 
 
@@ -202,7 +202,7 @@ def test_the_header_of_a_part_says_what_it_is(header: bytes, expected: tuple[byt
 def test_an_encoded_file_is_refused_in_plain_words(encoding: bytes) -> None:
     """RFC 7578 does without transfer encodings, and browsers never use one."""
     header = b"Content-Transfer-Encoding: " + encoding + b"\r\n" + FILE
-    with pytest.raises(MalformedForm, match="send its bytes as they are"):
+    with pytest.raises(MalformedForm, match="Send its bytes as they are"):
         read([in_form(header + b"/9j/")])
 
 
@@ -211,7 +211,7 @@ def test_an_encoded_file_is_refused_in_plain_words(encoding: bytes) -> None:
 )
 def test_a_line_that_is_no_header_field_is_refused(header: bytes) -> None:
     """In words that say what a line should be."""
-    with pytest.raises(MalformedForm, match="not of the form 'Name: value'"):
+    with pytest.raises(MalformedForm, match="does not begin with header lines"):
         read([in_form(header + b"\r\nx")])
 
 
@@ -221,17 +221,17 @@ def test_a_header_is_bounded() -> None:
     assert read([in_form(fits + b"x")])[1].ended
     for piece in (in_form(b"y" + fits + b"x"), b"--XyZ\r\n" + b"X" * MAX_PART_HEADER):
         for pieces in ([piece], cuts(piece, 100)):
-            with pytest.raises(MalformedForm, match="longer than 8192 bytes"):
+            with pytest.raises(MalformedForm, match="more than 8192 bytes"):
                 read(pieces)
     assert read([in_form(b"X: y\r\n" * MAX_PART_FIELDS + b"\r\nx")])[1].ended
-    with pytest.raises(MalformedForm, match="more than 64 header fields"):
+    with pytest.raises(MalformedForm, match="more than 64 header lines"):
         read([in_form(b"X: y\r\n" * (MAX_PART_FIELDS + 1) + b"\r\nx")])
 
 
 def test_parts_are_bounded() -> None:
     """In number, however short they are."""
     assert read([in_form(*[b"\r\n"] * MAX_PARTS)])[1].ended
-    with pytest.raises(MalformedForm, match="more than 1000 parts"):
+    with pytest.raises(MalformedForm, match="more than 1000 fields and files"):
         read([in_form(*[b"\r\n"] * (MAX_PARTS + 1))])
 
 

@@ -2,11 +2,12 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from workers.failures import DETAILS, JobError, decoding_failure, encoding_failure
-from workers.messages import REASONS
+from workers.failures import DETAILS, JobError, decoding_failure, encoding_failure, explain
+from workers.messages import REASONS, Task
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,19 @@ def test_a_decoder_may_raise_anything(error: Exception, reason: str) -> None:
 def test_an_encoder_has_sound_pixels(error: Exception, reason: str) -> None:
     """Its failure is a lack of space or memory, or our fault; it is never a fault of the file."""
     assert encoding_failure(error, "large").reason == reason
+
+
+def test_a_failure_names_the_bound_and_what_can_be_done(tmp_path: Path) -> None:
+    """The sentence has the limit of the task, and of a damaged file the format as which it begins."""
+    source = tmp_path / "source"
+    source.write_bytes(b"\xff\xd8\xff\xe0 and nothing more")
+    task = Task("job", str(source), "", ("it=64",), 5_000_000, 2.5, 3 * 2**30)
+    assert "begins as a JPEG" in explain("undecodable", task)
+    assert "5,000,000 pixels" in explain("too-many-pixels", task)
+    assert "2.5 s" in explain("too-slow", task)
+    assert "3,072 MiB" in explain("too-much-memory", task)
+    source.unlink()
+    assert {reason: explain(reason, task) for reason in DETAILS}["undecodable"] == DETAILS["undecodable"]
 
 
 def test_every_reason_has_its_sentence() -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from app.uploads.file_sink import ACCEPT
 from tests import samples
 from tests.service import SMALL, Service, fresh_address, until
 from tests.system.http.expect import problem
+from workers.formats import SOURCE_NAMES
 
 LIMIT = 2**20
 """The service's MAX_UPLOAD_BYTES."""
@@ -46,18 +48,24 @@ def nothing_left(service: Service) -> Iterator[None]:
 
 
 BAD_FORMS = {
-    "an empty body": (b"", "malformed-multipart"),
-    "no part at all": (form(), "no-file"),
-    "no file part": (form(part(b"holiday", "title", None)), "no-file"),
-    "a file without bytes": (form(part(b"")), "no-file"),
-    "a wrong boundary": (form(part(SMALL)).replace(b"frontier", b"elsewhere"), "malformed-multipart"),
-    "cut in the file": (form(part(SMALL))[: len(SMALL) // 2], "malformed-multipart"),
-    "cut before the end": (part(SMALL), "malformed-multipart"),
+    "an empty body": (b"", "malformed-multipart", "The body is empty"),
+    "no part at all": (form(), "no-file", "The form has no file. Add the photo"),
+    "no file part": (form(part(b"holiday", "title", None)), "no-file", "-F file=@photo.jpg"),
+    "text by the name of file": (form(part(b"photo.jpg", filename=None)), "no-file", "write @ before"),
+    "a file without bytes": (form(part(b"")), "no-file", "The file is empty (0 bytes)"),
+    "a wrong boundary": (
+        form(part(SMALL)).replace(b"frontier", b"elsewhere"),
+        "malformed-multipart",
+        "it has no line --frontier",
+    ),
+    "cut in the file": (form(part(SMALL))[: len(SMALL) // 2], "malformed-multipart", "cut off"),
+    "cut before the end": (part(SMALL), "malformed-multipart", "cut off"),
     "a broken part header": (
         b"--frontier\r\nno colon here\r\n\r\nx\r\n--frontier--\r\n",
         "malformed-multipart",
+        "does not begin with header lines",
     ),
-    "no form at all": (SMALL, "malformed-multipart"),
+    "no form at all": (SMALL, "malformed-multipart", "not the form that its Content-Type announces"),
 }
 
 
@@ -67,9 +75,10 @@ class TestRefused:
 
     @pytest.mark.parametrize("name", BAD_FORMS)
     def test_malformed_form(self, client: httpx.Client, name: str) -> None:
-        """A form that is broken, or holds no file: 400."""
-        body, kind = BAD_FORMS[name]
-        problem(client.post("/v1/images", content=body, headers={"content-type": FORM}), 400, kind)
+        """A form that is broken, or holds no file: 400, and what is wrong with it."""
+        body, kind, said = BAD_FORMS[name]
+        answer = client.post("/v1/images", content=body, headers={"content-type": FORM})
+        assert said in problem(answer, 400, kind)["detail"]
 
     @pytest.mark.parametrize(
         "boundary", ["", "; boundary=", "; boundary=" + "b" * 300, '; boundary="a\u00e4"']
@@ -92,8 +101,8 @@ class TestRefused:
         sent = client.post("/v1/images", files={"file": ("photo.jpg", data, "image/jpeg")})
         if name.startswith("cut"):
             assert sent.status_code in (415, 202)
-        problem(sent, 415, "unsupported-media-type")
-        assert sent.headers["accept"] == "multipart/form-data, image/*, application/octet-stream"
+        assert SOURCE_NAMES in problem(sent, 415, "unsupported-media-type")["detail"]
+        assert sent.headers["accept"] == ACCEPT
         problem(
             client.post("/v1/images", content=data, headers={"content-type": "image/png"}),
             415,
@@ -122,7 +131,7 @@ class TestRefused:
         headers = {"content-type": FORM if as_form else "image/jpeg"}
         pieces = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
         answer = client.post("/v1/images", content=pieces if chunked else body, headers=headers)
-        problem(answer, 413, "too-large")
+        assert f"{LIMIT} bytes" in problem(answer, 413, "too-large")["detail"]
         assert answer.headers["upload-limit"] == f"max-size={LIMIT}"
 
     def test_a_form_too_long(self, client: httpx.Client) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.uploads.file_sink import ACCEPT
 from tests.service import SMALL, Answer, Connection, Service, fresh_address, until
 from tests.system.http.conftest import ORIGIN
 from tests.system.http.expect import QUOTA_EXCEEDED, REDUCED_CAPACITY, limits, problem
+from workers.formats import SOURCE_NAMES
 
 MUCH = 8 * 2**20
 """A Content-Length that is accepted, and much more than any buffer holds."""
@@ -201,8 +203,22 @@ class TestDeclared:
         with service.connect() as connection:
             connection.head("POST /v1/images", f"Content-Length: {MUCH}", f"Content-Type: {kind}")
             answer = connection.answer()
-        problem(answer, 415, "unsupported-media-type")
-        assert answer.headers["accept"] == "multipart/form-data, image/*, application/octet-stream"
+        detail = problem(answer, 415, "unsupported-media-type")["detail"]
+        assert answer.headers["accept"] == ACCEPT
+        assert kind in detail
+        assert SOURCE_NAMES in detail
+
+    @pytest.mark.parametrize("fields", [["gzip"], ["identity", "br, identity"]], ids=["gzip", "two lines"])
+    def test_refuses_a_content_encoding(self, service: Service, fields: list[str]) -> None:
+        """415 with Accept-Encoding (RFC 9110, 15.5.16) names it; `identity`, which is none, is taken."""
+        with service.connect() as connection:
+            ask(connection, MUCH, *(f"Content-Encoding: {each}" for each in fields))
+            answer = connection.answer()
+        detail = problem(answer, 415, "unsupported-coding")["detail"]
+        assert fields[-1].partition(",")[0] in detail
+        assert answer.headers["accept-encoding"] == "identity"
+        assert "accept" not in answer.headers
+        assert service.upload(**{"content-encoding": "Identity"}).status_code == 202
 
     def test_tells_who_uses_curl_how_to_send_a_photo(self, service: Service) -> None:
         """`curl -d` and `--data-binary` declare a form of another kind."""

@@ -75,7 +75,11 @@ def test_a_job_past_its_deadline_is_killed(worker: Worker, tmp_path: Path) -> No
     """A task that would never end is ended at its deadline."""
     fork = worker.start(make_task(tmp_path, None, timeout_s=0.3))
     outcome = worker.receive()
-    assert outcome == Failed("job-1", "too-slow", "The image took longer to process than one image may.")
+    assert outcome == Failed(
+        "job-1",
+        "too-slow",
+        "The image took longer than the 0.3 s that one may take. Send a smaller version of it.",
+    )
     assert not Path(f"/proc/{fork}").exists()
     assert isinstance(worker.run(make_task(tmp_path, samples.jpeg())), Done)
 
