@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import _shown
+from app.commands import _shown
 from app.server.problems import KINDS
 from app.settings import Settings
 from tests import samples

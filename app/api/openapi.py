@@ -40,10 +40,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "RateLimit-Policy": {"description": "The policies in force.", "schema": {"type": "string"}},
     "RateLimit": {"description": "What is left of them.", "schema": {"type": "string"}},
     "Accept": {"description": "What an upload may be.", "schema": {"type": "string"}},
-    "Accept-Encoding": {
-        "description": "identity, if it is the Content-Encoding.",
-        "schema": {"type": "string"},
-    },
+    "Accept-Encoding": {"description": "identity.", "schema": {"type": "string"}},
     "Upload-Limit": {"description": "max-size in bytes.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}},
     "Location": {"description": "The job.", "schema": {"type": "string"}},

@@ -26,7 +26,7 @@ def test_the_engine_loads_no_web_framework(module: str) -> None:
 def test_a_worker_loads_no_web_framework() -> None:
     """All that `spillway worker` imports, and what the store and the engine import when they are made."""
     packages = loaded(
-        "app.cli",
+        "app.commands",
         "app.factory",
         "app.cluster.factory",
         "app.cluster.worker",

@@ -52,6 +52,50 @@ def complaint(folder: Path, **settings: object) -> str:
     return lines[0]
 
 
+@pytest.fixture
+def folder_of_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose modules are imported in place of those of the same name."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    path = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{path}" if path else str(folder))
+    return folder
+
+
+class TestInterrupted:
+    """A signal that comes while Python imports what a command needs."""
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        ("command", "module", "serves"),
+        [
+            ("serve", "typer", True),
+            ("serve", "pydantic_settings", True),
+            ("serve", "fastapi", True),
+            ("worker", "typer", True),
+            ("check", "typer", False),
+            ("check", "pydantic_settings", False),
+            ("stampede http://127.0.0.1:9", "rich", False),
+            ("--help", "typer", False),
+        ],
+    )
+    def test_ends_quietly(
+        self,
+        tmp_path: Path,
+        folder_of_modules: Path,
+        number: signal.Signals,
+        command: str,
+        module: str,
+        serves: bool,
+    ) -> None:
+        """With 0 where the command is ended by signals, else with the status that shells give to a signal."""
+        interrupt = f"import os, time\nos.kill(os.getpid(), {number:d})\ntime.sleep(30)\n"
+        (folder_of_modules / f"{module}.py").write_text(interrupt)
+        done = run(*command.split(), folder=tmp_path)
+        assert (done.stdout, done.stderr) == ("", "")
+        assert done.returncode == (0 if serves else 128 + number)
+
+
 class TestRefusing:
     """A start that is not possible ends with one clear line and a status other than 0."""
 
@@ -105,8 +149,13 @@ class TestRefusing:
 class TestStarting:
     """A start that succeeds."""
 
-    def test_says_where_it_is(self, start: Start) -> None:
-        """One line with the address once connections are accepted; options override settings."""
+    def test_says_where_it_is(self, start: Start, folder_of_modules: Path) -> None:
+        """One line with the address once connections are accepted; options override settings.
+
+        A signal that comes when it has stopped, and Python itself ends, changes nothing.
+        """
+        hook = "if 'serve' in sys.orig_argv: atexit.register(os.kill, os.getpid(), signal.SIGINT)"
+        (folder_of_modules / "sitecustomize.py").write_text(f"import atexit, os, signal, sys\n{hook}\n")
         service = start("--host", "127.0.0.1", "--port", "0", port=1, host="192.0.2.1")
         assert re.search(r"http://127\.0\.0\.1:[0-9]+", service.ready_line)
         with service.client() as client:
