@@ -282,12 +282,7 @@ def complete_openapi(app: FastAPI, variants: Sequence[Variant]) -> None:
 
 def _complete(document: dict[str, Any], variants: Sequence[Variant]) -> None:
     upload = document["paths"]["/v1/images"]["post"]
-    upload["parameters"] = [
-        _variants_parameter(variants),
-        _REFERENCE,
-        _UPLOAD_PREFER,
-        _IDEMPOTENCY_KEY,
-    ]
+    upload["parameters"] = [_variants_parameter(variants), _REFERENCE, _UPLOAD_PREFER, _IDEMPOTENCY_KEY]
     components = document["components"]
     components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
     schemas = components["schemas"]
