@@ -44,6 +44,7 @@ def make_job_defaults(settings: Settings) -> JobDefaults:
         settings.worker_memory,
         truncated=settings.truncated == "accept",
         blurhash=settings.blurhash,
+        background=settings.background,
     )
 
 

@@ -8,6 +8,8 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize
 
+from workers.background import read_colour
+
 _TIME_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_LIFETIME_S = 100 * 365.25 * 86400
 """Beyond it, moments would soon have no date."""
@@ -98,6 +100,12 @@ def _ascii_host(host: str) -> str:
         raise ValueError(f"{host!r} is not a host name") from None
 
 
+def _colour(value: str) -> str:
+    """A colour as `read_colour` reads it."""
+    read_colour(value)
+    return value
+
+
 def separated(value: Any) -> Any:
     """The parts of a text that are separated by commas or white space."""
     if isinstance(value, str):
@@ -110,5 +118,6 @@ Lifetime = Annotated[float, BeforeValidator(_lifetime)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Colour = Annotated[str, AfterValidator(_colour)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -14,8 +14,18 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.runtime.cgroup import usable_cpus
-from app.setting_values import HostName, Lifetime, Network, Origin, PublicUrl, Seconds, Size, separated
-from workers.variants import Variant, parse_variants
+from app.setting_values import (
+    Colour,
+    HostName,
+    Lifetime,
+    Network,
+    Origin,
+    PublicUrl,
+    Seconds,
+    Size,
+    separated,
+)
+from workers.variants import GRAMMAR, Variant, parse_variants
 
 PREFIX = "SPILLWAY_"
 """What the variable of every setting begins with."""
@@ -72,7 +82,10 @@ class Settings(BaseSettings):
     variants: Annotated[tuple[Variant, ...], NoDecode] = Field(
         parse_variants("large=1600,medium=800,small=320,thumb=96"),
         validate_default=False,
-        description="name=longest side[@format[+anim]][:quality], comma separated",
+        description=f"{GRAMMAR}, comma separated",
+    )
+    background: Colour = Field(
+        "white", description="#rrggbb or a CSS name: what shows through transparency where a format has none"
     )
     blurhash: bool = Field(False, description="a BlurHash of each image in its document")
     max_upload_bytes: Size = Field(ByteSize(32 * 2**20), ge=1, le=2**40, description="bytes of one file")

@@ -31,12 +31,13 @@ from bench.resizers import MAKERS
 from bench.rig import ROOT, Report, median, options
 from workers.codecs import load_codecs
 from workers.encode import file_name
-from workers.variants import Variant, fit_size
+from workers.shapes import output_size
+from workers.variants import Variant
 
 SOURCES = tuple(f"{size}mp.{format_}" for size in (2, 12, 48) for format_ in ("jpeg", "png", "webp", "heic"))
 _QUICK = ("2mp.jpeg", "12mp.jpeg")
 _LADDER: tuple[Variant, ...] = tuple(
-    sorted(Settings.model_fields["variants"].default, key=lambda one: one.side, reverse=True)
+    sorted(Settings.model_fields["variants"].default, key=lambda one: one.area, reverse=True)
 )
 _SHARP = ROOT / "bench" / "baselines" / "sharp"
 _IN_NODE = {"sharp-cascade": "cascade", "sharp-per-size": "per-size"}
@@ -63,7 +64,8 @@ class Resizer:
         wanted = [
             {
                 "name": each.name,
-                "side": each.side,
+                "spec": each.spec,
+                "side": each.width,
                 "format": each.format,
                 "quality": each.quality,
                 "path": str(folder / file_name(each)),
@@ -123,7 +125,7 @@ def measure(
     """A row for each resizer that can read this source; variants are written as `format_`."""
     with Image.open(source) as image:
         whole = image.convert("RGB")
-    wanted = [reference(whole, fit_size(*whole.size, each.side)) for each in _LADDER]
+    wanted = [reference(whole, output_size(each, whole.size)) for each in _LADDER]
     ladder = [replace(each, format=format_) for each in _LADDER]
     lossless = [replace(each, format="png") for each in _LADDER]
     able = [each for each in resizers if "failed" not in each.ladder(source, folder, ladder)]

@@ -21,7 +21,8 @@ from workers.codecs import load_codecs
 from workers.encode import create_file, encode, file_name
 from workers.imaging import create_files, make_variants
 from workers.messages import Task
-from workers.variants import Variant, fit_size
+from workers.shapes import output_size
+from workers.variants import Variant, read_specs
 
 Maker = Callable[[Path, Path, Sequence[Variant]], None]
 """Makes every variant of a source into a folder; variants come largest first."""
@@ -40,7 +41,7 @@ def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> Non
     for variant in variants:
         with Image.open(source) as image:
             image = image.convert("RGB")
-            small = image.resize(fit_size(*image.size, variant.side), Image.Resampling.LANCZOS)
+            small = image.resize(output_size(variant, image.size), Image.Resampling.LANCZOS)
         create_file(folder / file_name(variant))
         encode(small, variant, folder / file_name(variant))
 
@@ -50,7 +51,7 @@ def libvips_per_size(source: Path, folder: Path, variants: Sequence[Variant]) ->
     import pyvips
 
     for variant in variants:
-        small = pyvips.Image.thumbnail(str(source), variant.side, height=variant.side, size="down")
+        small = pyvips.Image.thumbnail(str(source), variant.width, height=variant.height, size="down")
         _save(small, variant, folder)
 
 
@@ -60,11 +61,11 @@ def libvips_cascade(source: Path, folder: Path, variants: Sequence[Variant]) -> 
 
     image = None
     for variant in variants:
-        box = {"height": variant.side, "size": "down"}
+        box = {"height": variant.height, "size": "down"}
         if image is None:
-            image = pyvips.Image.thumbnail(str(source), variant.side, **box)
+            image = pyvips.Image.thumbnail(str(source), variant.width, **box)
         else:
-            image = image.thumbnail_image(variant.side, **box)
+            image = image.thumbnail_image(variant.width, **box)
         image = image.copy_memory()
         _save(image, variant, folder)
 
@@ -83,11 +84,11 @@ def _save(image: Any, variant: Variant, folder: Path) -> None:
 def limit(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """The lower bound of any pipeline on Pillow: decode once, encode pictures that were scaled before."""
     with Image.open(source) as image:
-        image.draft("RGB", fit_size(*image.size, variants[0].side))
+        image.draft("RGB", output_size(variants[0], image.size))
         image.load()
     for variant in variants:
         create_file(folder / file_name(variant))
-        encode(_READY[variant.side], variant, folder / file_name(variant))
+        encode(_READY[variant.width], variant, folder / file_name(variant))
 
 
 _READY: dict[int, Image.Image] = {}
@@ -98,7 +99,7 @@ def _prepare(source: Path, variants: Sequence[Variant]) -> None:
     with Image.open(source) as image:
         rgb = image.convert("RGB")
     for variant in variants:
-        _READY[variant.side] = rgb.resize(fit_size(*rgb.size, variant.side), Image.Resampling.LANCZOS)
+        _READY[variant.width] = rgb.resize(output_size(variant, rgb.size), Image.Resampling.LANCZOS)
 
 
 MAKERS: dict[str, Maker] = {
@@ -137,8 +138,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         source, folder = Path(request["source"]), Path(request["folder"])
-        fields = ("name", "side", "format", "quality")
-        variants = [Variant(*(each[field] for field in fields)) for each in request["variants"]]
+        variants = read_specs(each["spec"] for each in request["variants"])
         if name == "limit":
             _prepare(source, variants)
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark, see proc(5)

@@ -28,6 +28,7 @@ CONTRACT = {
     "max_wait": 60,
     "client_share": 20,
     "workers": usable_cpus(),
+    "background": "white",
     "blurhash": False,
     "max_upload_bytes": 32 * MIB,
     "max_pixels": 100_000_000,
@@ -237,8 +238,8 @@ def test_variants_are_read_by_their_grammar(environment: pytest.MonkeyPatch) -> 
     """Size, format and quality of each."""
     environment.setenv("SPILLWAY_VARIANTS", "big=2000@webp:70, icon=64@png")
     big, icon = load_settings().variants
-    assert (big.name, big.side, big.format, big.quality) == ("big", 2000, "webp", 70)
-    assert (icon.name, icon.side, icon.format) == ("icon", 64, "png")
+    assert (big.name, big.width, big.format, big.quality) == ("big", 2000, "webp", 70)
+    assert (icon.name, icon.width, icon.format) == ("icon", 64, "png")
 
 
 def test_settings_do_not_change() -> None:

@@ -1,19 +1,25 @@
 """Animated variants: every frame of the source resized, written as one animated WebP."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
-from workers.colour import to_eight_bit, to_srgb
+from workers.cascade import Cascade, Step, Target, make_targets
+from workers.colour import Info, to_eight_bit
 from workers.decode import OpenedImage
-from workers.encode import encoder_options, file_name, max_side, open_file, strip_metadata
+from workers.encode import WHITE, encoder_options, file_name, open_file, strip_metadata
 from workers.failures import JobError, encoding_failure
 from workers.gif import compose_frame, seek_frame
 from workers.orientation import make_upright
-from workers.scaling import resize
-from workers.variants import Variant, fit_size
+from workers.outputs import Outputs, group_outputs
+from workers.shapes import Rect, Size
+from workers.small_picture import make_small_picture
+from workers.smart_crop import find_richest
+from workers.variants import Variant
 
 _MIN_DURATION_MS = 11
 """Browsers show frames with a shorter duration for `_DEFAULT_DURATION_MS`, and so does this module."""
@@ -22,38 +28,63 @@ _MAX_DURATION_MS = 600_000
 _DEFAULT_DURATION_MS = 100
 _FLAGS_AT = 20
 """Where an extended WebP has its flags (WebP container specification, "Extended File Format")."""
-_ANIMATION, _ALPHA = 0x02, 0x10
+_ANIMATION, _ALPHA, _PROFILE = 0x02, 0x10, 0x20
+
+
+@dataclass(slots=True)
+class _Film:
+    """The variants of one colour space, with the frames that were made of each so far."""
+
+    outputs: Outputs
+    targets: list[Target]
+    frames: dict[str, list[Image.Image]]
+
+    def add(self, image: Image.Image, info: Info) -> None:
+        """Make each variant of one more frame, which is upright."""
+        cascade = Cascade(Step(self.outputs.convert(image, info), Rect(0, 0, *image.size)))
+        for target in self.targets:
+            self.frames[target.variant.name].append(strip_metadata(cascade.make(target)))
 
 
 def make_animated(
     source: OpenedImage, variants: list[Variant], folder: Path, max_pixels: int
-) -> dict[str, tuple[int, int]]:
+) -> dict[str, Size]:
     """Write each of `variants` as an animated WebP of all frames of `source`; their sizes by name.
 
-    Raises JobError: `too-many-pixels` when all frames together have more than `max_pixels`, or why a variant
-    could not be written.
+    Every frame is cut in the same place, which the first one decides. Raises JobError: `too-many-pixels` when
+    all frames together have more than `max_pixels`, or why a variant could not be written.
     """
-    size = source.size
-    cascade = sorted(variants, key=max_side, reverse=True)
-    frames: dict[str, list[Image.Image]] = {variant.name: [] for variant in cascade}
+    films: list[_Film] = []
     durations: list[int] = []
-    for image, duration in _read_frames(source, max_pixels):
-        durations.append(duration)
-        for variant in cascade:
-            image = resize(image, fit_size(*size, max_side(variant)))
-            frames[variant.name].append(strip_metadata(image))
-    for variant in cascade:
-        try:
-            _save(
-                frames.pop(variant.name), durations, _loop_count(source), variant, folder / file_name(variant)
-            )
-        except Exception as error:
-            raise encoding_failure(error, variant.name) from error
-    return {variant.name: fit_size(*size, max_side(variant)) for variant in variants}
+    for image, info in _read_frames(source, max_pixels):
+        films = films or list(_start_films(variants, image, info))
+        durations.append(_frame_duration(info.get("duration")))
+        for film in films:
+            film.add(image, info)
+    timing = {"duration": durations if len(durations) > 1 else durations[0], "loop": _loop_count(source)}
+    for film in films:
+        for target in film.targets:
+            variant = target.variant
+            options = encoder_options(variant, film.outputs.colours.icc) | timing
+            try:
+                _save(film.frames.pop(variant.name), options, folder / file_name(variant))
+            except Exception as error:
+                raise encoding_failure(error, variant.name) from error
+    return {target.variant.name: target.size for film in films for target in film.targets}
 
 
-def _read_frames(source: OpenedImage, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
-    """Each frame, upright and in sRGB, with its duration in milliseconds; raises JobError."""
+def _start_films(variants: list[Variant], first: Image.Image, info: Info) -> Iterator[_Film]:
+    """A film for each colour space, by the first frame, which is upright."""
+    small = make_small_picture(first, info, 1)
+    for outputs in group_outputs(variants, first, info, WHITE):
+        targets = make_targets(
+            outputs.variants, first.size, lambda part: find_richest(small, first.size, part)
+        )
+        yield _Film(outputs, targets, {target.variant.name: [] for target in targets})
+
+
+def _read_frames(source: OpenedImage, max_pixels: int) -> Iterator[tuple[Image.Image, Info]]:
+    """Each frame, upright and with 8 bits a channel, with Pillow's `info` of it; raises JobError."""
     width, height = source.image.size
     pixels_left = max_pixels
     # An APNG may begin with a still picture for programs that know no APNG; it is not one of the frames.
@@ -74,11 +105,8 @@ def _read_frames(source: OpenedImage, max_pixels: int) -> Iterator[tuple[Image.I
             compose_frame(source.image, index)
         else:
             source.image.load()
-        info = source.info
-        image = make_upright(
-            to_srgb(to_eight_bit(source.image.crop((0, 0, width, height))), info), source.orientation
-        )
-        yield image, _frame_duration(info.get("duration"))
+        image = to_eight_bit(source.image.crop((0, 0, width, height)))
+        yield make_upright(image, source.orientation), source.info
 
 
 def _frame_duration(stated: object) -> int:
@@ -96,19 +124,18 @@ def _loop_count(source: OpenedImage) -> int:
     return min(loop + 1 if source.format == "gif" and loop else loop, 65_535)
 
 
-def _save(frames: list[Image.Image], durations: list[int], loop: int, variant: Variant, path: Path) -> None:
+def _save(frames: list[Image.Image], options: dict[str, Any], path: Path) -> None:
     with open_file(path) as file:
         frames[0].save(
             file,
             "WEBP",
             save_all=True,
             append_images=frames[1:],
-            duration=durations if len(durations) > 1 else durations[0],
-            loop=loop,
             background=(0, 0, 0, 0),
-            **encoder_options(variant),
+            **options,
         )
         if len(frames) > 1 and any(frame.mode in ("LA", "RGBA") for frame in frames):
             # The encoder says that there is no transparency where only the disposal of frames makes some.
+            profile = _PROFILE if "icc_profile" in options else 0
             file.seek(_FLAGS_AT)
-            file.write(bytes((_ANIMATION | _ALPHA,)))
+            file.write(bytes((_ANIMATION | _ALPHA | profile,)))

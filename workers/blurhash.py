@@ -3,8 +3,9 @@
 from blurhash import encode
 from PIL import Image
 
-from workers.encode import flatten
-from workers.variants import fit_size
+from workers.background import Colour
+from workers.encode import WHITE, flatten
+from workers.shapes import fit_inside
 
 _SIDE = 32
 """The picture is reduced to this first: the library is pure Python, and a hash holds few details."""
@@ -12,9 +13,13 @@ _COMPONENTS = 4, 3
 """Along the longer and the shorter side."""
 
 
-def blurhash(image: Image.Image) -> str:
-    """The BlurHash of an upright sRGB image; transparent parts are white."""
-    small = flatten(image).resize(fit_size(*image.size, _SIDE), Image.Resampling.BOX).convert("RGB")
+def blurhash(image: Image.Image, background: Colour = WHITE) -> str:
+    """The BlurHash of an upright sRGB image; `background` shows through its transparent parts."""
+    small = (
+        flatten(image, background)
+        .resize(fit_inside(image.size, (_SIDE, _SIDE)), Image.Resampling.BOX)
+        .convert("RGB")
+    )
     width, height = small.size
     pixels = list(small.getdata())
     rows = [pixels[y * width : (y + 1) * width] for y in range(height)]

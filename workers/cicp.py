@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from workers.boxes import has_primary, read_primary_properties
-from workers.icc import SRGB_COLUMNS, make_rgb_profile, srgb_light
+from workers.icc import P3_COLUMNS, SRGB_COLUMNS, make_rgb_profile, srgb_light
 from workers.png_chunks import read_chunks
 
 Codes = tuple[int, int]
@@ -20,7 +20,7 @@ Codes = tuple[int, int]
 _PRIMARIES = {
     1: SRGB_COLUMNS,
     9: ((0.67346, 0.27903, -0.00193), (0.16566, 0.67534, 0.02998), (0.12510, 0.04563, 0.79716)),
-    12: ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)),
+    12: P3_COLUMNS,
 }
 # Unspecified ones, and those of standard-definition television, which are close to sRGB.
 _PRIMARIES |= dict.fromkeys((2, 5, 6, 7), _PRIMARIES[1])

@@ -1,14 +1,24 @@
 """Converts whatever pixels a file holds to 8-bit sRGB, in the modes L, LA, RGB or RGBA."""
 
+import functools
 import itertools
 from io import BytesIO
 
 from PIL import Image, ImageChops, ImageCms
 
+from workers.background import Colour
 from workers.chromaticities import is_srgb_gamma
+from workers.icc import make_display_p3_profile
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 """Made when the module is loaded, for a confined process cannot read the files that this may need."""
+
+P3_PROFILE = make_display_p3_profile()
+"""What a picture of `to_display_p3` is to have embedded."""
+_P3 = ImageCms.ImageCmsProfile(BytesIO(P3_PROFILE))
+
+Info = dict[str | tuple[int, int], object]
+"""Pillow's `info` of a picture."""
 
 _SPACES = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",), "Lab ": ("LAB",)}
 _CHANNELS_WITH_ALPHA = {"RGBA": "RGB", "LA": "L"}
@@ -16,9 +26,9 @@ _MAX_PROFILE_BYTES = 8 * 1024 * 1024
 _SRGB_GAMMA = 1 / 2.2
 _MAX_ROUNDING_ERROR = 1
 """Difference, of 255, that rounding alone can make."""
+_MIN_EXCESS = 8
+"""Difference, of 255, from which on a colour counts as outside sRGB: rounding in dark ones makes up to 3."""
 _LEVELS = tuple(255 * step // 8 for step in range(9))
-_GRID = Image.frombytes("RGB", (27, 27), bytes(itertools.chain(*itertools.product(_LEVELS, repeat=3))))
-"""A picture of colours evenly spread over the RGB cube."""
 
 
 def to_eight_bit(image: Image.Image) -> Image.Image:
@@ -51,17 +61,12 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def to_srgb(image: Image.Image, info: dict[str | tuple[int, int], object]) -> Image.Image:
+def to_srgb(image: Image.Image, info: Info) -> Image.Image:
     """`image` (in a mode that `to_eight_bit` returns) in sRGB, by the profile or gamma in its file's `info`.
 
     A profile that is broken, or meant for another kind of pixels, is ignored, as browsers do.
     """
-    icc = info.get("icc_profile")
-    converted = None
-    if isinstance(icc, bytes) and 128 <= len(icc) <= _MAX_PROFILE_BYTES:
-        converted = _convert_by_profile(image, icc)
-    elif image.mode == "LAB":
-        converted = _apply_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    converted = _convert_by_profile(image, info, SRGB)
     if converted is not None:
         return converted
     if image.mode in ("CMYK", "LAB"):
@@ -72,38 +77,88 @@ def to_srgb(image: Image.Image, info: dict[str | tuple[int, int], object]) -> Im
     return image
 
 
-def is_srgb(info: dict[str | tuple[int, int], object]) -> bool:
+def to_display_p3(image: Image.Image, info: Info) -> Image.Image:
+    """`image` (in a mode that `to_eight_bit` returns, for which `is_wide` is true) in Display P3."""
+    converted = _convert_by_profile(image, info, _P3)
+    # A picture whose conversion fails has the colours that it would have in sRGB.
+    return converted or _apply_profile(to_srgb(image, info), SRGB, _P3) or image
+
+
+def to_display_p3_colour(colour: Colour) -> Colour:
+    """A colour of sRGB as one of Display P3."""
+    red, green, blue = to_display_p3(Image.new("RGB", (1, 1), colour), {}).tobytes()
+    return red, green, blue
+
+
+def is_wide(mode: str, info: Info) -> bool:
+    """Whether pixels of this mode with this `info` can have colours of Display P3 that are outside sRGB.
+
+    That is decided by the profile, not by the colours which a picture happens to have.
+    """
+    colours = _CHANNELS_WITH_ALPHA.get(mode, mode)
+    wide = None if colours == "L" else _convert_by_profile(_spread(colours), info, _P3)
+    narrow = wide and _apply_profile(wide, _P3, SRGB)
+    back = narrow and _apply_profile(narrow, SRGB, _P3)
+    if wide is None or back is None:
+        return False
+    return max(ImageChops.difference(wide, back).tobytes()) > _MIN_EXCESS
+
+
+def is_srgb(info: Info) -> bool:
     """Whether RGB pixels with this `info` of their file are sRGB already, as far as can be seen."""
     if not info.keys() & {"icc_profile", "gamma"}:
         return True
-    difference = ImageChops.difference(to_srgb(_GRID, info), _GRID)
+    difference = ImageChops.difference(to_srgb(_spread("RGB"), info), _spread("RGB"))
     return max(difference.tobytes()) <= _MAX_ROUNDING_ERROR
 
 
-def _convert_by_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
-    try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-        modes = _SPACES.get(profile.profile.xcolor_space, ())
-    except Exception:  # a broken profile must not make the picture fail
+@functools.cache
+def _spread(mode: str) -> Image.Image:
+    """A picture of colours that are evenly spread over all that there are in this mode."""
+    channels = Image.getmodebands(mode)
+    colours = itertools.product(_LEVELS, repeat=channels)
+    size = len(_LEVELS), len(_LEVELS) ** (channels - 1)
+    return Image.frombytes(mode, size, bytes(itertools.chain(*colours)))
+
+
+def _convert_by_profile(
+    image: Image.Image, info: Info, target: ImageCms.ImageCmsProfile
+) -> Image.Image | None:
+    """`image` in the colours of `target`; None if its `info` has no profile that applies to it."""
+    profile = _read_profile(image.mode, info)
+    if profile is None:
         return None
     colours = _CHANNELS_WITH_ALPHA.get(image.mode, image.mode)
-    if colours not in modes:
-        return None
     if colours == image.mode:
-        return _apply_profile(image, profile)
+        return _apply_profile(image, profile, target)
     alpha = image.getchannel("A")
-    opaque = _apply_profile(image.convert(colours), profile)
+    opaque = _apply_profile(image.convert(colours), profile, target)
     if opaque is None:
         return None
     opaque.putalpha(alpha)
     return opaque
 
 
-def _apply_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
+def _read_profile(mode: str, info: Info) -> ImageCms.ImageCmsProfile | None:
+    """The profile in `info`, if it is one for pixels of this mode; CIELAB needs none."""
+    icc = info.get("icc_profile")
+    if not (isinstance(icc, bytes) and 128 <= len(icc) <= _MAX_PROFILE_BYTES):
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")) if mode == "LAB" else None
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        modes = _SPACES.get(profile.profile.xcolor_space, ())
+    except Exception:  # a broken profile must not make the picture fail
+        return None
+    return profile if _CHANNELS_WITH_ALPHA.get(mode, mode) in modes else None
+
+
+def _apply_profile(
+    image: Image.Image, profile: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile
+) -> Image.Image | None:
     try:
         transform = ImageCms.buildTransform(
             profile,
-            SRGB,
+            target,
             image.mode,
             "RGB",
             ImageCms.Intent.PERCEPTUAL,

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ from workers.formats import PILLOW_NAMES, SNIFF_BYTES, SOURCE_NAMES, read_claime
 from workers.gif import clear_outside
 from workers.jpeg import load_without_end
 from workers.memory import predict_bytes
-from workers.orientation import drop_xmp, read_orientation
+from workers.orientation import SIDEWAYS, drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
 from workers.png_pixels import load_png, show_first_frame
+from workers.shapes import needed_size
 from workers.tiff import read_tiff
-from workers.variants import fit_size
+from workers.variants import Variant
 
 # Plugins that allocate the picture when they open a file, with the mode of its pixels.
 _ALLOCATING = {"gif": "P", "webp": "RGBA"}
 # Plugins that allocate the length which a chunk or strip claims, before they read it.
 _TRUSTING = ("png", "tiff")
 _MAX_HEADER_BYTES = 1024 * 1024
-_SIDEWAYS = (5, 6, 7, 8)
 # In other formats further pictures are pages, albums or a telephone's second picture, and not frames.
 _ANIMATED = ("gif", "png", "webp", "avif")
 
@@ -52,7 +52,7 @@ class OpenedImage:
     @property
     def is_sideways(self) -> bool:
         """Whether width and height are exchanged in the stored pixels."""
-        return self.orientation in _SIDEWAYS
+        return self.orientation in SIDEWAYS
 
     @property
     def info(self) -> dict[str | tuple[int, int], Any]:
@@ -78,14 +78,11 @@ class _BoundedFile(io.FileIO):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of an image: pixels of all frames together, and bytes of memory.
-
-    Variants of up to `side` pixels are made of it.
-    """
+    """The bounds of an image, of which `variants` are made: pixels of all its frames, and bytes of memory."""
 
     max_pixels: int
     memory_bytes: int
-    side: int
+    variants: Sequence[Variant]
 
     def check(
         self,
@@ -103,7 +100,7 @@ class Bounds:
             raise JobError("undecodable", "The image has no pixels.")
         if width * height * frames > self.max_pixels:
             raise too_many_pixels(size, self.max_pixels, frames)
-        needed = predict_bytes(format_, mode, size, self.side, scale=scale, progressive=progressive)
+        needed = predict_bytes(format_, mode, size, self.variants, scale=scale, progressive=progressive)
         if needed > self.memory_bytes:
             raise too_much_memory(size, needed, self.memory_bytes)
 
@@ -132,7 +129,7 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
     with contextlib.ExitStack() as closing:
         image = _open_with_plugin(path, format_, closing)
         frames = _count_frames(image) if animated and format_ in _ANIMATED else 1
-        scale, progressive = _decoder_scale(image, bounds.side), "progressive" in image.info
+        scale, progressive = _decoder_scale(image, bounds.variants), "progressive" in image.info
         bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
         if format_ == "png":
             # Its orientation may follow its pixels, so these are read first to tell their failure apart.
@@ -161,11 +158,11 @@ def _check_claimed_size(path: Path, format_: str, head: bytes, bounds: Bounds) -
             bounds.check(format_, _ALLOCATING[format_], size)
 
 
-def decode(source: OpenedImage, side: int) -> Image.Image:
-    """Decode the first frame, without its orientation, at a scale that is enough for `side` pixels."""
+def decode(source: OpenedImage, variants: Sequence[Variant]) -> Image.Image:
+    """Decode the first frame, without its orientation, at a scale that is enough for `variants`."""
     if source.format == "jpeg":
-        # The box of the variant: with a square the decoder would not reduce the picture as much.
-        return _decode_jpeg(source.image, fit_size(*source.image.size, side))
+        width, height = needed_size(variants, source.size)
+        return _decode_jpeg(source.image, (height, width) if source.is_sideways else (width, height))
     source.image.load()
     if isinstance(source.image, GifImageFile):
         cleared = clear_outside(source.image, source.image)
@@ -240,12 +237,14 @@ def _profile_of_named_colours(image: Image.Image, format_: str, path: Path) -> b
     return codes and make_profile(codes)
 
 
-def _decoder_scale(image: Image.Image, side: int) -> int:
-    """By which factor a JPEG's decoder will reduce the image for variants of up to `side` pixels."""
+def _decoder_scale(image: Image.Image, variants: Sequence[Variant]) -> int:
+    """By which factor a JPEG's decoder will reduce the image, which may lie on its side, at most."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < 1:
         return 1
-    width, height = fit_size(*image.size, side)
-    possible = min(image.width // width, image.height // height)
+    possible = 1
+    for size in (image.size, image.size[::-1]):
+        width, height = needed_size(variants, size)
+        possible = max(possible, min(size[0] // width, size[1] // height))
     return next(step for step in (8, 4, 2, 1) if possible >= step)
 
 

@@ -1,27 +1,47 @@
-"""The pipeline of one task: decode once, then make the variants from the largest to the smallest.
+"""The pipeline of one task: decode once, then make the variants from the largest scale to the smallest.
 
-Each is scaled down from the one before, which is cheaper than from the source.
+Each is made of one before, which is cheaper than of the source (`workers/cascade.py`).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageFile
 
 from workers.animation import make_animated
+from workers.background import read_colour
 from workers.blurhash import blurhash
-from workers.colour import is_srgb, to_eight_bit, to_srgb
+from workers.cascade import Cascade, Step, Target, first_step, make_targets, map_box
+from workers.colour import Info, to_eight_bit
 from workers.decode import Bounds, OpenedImage, decode, open_image
-from workers.encode import create_file, encode, file_name, max_side
+from workers.encode import create_file, encode, file_name
 from workers.failures import JobError, decoding_failure, encoding_failure, explain
 from workers.messages import Done, Made, Source, Task
-from workers.orientation import make_upright
+from workers.orientation import make_upright, stored_box
+from workers.outputs import Outputs, group_outputs
 from workers.scaling import resize
-from workers.variants import Variant, fit_size, parse_variants
+from workers.shapes import Rect, Size
+from workers.small_picture import make_small_picture
+from workers.smart_crop import find_richest
+from workers.variants import Variant, read_specs
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The decoded first frame of a source; `image` has 8 bits a channel and is not upright yet."""
+
+    source: OpenedImage
+    image: Image.Image
+    info: Info
+    size: Size
+    """Width and height of the source, upright."""
+    small: Image.Image
+    """A small copy, upright and in sRGB."""
 
 
 def create_files(task: Task) -> tuple[Variant, ...]:
     """Create the empty files that `make_variants` writes; returns the variants. Raises JobError."""
-    variants = parse_variants(",".join(task.variants))
+    variants = read_specs(task.variants)
     for variant in variants:
         try:
             create_file(Path(task.folder) / file_name(variant))
@@ -43,27 +63,31 @@ def make_variants(task: Task) -> Done:
 
 
 def _make_variants(task: Task) -> Done:
-    variants = parse_variants(",".join(task.variants))
+    variants = read_specs(task.variants)
     ImageFile.LOAD_TRUNCATED_IMAGES = task.truncated
-    folder = Path(task.folder)
-    made: dict[str, tuple[int, int]] = {}
+    folder, background = Path(task.folder), read_colour(task.background)
+    made: dict[str, Size] = {}
+    prepared: list[tuple[Outputs, Step, list[Target]]] = []
+    hash_ = ""
     try:
-        bounds = Bounds(task.max_pixels, task.memory_bytes, max(max_side(each) for each in variants))
+        bounds = Bounds(task.max_pixels, task.memory_bytes, variants)
         animated_wanted = any(variant.animated for variant in variants)
         with open_image(Path(task.source), bounds, animated=animated_wanted) as source:
             still = [each for each in variants if not (each.animated and source.frames > 1)]
-            size: tuple[int, int] = source.size
-            first: Image.Image | None = None
+            size = source.size
             if still:
-                size, first = _decode_first_frame(source, max(max_side(each) for each in still))
+                frame = _decode_first_frame(source, still)
+                size = frame.size
+                hash_ = blurhash(frame.small, background) if task.blurhash else ""
+                groups = group_outputs(still, frame.image, frame.info, background)
+                prepared = [(outputs, *_prepare(frame, outputs)) for outputs in groups]
             if len(still) < len(variants):
                 animated = [each for each in variants if each not in still]
                 made |= make_animated(source, animated, folder, task.max_pixels)
     except Exception as error:
         raise decoding_failure(error) from error
-    hash_ = blurhash(first) if task.blurhash and first is not None else ""
-    if first is not None:
-        made |= _make_still_variants(first, size, still, folder)
+    for outputs, first, targets in prepared:
+        made |= _make_still_variants(outputs, first, targets, folder)
     return Done(
         task.id,
         Source(source.format, *size),
@@ -72,33 +96,44 @@ def _make_variants(task: Task) -> Done:
     )
 
 
-def _decode_first_frame(source: OpenedImage, side: int) -> tuple[tuple[int, int], Image.Image]:
-    """The upright size of the source, and its first frame: upright, in sRGB, fitted into `side` pixels."""
+def _decode_first_frame(source: OpenedImage, variants: list[Variant]) -> _Frame:
     size = source.size
-    image = decode(source, side)
+    image = decode(source, variants)
     info = source.info
     if source.format != "jpeg":
         # Decoding may correct the size; that of a JPEG is by now the size at its reduced scale.
         size = source.size
-    width, height = fit_size(*size, side)
-    if source.is_sideways:
-        width, height = height, width
-    # Scaled before it is converted, for there are fewer pixels to convert then.
-    image = resize(to_eight_bit(image), (width, height))
-    if image.mode != "RGB" or not is_srgb(info):
-        image = to_srgb(image, info)
-    return size, make_upright(image, source.orientation)
+    image = to_eight_bit(image)
+    return _Frame(source, image, info, size, make_small_picture(image, info, source.orientation))
+
+
+def _prepare(frame: _Frame, outputs: Outputs) -> tuple[Step, list[Target]]:
+    """The targets of `outputs`, and the picture that they are made of: no larger than these need."""
+    targets = make_targets(
+        outputs.variants, frame.size, lambda part: find_richest(frame.small, frame.size, part)
+    )
+    part, size = first_step(targets)
+    source, image = frame.source, frame.image
+    upright = image.size[::-1] if source.is_sideways else image.size
+    box = map_box(part, Rect(0, 0, *frame.size), upright)
+    # Scaled before it is converted and turned, for there are fewer pixels then.
+    image = resize(
+        image, size[::-1] if source.is_sideways else size, stored_box(box, upright, source.orientation)
+    )
+    return Step(make_upright(outputs.convert(image, frame.info), source.orientation), part), targets
 
 
 def _make_still_variants(
-    image: Image.Image, size: tuple[int, int], variants: list[Variant], folder: Path
-) -> dict[str, tuple[int, int]]:
-    """Write each of `variants` from `image`, the picture of a source of this `size`; their sizes by name."""
+    outputs: Outputs, first: Step, targets: list[Target], folder: Path
+) -> dict[str, Size]:
+    """Write each of `targets`, made of `first`; their sizes by name."""
+    cascade = Cascade(first)
     made = {}
-    for variant in sorted(variants, key=max_side, reverse=True):
+    for target in targets:
+        variant = target.variant
         try:
-            image = resize(image, fit_size(*size, max_side(variant)))
-            encode(image, variant, folder / file_name(variant))
+            image = cascade.make(target)
+            encode(image, variant, folder / file_name(variant), outputs.colours)
         except Exception as error:
             raise encoding_failure(error, variant.name) from error
         made[variant.name] = image.size

@@ -1,5 +1,10 @@
 """Predicts from an image's header the memory that decoding and scaling it will need."""
 
+from collections.abc import Sequence
+
+from workers.shapes import Size, cut_size, output_size
+from workers.variants import Variant
+
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """In Pillow's modes; all others take four."""
 
@@ -13,16 +18,16 @@ _COEFFICIENT_BYTES_PER_PIXEL = 3
 def predict_bytes(
     format_: str,
     mode: str,
-    size: tuple[int, int],
-    side: int = 0,
+    size: Size,
+    variants: Sequence[Variant] = (),
     *,
     scale: int = 1,
     progressive: bool = False,
 ) -> int:
     """The least memory in bytes with which an image of this `size` and Pillow `mode` is decoded and scaled.
 
-    A JPEG's decoder may reduce it to 1/`scale`. The first variant fits into `side` pixels (0: none is made).
-    It is scaled horizontally and then vertically; the intermediate picture is held beside the decoded one.
+    A JPEG's decoder may reduce it to 1/`scale`. `variants` are scaled horizontally and then vertically; the
+    intermediate picture is held beside the decoded one.
 
     Codecs that run out of memory report all kinds of errors, or abort. A task that cannot fit is refused by
     this number instead, so that the client learns the true reason.
@@ -31,7 +36,23 @@ def predict_bytes(
     decoder = pixels * (
         _COEFFICIENT_BYTES_PER_PIXEL if progressive else _DECODER_BYTES_PER_PIXEL.get(format_, 0)
     )
-    decoded = pixels * _BYTES_PER_PIXEL.get(mode, 4) // scale**2
-    longest = max(size) // scale
-    intermediate = decoded * side // longest if 0 < side < longest else 0
+    bytes_per_pixel = _BYTES_PER_PIXEL.get(mode, 4)
+    decoded = pixels * bytes_per_pixel // scale**2
+    intermediate = bytes_per_pixel * _intermediate_pixels(size, variants, scale)
     return decoded + max(decoder, intermediate)
+
+
+def _intermediate_pixels(size: Size, variants: Sequence[Variant], scale: int) -> int:
+    """Pixels of the largest picture between horizontal and vertical scaling that cannot be avoided.
+
+    The image of this stored `size` may have to be turned, so the smaller number of both ways counts.
+    """
+    ways = []
+    for across, upright in enumerate((size, size[::-1])):
+        largest = 0
+        for variant in variants:
+            part, made = cut_size(variant, upright), output_size(variant, upright)
+            if made[across] * scale < part[across]:
+                largest = max(largest, made[across] * part[1 - across] // scale)
+        ways.append(largest)
+    return min(ways)

@@ -50,7 +50,8 @@ class Task:
 
     The process of the task is killed after `timeout_s` seconds; it may allocate `memory_bytes`. An image with
     more than `max_pixels` is refused. With `truncated` an incomplete file is decoded as far as it goes, and
-    with `blurhash` that is computed, too. `id` is that of the job.
+    with `blurhash` that is computed, too. `background` is the colour that shows through transparency where a
+    format has none (`workers/background.py`). `id` is that of the job.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Task:
     memory_bytes: int
     truncated: bool = False
     blurhash: bool = False
+    background: str = "#ffffff"
 
     def to_frame(self) -> bytes:
         """This message as a frame, length included."""

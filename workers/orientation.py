@@ -8,6 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from workers.scaling import Box
+
 _ORIENTATION = 0x0112
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -18,6 +20,10 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
+"""The orientations that exchange width and height."""
+# In each, the stored pixels run against the upright picture's width, or height.
+_MIRRORED, _UPSIDE_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)
 _EXIF_KEYS = ("exif", "Raw profile type exif")
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 
@@ -45,3 +51,13 @@ def make_upright(image: Image.Image, orientation: int) -> Image.Image:
     """`image` rotated or mirrored by its EXIF `orientation` (1 to 8; others mean upright)."""
     transposition = _TRANSPOSITIONS.get(orientation)
     return image if transposition is None else image.transpose(transposition)
+
+
+def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Where a part of an upright picture of this `size` is in its pixels as they are stored."""
+    left, top, right, bottom = box
+    if orientation in _MIRRORED:
+        left, right = size[0] - right, size[0] - left
+    if orientation in _UPSIDE_DOWN:
+        top, bottom = size[1] - bottom, size[1] - top
+    return (top, left, bottom, right) if orientation in SIDEWAYS else (left, top, right, bottom)

@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from workers.background import read_colour
 from workers.formats import EXTENSIONS, PILLOW_NAMES
 from workers.frames import MAX_FRAME, ProtocolError
 from workers.json_fields import Fields
 from workers.messages import KIND, REASONS, Cancel, Done, Failed, Made, Message, Ready, Source, Started, Task
-from workers.variants import MAX_SIDE, MAX_VARIANTS, parse_variants
+from workers.variants import MAX_SIDE, MAX_VARIANTS, read_specs
 
 _BLURHASH = re.compile(r"([0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166})?", re.ASCII)
 """Base 83, of 1 x 1 to 9 x 9 components; empty if none was wanted."""
@@ -42,10 +43,14 @@ def _read_task(fields: Fields) -> Task:
             fields.fail("variants")
         specs.append(item)
     try:
-        if len(parse_variants(",".join(specs))) != len(specs):
-            fields.fail("variants")
+        read_specs(specs)
     except ValueError:
         fields.fail("variants")
+    background = fields.line("background", 32)
+    try:
+        read_colour(background)
+    except ValueError:
+        fields.fail("background")
     timeout_s = fields.seconds("timeout_s", 86_400)
     return Task(
         id=fields.matching("id", _ID),
@@ -57,6 +62,7 @@ def _read_task(fields: Fields) -> Task:
         memory_bytes=fields.integer("memory_bytes", 1, 2**50),
         truncated=fields.take("truncated", bool),
         blurhash=fields.take("blurhash", bool),
+        background=background,
     )
 
 

@@ -9,13 +9,14 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from workers.encode import file_name, max_side
+from workers.encode import file_name
 from workers.failures import explain
 from workers.fork import ForkExit
 from workers.formats import SNIFF_BYTES, is_format
 from workers.messages import Done, Failed, Message, Task
 from workers.sandbox import largest_file
-from workers.variants import Variant, parse_variants
+from workers.shapes import output_size
+from workers.variants import Variant, read_specs
 
 _REASONS_OF_FORKS = ("undecodable", "too-many-pixels", "too-much-memory", "worker-died", "no-space")
 
@@ -55,7 +56,7 @@ def _has_room(task: Task) -> bool:
     A job for which there was none is tried again until there is, so a fork must not be able to say so for
     ever.
     """
-    variants = parse_variants(",".join(task.variants))
+    variants = read_specs(task.variants)
     try:
         descriptor = os.open(Path(task.folder) / file_name(variants[0]), os.O_WRONLY | os.O_NOFOLLOW)
         try:
@@ -69,14 +70,14 @@ def _has_room(task: Task) -> bool:
 
 
 def _is_possible(task: Task, done: Done) -> bool:
-    variants = parse_variants(",".join(task.variants))
+    variants = read_specs(task.variants)
     if done.id != task.id or len(done.made) != len(variants):
         return False
     return all(
         made.name == variant.name
         and made.format == variant.format
         and made.file == file_name(variant)
-        and max(made.width, made.height) <= max_side(variant)
+        and (made.width, made.height) == output_size(variant, (done.source.width, done.source.height))
         and _is_written(Path(task.folder), variant)
         for made, variant in zip(done.made, variants, strict=True)
     )

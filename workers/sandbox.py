@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import landlock, process, syscalls
-from workers.encode import file_name, max_side
+from workers.encode import file_name
 from workers.messages import Task
+from workers.shapes import box_of
 from workers.variants import Variant
 
 _MAX_OPEN_FILES = 32
@@ -87,11 +88,11 @@ class Sandbox:
 def largest_file(task: Task, variants: Sequence[Variant]) -> int:
     """The most bytes that the largest of `variants` can have, without compression and with headers.
 
-    No variant has more pixels than the source may have, and a still one no more than fit into its square. An
+    No variant has more pixels than the source may have, and a still one no more than fit into its box. An
     encoder can make a small picture of noise larger than its pixels, so that is allowed twice as much.
     """
     pixels = [
-        4 * task.max_pixels if variant.animated else min(4 * task.max_pixels, 8 * max_side(variant) ** 2)
+        4 * task.max_pixels if variant.animated else min(4 * task.max_pixels, 8 * math.prod(box_of(variant)))
         for variant in variants
     ]
     return max(pixels, default=0) + _FILE_OVERHEAD_BYTES

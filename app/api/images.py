@@ -22,7 +22,7 @@ from app.uploads.admission import UploadRequest
 from app.uploads.file_sink import Received
 from app.uploads.idempotency import check_same
 from app.uploads.receiver import UploadReceiver
-from workers.variants import parse_variants
+from workers.variants import read_specs
 
 log = structlog.get_logger(__name__)
 
@@ -172,7 +172,7 @@ class ImageService:
         made = job.made.get(name)
         if made is not None:
             return job, made
-        wanted = parse_variants(",".join(job.wanted)) if job.wanted else self.receiver.variants
+        wanted = read_specs(job.wanted) if job.wanted else self.receiver.variants
         if handle is not None and any(variant.name == name for variant in wanted):
             _, wait_s = self.engine.position(handle)
             raise NotReady(name, max(1.0, wait_s or 0.0))

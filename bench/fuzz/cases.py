@@ -19,6 +19,13 @@ _LADDERS = (
     ("it=32@webp+anim",),
     ("a=100@webp+anim", "b=32@webp", "c=8"),
     ("large=1600", "medium=800", "small=320", "thumb=96"),
+    (
+        "a=64x48/cover-smart@webp+anim+p3",
+        "b=40x",
+        "c=x24@png+p3",
+        "d=48x16/cover-bottom",
+        "e=16x40/cover-right",
+    ),
 )
 
 

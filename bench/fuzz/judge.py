@@ -8,10 +8,12 @@ from PIL import Image
 
 from bench.fuzz.cases import Case
 from tests.samples import SECRET
-from workers.encode import file_name, max_side
+from workers.colour import P3_PROFILE
+from workers.encode import file_name
 from workers.formats import PILLOW_NAMES, is_format, read_claimed_size, sniff
 from workers.messages import Done, Failed, Made
-from workers.variants import Variant, fit_size, parse_variants
+from workers.shapes import output_size
+from workers.variants import Variant, read_specs
 
 _OF_THE_IMAGE = ("undecodable", "too-many-pixels", "too-much-memory", "too-slow")
 _SIGNAL = re.compile(r"ended by SIG[A-Z]+\.")
@@ -66,7 +68,7 @@ def _is_roomy(case: Case) -> bool:
 
 
 def _faults_of_success(case: Case, done: Done, folder: Path) -> list[str]:
-    found, variants = [], parse_variants(",".join(case.variants))
+    found, variants = [], read_specs(case.variants)
     source = done.source
     if source.format != sniff(case.data[:512]):
         found.append(f"called {source.format}")
@@ -89,7 +91,7 @@ def _faults_of_success(case: Case, done: Done, folder: Path) -> list[str]:
 def _faults_of_variant(variant: Variant, made: Made, size: tuple[int, int], path: Path) -> list[str]:
     data, name = path.read_bytes(), variant.name
     found = [] if is_format(variant.format, data[:512]) else [f"{name} is no {variant.format}"]
-    if (made.width, made.height) != fit_size(*size, max_side(variant)):
+    if (made.width, made.height) != output_size(variant, size):
         found.append(f"{name} is said to be {made.width} x {made.height}")
     if SECRET in data:
         found.append(f"{name} has the metadata of its source")
@@ -100,7 +102,8 @@ def _faults_of_variant(variant: Variant, made: Made, size: tuple[int, int], path
             found.append(f"{name} is {image.size}")
         if getattr(image, "n_frames", 1) > 1 and not variant.animated:
             found.append(f"{name} moves")
-        if image.getexif() or image.info.get("icc_profile"):
+        profile = image.info.get("icc_profile")
+        if image.getexif() or not (profile is None or (variant.p3 and profile == P3_PROFILE)):
             found.append(f"{name} has metadata")
     return found
 

@@ -12,7 +12,7 @@ from tests import samples
 from workers import scaling
 from workers.process import address_space_bytes
 from workers.scaling import resize
-from workers.variants import fit_size
+from workers.shapes import fit_inside
 
 
 def _textured(width: int, height: int, mode: str) -> Image.Image:
@@ -89,7 +89,7 @@ def test_a_line_of_millions_of_pixels_is_scaled_in_little_memory(mode: str, size
     line = Image.new(mode, size, (255,) * len(mode))
     resource.setrlimit(resource.RLIMIT_AS, (before + 2**27, limit[1]))
     try:
-        made = resize(line, fit_size(*size, 1600))
+        made = resize(line, fit_inside(size, (1600, 1600)))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
     assert max(made.size) == 1600
