@@ -1,5 +1,6 @@
 """Generators of API clients make usable clients of the description."""
 
+import base64
 import importlib
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests import samples
+from tests.javascript import bundle, copy_source, packages, run_node
 from tests.service import Service
 
 GENERATOR = str(Path(sys.executable).with_name("openapi-python-client"))
@@ -95,3 +97,23 @@ def test_it_is_told_what_is_wrong(generated: Any, client: Any) -> None:
     assert isinstance(refused, generated.models.ProblemDocument)
     assert (refused.status, refused.type_) == (415, "/problems/unsupported-media-type")
     assert generated.get_quota.sync(client=client).remaining >= 0
+
+
+def test_typescript(service: Service, tmp_path: Path) -> None:
+    """By types of openapi-typescript a program compiles strictly, and uploads, downloads and deletes."""
+    (tmp_path / "openapi.json").write_bytes(service.get("/openapi.json").body)
+    source = copy_source("client.ts", tmp_path)
+    run_node(
+        packages() / "openapi-typescript/bin/cli.js", "openapi.json", "-o", "service.d.ts", folder=tmp_path
+    )
+    strictly = (
+        "--noEmit",
+        "--skipLibCheck",
+        "--strict",
+        "--noUncheckedIndexedAccess",
+        "--exactOptionalPropertyTypes",
+    )
+    modern = ("--target", "es2022", "--module", "preserve", "--lib", "es2022,dom,dom.iterable")
+    run_node(packages() / "typescript/bin/tsc", *strictly, *modern, source.name, folder=tmp_path)
+    photo = base64.b64encode(samples.jpeg(320, 240)).decode()
+    assert run_node(bundle(source, "node"), service.url, photo, folder=tmp_path) == "used\n"

@@ -1,0 +1,32 @@
+"""A page of another origin than the service, served from a folder, for scripts that upload from elsewhere."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+_PAGE = '<!doctype html><meta charset="utf-8"><title>elsewhere</title><script src="{script}"></script>'
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """Serves files, and keeps no log."""
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def foreign_page(folder: Path, script: Path) -> Iterator[str]:
+    """Serve a page with this script, which is in the folder, for the length of the block; its origin."""
+    (folder / "index.html").write_text(_PAGE.format(script=script.relative_to(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, name="foreign page")
+    thread.start()
+    try:
+        yield f"http://localhost:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
