@@ -56,6 +56,8 @@ _EXPOSED = [
     "RateLimit",
     "RateLimit-Policy",
     "ETag",
+    "Content-Location",
+    "Delete-Token",
     "Upload-Limit",
     "Preference-Applied",
 ]

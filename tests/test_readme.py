@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app.commands import _shown
 from app.server.problems import KINDS
@@ -107,6 +108,13 @@ def test_a_photo_is_uploaded_and_deleted(running: Service) -> None:
     assert shell(running, field, delete) == "204\n"
 
 
+def test_a_picture_is_the_answer(running: Service) -> None:
+    """The command as it stands writes a small JPEG."""
+    shell(running, command("curl -sfH"))
+    with Image.open(running.folder / "thumb.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (96, 72))
+
+
 def test_who_is_too_fast_is_refused(running: Service) -> None:
     """The loop as it stands prints `202` while there are tokens, then `429`; `grep` shows the remedy."""
     answers = shell(running, command("for i in")).split()
@@ -136,4 +144,4 @@ def test_a_folder_of_photos_is_put(running: Service) -> None:
 
 def test_no_command_goes_untried() -> None:
     """A command that is added to the README gets a test here."""
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 9

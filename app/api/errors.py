@@ -23,7 +23,7 @@ from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import ClientGone, QueueFull
 from app.engine.interface import Draining, EngineFull, Starting
-from app.server.accept import prefers_html
+from app.server.accept import Accept
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.links import FROM_ROOT, Links
 from app.server.middleware import UnexpectedErrors
@@ -202,7 +202,7 @@ class ErrorHandlers:
         if method != "GET":
             return response
         response.headers.add_vary_header("Accept")
-        return self.make_page(problem, response) if prefers_html(accept) else response
+        return self.make_page(problem, response) if Accept.parse(accept).prefers_html() else response
 
     async def queue_full(self, request: Request, error: QueueFull) -> Response:
         """The degraded answer where it is wanted, else the problem."""

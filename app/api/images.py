@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from fastapi import Request
 
+from app.api.downloads import StoredFile
 from app.api.schemas import job_document
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
@@ -22,11 +23,11 @@ from app.uploads.admission import UploadRequest
 from app.uploads.file_sink import Received
 from app.uploads.idempotency import check_same
 from app.uploads.receiver import UploadReceiver
+from workers.formats import EXTENSIONS, MEDIA_TYPES
 from workers.variants import read_specs
 
 log = structlog.get_logger(__name__)
 
-_PIECE_BYTES = 256 * 1024
 _YEAR_S = 365 * 86_400
 """Seconds for which caches are told to keep what is kept for good."""
 _REFRESH_S = 1.0
@@ -187,16 +188,18 @@ class ImageService:
         life = self.store.retention if expires_at is None else max(0.0, expires_at - time.time())
         return min(life, _YEAR_S)
 
-    async def open_variant(self, job: Job, name: str, first: int, last: int) -> Blob:
-        """The file of a variant that has been made, opened to read the bytes from `first` to `last`.
+    def variant_file(self, job: Job, name: str) -> StoredFile:
+        """A variant that has been made, as a file to answer with."""
 
-        Raises:
-            NotFound: the file is gone.
-        """
-        blob = await self.store.blob(job, name, (first, last))
-        if blob is None:
-            raise NotFound("The file of this variant is gone.")
-        return blob
+        async def open_variant(first: int, last: int) -> Blob:
+            blob = await self.store.blob(job, name, (first, last))
+            if blob is None:
+                raise NotFound("The file of this variant is gone.")
+            return blob
+
+        made = job.made[name]
+        disposition = f'inline; filename="{name}.{EXTENSIONS[made.format]}"'
+        return StoredFile(made.size, made.digest, MEDIA_TYPES[made.format], disposition, open_variant)
 
     async def remove(self, job_id: str, token: str | None) -> None:
         """Cancel what is under way and remove every file, for the holder of the delete token.
@@ -212,18 +215,3 @@ class ImageService:
         await self.engine.cancel(job_id)
         await self.store.delete(job_id)
         log.info("image removed", job=job_id)
-
-
-async def pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:
-    """The bytes from `first` to `last` of a file, piece by piece.
-
-    Raises:
-        OSError: the file ends before `last`.
-    """
-    while first <= last:
-        piece = await blob.read(first, min(_PIECE_BYTES, last - first + 1))
-        if not piece:
-            raise OSError("the file is shorter than it was")
-        first += len(piece)
-        yield piece
-        del piece  # see HeldResponse.stream_response

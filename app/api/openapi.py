@@ -1,7 +1,7 @@
 """What /openapi.json says beyond what FastAPI derives from the endpoints' signatures.
 
 Endpoints answer with ready responses, so that FastAPI does not validate and serialise each document a second
-time. Their answers, and the header fields that they read from the request, are therefore described here.
+time. Their answers are therefore described here, and what they read from the request in `openapi_requests`.
 
 Clients are generated from this description (openapi-python-client, openapi-typescript), so it uses what they
 know: an operation has the name of its function, and bytes are `application/octet-stream` beside their type.
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from app.api.openapi_requests import upload_parameters
 from app.api.schemas import (
     DegradedDocument,
     HealthDocument,
@@ -24,8 +25,6 @@ from app.api.schemas import (
 )
 from app.server.links import Links
 from app.server.problems import KINDS
-from app.uploads.idempotency import KEY_PATTERN
-from app.uploads.reference import REFERENCE_PATTERN
 from workers.formats import MEDIA_TYPES
 from workers.variants import Variant
 
@@ -47,6 +46,8 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Content-Range": {"description": "The bytes sent, or the size.", "schema": {"type": "string"}},
     "Preference-Applied": {"description": "handling=lenient.", "schema": {"type": "string"}},
     "ETag": {"description": "Digest of the bytes.", "schema": {"type": "string"}},
+    "Content-Location": {"description": "The variant that is sent.", "schema": {"type": "string"}},
+    "Delete-Token": {"description": "The job's delete token.", "schema": {"type": "string"}},
 }
 _PROBLEM_HEADERS: Final = {
     401: ["WWW-Authenticate"],
@@ -81,8 +82,6 @@ def problems(*slugs: str) -> Responses:
     return found
 
 
-# --- what an endpoint reads -----------------------------------------------------------------------------
-
 TAGS: Final = [
     {"name": "images", "description": "Upload images, follow their jobs, fetch and delete what was made."},
     {"name": "status", "description": "Quota, statistics, health and metrics. None of it costs a token."},
@@ -98,73 +97,6 @@ def servers(links: Links) -> list[dict[str, Any]]:
 
 
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
-UPLOAD_BODY: Final = {
-    "description": "The image: as a file in a form, or raw. A raw body has the image's own type "
-    "(`image/jpeg`, `image/png`, …) or `application/octet-stream`; its first bytes decide in any case.",
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {
-                    "file": {
-                        "type": "string",
-                        "format": "binary",
-                        "minLength": 1,
-                        "description": "the image",
-                    },
-                },
-            },
-        },
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
-    },
-}
-PREFER: Final = {
-    "name": "Prefer",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "`wait=N`: answer when the job has ended, or after N seconds (RFC 7240).",
-}
-_UPLOAD_PREFER: Final = {
-    **PREFER,
-    "description": "`wait=N`: answer when the job has ended, or after N seconds. `handling=lenient`: a "
-    "preview instead of an error when the queue is full; `strict`: the error (RFC 7240).",
-}
-_IDEMPOTENCY_KEY: Final = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "pattern": KEY_PATTERN},
-    "description": "a string in quotes, new for each photo: sent again under it, the same file is the same "
-    "job (draft-ietf-httpapi-idempotency-key-header).",
-}
-_REFERENCE: Final = {
-    "name": "reference",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "string", "pattern": REFERENCE_PATTERN},
-    "description": "what the client calls this upload, in printable characters; given back in its document",
-}
-# The key has no example: Swagger UI would send that with every photo, and refuse the second as another file.
-
-
-def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
-    """`?variants=a,b`; the names are those of the settings.
-
-    It is a string and not an array, for generated clients write an array as one parameter for each item.
-    """
-    names = [variant.name for variant in variants]
-    one = f"({'|'.join(names)})"
-    return {
-        "name": "variants",
-        "in": "query",
-        "required": False,
-        "description": f"some of the variants, comma separated: {', '.join(names)}",
-        "schema": {"type": "string", "pattern": f"^{one}(,{one})*$"},
-    }
-
 
 # --- what an endpoint answers ---------------------------------------------------------------------------
 
@@ -197,9 +129,15 @@ _EVENT_STREAM: Final = {
 UPLOAD: Final[Responses] = {
     200: {
         "model": DegradedDocument,
-        "description": "The queue is full and `handling=lenient` is preferred, or the default: nothing was "
-        "kept. A preview of the image, and the time after which to send it again.",
-        "headers": _headers("Retry-After", "Preference-Applied", "RateLimit-Policy", "RateLimit"),
+        "description": "The picture itself, where one variant is asked for and the Accept field prefers its "
+        "type, or `image/*`, to JSON. Or a JSON document: the queue is full and `handling=lenient` is "
+        "preferred, or the default: nothing was kept; a preview of the image, and the time after which to "
+        "send it again.",
+        "content": dict.fromkeys(MEDIA_TYPES.values(), _BYTES),
+        "headers": _headers(
+            *("Retry-After", "Preference-Applied", "RateLimit-Policy", "RateLimit"),
+            *("Location", "Content-Location", "Delete-Token", "ETag"),
+        ),
     },
     202: {
         "model": UploadDocument,
@@ -217,7 +155,7 @@ UPLOAD: Final[Responses] = {
         # the guards
         *("rate", "share", "starting", "draining", "breaker", "queue", "disk"),
         # what is wrong with the request or its body
-        *("malformed-multipart", "no-file", "unknown-variant", "bad-request"),
+        *("malformed-multipart", "no-file", "unknown-variant", "bad-request", "not-acceptable"),
         *("upload-too-slow", "too-large", "unsupported-media-type", "unsupported-coding"),
         # an Idempotency-Key that was used before
         *("repeat-too-soon", "repeat-differs", "repeats"),
@@ -282,7 +220,7 @@ def complete_openapi(app: FastAPI, variants: Sequence[Variant]) -> None:
 
 def _complete(document: dict[str, Any], variants: Sequence[Variant]) -> None:
     upload = document["paths"]["/v1/images"]["post"]
-    upload["parameters"] = [_variants_parameter(variants), _REFERENCE, _UPLOAD_PREFER, _IDEMPOTENCY_KEY]
+    upload["parameters"] = upload_parameters(variants)
     components = document["components"]
     components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
     schemas = components["schemas"]

@@ -208,7 +208,7 @@ KINDS: dict[str, Kind] = {
             "repeat-differs",
             422,
             "Another upload has this key",
-            "The Idempotency-Key was used before, with another file or for other variants.",
+            "The Idempotency-Key was used before, with another file, other variants or another reference.",
             "Use a new key for each upload, and an old one only to send the same upload again.",
         ),
         Kind(
@@ -224,6 +224,14 @@ KINDS: dict[str, Kind] = {
             "Not made yet",
             "The image is known, but this variant of it has not been made yet.",
             "Ask again after the seconds that Retry-After names, or follow the event stream at links.events.",
+        ),
+        Kind(
+            "not-acceptable",
+            406,
+            "No answer of an accepted kind",
+            "The Accept field allows no answer that an upload can have: the job's document, or the picture "
+            "itself where one variant is asked for.",
+            "Accept application/json, or image/* together with ?variants= and the name of one variant.",
         ),
         Kind(
             "method-not-allowed",

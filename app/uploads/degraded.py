@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from app.engine.preview_worker import PreviewWorker, PreviewWorkerSnapshot
+from app.server.accept import Accept
 from app.server.headers import parse_prefer, ratelimit_fields
 from app.server.problems import Problem, whole_seconds
 from app.uploads.body import pass_on
@@ -63,10 +64,17 @@ class DegradedResponse:
         self._reading = 0
 
     def wanted_by(self, scope: Scope) -> bool:
-        """Whether an upload gets a degraded response when the queue refuses it."""
-        preferences = Headers(scope=scope).getlist("prefer")
+        """Whether an upload gets a degraded response when the queue refuses it.
+
+        One that wants the picture itself does not: its client would take a document for the picture, or a
+        preview for the variant.
+        """
+        headers = Headers(scope=scope)
+        preferences = headers.getlist("prefer")
         handling = parse_prefer(preferences).handling if preferences else None
-        return handling == "lenient" or (self._always and handling is None)
+        if handling == "lenient" or (self._always and handling is None):
+            return not Accept.parse(headers.getlist("accept")).prefers_picture()
+        return False
 
     async def answer(self, request: Request, refusal: Problem) -> Response:
         """The degraded response in place of `refusal`; its Retry-After names the same moment."""

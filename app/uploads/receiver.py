@@ -51,7 +51,7 @@ class UploadReceiver:
             StoreFull: the store has no room.
             Others: as `BodyReader.receive`.
         """
-        wanted = self._choose(names)
+        wanted = self.choose(names)
         job_id = new_id() if upload.keyed is None else upload.keyed.id
         with self.idempotency_keys.first_upload(upload.keyed):
             spool = await self.store.spool(job_id)
@@ -83,7 +83,7 @@ class UploadReceiver:
             TooManyReplays: as many repeats are being read as may be at once.
             Others: as `BodyReader.receive`.
         """
-        asked = self._asked(self._choose(names))
+        asked = self._asked(self.choose(names))
         _check_head(job, upload, asked)
         # Records of earlier versions have one digest of the variants' names and the file.
         content = ContentDigest(b"" if job.fingerprint is None else ",".join(asked).encode() + b"\n")
@@ -91,8 +91,8 @@ class UploadReceiver:
             received = await self.body_reader.receive(request, content, None)
         return content, received
 
-    def _choose(self, names: str | None) -> list[Variant]:
-        """The variants of `?variants=a,b`, in the order of the settings."""
+    def choose(self, names: str | None) -> list[Variant]:
+        """The variants of `?variants=a,b`, in the order of the settings. Raises UnknownVariant."""
         if names is None:
             return list(self.variants)
         asked = {name.strip() for name in names.split(",")}
