@@ -8,6 +8,7 @@ from app.server.problems import KINDS
 from app.settings import Settings
 from app.stampede.acts import ACTS
 from app.web.demo_settings import levers_of
+from workers.formats import SOURCE_NAMES
 
 MAX_SLOTS_DRAWN: Final = 100
 """In a longer queue each drawn slot stands for several: a picture of ten thousand slots shows nothing."""
@@ -54,6 +55,9 @@ def home_values(settings: Settings) -> dict[str, Any]:
         "seconds_per_token": 1 / settings.rate,
         "gauges": GAUGES,
         "guards": [KINDS[name] for name in GUARDS],
+        "accepted": SOURCE_NAMES,
+        "notes": _notes(settings),
+        "widths": [[v.name, v.side] for v in sorted(settings.variants, key=lambda v: -v.side)],
         "slots_drawn": slots_drawn,
         "brownout_mark": brownout_mark,
         "workers_drawn": min(settings.workers, MAX_WORKERS_DRAWN),
@@ -61,6 +65,17 @@ def home_values(settings: Settings) -> dict[str, Any]:
         "keeps_for_good": math.isinf(settings.retention),
         "levers": levers_of(settings),
     }
+
+
+def _notes(settings: Settings) -> str:
+    """What people should know before they send a GIF or a picture that is transparent in places."""
+    notes = []
+    if not any(variant.animated for variant in settings.variants):
+        notes.append("a GIF becomes a still picture")
+    if all(variant.format == "jpeg" for variant in settings.variants):
+        notes.append("what is transparent becomes white")
+    text = ", and ".join(notes)
+    return text[:1].upper() + text[1:]
 
 
 def format_number(value: float, digits: int = 6) -> str:

@@ -2,12 +2,14 @@
 
 import re
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests import samples
@@ -80,7 +82,12 @@ def visit(browser: Browser) -> Iterator[Open]:
 
 def arrived(page: Page, count: int = 1) -> None:
     """Wait until so many photos are done."""
-    expect(page.locator(".photo.done")).to_have_count(count)
+    expect(page.locator(".grid li")).to_have_count(count)
+
+
+def tile(page: Page, name: str) -> Any:
+    """The photo of this name in the grid."""
+    return page.locator(f'.grid button[title="{name}"]')
 
 
 def is_readable(page: Page, scheme: Literal["light", "dark"], but_for: Sequence[str] = ()) -> None:
@@ -100,19 +107,136 @@ def figure(page: Page, name: str) -> Any:
 
 @pytest.mark.parametrize("bring", [choose, drop])
 def test_photos_come_back_in_every_size(service: Service, visit: Open, bring: Any) -> None:
-    """Chosen or dropped photos are shown in each size, which can be opened, copied and deleted."""
+    """Chosen or dropped photos become a grid; each opens to its sizes, which can be linked and downloaded."""
     page = visit(service)
     bring(page, {"one.jpg": PHOTO, "two.jpg": samples.jpeg(64, 48)})
     arrived(page, 2)
-    first = page.locator(".photo", has_text="one.jpg")
-    expect(first.locator(".cascade li b")).to_have_text(["large", "medium", "small", "thumb"])
-    expect(first.locator(".cascade img").last).to_have_js_property("naturalWidth", 96)
-    address = first.locator(".cascade a").first.get_attribute("href")
+    tile(page, "one.jpg").click()
+    details = page.locator("#details")
+    expect(details.locator(".cascade li b")).to_have_text(["large", "medium", "small", "thumb"])
+    expect(details.locator(".cascade img").last).to_have_js_property("naturalWidth", 96)
+    address = details.locator(".cascade a").first.get_attribute("href")
     assert address is not None
     assert service.get(address).status == 200
-    first.get_by_role("button", name="Remove").click()
-    expect(page.locator(".photo")).to_have_count(1)
+    expect(details.locator(".download")).to_have_attribute("download", "one.jpg")
+    page.keyboard.press("ArrowLeft")
+    expect(details.locator("h2")).to_have_text("two.jpg")
+    page.keyboard.press("Escape")
+    expect(details).not_to_be_visible()
+
+
+def test_a_removal_can_be_taken_back(service: Service, visit: Open) -> None:
+    """The photo comes back unharmed; removed again, it goes when the page is left, if not before."""
+    page = visit(service)
+    choose(page, {"one.jpg": PHOTO})
+    arrived(page)
+    address = page.locator(".grid img").get_attribute("src")
+    assert address is not None
+    for taken_back in (True, False):
+        tile(page, "one.jpg").click()
+        page.locator("#details .remove").click()
+        arrived(page, 0)
+        assert service.get(address).status == 200
+        if taken_back:
+            page.get_by_role("button", name="Undo").click()
+            arrived(page)
+    page.goto("about:blank")
     until(lambda: service.get(address).status == 404, "the photo to be gone")
+
+
+def test_all_photos_are_linked_packed_and_shown_as_an_album(service: Service, visit: Open) -> None:
+    """One address shows them to somebody else, and one archive has them all, under names of their own."""
+    page = visit(service, accept_downloads=True)
+    page.evaluate("delete globalThis.showSaveFilePicker")
+    page.evaluate("navigator.clipboard.writeText = (text) => (window.copied = text)")
+    choose(page, {"one.jpg": PHOTO, "two.jpg": samples.jpeg(64, 48)})
+    arrived(page, 2)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download all").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert sorted(archive.namelist()) == ["one.jpg", "two.jpg"]
+        assert archive.testzip() is None
+        assert Image.open(archive.open("one.jpg")).size == (800, 600)
+    page.get_by_role("button", name="Copy all links").click()
+    page.wait_for_function("window.copied?.includes('/large')")
+    assert len(page.evaluate("window.copied").splitlines()) == 2
+    page.get_by_role("button", name="Copy album link").click()
+    page.wait_for_function("window.copied?.includes('#album=')")
+    other = visit(service, page.evaluate("window.copied").removeprefix(service.url))
+    expect(other.get_by_role("heading", name="2 photos")).to_be_visible()
+    expect(other.locator(".grid img").last).to_have_js_property("naturalWidth", 320)
+    expect(other.locator("#drop")).not_to_be_visible()
+
+
+def test_what_can_be_seen_to_be_no_photo_costs_no_token(service: Service, visit: Open) -> None:
+    """An empty file, one that is too large and a text are told at once, each with its explanation."""
+    page = visit(service)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    choose(page, {"empty.jpg": b"", "letter.jpg": b"Dear Sir or Madam"})
+    expect(page.locator(".photo.failed .state")).to_have_text(
+        [re.compile("This file is empty"), re.compile("Not a photo. What is taken: JPEG, PNG")]
+    )
+    assert sent == []
+
+
+def test_three_hundred_photos_are_light_and_are_all_remembered(service: Service, visit: Open) -> None:
+    """They are there again at once after a reload, in their order, without a question to the server."""
+    job = service.ended(service.upload(PHOTO).json()["id"])
+    entries = [{"id": f"{number:032x}", "name": f"{number}.jpg", "job": job} for number in range(301)]
+    page = visit(service)
+    page.evaluate("(kept) => localStorage.setItem('spillway.uploads', JSON.stringify(kept))", entries)
+    page.reload()
+    arrived(page, 300)
+    assert page.locator(".grid img").evaluate_all("(all) => all.slice(0, 3).map((each) => each.alt)") == [
+        "0.jpg",
+        "1.jpg",
+        "2.jpg",
+    ]
+    assert page.evaluate("document.querySelectorAll('*').length") <= 2000
+    asked: list[str] = []
+    page.on(
+        "request", lambda request: asked.append(request.url) if request.resource_type == "fetch" else None
+    )
+    page.get_by_role("button", name="Show older photos").click()
+    arrived(page, 301)
+    assert [url for url in asked if "/v1/images/" in url] == []
+
+
+def test_photos_that_were_not_sent_go_on_after_a_reload(start: Any, visit: Open) -> None:
+    """Their files are kept in the browser, and a second tab leaves them to the first."""
+    service = start(rate=0.2, burst=2)
+    page = visit(service)
+    choose(page, {f"{number}.jpg": samples.jpeg(64 + number, 48) for number in range(4)})
+    arrived(page, 2)
+    page.reload()
+    arrived(page, 2)
+    expect(page.locator(".photo")).to_have_count(2)
+    expect(page.locator("#bar p")).to_contain_text("0 of 2 ready")
+    other = page.context.new_page()
+    other.goto(service.url)
+    arrived(other, 2)
+    expect(other.locator("#summary")).to_contain_text("2 of 2 ready")
+
+
+def test_sending_is_paused_cancelled_and_waits_for_the_network(start: Any, visit: Open) -> None:
+    """Nothing is sent while paused or offline; the bar and the title say how far all is."""
+    service = start(rate=50, burst=50)
+    page = visit(service)
+    page.context.set_offline(True)
+    choose(page, {f"{number}.jpg": samples.jpeg(64 + number, 48) for number in range(3)})
+    expect(page.locator("#bar p")).to_contain_text("0 of 3 ready")
+    expect(page.locator("#bar p")).to_contain_text("offline")
+    page.get_by_role("button", name="Pause").click()
+    page.context.set_offline(False)
+    expect(page.locator("#bar p")).to_contain_text("paused")
+    expect(page).to_have_title(re.compile("^0/3 · "))
+    assert service.stats()["jobs"]["accepted"] == 0
+    page.get_by_role("button", name="Remove 2.jpg").click()
+    page.get_by_role("button", name="Go on").click()
+    arrived(page, 2)
+    expect(page.locator("#bar")).not_to_be_visible()
+    expect(page).to_have_title(re.compile("^Ready · "))
 
 
 def test_a_file_that_is_no_photo_says_why(service: Service, visit: Open) -> None:
@@ -197,14 +321,14 @@ def test_one_page_asks_little_however_many_photos_it_has(start: Any, visit: Open
         page = visit(service)
         page.evaluate("(kept) => localStorage.setItem('spillway.uploads', JSON.stringify(kept))", kept)
         page.reload()
-        expect(page.locator(".photo")).to_have_count(100)
+        expect(page.locator("#summary")).to_contain_text("of 100 ready")
         asked: list[str] = []
         page.on(
             "request",
             lambda request: None if request.resource_type == "image" else asked.append(request.url),
         )
         began = time.monotonic()
-        expect(page.locator(".photo.done").nth(2)).to_be_attached()
+        expect(page.locator(".grid li").nth(2)).to_be_attached()
         page.wait_for_timeout(4000)
         seconds = time.monotonic() - began
         assert page.locator(".photo.queued, .photo.processing, .photo.restoring").count() > 0
@@ -275,12 +399,14 @@ def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
     arrived(page)
     page.reload()
     arrived(page)
-    expect(page.locator(".photo .name")).to_have_text("kept.jpg")
+    expect(tile(page, "kept.jpg")).to_be_visible()
     service.kill()
-    expect(page.locator("#live")).to_have_text("reconnecting")
+    expect(page.locator("#live")).to_have_text("no contact with the server")
     expect(page.locator("#mood p")).to_have_text("No contact")
     choose(page, {"meanwhile.jpg": PHOTO})
-    expect(page.locator(".photo.refused .state")).to_contain_text("No answer. Trying again in")
+    expect(page.locator(".photo.refused .state")).to_contain_text(
+        "No answer from the server. Trying again in"
+    )
     service.start()
     expect(page.locator("#live")).to_have_text("live")
     arrived(page, 2)
@@ -322,6 +448,15 @@ def test_levers_act_at_once_and_go_back(service: Service, visit: Open) -> None:
 # --- for everyone ---------------------------------------------------------------------------------------
 
 
+def tab_to(page: Page, element: Any) -> None:
+    """Press the tabulator until an element has the focus."""
+    for _ in range(40):
+        if element.evaluate("(one) => one === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("the element cannot be reached by keyboard")
+
+
 def test_everything_works_by_keyboard(service: Service, visit: Open) -> None:
     """Skip link, file chooser and removal work by keyboard, and the focus stays near a removed photo."""
     page = visit(service)
@@ -335,13 +470,11 @@ def test_everything_works_by_keyboard(service: Service, visit: Open) -> None:
     photo: Any = {"name": "keys.jpg", "mimeType": "image/jpeg", "buffer": PHOTO}
     chooser.value.set_files([photo])
     arrived(page)
-    remove = page.get_by_role("button", name="Remove keys.jpg")
-    for _ in range(40):
-        if remove.evaluate("(button) => button === document.activeElement"):
-            break
-        page.keyboard.press("Tab")
+    tab_to(page, tile(page, "keys.jpg"))
     page.keyboard.press("Enter")
-    expect(page.locator(".photo")).to_have_count(0)
+    tab_to(page, page.locator("#details .remove"))
+    page.keyboard.press("Enter")
+    arrived(page, 0)
     expect(page.locator("#main")).to_be_focused()
 
 
@@ -352,7 +485,10 @@ def test_the_page_is_for_every_reader(service: Service, visit: Open) -> None:
     arrived(page)
     expect(page.locator(".photo.failed")).to_have_count(1)
     expect(page.locator("#live")).to_have_text("live")
-    for width in (390, 1440):
+    page.locator(".grid button").first.click()
+    is_readable(page, "light")
+    page.keyboard.press("Escape")
+    for width in (390, 1440, 2560):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         for scheme in SCHEMES:

@@ -172,9 +172,9 @@ def test_the_page_uploads_a_photo_and_shows_it_and_the_docs_load(site: Site) -> 
         page.goto(site.url)
         expect(page.locator("#live")).to_have_text("live")
         choose(page, {"photo.jpg": samples.jpeg(800, 600)})
-        shown = page.locator(".photo.done .cascade img").first
+        shown = page.locator(".grid img").first
         expect(shown).to_be_visible(timeout=PATIENCE_MS)
-        page.wait_for_function("document.querySelector('.cascade img').naturalWidth > 0")
+        page.wait_for_function("document.querySelector('.grid img').naturalWidth > 0")
         page.goto(f"{site.url}docs")
         expect(page.locator("#swagger-ui .opblock").first).to_be_visible(timeout=PATIENCE_MS)
     assert faults == []

@@ -11,9 +11,28 @@ const absolute = (url) => new URL(url, location.href).href;
 const here = (photo, name) => at(`v1/images/${photo.id}/${name}`);
 const bySize = (job) => Object.entries(job.variants ?? {}).toSorted(([, a], [, b]) => b.width * b.height - a.width * a.height);
 
+// The address of the smallest variant that is at least so many pixels wide or high, else of the largest.
+export function best(photo, pixels) {
+  const variants = bySize(photo.job);
+  const [name] = variants.findLast(([, { width, height }]) => Math.max(width, height) >= pixels) ?? variants[0];
+  return here(photo, name);
+}
+
+// The name of the file in which the largest variant is kept.
+export function nameOf({ name, job }) {
+  const [[, { format }]] = bySize(job);
+  return `${name.replace(/\.[^.]*$/, "")}.${format === "jpeg" ? "jpg" : format}`;
+}
+
+export function linkOf(photo) {
+  return absolute(photo.job.url ?? bySize(photo.job)[0][1].url);
+}
+
+// Of variants that are equally wide, because the photo is no wider, a browser needs one.
 export function srcset(photo) {
   const variants = bySize(photo.job).map(([, variant]) => variant);
-  const all = variants.map((variant) => `${absolute(variant.url)} ${variant.width}w`).join(", ");
+  const widths = new Map(variants.toReversed().map((variant) => [variant.width, variant]));
+  const all = [...widths.values()].toReversed().map((variant) => `${absolute(variant.url)} ${variant.width}w`).join(", ");
   const [{ url, width, height }] = variants;
   return `<img srcset="${all}" sizes="100vw" src="${absolute(url)}" width="${width}" height="${height}" alt="">`;
 }

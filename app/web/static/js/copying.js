@@ -1,5 +1,5 @@
 // navigator.clipboard exists in secure contexts only; plain HTTP in a home network is not one.
-async function copy(text) {
+export async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = Object.assign(document.createElement("textarea"), { value: text });
   document.body.append(area);

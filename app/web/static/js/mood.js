@@ -1,10 +1,11 @@
+import { titlePart } from "./title.js";
+
 // The state of the server in one word: on the page, in the title and in the tab's icon.
 
 const box = document.getElementById("mood");
 const line = box.querySelector("p");
 const icon = document.querySelector("link[rel=icon]");
 const usualIcon = icon.href;
-const title = document.title;
 
 const MOODS = {
   calm: ["Calm", "calm", ""],
@@ -17,11 +18,12 @@ const MOODS = {
 };
 
 export function moodOf({ state, breakers, brownout, backlog, minute }) {
-  if (Object.values(breakers).some((each) => each !== "closed")) return "breaker";
+  if (Object.entries(breakers).some(([name, each]) => name !== "webhook" && each !== "closed")) return "breaker";
   if (state === "starting" || state === "draining") return state;
   if (brownout.active) return "brownout";
-  const refused = minute["503"].slice(-5).some(Boolean);
-  return refused || backlog.waiting > backlog.capacity / 2 ? "pressure" : "calm";
+  const lately = (column) => minute[column].slice(-5).reduce((sum, count) => sum + count, 0);
+  const allRefused = lately("429") > 0 && lately("accepted") === 0;
+  return lately("503") || allRefused || backlog.waiting > backlog.capacity / 2 ? "pressure" : "calm";
 }
 
 export function showMood(mood) {
@@ -29,7 +31,7 @@ export function showMood(mood) {
   if (line.textContent === word) return;
   line.textContent = word;
   box.className = `mood ${className}`;
-  document.title = colour ? `${word} · ${title}` : title;
+  titlePart("mood", colour ? word : "");
   icon.href = colour ? drawn(colour, mood) : usualIcon;
 }
 

@@ -13,6 +13,8 @@ const GUARDS = {
 
 const PREVIEWS = { exif: "Only a preview for now", placeholder: "Only a placeholder for now" };
 
+const FRESH_MS = 4000;
+
 const timeLeft = (photo) => duration(photo.until - Date.now());
 
 // A sentence about a photo's state, and the page that explains its problem, if any.
@@ -24,7 +26,7 @@ export function statusOf(photo) {
     case "sending": return { text: photo.progress < 1 ? `Sending, ${Math.round(photo.progress * 100)} %` : "Sent; waiting for the answer" };
     case "refused": return refused(photo);
     case "degraded": return { text: `${PREVIEWS[photo.refusal.preview?.kind] ?? "Not kept yet"}: the queue is full. The photo itself is sent again in ${timeLeft(photo)}`, link: page(null, "queue") };
-    case "queued": return { text: queued(job) };
+    case "queued": return { text: queued(photo) };
     case "processing": return { text: "A worker has it" };
     case "done": return { text: done(job) };
     case "failed": return { text: [photo.problem?.title, photo.problem?.detail].filter(Boolean).join(". "), link: page(photo.problem?.type) };
@@ -36,7 +38,7 @@ export function statusOf(photo) {
 
 function refused(photo) {
   const { status, guard, type, breaker } = photo.refusal;
-  if (!status) return { text: `No answer. Trying again in ${timeLeft(photo)}` };
+  if (!status) return { text: navigator.onLine ? `No answer from the server. Trying again in ${timeLeft(photo)}` : "Offline. Goes on when the network is back" };
   const by = breaker ? `the ${breaker}: failing, to be tried again` : GUARDS[guard];
   const who = by ? `Refused by ${by}` : "Refused";
   return { text: `${who} (${status}). Back in ${timeLeft(photo)}`, link: page(type, guard) };
@@ -47,7 +49,9 @@ function page(type, guard) {
   return slug && at(`problems/${slug}`);
 }
 
-function queued(job) {
+// A place that was told a while ago has changed since.
+function queued({ job, seen }) {
+  if (!(Date.now() - seen < FRESH_MS)) return "In the queue";
   const place = job.position ? `Place ${job.position} in the queue` : "In the queue";
   return job.estimated_wait_ms == null ? place : `${place}, about ${duration(job.estimated_wait_ms)}`;
 }

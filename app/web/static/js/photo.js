@@ -1,6 +1,13 @@
 // One photo and its state; dispatches "change" when that changes.
 
 const ENDED = new Set(["done", "failed", "cancelled"]);
+let latest = 0;
+
+// When it was added, in ms since the epoch. No two photos of a page have the same, so it orders them.
+export function nextOrder() {
+  latest = Math.max(Date.now(), latest + 0.001);
+  return latest;
+}
 
 export class Photo extends EventTarget {
   constructor(name, known = {}) {
@@ -8,9 +15,11 @@ export class Photo extends EventTarget {
     // Every attempt has the same key, so a repeat after a lost answer finds the same job.
     this.key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
     this.name = name;
+    this.order = nextOrder();
     this.state = "waiting";
     this.tries = 0;
     Object.assign(this, known);
+    this.size ??= this.file?.size ?? this.job?.source?.bytes ?? 0;
   }
 
   set(change) {
@@ -21,7 +30,7 @@ export class Photo extends EventTarget {
   update(job) {
     // An older answer that arrives after the event of the end must not undo it.
     if (ENDED.has(this.state) && !ENDED.has(job.status)) return;
-    this.set({ job, state: job.status, problem: job.problem });
+    this.set({ job, state: job.status, problem: job.problem, seen: Date.now() });
   }
 
   // Whether there is a result, be it with some sizes put off.
@@ -32,5 +41,10 @@ export class Photo extends EventTarget {
   // Whether nothing about it will change any more.
   get settled() {
     return this.state === "expired" || (this.ended && !this.job?.deferred?.length);
+  }
+
+  // Whether it is here to be seen.
+  get shown() {
+    return this.state === "done" && Boolean(this.job?.variants);
   }
 }

@@ -10,11 +10,40 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Sends the waiting photos, in order. A refused photo is sent again exactly when Retry-After says, which keeps
 // its reservation; no other photo is sent before that, for it would be refused as well.
+// Paused, or without a network, it begins nothing new.
 export class Sender extends EventTarget {
+  paused = false;
   #waiting = [];
   #sending = 0;
   #afterToken = false;
   #notBefore = 0;
+
+  constructor() {
+    super();
+    addEventListener("online", () => this.dispatchEvent(new Event("online")));
+  }
+
+  pause(paused) {
+    this.paused = paused;
+    this.dispatchEvent(new Event("pause"));
+  }
+
+  // Returns when something may be sent.
+  async #allowed() {
+    while (this.paused || !navigator.onLine) {
+      await new Promise((resolve) => {
+        this.addEventListener("pause", resolve, { once: true });
+        this.addEventListener("online", resolve, { once: true });
+      });
+    }
+  }
+
+  // Waits until a moment (ms since the epoch). Who got no answer is woken when the network returns.
+  #until(moment, photo) {
+    if (photo.refusal?.status !== 0) return sleep(moment - Date.now());
+    const back = new Promise((resolve) => this.addEventListener("online", resolve, { once: true }));
+    return Promise.race([sleep(moment - Date.now()), back]);
+  }
 
   add(photo) {
     this.#waiting.push(photo);
@@ -46,7 +75,8 @@ export class Sender extends EventTarget {
 
   async #attempt(photo) {
     while (!photo.dropped) {
-      await sleep((photo.until || this.#notBefore) - Date.now());
+      await this.#until(photo.until || this.#notBefore, photo);
+      await this.#allowed();
       // Once the bouncer has refused one, asking for a token first is cheaper than sending a photo in vain.
       // A reservation needs none: it is kept for whoever is on time, and costs no second token.
       if (this.#afterToken && !RESERVING.has(photo.refusal?.guard)) await tokenAvailable((until) => photo.set({ state: "token", until }));

@@ -5,9 +5,11 @@ import { write } from "./format.js";
 const line = document.getElementById("summary");
 let timer = 0;
 let latest = [];
+let gone = 0;
 
-export function summary(photos) {
+export function summary(photos, expired) {
   latest = photos;
+  gone = expired;
   timer ||= setTimeout(show, 900);
 }
 
@@ -21,8 +23,8 @@ function show() {
     [count("degraded"), "as a preview for now, sent again by themselves"],
     [count("refused"), "refused for now, coming back by themselves"],
     [count("failed"), "failed"],
-    [count("expired"), "expired"],
+    [gone, "expired and gone"],
   ];
   const text = parts.filter(([n], index) => n || index === 0).map(([n, what]) => `${n} ${what}`).join(", ");
-  write(line, latest.length ? text : "");
+  write(line, latest.length || gone ? text : "");
 }

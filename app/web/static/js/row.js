@@ -1,13 +1,10 @@
-import { showVariants, srcset } from "./cascade.js";
-import { copies } from "./copying.js";
 import { write } from "./format.js";
 import { statusOf } from "./photo-status.js";
 
 const template = document.getElementById("photo");
-const DRAWABLE = /^image\/(jpeg|png|webp|gif|avif)$/;
 
-// The list item of one photo.
-export function card(photo, remove) {
+// The list item of a photo that is not done yet: what happens to it, and what can be done about it.
+export function row(photo, { remove, retry }) {
   const item = template.content.firstElementChild.cloneNode(true);
   const part = (name) => item.querySelector(name);
   const image = part(".frame img");
@@ -15,21 +12,16 @@ export function card(photo, remove) {
   let blob = null;
 
   part(".name").textContent = photo.name;
+  part(".frame").dataset.kind = (photo.name.match(/\.(\w{1,4})$/)?.[1] ?? "photo").toUpperCase();
   part(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
-  part(".srcset").setAttribute("aria-label", `Copy srcset of ${photo.name}`);
+  part(".retry").setAttribute("aria-label", `Send ${photo.name} again`);
   progress.setAttribute("aria-label", `Sending ${photo.name}`);
-  part(".remove").addEventListener("click", remove);
-  copies(part(".srcset"), () => srcset(photo));
+  part(".remove").addEventListener("click", () => remove(photo));
+  part(".retry").addEventListener("click", () => retry(photo));
+  // What the browser cannot draw, such as HEIC in most of them, has the name of its format instead.
+  image.addEventListener("load", () => (image.hidden = false));
   image.addEventListener("error", () => (image.hidden = true));
-  if (photo.file && DRAWABLE.test(photo.file.type)) {
-    blob = URL.createObjectURL(photo.file);
-    picture(blob);
-  }
-
-  function picture(url) {
-    image.src = url;
-    image.hidden = false;
-  }
+  if (photo.file) image.src = blob = URL.createObjectURL(photo.file);
 
   function state() {
     const { text, link } = statusOf(photo);
@@ -42,19 +34,20 @@ export function card(photo, remove) {
   }
 
   function draw() {
-    item.className = `photo ${photo.state}`;
+    if (item.className !== `photo ${photo.state}`) item.className = `photo ${photo.state}`;
     state();
     progress.hidden = photo.state !== "sending";
     if (!progress.hidden && photo.progress < 1) progress.value = photo.progress;
     else if (!progress.hidden) progress.removeAttribute("value");
-    part(".srcset").hidden = photo.state !== "done";
-    if (photo.refusal?.preview) picture(photo.refusal.preview.url);
-    if (!photo.job?.variants) return;
-    showVariants(part(".cascade"), photo);
-    if (photo.state === "done" && blob) URL.revokeObjectURL(blob);
+    part(".retry").hidden = !(photo.state === "failed" && photo.file);
+    if (photo.refusal?.preview && image.src !== photo.refusal.preview.url) image.src = photo.refusal.preview.url;
   }
 
-  photo.addEventListener("change", draw);
+  function close() {
+    if (blob) URL.revokeObjectURL(blob);
+    item.remove();
+  }
+
   draw();
-  return { item, draw };
+  return { item, draw, close };
 }

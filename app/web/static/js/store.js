@@ -1,0 +1,103 @@
+// What this browser remembers, in a database of its own: the photos that it has uploaded, with the tokens that can delete
+// them, and the files that it has still to send. Without the database, as in some private windows, nothing is remembered
+// and everything else works.
+
+const MAX_UPLOADS = 10_000;
+const OLD_KEY = "spillway.uploads"; // where earlier versions of this page kept them
+const tab = crypto.randomUUID?.() ?? String(Math.random());
+
+// A lock that is held for as long as this tab lives tells other tabs whose files are still being sent.
+navigator.locks?.request(`spillway-${tab}`, () => new Promise(() => {}));
+
+const done = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+const opened = (async () => {
+  try {
+    const request = indexedDB.open("spillway", 1);
+    request.onupgradeneeded = () => {
+      request.result.createObjectStore("uploads", { keyPath: "id" }).createIndex("order", "order");
+      request.result.createObjectStore("unsent", { keyPath: "key" });
+    };
+    const database = await done(request);
+    await adoptOld(database);
+    return database;
+  } catch {
+    return null;
+  }
+})();
+
+async function adoptOld(database) {
+  let old = [];
+  try {
+    old = JSON.parse(localStorage.getItem(OLD_KEY) ?? "[]").filter((entry) => typeof entry?.id === "string");
+  } catch {
+    // What is there is none of ours.
+  }
+  const uploads = database.transaction("uploads", "readwrite").objectStore("uploads");
+  await Promise.all(old.map((entry, index) => done(uploads.put({ ...entry, order: Date.now() - index }))));
+  localStorage.removeItem(OLD_KEY);
+}
+
+// Runs `use` with a store of the database; what it gives, or `otherwise` if that fails or there is none.
+async function within(name, mode, use, otherwise) {
+  try {
+    const database = await opened;
+    return database ? await use(database.transaction(name, mode).objectStore(name)) : otherwise;
+  } catch {
+    return otherwise; // it is full, forbidden or closed
+  }
+}
+
+const change = (name, use) => within(name, "readwrite", use, undefined);
+
+// --- uploads ---
+
+export function remember({ id, token, name, order, size, job, ended }) {
+  return change("uploads", async (uploads) => {
+    await done(uploads.put({ id, token, name, order, size, job: ended ? job : undefined }));
+    if ((await done(uploads.count())) > MAX_UPLOADS) {
+      const oldest = await done(uploads.index("order").openKeyCursor());
+      await done(uploads.delete(oldest.primaryKey));
+    }
+  });
+}
+
+export const forget = (id) => change("uploads", (uploads) => done(uploads.delete(id)));
+
+// At most `count` uploads that are older than the one with this order, the newest first.
+export function page(before, count) {
+  return within("uploads", "readonly", (uploads) => new Promise((resolve, reject) => {
+    const found = [];
+    const cursors = uploads.index("order").openCursor(IDBKeyRange.upperBound(before, true), "prev");
+    cursors.onerror = () => reject(cursors.error);
+    cursors.onsuccess = () => {
+      const cursor = cursors.result;
+      if (cursor) found.push(cursor.value);
+      if (cursor && found.length < count) cursor.continue();
+      else resolve(found);
+    };
+  }), []);
+}
+
+// --- files that are still to be sent ---
+
+// Whether it was kept, so that a reload loses nothing.
+export function keepFile({ key, name, order, file }) {
+  return within("unsent", "readwrite", (unsent) => done(unsent.put({ key, name, order, file, tab })).then(() => true), false);
+}
+
+export const dropFile = (key) => change("unsent", (unsent) => done(unsent.delete(key)));
+
+// The files that tabs have left which are gone now. They are this tab's from here on.
+export async function leftFiles() {
+  const held = new Set(((await navigator.locks?.query())?.held ?? []).map(({ name }) => name));
+  return within("unsent", "readwrite", async (unsent) => {
+    const left = (await done(unsent.getAll())).filter((entry) => !held.has(`spillway-${entry.tab}`) || entry.tab === tab);
+    for (const entry of left) unsent.put({ ...entry, tab });
+    return left.toSorted((a, b) => b.order - a.order);
+  }, []);
+}
