@@ -49,6 +49,7 @@ def home_values(settings: Settings) -> dict[str, Any]:
     limit = settings.burst
     if settings.limiter == "leaky_bucket":
         limit = math.floor(settings.rate * settings.max_delay) + 1
+    by_size = sorted(settings.variants, key=lambda variant: variant.area, reverse=True)
     return {
         "settings": settings,
         "limit": limit,
@@ -57,7 +58,7 @@ def home_values(settings: Settings) -> dict[str, Any]:
         "guards": [KINDS[name] for name in GUARDS],
         "accepted": SOURCE_NAMES,
         "notes": _notes(settings),
-        "widths": [[v.name, v.side] for v in sorted(settings.variants, key=lambda v: -v.side)],
+        "widths": [[each.name, math.isqrt(each.area)] for each in by_size],
         "slots_drawn": slots_drawn,
         "brownout_mark": brownout_mark,
         "workers_drawn": min(settings.workers, MAX_WORKERS_DRAWN),
@@ -73,7 +74,7 @@ def _notes(settings: Settings) -> str:
     if not any(variant.animated for variant in settings.variants):
         notes.append("a GIF becomes a still picture")
     if all(variant.format == "jpeg" for variant in settings.variants):
-        notes.append("what is transparent becomes white")
+        notes.append(f"what is transparent becomes {settings.background}")
     text = ", and ".join(notes)
     return text[:1].upper() + text[1:]
 

@@ -37,8 +37,9 @@ async function adoptOld(database) {
   } catch {
     // What is there is none of ours.
   }
+  const now = Date.now();
   const uploads = database.transaction("uploads", "readwrite").objectStore("uploads");
-  await Promise.all(old.map((entry, index) => done(uploads.put({ ...entry, order: Date.now() - index }))));
+  await Promise.all(old.map((entry, index) => done(uploads.put({ ...entry, order: now - index }))));
   localStorage.removeItem(OLD_KEY);
 }
 
