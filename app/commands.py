@@ -36,8 +36,10 @@ def _shown(name: str, value: Any) -> str:
     """A setting's value as it would be written in the environment, but for passwords."""
     from app.settings import redact
 
-    if name == "engine_url":
+    if name in ("engine_url", "webhook_url"):
         return redact(value)
+    if name == "webhook_secret":
+        return "***" if value else ""
     if name == "variants":
         return ",".join(variant.spec for variant in value)
     if name == "max_receiving" and not value:
@@ -171,7 +173,7 @@ def worker() -> None:
 
 
 def check() -> None:
-    """Show the settings that would be used, what does not fit this machine, and whether the store works."""
+    """Show the settings that would be used, what does not fit, and whether store and receiver are found."""
     import asyncio
 
     from app.factory import make_store
@@ -191,6 +193,14 @@ def check() -> None:
         print(asyncio.run(make_store(settings).check()), file=sys.stderr)
     except StoreUnusable as error:
         found.append(str(error))
+    if settings.webhook_url:
+        from app.webhooks.delivery import SendFailed
+        from app.webhooks.sender import find_receiver
+
+        try:
+            print(asyncio.run(find_receiver(settings.webhook_url)), file=sys.stderr)
+        except SendFailed as error:
+            found.append(f"webhooks cannot be delivered: {error}")
     for misfit in found:
         print(f"does not fit: {misfit}", file=sys.stderr)
     if found:

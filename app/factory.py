@@ -1,6 +1,8 @@
 """Builds the store and the engine that the settings name, without loading a web framework."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from app.backpressure.brownout import Brownout, DeferredQueue
 from app.backpressure.circuit_breaker import CircuitBreaker
@@ -16,13 +18,20 @@ from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import JobDefaults
 from app.engine.local import LocalEngine
+from app.engine.outage_log import OutageLog
+from app.engine.outcomes import OutcomeRecorder
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import WorkerPool
+from app.job import Job
 from app.runtime.metrics import Histograms
+from app.setting_values import webhook_secrets
 from app.settings import Settings
 from app.storage.interface import Store
 from app.storage.local.store import LocalStore
 from app.storage.s3.store import S3Store
+from app.webhooks.delivery import Delivery
+from app.webhooks.outbox import Outbox, wanted_events
+from app.webhooks.store_outbox import StoreOutbox
 
 
 def make_store(settings: Settings) -> Store:
@@ -57,8 +66,27 @@ def make_breakers(settings: Settings) -> CircuitBreakers:
     return CircuitBreakers(CircuitBreaker("workers"), CircuitBreaker("store"), engine_breaker())
 
 
+def make_delivery(
+    settings: Settings, store: Store, document: Callable[[Job], dict[str, Any]]
+) -> Delivery | None:
+    """The delivery of webhooks, with the documents that `document` makes; None without a WEBHOOK_URL."""
+    if not settings.webhook_url:
+        return None
+    from app.webhooks.sender import HttpSender  # loads httpx, only where it is needed
+
+    sender = HttpSender(settings.webhook_url, webhook_secrets(settings.webhook_secret))
+    breaker = CircuitBreaker("webhook", call_timeout_s=30.0)
+    breaker.on_state_change = OutageLog()
+    return Delivery(store, sender, breaker, document)
+
+
 def make_engine(
-    settings: Settings, store: Store, pool: WorkerPool, histograms: Histograms, breakers: CircuitBreakers
+    settings: Settings,
+    store: Store,
+    pool: WorkerPool,
+    histograms: Histograms,
+    breakers: CircuitBreakers,
+    delivery: Delivery | None,
 ) -> Engine:
     """The engine that ENGINE_URL names."""
     job_defaults = make_job_defaults(settings)
@@ -70,8 +98,11 @@ def make_engine(
     if settings.engine_url != "local:":
         from app.cluster.factory import ProcessParts, make_replica  # loads NATS, only where it is needed
 
-        parts = ProcessParts(job_defaults, store, pool, histograms, breakers)
+        parts = ProcessParts(job_defaults, store, pool, histograms, breakers, delivery)
         return make_replica(settings, gcra, parts)
+    wanted = wanted_events(settings)
+    outbox = Outbox() if delivery is None else StoreOutbox(store, delivery, wanted)
+    store.expiring = outbox.announcing_expiry
     drain_rate = DrainRate(settings.workers, settings.max_receiving)
     upload_queue: UploadQueue[JobHandle] = UploadQueue(
         settings.queue_size,
@@ -88,9 +119,14 @@ def make_engine(
     return LocalEngine(
         RateLimiter(gcra, settings.max_clients, smooth=smooth),
         WaitingRoom(upload_queue, reservations),
-        Dispatcher(WorkQueue(upload_queue, brownout), pool, store, histograms, breakers, job_defaults),
+        Dispatcher(
+            WorkQueue(upload_queue, brownout),
+            pool,
+            OutcomeRecorder(store, job_defaults, outbox),
+            histograms,
+            breakers,
+        ),
         breakers,
-        store,
         drain_timeout=settings.drain_timeout,
         trial_variants=[variant.spec for variant in settings.variants],
     )

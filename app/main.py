@@ -18,6 +18,7 @@ from app.api.images import ImageService
 from app.api.metrics import Metrics
 from app.api.openapi import TAGS, complete_openapi, servers
 from app.api.refusal_counter import RefusalCounter
+from app.api.schemas import job_document
 from app.api.stats_feed import StatsFeed
 from app.api.status import Status
 from app.api.status import router as status_router
@@ -26,7 +27,7 @@ from app.engine.interface import Engine
 from app.engine.local import LocalEngine
 from app.engine.preview_worker import PreviewWorker
 from app.engine.worker_pool import WorkerPool
-from app.factory import make_breakers, make_engine, make_store
+from app.factory import make_breakers, make_delivery, make_engine, make_store
 from app.lifecycle import Service
 from app.runtime.metrics import Histograms
 from app.server.cors import ALLOWED_HEADERS, Cors, CorsFields
@@ -135,7 +136,8 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     breakers = make_breakers(settings)
     pool = WorkerPool(settings.workers, breakers.workers)
     store = make_store(settings)
-    engine = make_engine(settings, store, pool, histograms, breakers)
+    delivery = make_delivery(settings, store, lambda job: job_document(job, links, store.expires_at(job)))
+    engine = make_engine(settings, store, pool, histograms, breakers, delivery)
     open_requests = OpenRequests(settings.max_streams)
     previews = PreviewWorker()
     degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")

@@ -1,10 +1,12 @@
 """The types of settings that can be written in several ways: sizes, durations, networks, URLs, hosts."""
 
+import base64
+import binascii
 import ipaddress
 import math
 import re
-from typing import Annotated, Any
-from urllib.parse import unquote
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize
 
@@ -17,6 +19,13 @@ _HOST = r"\[[0-9a-f:.]+\]|[^\s/:@?#*\[\]]+"
 _SEGMENT = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+"
 """A segment of a path (RFC 3986, section 3.3)."""
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
+_PRIVATE_NETWORKS = [
+    ipaddress.ip_network(network)
+    for network in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+]
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
+_MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
+_MAX_URL_LENGTH = 2048
 
 
 def _binary_units(value: Any) -> Any:
@@ -106,6 +115,78 @@ def _colour(value: str) -> str:
     return value
 
 
+def is_private(address: str) -> bool:
+    """Whether an IP address is loopback (RFC 1122, RFC 4291) or private (RFC 1918, RFC 4193).
+
+    Raises:
+        ValueError: it is no IP address.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip.version == network.version and ip in network for network in _PRIVATE_NETWORKS)
+
+
+def _webhook_url(value: str) -> str:
+    """A URL that events may be posted to: `https://`, or `http://` within one's own network.
+
+    The address behind a host name with `http://` is checked by whoever connects to it.
+    """
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its message may have a part of a password in it
+        host = port = None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("no URL such as https://backend.example/hooks")
+    if len(value) > _MAX_URL_LENGTH or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError(f"a URL has at most {_MAX_URL_LENGTH} characters, all of them printable ASCII")
+    if port == 0:
+        raise ValueError("a port is between 1 and 65535")
+    if "#" in value:
+        raise ValueError("a URL that is posted to has no fragment (#)")
+    if parts.scheme == "http" and not _may_be_private(host):
+        raise ValueError("http:// is for loopback and private addresses only; use https://")
+    return value
+
+
+def _may_be_private(host: str) -> bool:
+    try:
+        return is_private(host)
+    except ValueError:  # a name
+        return True
+
+
+def webhook_secrets(value: str) -> tuple[str, ...]:
+    """The secrets of a text that has them separated by white space.
+
+    Raises:
+        ValueError: one of them is not `whsec_` and 24 to 64 bytes in base64, as Standard Webhooks has it. The
+            message does not contain it.
+    """
+    secrets = tuple(value.split())
+    for number, secret in enumerate(secrets, 1):
+        try:
+            text = secret.removeprefix(_SECRET_PREFIX)
+            size = len(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+        except (binascii.Error, ValueError):
+            size = 0
+        if not secret.startswith(_SECRET_PREFIX) or not _MIN_SECRET_BYTES <= size <= _MAX_SECRET_BYTES:
+            raise ValueError(
+                f"secret {number} of {len(secrets)} is not {_SECRET_PREFIX} and {_MIN_SECRET_BYTES} to "
+                f"{_MAX_SECRET_BYTES} bytes in base64"
+            )
+    return secrets
+
+
+def _checked_secrets(value: str) -> str:
+    webhook_secrets(value)
+    return value
+
+
 def separated(value: Any) -> Any:
     """The parts of a text that are separated by commas or white space."""
     if isinstance(value, str):
@@ -121,3 +202,6 @@ Origin = Annotated[str, AfterValidator(_origin)]
 Colour = Annotated[str, AfterValidator(_colour)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
+WebhookSecrets = Annotated[str, AfterValidator(_checked_secrets)]
+WebhookEvent = Literal["image.done", "image.completed", "image.failed", "image.deleted", "image.expired"]

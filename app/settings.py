@@ -23,6 +23,9 @@ from app.setting_values import (
     PublicUrl,
     Seconds,
     Size,
+    WebhookEvent,
+    WebhookSecrets,
+    WebhookUrl,
     separated,
 )
 from workers.variants import GRAMMAR, Variant, parse_variants
@@ -144,11 +147,15 @@ class Settings(BaseSettings):
         "",
         description="keys of those who may upload: NAME:SECRET or NAME:@/path/to/jwks.json, comma separated",
     )
-    webhook_url: str = Field("", description="where events are posted")
-    webhook_secret: str = Field(
-        "", description="whsec_… that signs them; several, separated by spaces, while one is replaced"
+    webhook_url: WebhookUrl = Field("", description="where events are posted")
+    webhook_secret: WebhookSecrets = Field(
+        "",
+        repr=False,
+        description="whsec_… that signs them; several, separated by spaces, while one is replaced",
     )
-    webhook_events: str = Field("image.done,image.failed", description="which events are posted")
+    webhook_events: Annotated[tuple[WebhookEvent, ...], NoDecode, BeforeValidator(separated)] = Field(
+        ("image.done", "image.failed"), description="which events are posted"
+    )
 
     max_hold: Seconds = Field(60, ge=0, le=3600, description="longest Prefer: wait, seconds")
     max_streams: int = Field(1000, ge=1, le=100_000, description="event streams and waits at once")
@@ -192,6 +199,10 @@ class Settings(BaseSettings):
             raise ValueError("BROWNOUT_LOW must be below BROWNOUT_HIGH")
         if self.workers == 0 and self.engine_url == "local:":
             raise ValueError("WORKERS=0 leaves nobody to do the work of a local: engine")
+        if self.webhook_url and not self.webhook_secret:
+            raise ValueError("WEBHOOK_URL needs WEBHOOK_SECRET, by which the receiver knows who posts")
+        if self.webhook_secret and not self.webhook_url:
+            raise ValueError("WEBHOOK_SECRET signs nothing without WEBHOOK_URL")
         return self
 
 
@@ -211,11 +222,13 @@ def _one_line(error: Any) -> str:
     name = f"SPILLWAY_{str(error['loc'][0]).upper()}" if error["loc"] else "settings"
     reason = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    if isinstance(given, str) and "@" in given:  # what stands before it may be a password
+    if name == f"{PREFIX}WEBHOOK_SECRET":
+        return f"{name}: {reason}"
+    if isinstance(given, str) and re.search(r"[@?]", given):  # before one is a password, behind one a token
         return f"{name}: {reason}"
     return f"{name}={given!r}: {reason}" if isinstance(given, str | int | float) else f"{name}: {reason}"
 
 
 def redact(url: str) -> str:
-    """An engine's URL without the credentials of its servers (user and password, or a token), to be shown."""
-    return re.sub(r"[^@/,\s]+@", "***@", url)
+    """A URL without what may be secret in it, to be shown: user and password, or a token, and the query."""
+    return re.sub(r"\?.+", "?***", re.sub(r"[^@/,\s]+@", "***@", url))

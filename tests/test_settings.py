@@ -54,7 +54,7 @@ CONTRACT = {
     "upload_keys": "",
     "webhook_url": "",
     "webhook_secret": "",
-    "webhook_events": "image.done,image.failed",
+    "webhook_events": ("image.done", "image.failed"),
     "max_hold": 60,
     "max_streams": 1000,
     "drain_timeout": 20,

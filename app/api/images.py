@@ -23,6 +23,7 @@ from app.uploads.admission import UploadRequest
 from app.uploads.file_sink import Received
 from app.uploads.idempotency import check_same
 from app.uploads.receiver import UploadReceiver
+from app.webhooks.events import EventType, removal
 from workers.formats import EXTENSIONS, MEDIA_TYPES
 from workers.variants import read_specs
 
@@ -207,11 +208,13 @@ class ImageService:
         Raises:
             NotFound, Unauthorized, Forbidden: and then nothing was removed.
         """
-        await self.find(job_id)
+        job, _ = await self.find(job_id)
         if token is None:
             raise Unauthorized
         if not hmac.compare_digest(token.encode(), self.store.delete_token(job_id).encode()):
             raise Forbidden
-        await self.engine.cancel(job_id)
-        await self.store.delete(job_id)
+        removed = removal(EventType.DELETED, job, time.time())
+        async with self.engine.outbox.announcing([removed]):
+            await self.engine.cancel(job_id)
+            await self.store.delete(job_id)
         log.info("image removed", job=job_id)

@@ -6,12 +6,13 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from app.api.service_stats import ServiceStats
+from app.api.service_stats import ServiceStats, all_breakers
 from app.backpressure.brownout import BrownoutSnapshot
 from app.backpressure.circuit_breaker import BreakerState
 from app.engine.interface import EngineSnapshot
 from app.engine.worker_pool import WorkerSnapshot, WorkerState
 from app.runtime.metrics import Histograms, counter, gauge, labelled_counter, labelled_gauge
+from app.webhooks.outbox import WebhookSnapshot
 
 
 class Metrics:
@@ -47,8 +48,9 @@ class _SnapshotCollector(Collector):
         yield gauge("spillway_limiter_capacity", "Bound of the table.", engine.limiter.capacity)
         yield from _workers(engine.workers)
         yield from _brownout(engine.brownout)
-        is_open = {breaker.name: breaker.state is BreakerState.OPEN for breaker in engine.breakers}
+        is_open = {breaker.name: breaker.state is BreakerState.OPEN for breaker in all_breakers(engine)}
         yield labelled_gauge("spillway_breaker_open", "Whether calls are refused.", "name", is_open)
+        yield from _webhooks(engine.webhook)
         yield gauge("spillway_memory_bytes", "Resident memory, workers included.", stats.memory_bytes)
         yield gauge("spillway_store_bytes", "Bytes kept in the store.", stats.store.used_bytes)
         yield gauge("spillway_store_capacity_bytes", "Bound of the store.", stats.store.max_bytes)
@@ -85,3 +87,18 @@ def _brownout(brownout: BrownoutSnapshot) -> Iterator[Metric]:
     yield counter("spillway_brownouts", "Brownouts begun.", brownout.begun)
     yield gauge("spillway_deferred_jobs", "Jobs with deferred variants.", brownout.deferred)
     yield gauge("spillway_deferred_capacity", "Bound of the deferred queue.", brownout.capacity)
+
+
+def _webhooks(webhook: WebhookSnapshot | None) -> Iterator[Metric]:
+    """Zeros where there are no webhooks, so that the metrics are always the same."""
+    yield gauge("spillway_webhooks_pending", "Events not delivered yet.", webhook.pending if webhook else 0)
+    age_s = webhook.oldest_age_s if webhook else 0.0
+    yield gauge("spillway_webhook_oldest_seconds", "Age of the oldest of them.", age_s)
+    outcomes = {
+        "delivered": webhook.delivered if webhook else 0,
+        "given_up": webhook.given_up if webhook else 0,
+        "dropped": webhook.dropped if webhook else 0,
+    }
+    yield labelled_counter("spillway_webhooks", "Events by outcome.", "outcome", outcomes)
+    failed = webhook.failed_tries if webhook else 0
+    yield counter("spillway_webhook_failed_tries", "Requests without success.", failed)

@@ -142,6 +142,9 @@ class StatsDocument(BaseModel):
     repeats: dict[str, Any] = Field(description="uploads with an Idempotency-Key that are being read")
     brownout: dict[str, Any]
     breakers: dict[str, str]
+    webhook: dict[str, Any] | None = Field(
+        None, description="events that wait, and what became of others, where webhooks are sent"
+    )
     memory_bytes: int
     store_bytes: int
     minute: dict[str, list[int]] = Field(description="the last minute, a value for each second, oldest first")

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from app.backpressure.circuit_breaker import BreakerSnapshot
 from app.engine.interface import EngineSnapshot
 from app.storage.interface import StoreSnapshot
 from app.uploads.degraded import DegradedSnapshot
 from app.uploads.idempotency import IdempotencySnapshot
+from app.webhooks.outbox import WebhookSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class ServiceStats:
                 "deferred": engine.brownout.deferred,
                 "capacity": engine.brownout.capacity,
             },
-            "breakers": {breaker.name: breaker.state for breaker in engine.breakers},
+            "breakers": {breaker.name: breaker.state for breaker in all_breakers(engine)},
+            "webhook": None if engine.webhook is None else _webhook(engine.webhook),
             "memory_bytes": self.memory_bytes,
             "store_bytes": self.store.used_bytes,
             "minute": minute,
@@ -87,6 +90,22 @@ class ServiceStats:
         if self.demo is not None:
             document["demo"] = self.demo
         return document
+
+
+def all_breakers(engine: EngineSnapshot) -> list[BreakerSnapshot]:
+    """Every circuit breaker; that of the webhooks is the only one that refuses no upload."""
+    return engine.breakers if engine.webhook is None else [*engine.breakers, engine.webhook.breaker]
+
+
+def _webhook(webhook: WebhookSnapshot) -> dict[str, Any]:
+    return {
+        "pending": webhook.pending,
+        "oldest_age_s": webhook.oldest_age_s,
+        "delivered": webhook.delivered,
+        "failed_tries": webhook.failed_tries,
+        "given_up": webhook.given_up,
+        "dropped": webhook.dropped,
+    }
 
 
 def _backlog(engine: EngineSnapshot) -> dict[str, Any]:

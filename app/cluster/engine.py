@@ -8,7 +8,6 @@ part of the rate at which the queue drains; no variant is deferred in a brownout
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 from nats.errors import Error as NatsError
@@ -18,26 +17,23 @@ from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.rate_limiter import Grant
 from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import Quota
-from app.backpressure.waiting_room import QueueFull, WaitingRoom, Watch
+from app.backpressure.waiting_room import QueueFull, Watch
 from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
+from app.cluster.engine_parts import Guards, JobTracking
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeat, Heartbeats
-from app.cluster.jetstream import Bounds, JobStream
+from app.cluster.jetstream import Bounds
 from app.cluster.job_consumer import JobConsumer
 from app.cluster.job_delivery import ask_to_cancel
-from app.cluster.job_registry import JobRegistry
-from app.cluster.job_status import JobStatusStore
-from app.cluster.leases import LeasedSlot, Leases
-from app.cluster.outbox import Outbox
-from app.cluster.rate_limiter import SharedRateLimiter
+from app.cluster.job_publisher import JobPublisher
+from app.cluster.leases import LeasedSlot
 from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
-from app.engine.base import BaseEngine, CircuitBreakers, Closed
+from app.engine.base import BaseEngine, Closed
 from app.engine.interface import EngineFull, EngineSnapshot, EngineState, UploadSlot
 from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.runtime import tasks
-from app.storage.interface import Store
 
 log = structlog.get_logger(__name__)
 
@@ -47,27 +43,6 @@ _MIN_WATCH_INTERVAL_S = 0.02
 _FULL_RETRY_S = 10.0
 """Seconds after which an upload may come again that was refused because NATS has no room."""
 _DRAIN_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Guards:
-    """What decides whether an upload is admitted."""
-
-    limiter: SharedRateLimiter
-    upload_queue: SharedUploadQueue
-    waiting_room: WaitingRoom[JobHandle]
-    leases: Leases
-    breakers: CircuitBreakers
-
-
-@dataclass(frozen=True, slots=True)
-class JobTracking:
-    """What a replica knows of the jobs of the cluster."""
-
-    registry: JobRegistry
-    status: JobStatusStore
-    stream: JobStream
-    store: Store
 
 
 class ClusterEngine(BaseEngine[SharedUploadQueue]):
@@ -93,7 +68,8 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         self._leases = guards.leases
         self._registry = jobs.registry
         self._jobs = jobs
-        self._outbox = Outbox(jobs.stream, jobs.status)
+        self.outbox = jobs.outbox
+        self._unqueued = JobPublisher(jobs.stream, jobs.status)
         self._reconciler = Reconciler(jobs.registry, jobs.store, jobs.stream)
         self._heartbeats = heartbeats
         self._consumer = consumer
@@ -112,11 +88,12 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             await self._consumer.start()
         await self._exchange_heartbeats()
         self._tasks = [
-            tasks.supervise(self._outbox.run, "outbox"),
+            tasks.supervise(self._unqueued.run, "job publisher"),
             tasks.supervise(self._reconciler.run, "reconciler"),
             tasks.supervise(self._watch_connection, "connection watch"),
             tasks.supervise(self._run_heartbeats, "heartbeats"),
         ]
+        await self.outbox.start()
         self._state = EngineState.READY
 
     async def drain(self, timeout: float) -> None:
@@ -124,12 +101,13 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         self._begin_drain(timeout)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.upload_queue.snapshot().receiving or len(self._outbox):  # noqa: ASYNC110 - two ends
+                while self.upload_queue.snapshot().receiving or len(self._unqueued):  # noqa: ASYNC110 - two ends
                     await asyncio.sleep(_DRAIN_POLL_S)
         if self._consumer is not None:
             await self._consumer.drain(max(0.0, end - time.monotonic()))
         self._receives_until = 0.0
-        log.info("drained", uploads_left=self.upload_queue.snapshot().receiving, unqueued=len(self._outbox))
+        await self.outbox.drain(max(0.0, end - time.monotonic()))
+        log.info("drained", uploads_left=self.upload_queue.snapshot().receiving, unqueued=len(self._unqueued))
 
     async def stop(self) -> None:
         self._state = EngineState.DRAINING
@@ -137,6 +115,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         await tasks.cancel_and_wait(self._tasks)
         if self._consumer is not None:
             await self._consumer.stop()
+        await self.outbox.stop()
         await self._jobs.status.close()
         await self._connection.close()
 
@@ -192,7 +171,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
 
     def _closed(self) -> Closed | None:
         closed = super()._closed()
-        return Closed(_FULL_RETRY_S, EngineFull) if closed is None and self._outbox.storage_full else closed
+        return Closed(_FULL_RETRY_S, EngineFull) if closed is None and self._unqueued.storage_full else closed
 
     async def acquire_token(self, client: str) -> Grant:
         return await self._limiter.acquire(client)
@@ -251,7 +230,7 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         assert isinstance(slot, LeasedSlot)  # noqa: S101 - an engine is given its own slots only
         handle = self._registry.accept(job, slot.client)
         slot.enqueue(handle)
-        self._outbox.put(handle, slot)
+        self._unqueued.put(handle, slot)
         return handle
 
     def find(self, job_id: str) -> JobHandle | None:
@@ -296,4 +275,5 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
             self._breakers.snapshot(),
             self._state,
             self.upload_queue.full_for,
+            self.outbox.snapshot(),
         )

@@ -12,7 +12,9 @@ from app.backpressure.token_bucket import GCRA
 from app.backpressure.upload_queue import UploadQueue
 from app.backpressure.waiting_room import WaitingRoom
 from app.cluster.connection import NatsConnection
-from app.cluster.engine import ClusterEngine, Guards, JobTracking
+from app.cluster.engine import ClusterEngine
+from app.cluster.engine_parts import Guards, JobTracking
+from app.cluster.event_stream import EventStream
 from app.cluster.heartbeats import Heartbeats
 from app.cluster.jetstream import JobStream
 from app.cluster.job_consumer import FreeWorkers, JobConsumer
@@ -25,11 +27,14 @@ from app.engine.base import CircuitBreakers
 from app.engine.dispatcher import Dispatcher
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import JobDefaults
+from app.engine.outcomes import OutcomeRecorder
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import WorkerPool
 from app.runtime.metrics import Histograms
 from app.settings import Settings
 from app.storage.interface import Store
+from app.webhooks.delivery import Delivery
+from app.webhooks.outbox import wanted_events
 
 _LEASE_MARGIN_S = 60.0
 """Seconds by which a lease outlives the longest upload."""
@@ -44,6 +49,8 @@ class ProcessParts:
     pool: WorkerPool
     histograms: Histograms
     breakers: CircuitBreakers
+    delivery: Delivery | None = None
+    """That of webhooks, in a replica; a worker only publishes events."""
 
 
 def engine_breaker() -> CircuitBreaker:
@@ -62,8 +69,19 @@ def lease_s(settings: Settings) -> float:
     return settings.upload_timeout + _LEASE_MARGIN_S
 
 
+def make_outbox(settings: Settings, connection: NatsConnection, parts: ProcessParts) -> EventStream:
+    """The outbox of the cluster, which is also told of images that expire."""
+    outbox = EventStream(connection, wanted_events(settings), parts.delivery)
+    parts.store.expiring = outbox.announcing_expiry
+    return outbox
+
+
 def make_consumer(
-    settings: Settings, connection: NatsConnection, job_status: JobStatusStore, parts: ProcessParts
+    settings: Settings,
+    connection: NatsConnection,
+    job_status: JobStatusStore,
+    outbox: EventStream,
+    parts: ProcessParts,
 ) -> JobConsumer:
     """The workers of this process, connected to the cluster's queue.
 
@@ -79,10 +97,9 @@ def make_consumer(
     dispatcher = Dispatcher(
         WorkQueue(local_queue, brownout),
         parts.pool,
-        parts.store,
+        OutcomeRecorder(parts.store, parts.job_defaults, outbox),
         parts.histograms,
         parts.breakers,
-        parts.job_defaults,
         on_worker_free=lambda handle: free_workers.free(handle.job.id),
     )
     return JobConsumer(connection, job_status, dispatcher, free_workers, parts.store)
@@ -94,6 +111,7 @@ def make_replica(settings: Settings, gcra: GCRA, parts: ProcessParts) -> Cluster
     connection = make_connection(settings, parts.breakers.engine)
     leases = Leases(connection)
     job_status = JobStatusStore(connection)
+    outbox = make_outbox(settings, connection, parts)
     # Until heartbeats tell how many workers the cluster has, the estimates are those of this process.
     workers = max(1, settings.workers)
     upload_queue = SharedUploadQueue(
@@ -119,10 +137,14 @@ def make_replica(settings: Settings, gcra: GCRA, parts: ProcessParts) -> Cluster
             parts.breakers,
         ),
         JobTracking(
-            JobRegistry(upload_queue, parts.histograms), job_status, JobStream(connection), parts.store
+            JobRegistry(upload_queue, parts.histograms),
+            job_status,
+            JobStream(connection),
+            parts.store,
+            outbox,
         ),
         Heartbeats(connection),
-        make_consumer(settings, connection, job_status, parts) if settings.workers else None,
+        make_consumer(settings, connection, job_status, outbox, parts) if settings.workers else None,
         lease_s=lease_s(settings),
         drain_timeout=settings.drain_timeout,
     )

@@ -2,6 +2,7 @@
 
     spillway-jobs     work queue, on disk: one message for each job that waits or runs
     spillway-dead     on disk: jobs that were given up because they repeatedly ended their workers
+    spillway-events   work queue, on disk: one message for each event that is not delivered
     spillway-leases   in memory: one message for each receiving slot that is taken
     KV spillway-status, on disk: the last known record of each job, for the replicas that watch it
     KV spillway-rate-…, in memory: the token bucket of each client, for one rate and burst
@@ -30,12 +31,18 @@ from nats.js.kv import KeyValue
 from app.backpressure.token_bucket import GCRA
 from app.cluster.connection import PUBLISH_TIMEOUT_S, SETUP_TIMEOUT_S, NatsConnection
 from app.job import Job
+from app.webhooks.outbox import MAX_KEPT
 
 log = structlog.get_logger(__name__)
 
 JOBS, DEAD, LEASES, STATUS = "spillway-jobs", "spillway-dead", "spillway-leases", "spillway-status"
+EVENTS = "spillway-events"
 WORKERS = "workers"
 """The one durable consumer of the queue."""
+EVENT_SENDERS = "senders"
+"""The one durable consumer of the events."""
+SEND_WAIT_S = 30.0
+"""Seconds without a sign of life from its replica after which an event is given to another one."""
 ACK_WAIT_S = 15.0
 """Seconds without a sign of life from its worker after which a job is given to another one."""
 _STATUS_TTL_S = 300.0
@@ -90,6 +97,7 @@ async def prepare(connection: NatsConnection, bounds: Bounds, *, may_change: boo
             ),
             may_change=may_change,
         )
+        await _prepare_events(js, connection.replicas, may_change=may_change)
         await _ensure_stream(
             js,
             StreamConfig(
@@ -104,6 +112,37 @@ async def prepare(connection: NatsConnection, bounds: Bounds, *, may_change: boo
             ),
             may_change=may_change,
         )
+
+
+async def _prepare_events(js: JetStreamContext, replicas: int, *, may_change: bool) -> None:
+    """Create the stream of the events that are not delivered, and its consumer."""
+    await _ensure_stream(
+        js,
+        StreamConfig(
+            name=EVENTS,
+            subjects=[f"{_subject(EVENTS)}.*"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.FILE,
+            max_msgs=MAX_KEPT,
+            max_msgs_per_subject=1,
+            discard=DiscardPolicy.NEW,
+            discard_new_per_subject=True,
+            duplicate_window=_DUPLICATE_WINDOW_S,
+            num_replicas=replicas,
+        ),
+        may_change=may_change,
+    )
+    await js.add_consumer(
+        EVENTS,
+        ConsumerConfig(
+            durable_name=EVENT_SENDERS,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=SEND_WAIT_S,
+            max_deliver=-1,
+            max_ack_pending=_MAX_ACK_PENDING,
+            max_waiting=_MAX_WAITING_PULLS,
+        ),
+    )
 
 
 async def grow(connection: NatsConnection, max_jobs: int) -> None:
@@ -193,6 +232,11 @@ def _subject(stream: str) -> str:
 def job_subject(job_id: str, stream: str = JOBS) -> str:
     """The subject that holds the one message of a job."""
     return f"{_subject(stream)}.{job_id}"
+
+
+def event_subject(event_id: str) -> str:
+    """The subject that holds the one message of an event."""
+    return f"{_subject(EVENTS)}.{event_id}"
 
 
 LEASE_SUBJECT = _subject(LEASES)

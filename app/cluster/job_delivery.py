@@ -32,6 +32,7 @@ from app.engine.dispatcher import Dispatcher
 from app.engine.job_handle import JobHandle
 from app.job import MAX_DEATHS, WORKER_DIED, Job, JobStatus
 from app.storage.interface import JobGone, Store
+from app.webhooks.events import changes
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +84,7 @@ class DeliveryHandler:
         self._job_status = job_status
         self._dispatcher = dispatcher
         self._store = store
+        self._outbox = dispatcher.recorder.outbox
         self._clock = clock
 
     async def handle(self, message: Msg, job_id: str) -> None:
@@ -151,7 +153,7 @@ class DeliveryHandler:
             return await self._give_up(message, job)
         if deaths == job.deaths:
             return job
-        return await self._save(message, replace(job, deaths=deaths))
+        return await self._save(message, job, replace(job, deaths=deaths))
 
     async def _give_up(self, message: Msg, job: Job) -> Job | None:
         """Fail a job, or end it without its deferred variants, and keep a copy of its record."""
@@ -159,21 +161,22 @@ class DeliveryHandler:
         status = job.status if job.deferred else JobStatus.FAILED
         failed = replace(job, status=status, deferred=(), problem=WORKER_DIED)
         failed.mark_finished(self._clock())
-        saved = await self._save(message, failed)
+        saved = await self._save(message, job, failed)
         if saved is failed:
             with suppress(StreamFull, *UNAVAILABLE):
                 async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
                     await js.publish(job_subject(job.id, DEAD), failed.to_record())
         return saved
 
-    async def _save(self, message: Msg, job: Job) -> Job | None:
-        """Write the job's record, waiting until the store is available.
+    async def _save(self, message: Msg, before: Job, job: Job) -> Job | None:
+        """Write the record of a job that was `before`, waiting until the store is available.
 
         Returns `job`, or what the record says if another process has written it, or None if it is gone.
         """
         while True:
             try:
-                await self._store.save(job)
+                async with self._outbox.announcing(changes(before, job, self._clock())):
+                    await self._store.save(job)
             except JobGone:
                 return await self._load(message, job.id)
             except (OSError, BreakerOpen) as error:

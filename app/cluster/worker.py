@@ -9,7 +9,14 @@ import structlog
 from app.backpressure.circuit_breaker import CircuitBreaker
 from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
-from app.cluster.factory import ProcessParts, engine_breaker, lease_s, make_connection, make_consumer
+from app.cluster.factory import (
+    ProcessParts,
+    engine_breaker,
+    lease_s,
+    make_connection,
+    make_consumer,
+    make_outbox,
+)
 from app.cluster.heartbeats import HEARTBEAT_INTERVAL_S, Heartbeats
 from app.cluster.jetstream import Bounds
 from app.cluster.job_consumer import JobConsumer
@@ -70,7 +77,8 @@ async def _run(settings: Settings, job_defaults: JobDefaults, store: Store, sign
     connection = make_connection(settings, breaker)
     job_status = JobStatusStore(connection)
     parts = ProcessParts(job_defaults, store, pool, Histograms(), breakers)
-    consumer = make_consumer(settings, connection, job_status, parts)
+    outbox = make_outbox(settings, connection, parts)
+    consumer = make_consumer(settings, connection, job_status, outbox, parts)
     heartbeats = Heartbeats(connection)
     async with AsyncExitStack() as stack:
         await store.open()

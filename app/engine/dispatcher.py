@@ -13,7 +13,7 @@ from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.upload_queue import ReceivingSlot
 from app.engine.base import CircuitBreakers
 from app.engine.job_handle import JobHandle
-from app.engine.job_plan import Batch, JobDefaults
+from app.engine.job_plan import Batch
 from app.engine.job_registry import JobRegistry
 from app.engine.outcomes import Attempt, Cancelled, Outcome, OutcomeRecorder, Postponed, outcome_of
 from app.engine.work_queue import WorkQueue
@@ -22,7 +22,7 @@ from app.engine.worker_process import WorkerProcessFailed
 from app.job import WORKER_DIED, Job, JobStatus
 from app.runtime import tasks
 from app.runtime.metrics import Histograms
-from app.storage.interface import JobGone, Store, StoreFull
+from app.storage.interface import EventNotKept, JobGone, StoreFull
 from workers.messages import Failed
 
 log = structlog.get_logger(__name__)
@@ -47,10 +47,9 @@ class Dispatcher:
         self,
         work_queue: WorkQueue,
         pool: WorkerPool,
-        store: Store,
+        recorder: OutcomeRecorder,
         histograms: Histograms,
         breakers: CircuitBreakers,
-        job_defaults: JobDefaults,
         on_worker_free: Callable[[JobHandle], None] = lambda _: None,
     ) -> None:
         """`on_worker_free` is called with a job whose worker is free for another one; its outcome may not be
@@ -58,11 +57,11 @@ class Dispatcher:
         self.work_queue = work_queue
         self.pool = pool
         self.jobs = JobRegistry()
-        self._store = store
+        self.recorder = recorder
+        self._store = recorder.store
         self._histograms = histograms
         self._breakers = breakers
-        self._job_defaults = job_defaults
-        self._recorder = OutcomeRecorder(store, job_defaults)
+        self._job_defaults = recorder.job_defaults
         self._on_worker_free = on_worker_free
         self._serving: list[asyncio.Task[None]] = []
         self._recording: set[asyncio.Task[None]] = set()
@@ -258,8 +257,8 @@ class Dispatcher:
             elif isinstance(outcome, Postponed):
                 await self._retry_later(handle, outcome)
             else:
-                with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
-                    job = await self._recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
+                with self._breakers.store.guard(OSError, ignored=(StoreFull, EventNotKept)):
+                    job = await self.recorder.settle(handle.job, attempt.batch, outcome, attempt.folder)
                 self._publish(handle, job)
         except JobGone:
             log.warning("the files of a job have been removed", job=handle.job.id)

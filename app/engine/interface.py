@@ -24,6 +24,7 @@ from app.backpressure.waiting_room import Watch
 from app.engine.job_handle import JobHandle
 from app.engine.worker_pool import WorkerSnapshot
 from app.job import Job
+from app.webhooks.outbox import Outbox, WebhookSnapshot
 
 
 class Draining(Exception):
@@ -88,6 +89,8 @@ class EngineSnapshot:
     state: EngineState
     full_for_s: float
     """Seconds for which the queue has been full without a break."""
+    webhook: WebhookSnapshot | None = None
+    """None where no webhooks are sent."""
 
 
 class UploadSlot(Protocol):
@@ -102,6 +105,10 @@ class UploadSlot(Protocol):
 
 class Engine(Protocol):
     """What the HTTP layer needs of an engine. Times are in seconds."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where events wait until they are delivered."""
 
     async def start(self) -> None:
         """Start the workers and give them the jobs that an earlier run left unfinished.

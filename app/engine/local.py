@@ -18,7 +18,6 @@ from app.engine.interface import EngineSnapshot, EngineState, UploadSlot
 from app.engine.job_handle import JobHandle
 from app.job import Job
 from app.runtime import tasks
-from app.storage.interface import Store
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +37,6 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
         waiting_room: WaitingRoom[JobHandle],
         dispatcher: Dispatcher,
         breakers: CircuitBreakers,
-        store: Store,
         *,
         drain_timeout: float,
         trial_variants: Sequence[str],
@@ -50,7 +48,8 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
         super().__init__(dispatcher.work_queue.upload_queue, waiting_room, breakers, drain_timeout)
         self._limiter = limiter
         self._dispatcher = dispatcher
-        self._store = store
+        self._store = dispatcher.recorder.store
+        self.outbox = dispatcher.recorder.outbox
         self._trial_variants = trial_variants
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -64,6 +63,7 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
             except ValueError as error:
                 log.warning("the reservations of the previous run are lost", reason=str(error))
         self._tasks.append(tasks.supervise(self._calibrate, name="calibration"))
+        await self.outbox.start()
         self._state = EngineState.READY
 
     async def _calibrate(self) -> None:
@@ -74,10 +74,12 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
             await calibrate(self._trial_variants, drain_rate.calibrate)
 
     async def drain(self, timeout: float) -> None:
+        end = time.monotonic() + timeout
         self._begin_drain(timeout)
         await self._dispatcher.drain(timeout)
         # Repeats of uploads are read without a slot, so the dispatcher has not waited for them.
         self._receives_until = 0.0
+        await self.outbox.drain(max(0.0, end - time.monotonic()))
 
     async def stop(self) -> None:
         was_started = self._state != EngineState.STARTING
@@ -85,6 +87,7 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
         self._waiting_room.close()
         await tasks.cancel_and_wait(self._tasks)
         await self._dispatcher.stop()
+        await self.outbox.stop()
         if was_started:
             try:
                 await self._store.save_state(self._waiting_room.export(time.time()))
@@ -150,4 +153,5 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
             breakers=self._breakers.snapshot(),
             state=self._state,
             full_for_s=self.upload_queue.full_for,
+            webhook=self.outbox.snapshot(),
         )

@@ -13,6 +13,7 @@ _WORDS = {
     "workers": ("workers do not start", "workers start again"),
     "store": ("the store does not work", "the store works again"),
     "engine": ("the engine is away", "the engine is back"),
+    "webhook": ("webhooks are not delivered", "webhooks are delivered again"),
 }
 """By the name of the breaker: what the log says of the begin and of the end."""
 

@@ -10,6 +10,8 @@ import structlog
 from app.engine.job_plan import Batch, JobDefaults
 from app.job import MAX_DEATHS, Job, JobStatus
 from app.storage.interface import JobGone, Store, VariantRejected
+from app.webhooks.events import changes
+from app.webhooks.outbox import Outbox
 from workers.messages import Done, Failed
 
 log = structlog.get_logger(__name__)
@@ -60,11 +62,16 @@ class OutcomeRecorder:
     """Writes what workers' outcomes make of jobs to the store."""
 
     def __init__(
-        self, store: Store, job_defaults: JobDefaults, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        job_defaults: JobDefaults,
+        outbox: Outbox,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` dates the records, in seconds since the epoch."""
-        self._store = store
-        self._job_defaults = job_defaults
+        """Events go to the `outbox`; `clock` dates the records, in seconds since the epoch."""
+        self.store = store
+        self.job_defaults = job_defaults
+        self.outbox = outbox
         self._clock = clock
 
     async def settle(self, job: Job, batch: Batch, outcome: Done | Failed, folder: Path | None) -> Job:
@@ -76,6 +83,7 @@ class OutcomeRecorder:
 
         Raises:
             OSError: the store could not be written, and the job's record is what it was.
+            EventNotKept: the same, because its event could not be kept.
             JobGone: the job's files have been removed.
         """
         try:
@@ -92,7 +100,8 @@ class OutcomeRecorder:
             settled = self._failed(job, outcome)
         else:
             settled = await self._made(job, batch, outcome, folder)
-        await self._store.save(settled)
+        async with self.outbox.announcing(changes(job, settled, self._clock())):
+            await self.store.save(settled)
         return settled
 
     def _failed(self, job: Job, failure: Failed) -> Job:
@@ -119,7 +128,7 @@ class OutcomeRecorder:
             # Names are unique and name their own files: `workers.parser` accepts nothing else.
             if folder is None or {item.name for item in done.made} != {each.name for each in batch.now}:
                 raise VariantRejected("not what was asked for")
-            made = job.made | await self._store.take_variants(job, folder, done.made)
+            made = job.made | await self.store.take_variants(job, folder, done.made)
         except VariantRejected as rejection:
             log.error("worker's output rejected", job=job.id, reason=str(rejection))
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
@@ -129,7 +138,7 @@ class OutcomeRecorder:
             status=JobStatus.DONE,
             source=asdict(done.source),
             blurhash=done.blurhash or job.blurhash,
-            made={each.name: made[each.name] for each in self._job_defaults.wanted(job) if each.name in made},
+            made={each.name: made[each.name] for each in self.job_defaults.wanted(job) if each.name in made},
             deferred=batch.later,
             deaths=0,
         )

@@ -46,6 +46,7 @@ def configure(log_format: str) -> None:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request, with its whole URL
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

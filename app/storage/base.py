@@ -6,6 +6,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Generic, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -45,6 +46,7 @@ class StoreBase:
         self._secret = b""
         """Set by `open()`."""
         self._writers = CapacityLimiter(MAX_WRITER_THREADS)
+        self.expiring: Callable[[Job], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
 
     async def write_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call that writes to the disk, in one of the writers' threads."""

@@ -30,7 +30,8 @@ power failure at any later moment. Whatever a method cannot do now is a `StoreUn
 OSError; callers catch OSError and try again later, so a method that failed must leave the job as it was.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,6 +69,10 @@ class JobGone(Exception):
 
 class JobExists(Exception):
     """Raised when a job with the same id has been accepted already."""
+
+
+class EventNotKept(OSError):
+    """Raised when an event cannot be kept now, so what it tells of must not happen: nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +123,38 @@ class Blob(Protocol):
         """Release the file or the connection behind it."""
 
 
+class KeptEvents(Protocol):
+    """Small documents that wait to be delivered, by name (letters, digits and `_`), and not counted as space.
+
+    Every method raises OSError when it cannot be done now.
+    """
+
+    async def keep(self, name: str, data: bytes) -> None:
+        """Keep a document, durably, in the place of an earlier one of the same name."""
+
+    async def read(self, name: str) -> bytes | None:
+        """A document; None when there is none."""
+
+    async def forget(self, name: str) -> None:
+        """Remove a document, not durably: after a power failure it may be there again."""
+
+    async def oldest(self, limit: int) -> tuple[list[tuple[float, str]], int]:
+        """The oldest documents, at most `limit`, as (kept at, name); and how many there are in all."""
+
+
 class Store(Protocol):
     """Keeps sources, variants and records; the module's docstring has the order of the calls."""
 
     retention: float
     """Seconds for which a job is kept once it is final; infinite where images are kept for good."""
+
+    @property
+    def events(self) -> KeptEvents:
+        """The events that wait to be delivered."""
+
+    expiring: Callable[[Job], AbstractAsyncContextManager[None]]
+    """Entered before a job is removed because its retention is over, and left afterwards. It does nothing
+    unless it is set. When it raises EventNotKept the job is not removed."""
 
     # --- start and stop --------------------------------------------------------------------------------
 
@@ -211,7 +243,7 @@ class Store(Protocol):
         Raises:
             JobExists: there is a job of this id, and it stays as it is.
             StoreFull: the disk or the quota is full.
-            OSError: it could not be written.
+            OSError: it could not be written, or the job in its way not removed.
         """
 
     # --- work ------------------------------------------------------------------------------------------

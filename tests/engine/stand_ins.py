@@ -15,11 +15,13 @@ from app.engine.base import CircuitBreakers
 from app.engine.dispatcher import Dispatcher
 from app.engine.job_handle import JobHandle
 from app.engine.job_plan import JobDefaults
+from app.engine.outcomes import OutcomeRecorder
 from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import WorkerSnapshot
 from app.engine.worker_process import WorkerProcessFailed
 from app.job import Job, MadeVariant, new_id
 from app.runtime.metrics import Histograms
+from app.webhooks.outbox import Outbox
 from workers.messages import Done, Failed, Made, Source, Task
 from workers.variants import parse_variants
 
@@ -161,10 +163,9 @@ class Setting:
         self.dispatcher = Dispatcher(
             WorkQueue(self.upload_queue, Brownout(0.75, 0.25, DeferredQueue(10))),
             pool,
-            store,
+            OutcomeRecorder(store, JOB_DEFAULTS, Outbox()),
             Histograms(),
             self.breakers,
-            JOB_DEFAULTS,
             self.freed.append,
         )
 

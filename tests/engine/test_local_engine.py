@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.anyio
 
 def engine_of(setting: Setting) -> LocalEngine:
     """An engine with the setting's dispatcher and store."""
-    store: Any = setting.store
     clock = asyncio.get_running_loop().time
     reservations = Reservations(1, 20, lambda: 1.0, 100, clock=clock)
     return LocalEngine(
@@ -32,7 +30,6 @@ def engine_of(setting: Setting) -> LocalEngine:
         WaitingRoom(setting.upload_queue, reservations, clock=clock),
         setting.dispatcher,
         setting.breakers,
-        store,
         drain_timeout=30,
         trial_variants=("thumb=96",),
     )

@@ -11,6 +11,7 @@ from app.engine.outcomes import Cancelled, Outcome, OutcomeRecorder, Postponed, 
 from app.job import Job, JobStatus, new_id
 from app.storage.interface import StoreFull
 from app.storage.local.store import LocalStore
+from app.webhooks.outbox import Outbox
 from tests import samples
 from tests.clocks import HandClock
 from workers.messages import Done, Failed, Made, Source
@@ -49,7 +50,7 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
 @pytest.fixture
 def recorder(store: LocalStore, clock: HandClock) -> OutcomeRecorder:
     """Dates every record by `clock`."""
-    return OutcomeRecorder(store, JOB_DEFAULTS, clock)
+    return OutcomeRecorder(store, JOB_DEFAULTS, Outbox(), clock)
 
 
 async def started(store: LocalStore) -> Job:

@@ -5,6 +5,7 @@
     lock                    held (flock) by the one server that uses this directory
     spool/<id>/source       an upload on its way in; removed at the start
     work/<id>-<random>/     what a worker is writing; removed at the start
+    outbox/<name>           an event that waits to be delivered
     images/<ab>/<id>/       an accepted job, below the first two characters of its id:
         job.json            its record
         source              the upload, until the job is final
@@ -42,6 +43,7 @@ class Directory:
         self.spool = root / "spool"
         self.work = root / "work"
         self.images = root / "images"
+        self.outbox = root / "outbox"
         self.secret = b""
         """Set by `open()`."""
         self._lock: int | None = None
@@ -74,7 +76,7 @@ class Directory:
             StoreUnusable: one of them cannot be written, or a folder cannot be made.
         """
         try:
-            there = [path for path in (self.root, self.spool, self.work, self.images) if path.exists()]
+            there = [path for path in (self.root, *self._folders()) if path.exists()]
             nearest = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
             for folder in there or [nearest]:
                 with tempfile.TemporaryFile(dir=folder):
@@ -115,8 +117,11 @@ class Directory:
             raise StoreUnusable(f"the store {self.root} is in use by another server") from None
         return lock
 
+    def _folders(self) -> tuple[Path, ...]:
+        return self.spool, self.work, self.images, self.outbox
+
     def _make_folders(self) -> None:
-        for folder in (self.spool, self.work, self.images):
+        for folder in self._folders():
             folder.mkdir(exist_ok=True)
         durable.fsync(self.root)
 
@@ -126,7 +131,7 @@ class Directory:
         Raises:
             OSError: the disk is gone (the path is on another device now), or another server has the lock.
         """
-        if self.spool.is_dir() and self.work.is_dir() and self.images.is_dir():
+        if all(folder.is_dir() for folder in self._folders()):
             return False
         there = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
         if there.stat().st_dev != self._device:

@@ -64,16 +64,13 @@ class JobFolders:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def accept(self, spool: FileSpool, job: Job) -> int:
-        """Make an upload a job, durably; the bytes that this freed.
-
-        It frees something when a job of the same id was over but not swept yet.
+    def accept(self, spool: FileSpool, job: Job) -> None:
+        """Make an upload a job, durably.
 
         Raises:
-            JobExists, StoreFull, OSError: the upload was not accepted.
+            JobExists, StoreFull, OSError: the upload was not accepted, and the same call may be made again.
         """
         home = self.home(job.id)
-        freed = 0
         with raising_store_full():
             folder, descriptor = spool.flush()
             os.fsync(descriptor)
@@ -81,13 +78,8 @@ class JobFolders:
             durable.write(folder / RECORD, job.to_record())
             durable.fsync(folder)
             self._make_shard(home.parent)
-            try:
-                _move_home(folder, home)
-            except JobExists:
-                freed = self.remove_if_over(job.id)
-                _move_home(folder, home)
+            _move_home(folder, home)
         spool.moved()
-        return freed
 
     def _make_shard(self, shard: Path) -> None:
         """Make the folder of a job's folder. A job is durable only if that one is, whoever has made it."""

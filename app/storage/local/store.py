@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -20,8 +21,9 @@ from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
 from app.storage.base import RecentlyUsed, StoreBase
-from app.storage.interface import JobGone, Spool
+from app.storage.interface import EventNotKept, JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
+from app.storage.local.event_files import EventFiles
 from app.storage.local.job_folders import JobFolders
 from app.storage.spool import FileSpool
 from workers.messages import Made
@@ -47,6 +49,7 @@ class LocalStore(StoreBase):
         super().__init__(max_bytes, retention, clock)
         self.directory = Directory(root)
         self.folders = JobFolders(self.directory.images, self.directory.work, self._is_expired)
+        self.events = EventFiles(self.directory.outbox, self.write_in_thread)
         self._readers = CapacityLimiter(MAX_READER_THREADS)
         self._final_jobs: RecentlyUsed[Job] = RecentlyUsed()
         self._unfinished: list[tuple[float, str]] = []
@@ -114,8 +117,12 @@ class LocalStore(StoreBase):
 
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, FileSpool)  # noqa: S101 - a store is given its own spools only
-        freed = await self.write_in_thread(self.folders.accept, spool, job)
-        self._space.used += job.size - freed
+        try:
+            await self.write_in_thread(self.folders.accept, spool, job)
+        except JobExists:  # its retention may be over
+            await self._remove_if_over(job.id)
+            await self.write_in_thread(self.folders.accept, spool, job)
+        self._space.used += job.size
         self._final_jobs.pop(job.id)
 
     # --- work ------------------------------------------------------------------------------------------
@@ -201,16 +208,24 @@ class LocalStore(StoreBase):
             for job_id in await self.read_in_thread(
                 self.folders.jobs_over_in, shard, self._swept_until, horizon
             ):
-                freed = await self.write_in_thread(self.folders.remove_if_over, job_id)
-                self._space.used -= freed
-                self._final_jobs.pop(job_id)
-                removed += 1
+                with suppress(EventNotKept):  # the next sweep tries again
+                    await self._remove_if_over(job_id)
+                    removed += 1
             await asyncio.sleep(0)
         if math.isinf(self.retention):  # else what stays is looked at again, until it is over
             self._swept_until = horizon
         if self._space.recount_wanted:
             await self._recount()
         return removed
+
+    async def _remove_if_over(self, job_id: str) -> None:
+        """Remove a job that nobody can ask for any more. Raises OSError."""
+        job = await self.read_in_thread(self.folders.read_record, job_id)
+        is_expired = job is not None and self._is_expired(job)
+        async with self.expiring(job) if job is not None and is_expired else nullcontext():
+            freed = await self.write_in_thread(self.folders.remove_if_over, job_id)
+        self._space.used -= freed
+        self._final_jobs.pop(job_id)
 
     async def _recount(self) -> None:
         """Correct the count of bytes by what is there. What is counted meanwhile is kept."""

@@ -7,7 +7,7 @@ and a worker that is late cannot bring back a job that was deleted.
 
 import errno
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 from app.job import Job, JobStatus, is_id
 from app.storage.base import RecentlyUsed, parse_record
@@ -38,10 +38,15 @@ class Records:
         self._final_jobs: RecentlyUsed[tuple[float, Job]] = RecentlyUsed()
         """Final jobs, and when each was read."""
 
-    async def create(self, job: Job, is_over: Callable[[Job], bool]) -> bool:
+    async def create(
+        self,
+        job: Job,
+        is_over: Callable[[Job], bool],
+        expiring: Callable[[Job], AbstractAsyncContextManager[None]],
+    ) -> bool:
         """Write the record of a new job: where there is none, or in place of one that `is_over`.
 
-        Returns whether it replaced one.
+        It is replaced within `expiring`. Returns whether it replaced one.
 
         Raises:
             FileExistsError: there is another record, or another process has replaced the same one.
@@ -58,7 +63,8 @@ class Records:
             elif there is None or not is_over(there):
                 raise
             else:
-                version = await self._take_place(name, record, version)
+                async with expiring(there):
+                    version = await self._take_place(name, record, version)
                 replaced = True
         self._versions.put(job.id, version)
         self._final_jobs.pop(job.id)

@@ -6,6 +6,7 @@
     records/<id>.json       the record of a job: the job exists when, and only when, this does
     sources/<id>/<upload>   its upload, until it is final
     images/<id>/<file>      its variants
+    outbox/<name>           an event that waits to be delivered, by the engine of one machine
 
 An upload is gathered in a local file and written to `sources`; creating its record accepts it. A deletion
 begins with the record. Objects that a crash left without a record are swept when they are an hour old.
@@ -31,6 +32,7 @@ from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
+from app.storage.s3.event_objects import EventObjects
 from app.storage.s3.images import IMAGES, image_name, put_image
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
@@ -64,7 +66,10 @@ class S3Store(StoreBase):
         self._scratch = Scratch()
         self._records = Records(self._client, clock)
         self._sources = Sources(self._client, self.write_in_thread)
-        self._sweep = Sweep(self._client, self._records, retention, self._is_expired, clock)
+        self.events = EventObjects(self._client)
+        self._sweep = Sweep(
+            self._client, self._records, retention, self._is_expired, clock, lambda job: self.expiring(job)
+        )
         self._first_count: asyncio.Task[None] | None = None
 
     async def check(self) -> str:
@@ -152,7 +157,7 @@ class S3Store(StoreBase):
         job.upload, job.digest = new_upload(), spool.digest()
         await self._sources.upload(job, folder / SOURCE)
         try:
-            replaced = await self._records.create(job, self._is_expired)
+            replaced = await self._records.create(job, self._is_expired, self.expiring)
         except FileExistsError:
             with suppress(OSError):
                 await self._sources.remove(job)

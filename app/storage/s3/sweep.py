@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 from app.job import ID_LENGTH, Job, is_id
 from app.storage.base import shortest_life
+from app.storage.interface import EventNotKept
 from app.storage.s3.client import ObjectInfo, S3Client
 from app.storage.s3.images import IMAGES
 from app.storage.s3.records import RECORDS, Records
@@ -57,14 +59,19 @@ class Sweep:
         retention: float,
         is_expired: Callable[[Job], bool],
         clock: Callable[[], float],
+        expiring: Callable[[Job], AbstractAsyncContextManager[None]],
     ) -> None:
-        """`is_expired` tells whether the `retention` of a job, in seconds, is over by `clock`."""
+        """`is_expired` tells whether the `retention` of a job, in seconds, is over by `clock`.
+
+        Such a job is removed within `expiring`, and stays for the next pass if that raises EventNotKept.
+        """
         self._client = client
         self._records = records
         self._keeps_images = math.isinf(retention)
         self._retention = shortest_life(retention)
         self._is_expired = is_expired
         self._clock = clock
+        self._expiring = expiring
         self._due_at = 0.0
 
     @property
@@ -89,11 +96,14 @@ class Sweep:
         began = self._clock()
         removed = left_bytes = 0
         async for stored in stored_jobs(self._client):
-            if await self._is_over(stored):
-                await self._records.remove(stored.id)
-                await self._client.delete(stored.names())
-                removed += stored.record is not None
-                continue
+            is_over, job = await self._find_over(stored)
+            if is_over:
+                with suppress(EventNotKept):
+                    async with nullcontext() if job is None else self._expiring(job):
+                        await self._records.remove(stored.id)
+                        await self._client.delete(stored.names())
+                    removed += stored.record is not None
+                    continue
             left_bytes += stored.size
             for source in await self._unused_sources(stored):
                 await self._client.delete([source.name])
@@ -103,20 +113,21 @@ class Sweep:
         self._due_at = now + max(interval, (now - began) / _MAX_DUTY)
         return removed, left_bytes
 
-    async def _is_over(self, stored: StoredJob) -> bool:
+    async def _find_over(self, stored: StoredJob) -> tuple[bool, Job | None]:
+        """Whether a job is to be removed, and the job if that is because it has expired."""
         now = self._clock()
         if stored.record is None:
-            return stored.written_at <= now - _ORPHAN_AGE_S
+            return stored.written_at <= now - _ORPHAN_AGE_S, None
         # A job's record is written last when it ends, so a younger one need not be read.
         if stored.record.written_at > now - self._retention or (self._keeps_images and stored.images):
-            return False
+            return False, None
         try:
             job = await self._records.read(stored.id)
         except FileNotFoundError:
-            return False
+            return False, None
         if job is not None and job.is_final:
-            return self._is_expired(job)
-        return not stored.sources  # damaged or unfinished, and it can never be made again
+            return self._is_expired(job), job
+        return not stored.sources, None  # damaged or unfinished, and it can never be made again
 
     async def _unused_sources(self, stored: StoredJob) -> list[ObjectInfo]:
         """Sources that were left behind when the job ended, and those of uploads that were not accepted."""

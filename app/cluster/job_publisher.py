@@ -1,4 +1,4 @@
-"""The outbox: brings accepted jobs into the cluster's queue, in order."""
+"""Brings accepted jobs into the cluster's queue, in order."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 _RETRY_S = 0.1
 
 
-class Outbox:
+class JobPublisher:
     """Accepted jobs that are not in the queue yet. Those that a crash leaves here are still in the store."""
 
     def __init__(self, job_stream: JobStream, job_status: JobStatusStore) -> None:

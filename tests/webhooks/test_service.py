@@ -1,0 +1,87 @@
+"""Webhooks of a whole service: what is posted, when, and what happens to it when somebody dies."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterator
+
+import pytest
+
+from tests import samples
+from tests.service import Service, serving
+from tests.webhooks.receiver import OTHER_SECRET, SECRET, Receiver, receiving
+
+ALL = "image.done,image.completed,image.failed,image.deleted,image.expired"
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """One for all tests of the module."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def service(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that posts every event, signed with two secrets."""
+    with serving(
+        tmp_path_factory.mktemp("service"),
+        variants="thumb=16",
+        webhook_url=receiver.url,
+        webhook_secret=f"{SECRET} {OTHER_SECRET}",
+        webhook_events=ALL,
+    ) as service:
+        yield service
+
+
+def test_a_finished_image_is_told_signed_and_without_its_delete_token(
+    service: Service, receiver: Receiver
+) -> None:
+    """Both events come at once, with the job document, and either secret verifies them."""
+    document = service.upload(prefer="wait=20").json()
+    receiver.waits_for(lambda: len(receiver.of(document["id"])) == 2, "two events")
+    assert sorted(receiver.types_of(document["id"])) == ["image.completed", "image.done"]
+    current = service.get(document["links"]["self"]).json()
+    for each in receiver.of(document["id"]):
+        assert each.path == "/hooks"
+        assert each.headers["content-type"] == "application/json"
+        assert each.verified(SECRET) == each.verified(OTHER_SECRET) == each.payload
+        assert each.payload["data"] == current
+        assert each.payload["timestamp"] == current["finished_at"]
+        assert document["delete_token"].encode() not in each.body
+        key = base64.b64decode(SECRET.removeprefix("whsec_"))
+        signed = f"{each.id}.{each.headers['webhook-timestamp']}.".encode() + each.body
+        by_hand = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        assert each.headers["webhook-signature"].split()[0] == f"v1,{by_hand}"
+    assert len({each.id for each in receiver.of(document["id"])}) == 2
+
+
+def test_a_failed_a_deleted_and_a_cancelled_image_are_told(service: Service, receiver: Receiver) -> None:
+    """A failure has its problem; what its owner removes is told as it last was."""
+    failed = service.upload(samples.jpeg(64, 48)[:300]).json()
+    receiver.waits_for(lambda: receiver.types_of(failed["id"]) == ["image.failed"], "the failure")
+    assert receiver.of(failed["id"])[0].payload["data"]["problem"]["type"] == "/problems/undecodable"
+    done = service.upload(prefer="wait=20").json()
+    with service.paused():
+        waiting = service.upload().json()
+        for document in (done, waiting):
+            fields = {"authorization": f"Bearer {document['delete_token']}"}
+            with service.client() as client:
+                assert client.delete(document["links"]["self"], headers=fields).status_code == 204
+    for document, status in ((done, "done"), (waiting, "cancelled")):
+        receiver.waits_for(lambda: "image.deleted" in receiver.types_of(document["id"]), "the removal")  # noqa: B023
+        (told,) = [each for each in receiver.of(document["id"]) if each.type == "image.deleted"]
+        assert told.payload["data"]["status"] == status
+
+
+def test_an_upload_cannot_name_a_receiver(service: Service, receiver: Receiver) -> None:
+    """Neither a field of the head, of the query nor of a form makes the service post anywhere else."""
+    with receiving() as other, service.client() as client:
+        answer = client.post(
+            f"/v1/images?webhook_url={other.url}&callback={other.url}",
+            files={"file": ("photo.jpg", samples.jpeg(64, 48), "image/jpeg")},
+            data={"webhook_url": other.url, "callback_url": other.url},
+            headers={"webhook-url": other.url, "x-callback-url": other.url, "prefer": "wait=20"},
+        )
+        receiver.waits_for(lambda: len(receiver.of(answer.json()["id"])) == 2, "two events")
+        assert not other.received
