@@ -1,5 +1,6 @@
 """The commands of `spillway`. What each needs is imported when it runs."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -118,6 +119,7 @@ Port = Annotated[int | None, typer.Option(help="Listen on this port instead of S
 
 def serve(host: Host = None, port: Port = None) -> None:
     """Start the service and serve until SIGTERM or SIGINT, then drain."""
+    gc.disable()  # of what is made until it runs nothing is garbage
     given = {"host": host, "port": port}
     settings = _prepare(**{name: value for name, value in given.items() if value is not None})
     import uvloop
@@ -140,6 +142,8 @@ def serve(host: Host = None, port: Port = None) -> None:
             published_port=_published_port(),
             public_url=settings.public_url,
         )
+        gc.freeze()
+        gc.enable()
         uvloop.run(server.serve())
         end_at_signals(0)  # Python itself takes a while to end
     except (AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 
 from tests import samples
+from tests.preloaded import Forked
 
 COMMAND = str(Path(sys.executable).with_name("spillway"))
 PATIENCE = 30.0
@@ -235,7 +236,7 @@ class Service:
     """A running service, with ways to reach it, to look at it and to end it."""
 
     command: tuple[str, ...] = (COMMAND,)
-    """What is run to start it, in its folder."""
+    """What is run to start it, in its folder: a Python script."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: object) -> None:
         """Start the service in `folder`; returns once it is ready."""
@@ -250,13 +251,8 @@ class Service:
         self._stderr = self.folder / "stderr"
         settings = {"port": 0, "workers": 1, "job_timeout": 60, **self._settings}
         with self._stderr.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [*self.command, "serve", *self._arguments],
-                cwd=self.folder,
-                env=environment(**settings),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
+            self.process = self._launch(
+                [*self.command, "serve", *self._arguments], environment(**settings), errors
             )
         self.pid = self.process.pid
         try:
@@ -268,6 +264,11 @@ class Service:
             raise
         self.host, self.port = address[1].strip("[]"), int(address[2])
         self.url = address[0]
+
+    def _launch(
+        self, command: Sequence[str], variables: Mapping[str, str], errors: IO[bytes]
+    ) -> Forked | subprocess.Popen[bytes]:
+        return Forked(command, self.folder, variables, errors)
 
     def _first_line(self) -> str:
         assert self.process.stdout is not None
@@ -436,6 +437,22 @@ class Service:
             assert [answer.status_code for answer in held] == [202] * len(pids)
             until(lambda: all(w["state"] == "busy" for w in self.stats()["workers"]), "busy workers")
             yield held
+
+
+class Executed(Service):
+    """A service whose command is executed, as a user does it, which takes three times as long to start."""
+
+    def _launch(
+        self, command: Sequence[str], variables: Mapping[str, str], errors: IO[bytes]
+    ) -> Forked | subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
 
 
 @contextlib.contextmanager

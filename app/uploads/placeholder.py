@@ -24,10 +24,17 @@ _SLOPE = math.sqrt(0.5)
 @functools.cache
 def placeholder_png() -> bytes:
     """The image, `WIDTH` x `HEIGHT` pixels. Drawn once, since that is slow in Python."""
-    rows = b"".join(b"\0" + bytes(_grey(x + 0.5, y + 0.5) for x in range(WIDTH)) for y in range(HEIGHT))
+    rows = b"".join(b"\0" + _row(y + 0.5) for y in range(HEIGHT))
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in parts)
+
+
+def _row(y: float) -> bytes:
+    """The shades of one row; nothing is drawn above the sun and below the hills."""
+    if _SUN[1] - _SUN[2] - 1 < y < _FOOT + 1:
+        return bytes(_grey(x + 0.5, y) for x in range(WIDTH))
+    return bytes((_GROUND,)) * WIDTH
 
 
 def _grey(x: float, y: float) -> int:

@@ -51,6 +51,8 @@ SWAGGER_ROOT: Final = files("fastapi_offline") / "static"
 SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
 HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js", "js/live.js")
 DEMO_FILES: Final = ("pressure.css", "js/demo.js")
+_GZIP_LEVEL: Final = 5
+"""Half the time of the highest level, most of it before the service is ready, for files 1.3 % larger."""
 IMPORT: Final = re.compile(r'^import .*?"\./([^"]+)";$', re.MULTILINE)
 """An import of another module of the same folder."""
 DOCS_FILES: Final = ("page.css", "swagger/swagger-ui.css", "docs.css", "js/docs.js")
@@ -72,7 +74,7 @@ class Document:
     def of(cls, body: bytes, media_type: str) -> "Document":
         """A document that a cache must revalidate before each use."""
         digest = hashlib.sha256(body).hexdigest()[:32]
-        return cls(body, gzip.compress(body, mtime=0), media_type, "no-cache", digest)
+        return cls(body, gzip.compress(body, _GZIP_LEVEL, mtime=0), media_type, "no-cache", digest)
 
     def answer(self, request: Request) -> Response:
         """The response to a GET: gzipped if the client accepts that, 304 if it has either form already."""

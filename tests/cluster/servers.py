@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from tests.preloaded import Forked
 from tests.service import COMMAND, PATIENCE, children, environment, free_port, gone, is_running, until
 
 
@@ -71,15 +72,8 @@ class SpillwayWorker:
         """Start it with these settings (lower-case names) and return when it takes jobs."""
         self._errors = folder / "worker-errors"
         with self._errors.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [COMMAND, "worker"],
-                cwd=folder,
-                env=environment(**{"workers": 1, "job_timeout": 60, **settings}),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-        assert self.process.stdout is not None
+            variables = environment(**{"workers": 1, "job_timeout": 60, **settings})
+            self.process = Forked([COMMAND, "worker"], folder, variables, errors)
         line = self.process.stdout.readline().decode()
         assert "Spillway worker is ready" in line, self.errors()
 
@@ -108,5 +102,4 @@ class SpillwayWorker:
         """Kill it by SIGKILL, if it runs."""
         self.process.kill()
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self.process.stdout.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import COMMAND, Service, serving
+from tests.service import COMMAND, Executed, Service, serving
 
 FAULT = str(Path(__file__).with_name("fault.py"))
 _NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
@@ -24,7 +24,7 @@ def faulty(tmp_path: Path) -> Iterator[Faulty]:
 
         def start(*faults: str, **settings: object) -> Service:
             command = (sys.executable, FAULT, *faults, "--")
-            kind = type("FaultyService", (Service,), {"command": command})
+            kind = type("FaultyService", (Executed,), {"command": command})
             return stack.enter_context(serving(tmp_path, kind=kind, **settings))
 
         yield start
@@ -38,13 +38,13 @@ def limited(tmp_path: Path) -> Iterator[Faulty]:
     with ExitStack() as stack:
 
         def start(limit: str, **settings: object) -> Service:
-            kind = type("LimitedService", (Service,), {"command": ("prlimit", limit, COMMAND)})
+            kind = type("LimitedService", (Executed,), {"command": ("prlimit", limit, COMMAND)})
             return stack.enter_context(serving(tmp_path, kind=kind, **settings))
 
         yield start
 
 
-class Mounted(Service):
+class Mounted(Executed):
     """A service whose store is a file system of its own (tmpfs, 4 MiB) in a private mount namespace."""
 
     command = (*_NAMESPACE, "sh", "-c", 'mount -t tmpfs -o size=4m none data && exec "$@"', "sh", COMMAND)

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from app.server.slow_readers import MAX_WATCHED
-from tests.service import PATIENCE, Connection, Service, fresh_address, serving, until
+from tests.service import PATIENCE, Connection, Executed, Service, fresh_address, serving, until
 from tests.system.faults.conftest import FAULT
 
 SECONDS = 0.5
 """After how long the service looks whether a client has read enough; shortened for these tests."""
 
 
-class Hurried(Service):
+class Hurried(Executed):
     """A service that soon ends connections of slow readers, and one large picture."""
 
     command = (sys.executable, FAULT, f"patience={SECONDS}", "--")

@@ -66,10 +66,10 @@ class TestHang:
             return len(jobs) >= 4 and len(busy) == 1 and busy[0]["jobs"] == 0
 
         until(one_stays_busy, "the stopped worker to have a job")
-        assert service.upload(prefer="wait=20").status_code == 201, "the other worker goes on"
         hung = [job for job in jobs if service.status_of(job) == "processing"]
         assert hung, "no job is taken for done whose worker hangs"
         assert is_running(stopped)
+        assert service.upload(prefer="wait=20").status_code == 201, "the other worker goes on"
         for job in jobs:
             assert service.ended(job)["status"] == "done"
         assert not is_running(stopped)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.link import Unavailable, lossy_link
-from tests.service import Connection, Service, serving
+from tests.service import Connection, Executed, Service, serving
 from tests.system.http.expect import QUOTA_EXCEEDED, problem
 
 MEGABYTE = bytes(10**6)
@@ -19,7 +19,7 @@ def far(tmp_path: Path) -> Iterator[Service]:
     try:
         with (
             lossy_link(delay_ms=25, loss_percent=1) as host,
-            serving(tmp_path, host="0.0.0.0", rate=0.001, burst=1) as service,  # noqa: S104
+            serving(tmp_path, kind=Executed, host="0.0.0.0", rate=0.001, burst=1) as service,  # noqa: S104
         ):
             with Connection(host, service.port) as connection:
                 connection.head("POST /v1/images", "Content-Length: 0")

@@ -13,7 +13,7 @@ import pytest
 from app.main import create_app
 from app.settings import load_settings
 from tests import samples
-from tests.service import PATIENCE, Service, environment, free_port, fresh_address, serving, until
+from tests.service import PATIENCE, Executed, Service, environment, free_port, fresh_address, serving, until
 
 PLAIN_UVICORN = """
 import os, socket, uvicorn
@@ -28,7 +28,7 @@ LARGE = samples.jpeg(2400, 1600)
 """A photo of several pieces: a server passes on some 64 KiB at a time."""
 
 
-class OnUvicorn(Service):
+class OnUvicorn(Executed):
     """The service as `uvicorn app.main:app` runs it."""
 
     command = (sys.executable, "-c", PLAIN_UVICORN)

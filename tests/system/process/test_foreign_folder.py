@@ -8,7 +8,7 @@ import pytest
 
 from app.engine.worker_process import spawn
 from tests.conftest import Start
-from tests.service import run
+from tests.service import Executed, run
 
 MODULES = ("app", "workers", "random", "json", "asyncio", "typing", "PIL", "uvloop", "sitecustomize")
 
@@ -27,7 +27,7 @@ def mark(tmp_path: Path) -> Path:
 
 def test_a_service_and_its_children_run_none_of_it(mark: Path, start: Start) -> None:
     """Workers, the preview worker and the calibration start, and a photo is made."""
-    service = start(demo=True)
+    service = start(kind=Executed, demo=True)
     assert service.previewer()
     assert service.ended(service.upload().json()["id"])["status"] == "done"
     assert not mark.exists()

@@ -14,7 +14,7 @@ import pytest
 from app import __version__
 from app.settings import Settings
 from tests.conftest import Start
-from tests.service import COMMAND, PATIENCE, environment, run, serving
+from tests.service import COMMAND, PATIENCE, Executed, environment, run, serving
 
 BAD_SETTINGS = {
     "rate": "0",
@@ -134,7 +134,7 @@ class TestRefusing:
 
     def test_a_store_in_use(self, tmp_path: Path, start: Start) -> None:
         """A store that another service has open is refused."""
-        service = start()
+        service = start(kind=Executed)
         line = complaint(tmp_path, port=0, workers=1)
         assert "in use" in line
         assert service.upload().status_code == 202
@@ -156,7 +156,7 @@ class TestStarting:
         """
         hook = "if 'serve' in sys.orig_argv: atexit.register(os.kill, os.getpid(), signal.SIGINT)"
         (folder_of_modules / "sitecustomize.py").write_text(f"import atexit, os, signal, sys\n{hook}\n")
-        service = start("--host", "127.0.0.1", "--port", "0", port=1, host="192.0.2.1")
+        service = start("--host", "127.0.0.1", "--port", "0", kind=Executed, port=1, host="192.0.2.1")
         assert re.search(r"http://127\.0\.0\.1:[0-9]+", service.ready_line)
         with service.client() as client:
             assert client.get("/healthz").status_code == 200
@@ -164,7 +164,7 @@ class TestStarting:
     def test_tells_its_children_no_secret(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         """Processes that decode photos of strangers get neither settings nor keys to a store."""
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a key")
-        service = start()
+        service = start(kind=Executed)
         children = [*service.workers(), service.previewer()]
         told = [Path(f"/proc/{pid}/environ").read_bytes() for pid in children]
         assert len(told) >= 2
@@ -173,7 +173,7 @@ class TestStarting:
     def test_uses_a_file_of_settings(self, tmp_path: Path, start: Start) -> None:
         """`.env` in the folder is used, below the environment; logs may be JSON."""
         (tmp_path / ".env").write_text("SPILLWAY_BURST=3\nSPILLWAY_RATE=9\nSPILLWAY_LOG_FORMAT=json\n")
-        service = start(rate=0.5)
+        service = start(kind=Executed, rate=0.5)
         with service.client() as client:
             quota = client.get("/v1/quota").json()
         assert (quota["limit"], quota["window_s"]) == (3, 6)
@@ -238,7 +238,7 @@ class TestNames:
         assert done.returncode == 1
         assert "SPILLWAY_QUEUE_SZE is no setting: did you mean SPILLWAY_QUEUE_SIZE?" in done.stderr
         assert "SPILLWAY_BUST is no setting: did you mean SPILLWAY_BURST?" in done.stderr
-        service = start()
+        service = start(kind=Executed)
         assert service.errors().count("did you mean") == 1
         assert "spillway: warning: SPILLWAY_QUEUE_SZE" in service.errors()
 
@@ -252,7 +252,7 @@ class TestStoreCheck:
         assert done.returncode == 0
         assert f"data is not there yet and can be made by uid {os.geteuid()}" in done.stderr
         assert not (tmp_path / "data").exists()
-        service = start()
+        service = start(kind=Executed)
         before = sorted(service.store.rglob("*"))
         done = run("check", folder=tmp_path, workers=1, worker_memory="64MiB")
         assert done.returncode == 0
@@ -314,7 +314,7 @@ class TestJson:
 
     def test_a_life_with_warnings(self, tmp_path: Path) -> None:
         """The ready line, warnings about settings, jobs, a worker that dies, a stop."""
-        with serving(tmp_path, log_format="json", queue_sze=1, client_share=1000) as service:
+        with serving(tmp_path, kind=Executed, log_format="json", queue_sze=1, client_share=1000) as service:
             assert service.ended(service.upload().json()["id"])["status"] == "done"
             os.kill(service.workers()[0], signal.SIGKILL)
             assert service.ended(service.taken().json()["id"])["status"] == "done"
