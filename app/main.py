@@ -46,6 +46,7 @@ from app.uploads.client_key import ClientKey
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import IdempotencyKeys
 from app.uploads.receiver import UploadReceiver
+from app.uploads.tickets import Tickets
 from app.web.demo import Demo, demo_router
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings
@@ -110,7 +111,7 @@ def create_app(settings: Settings | None = None, *, serves_while_starting: bool 
         redirect_slashes=False,
     )
     _add_routes(app, parts)
-    complete_openapi(app, parts.settings.variants)
+    complete_openapi(app, parts.settings.variants, needs_ticket=bool(parts.settings.upload_keys))
     _add_middleware(app, parts)
     return app
 
@@ -144,7 +145,9 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     idempotency_keys = IdempotencyKeys(store, engine.find)
     client_key = ClientKey(settings.ipv6_prefix, settings.trusted_proxies)
     max_bytes = settings.max_upload_bytes
-    admission = Admission(engine, store, client_key, idempotency_keys, degraded_response.wanted_by, max_bytes)
+    admission = Admission(
+        engine, store, client_key, Tickets(settings), idempotency_keys, degraded_response.wanted_by, max_bytes
+    )
     body_reader = BodyReader(engine, max_bytes, settings.upload_timeout, settings.min_upload_rate)
     receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
     images = ImageService(receiver, engine, store, open_requests, settings.max_hold, links)

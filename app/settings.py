@@ -28,10 +28,13 @@ from app.setting_values import (
     WebhookUrl,
     separated,
 )
+from app.upload_keys import UploadKey, parse_upload_keys
 from workers.variants import GRAMMAR, Variant, parse_variants
 
 PREFIX = "SPILLWAY_"
 """What the variable of every setting begins with."""
+_SECRET = ("upload_keys", "webhook_secret")
+"""Settings whose values are shown nowhere."""
 
 
 class SettingsError(Exception):
@@ -143,8 +146,8 @@ class Settings(BaseSettings):
     )
     admin_host: str = Field("127.0.0.1", description="address that ADMIN_PORT listens on")
 
-    upload_keys: str = Field(
-        "",
+    upload_keys: Annotated[tuple[UploadKey, ...], NoDecode, BeforeValidator(parse_upload_keys)] = Field(
+        (),
         description="keys of those who may upload: NAME:SECRET or NAME:@/path/to/jwks.json, comma separated",
     )
     webhook_url: WebhookUrl = Field("", description="where events are posted")
@@ -222,9 +225,9 @@ def _one_line(error: Any) -> str:
     name = f"SPILLWAY_{str(error['loc'][0]).upper()}" if error["loc"] else "settings"
     reason = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    if name == f"{PREFIX}WEBHOOK_SECRET":
-        return f"{name}: {reason}"
-    if isinstance(given, str) and re.search(r"[@?]", given):  # before one is a password, behind one a token
+    is_secret = error["loc"] and error["loc"][0] in _SECRET
+    # Before an @ is a password, behind a question mark a token.
+    if is_secret or (isinstance(given, str) and re.search(r"[@?]", given)):
         return f"{name}: {reason}"
     return f"{name}={given!r}: {reason}" if isinstance(given, str | int | float) else f"{name}: {reason}"
 

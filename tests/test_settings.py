@@ -51,7 +51,7 @@ CONTRACT = {
     "serve": "proxy",
     "admin_port": None,
     "admin_host": "127.0.0.1",
-    "upload_keys": "",
+    "upload_keys": (),
     "webhook_url": "",
     "webhook_secret": "",
     "webhook_events": ("image.done", "image.failed"),

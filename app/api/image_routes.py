@@ -13,8 +13,9 @@ from app.job import Job
 from app.server.headers import bearer_token, parse_prefer
 from app.server.routes import UnparsedRoute, query_of
 from app.server.streaming import EventStream, event
-from app.uploads.admission import Admission, UploadRequest
+from app.uploads.admission import Admission
 from app.uploads.client_key import client_of
+from app.uploads.upload_request import UploadRequest
 
 UPLOAD_PATH = "/v1/images"
 
@@ -54,7 +55,7 @@ async def admit(
 async def upload_image(request: Request, upload: Annotated[UploadRequest, Depends(admit)]) -> Response:
     """Upload one image, as a form with a file part or as the raw body."""
     images = _images(request)
-    names = query_of(request.scope).get("variants")
+    names = query_of(request.scope).get("variants", upload.default_variants)
     picture = picture_wanted(request, images.receiver.choose(names))
     accepted = await images.upload(request, upload, names)
     return await answer_upload(request, images, upload, accepted, picture)

@@ -19,10 +19,10 @@ from app.server.open_requests import OpenRequests
 from app.server.problems import NotFound, ProblemError
 from app.server.streaming import COMMENT, HEARTBEAT_S, event
 from app.storage.interface import Blob, Store
-from app.uploads.admission import UploadRequest
 from app.uploads.file_sink import Received
 from app.uploads.idempotency import check_same
 from app.uploads.receiver import UploadReceiver
+from app.uploads.upload_request import UploadRequest
 from app.webhooks.events import EventType, removal
 from workers.formats import EXTENSIONS, MEDIA_TYPES
 from workers.variants import read_specs

@@ -154,6 +154,8 @@ UPLOAD: Final[Responses] = {
     **problems(
         # the guards
         *("rate", "share", "starting", "draining", "breaker", "queue", "disk"),
+        # where uploads need tickets
+        *("ticket", "beyond-ticket"),
         # what is wrong with the request or its body
         *("malformed-multipart", "no-file", "unknown-variant", "bad-request", "not-acceptable"),
         *("upload-too-slow", "too-large", "unsupported-media-type", "unsupported-coding"),
@@ -191,7 +193,7 @@ REMOVE: Final[Responses] = {
     204: {"description": "Every file is gone."},
     **problems("unauthorized", "forbidden", "not-found", "breaker"),
 }
-QUOTA: Final[Responses] = {200: {"model": QuotaDocument}}
+QUOTA: Final[Responses] = {200: {"model": QuotaDocument}, **problems("ticket", "rate")}
 STATS: Final[Responses] = {200: {"model": StatsDocument}}
 STATS_STREAM: Final[Responses] = {200: _EVENT_STREAM, **problems("streams")}
 HEALTH: Final[Responses] = {200: {"model": HealthDocument, "description": "Alive, whatever the load."}}
@@ -205,24 +207,38 @@ METRICS: Final[Responses] = {200: {"content": {"text/plain": {"schema": {"type":
 # --- the whole document ---------------------------------------------------------------------------------
 
 
-def complete_openapi(app: FastAPI, variants: Sequence[Variant]) -> None:
-    """Have the application describe itself with what no route declares; `variants` are those it makes."""
+def complete_openapi(app: FastAPI, variants: Sequence[Variant], *, needs_ticket: bool) -> None:
+    """Have the application describe itself with what no route declares.
+
+    `variants` are those it makes; `needs_ticket` tells whether uploads need a ticket.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _complete(generate(), variants)
+            _complete(generate(), variants, needs_ticket)
         assert app.openapi_schema is not None  # noqa: S101 - `generate` has stored it there
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(document: dict[str, Any], variants: Sequence[Variant]) -> None:
+def _complete(document: dict[str, Any], variants: Sequence[Variant], needs_ticket: bool) -> None:
     upload = document["paths"]["/v1/images"]["post"]
     upload["parameters"] = upload_parameters(variants)
     components = document["components"]
-    components["securitySchemes"] = {"delete_token": {"type": "http", "scheme": "bearer"}}
+    components["securitySchemes"] = {
+        "delete_token": {"type": "http", "scheme": "bearer"},
+        "ticket": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "what an upload needs where UPLOAD_KEYS is set",
+        },
+    }
+    if needs_ticket:
+        upload["security"] = [{"ticket": []}]
+        document["paths"]["/v1/quota"]["get"]["security"] = [{}, {"ticket": []}]
     schemas = components["schemas"]
     schemas.setdefault(
         "ProblemDocument", ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")

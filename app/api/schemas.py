@@ -120,7 +120,7 @@ class DegradedDocument(BaseModel):
 class QuotaDocument(BaseModel):
     """The caller's own bucket."""
 
-    policy: Literal["ip"]
+    policy: Literal["ip", "ticket"] = Field(description="the address's bucket, or that of the ticket")
     limit: int = Field(description="size of the bucket")
     window_s: int = Field(description="seconds in which an empty bucket fills")
     remaining: int = Field(description="whole tokens left")

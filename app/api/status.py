@@ -22,6 +22,7 @@ from app.server.headers import ratelimit_fields
 from app.server.problems import ProblemError
 from app.server.routes import UnparsedRoute
 from app.storage.interface import Store
+from app.uploads.admission import Admission
 from app.uploads.client_key import client_of
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import IdempotencyKeys
@@ -117,9 +118,11 @@ def _status(request: Request) -> Status:
 
 @router.get("/v1/quota", responses=openapi.QUOTA)
 async def get_quota(request: Request) -> Response:
-    """The caller's own bucket, read without spending."""
-    left = await _status(request).engine.remaining_quota(client_of(request))
-    return JSONResponse({"policy": "ip", **asdict(left)}, headers=_NO_STORE | dict(ratelimit_fields(left)))
+    """The caller's own bucket, or that of its ticket, read without spending."""
+    admission: Admission = request.app.state.admission
+    left = await admission.remaining_quota(request.scope)
+    document = {"policy": left.policy, **asdict(left)}
+    return JSONResponse(document, headers=_NO_STORE | dict(ratelimit_fields(left)))
 
 
 @router.get("/v1/stats", responses=openapi.STATS)

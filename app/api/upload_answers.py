@@ -13,8 +13,8 @@ from app.server.accept import Accept
 from app.server.headers import parse_prefer, ratelimit_fields
 from app.server.open_requests import TooManyStreams
 from app.server.problems import KINDS, Problem, ProblemError, render
-from app.uploads.admission import UploadRequest
 from app.uploads.file_sink import Received
+from app.uploads.upload_request import UploadRequest
 from workers.formats import MEDIA_TYPES
 from workers.variants import Variant
 

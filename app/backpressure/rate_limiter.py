@@ -40,6 +40,8 @@ class RateLimiter:
 
     When the table is full of buckets that are not, new clients share one bucket until there is room again. A
     flood from many addresses therefore costs a fixed amount of memory and gets one client's worth of tokens.
+
+    A bucket may have limits of its `own`. Whoever asks about it names the same ones each time.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class RateLimiter:
         self._latest = clock()
         # Not a dict: to find the first key of a dict takes longer the more were removed from its front.
         self._full_at: OrderedDict[str, int] = OrderedDict()
+        self._own: dict[str, GCRA] = {}
+        """The limits of those buckets in the table that have their own."""
         self._shared_full_at = 0
         self._overflowing = 0
 
@@ -62,7 +66,7 @@ class RateLimiter:
             self._latest = now
         return self._latest
 
-    def acquire(self, client: str) -> Grant:
+    def acquire(self, client: str, own: GCRA | None = None) -> Grant:
         """Take one of the client's tokens. A refusal takes nothing.
 
         Raises:
@@ -73,58 +77,64 @@ class RateLimiter:
         if full_at is None:
             if not self._make_room(now):
                 self._overflowing += 1
-                grant, self._shared_full_at = self._spend(self._shared_full_at, now)
+                grant, self._shared_full_at = self._spend(self.gcra, self._shared_full_at, now)
                 return grant
             full_at = 0
-        grant, self._full_at[client] = self._spend(full_at, now)
+            if own is not None:
+                self._own[client] = own
+        grant, self._full_at[client] = self._spend(own or self.gcra, full_at, now)
         self._full_at.move_to_end(client)
         return grant
 
-    def _spend(self, full_at: int, now: int) -> tuple[Grant, int]:
+    def _spend(self, gcra: GCRA, full_at: int, now: int) -> tuple[Grant, int]:
         """Take a token from a bucket. Gives the grant and the bucket's new state; raises RateLimited."""
-        gcra = self.gcra
         after = gcra.spend(full_at, now)
         if after is None:
             raise RateLimited(gcra.quota(full_at, now))
         delay_ns = gcra.delay_ns(full_at, now) if self.is_smooth else 0
         return Grant(gcra.quota(after, now), delay_ns), after
 
-    def peek(self, client: str) -> Quota:
+    def peek(self, client: str, own: GCRA | None = None) -> Quota:
         """What the client has left. Spends nothing and adds nobody to the table."""
         now = self._now()
         full_at = self._full_at.get(client)
         if full_at is None:
-            full_at = 0 if self._make_room(now) else self._shared_full_at
-        return self.gcra.quota(full_at, now)
+            if not self._make_room(now):
+                return self.gcra.quota(self._shared_full_at, now)
+            full_at = 0
+        return (own or self.gcra).quota(full_at, now)
 
     def full_at(self, client: str) -> int:
         """The state of the client's bucket in this table; 0, a full bucket, when there is none."""
         return self._full_at.get(client, 0)
 
-    def put(self, client: str, full_at: int) -> None:
+    def put(self, client: str, full_at: int, own: GCRA | None = None) -> None:
         """Replace the state of a client's bucket. Ignored for a client that finds no room in the table."""
         if self._full_at.pop(client, None) is not None or self._make_room(self._now()):
             self._full_at[client] = full_at
+            if own is not None:
+                self._own[client] = own
 
     def reconfigure(self, gcra: GCRA) -> None:
-        """Change the rate and depth of all buckets. Tokens that were spent stay spent."""
+        """Change the rate and depth of all buckets without their own. Tokens that were spent stay spent."""
         now = self._now()
         for client, full_at in self._full_at.items():
-            self._full_at[client] = self.gcra.convert(full_at, now, gcra)
+            if client not in self._own:
+                self._full_at[client] = self.gcra.convert(full_at, now, gcra)
         self._shared_full_at = self.gcra.convert(self._shared_full_at, now, gcra)
         self.gcra = gcra
 
     def _make_room(self, now: int) -> bool:
         """Forget a few full buckets; whether the table has room for one more."""
         table = self._full_at
-        now_ticks = now * self.gcra.ticks_per_ns
         forgotten = 0
         for _ in range(_MAX_INSPECTED):
             oldest = next(iter(table), None)
             if oldest is None or forgotten == _MAX_FORGOTTEN:
                 break
-            if table[oldest] <= now_ticks:
+            if table[oldest] <= now * self._own.get(oldest, self.gcra).ticks_per_ns:
                 del table[oldest]
+                self._own.pop(oldest, None)
                 forgotten += 1
             elif len(table) < self.capacity:
                 break

@@ -46,13 +46,14 @@ class Quota:
     """What one client has left: `remaining` whole tokens of `limit`.
 
     `window_s` is the time in which an empty bucket fills, in whole seconds; `next_token_ms` is the time until
-    there is one token more, 0 when the bucket is full. Both are rounded up.
+    there is one token more, 0 when the bucket is full. Both are rounded up. `policy` names the rate limit.
     """
 
     limit: int
     window_s: int
     remaining: int
     next_token_ms: int
+    policy: str = "ip"
 
     @property
     def not_before(self) -> float:
@@ -71,10 +72,13 @@ class GCRA:
     in what a depth means, and in that a leaky bucket's caller holds each request for `delay_ns()`.
     """
 
-    __slots__ = ("limit", "max_debt", "ticks_per_ms", "ticks_per_ns", "ticks_per_token", "window_s")
+    __slots__ = ("limit", "max_debt", "policy", "ticks_per_ms", "ticks_per_ns", "ticks_per_token", "window_s")
 
-    def __init__(self, rate: float, depth: Fraction) -> None:
-        """Raises ValueError when `rate` is not above 0 or `depth` is less than one token."""
+    def __init__(self, rate: float, depth: Fraction, policy: str = "ip") -> None:
+        """`policy` names this rate limit where clients are told of it.
+
+        Raises ValueError when `rate` is not above 0 or `depth` is less than one token.
+        """
         if rate <= 0 or depth < 1:
             raise ValueError("a bucket needs a rate above 0 and room for one token")
         exact_rate = Fraction(str(rate))  # as it was written: 0.1 is one tenth, not the nearest double
@@ -86,16 +90,22 @@ class GCRA:
         self.limit = int(depth)
         """Whole tokens in a full bucket."""
         self.window_s = math.ceil(self.limit / exact_rate)
+        self.policy = policy
 
     @classmethod
-    def token_bucket(cls, rate: float, burst: int) -> Self:
+    def token_bucket(cls, rate: float, burst: int, policy: str = "ip") -> Self:
         """A bucket that saves up to `burst` tokens and gains `rate` more each second."""
-        return cls(rate, Fraction(burst))
+        return cls(rate, Fraction(burst), policy)
 
     @classmethod
-    def leaky_bucket(cls, rate: float, max_delay: float) -> Self:
+    def leaky_bucket(cls, rate: float, max_delay: float, policy: str = "ip") -> Self:
         """A bucket that lets one request through each 1/`rate` seconds, held for `max_delay` s at most."""
-        return cls(rate, Fraction(str(rate)) * Fraction(str(max_delay)) + 1)
+        return cls(rate, Fraction(str(rate)) * Fraction(str(max_delay)) + 1, policy)
+
+    def decides_as(self, other: "GCRA") -> bool:
+        """Whether states of the two mean the same, whatever the names of their policies."""
+        own = self.ticks_per_ns, self.ticks_per_token, self.max_debt
+        return own == (other.ticks_per_ns, other.ticks_per_token, other.max_debt)
 
     def debt(self, full_at: int, now_ns: int) -> int:
         """Ticks until the bucket is full."""
@@ -145,7 +155,7 @@ class GCRA:
         if remaining < self.limit:
             missing = (remaining + 1) * self.ticks_per_token - unused
             next_token_ms = ceil_div(missing, self.ticks_per_ms)
-        return Quota(self.limit, self.window_s, remaining, next_token_ms)
+        return Quota(self.limit, self.window_s, remaining, next_token_ms, self.policy)
 
 
 class _Bucket:

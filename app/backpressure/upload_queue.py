@@ -179,11 +179,11 @@ class UploadQueue(Generic[E]):
         self.capacity = capacity
         self._advance()
 
-    def check_share(self, client: str) -> None:
-        """Raises ShareExceeded when the client has as many uploads and waiting jobs as one may have."""
-        if self._client_counts[client] >= self.client_share:
+    def check_share(self, client: str, share: int | None = None) -> None:
+        """Raises ShareExceeded when the client has `share` uploads and waiting jobs, or `client_share`."""
+        if self._client_counts[client] >= (share := share or self.client_share):
             first_leaves_in = self.drain_rate.wait_s(self._jobs_before_first_of(client) + 1)
-            raise ShareExceeded(first_leaves_in, self.client_share)
+            raise ShareExceeded(first_leaves_in, share)
 
     def count_client(self, client: str) -> None:
         """Count an upload in its client's share. The caller has checked that it fits."""

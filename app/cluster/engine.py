@@ -16,7 +16,7 @@ from app.backpressure.brownout import BrownoutSnapshot
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.rate_limiter import Grant
 from app.backpressure.reservation_table import Requester
-from app.backpressure.token_bucket import Quota
+from app.backpressure.token_bucket import GCRA, Quota
 from app.backpressure.waiting_room import QueueFull, Watch
 from app.cluster import jetstream
 from app.cluster.connection import UNAVAILABLE, NatsConnection, StreamFull
@@ -173,21 +173,24 @@ class ClusterEngine(BaseEngine[SharedUploadQueue]):
         closed = super()._closed()
         return Closed(_FULL_RETRY_S, EngineFull) if closed is None and self._unqueued.storage_full else closed
 
-    async def acquire_token(self, client: str) -> Grant:
-        return await self._limiter.acquire(client)
+    async def acquire_token(self, client: str, own: GCRA | None = None) -> Grant:
+        return await self._limiter.acquire(client, own)
 
-    def local_quota(self, client: str) -> Quota:
-        return self._limiter.local.peek(client)
+    def local_quota(self, client: str, own: GCRA | None = None) -> Quota:
+        return self._limiter.local.peek(client, own)
 
-    async def remaining_quota(self, client: str) -> Quota:
-        return await self._limiter.peek(client)
+    async def remaining_quota(self, client: str, own: GCRA | None = None) -> Quota:
+        return await self._limiter.peek(client, own)
 
     def certainly_refuses(self, requester: Requester) -> bool:  # noqa: ARG002 - the same for all
-        """Only while NATS is away: otherwise a refusal needs a token, and a token needs a request to NATS."""
+        return self.gives_tokens_at_once  # otherwise a refusal needs a token, and a token a request to NATS
+
+    @property
+    def gives_tokens_at_once(self) -> bool:
         return not self._limiter.local.is_smooth and self._connection.breaker.remaining() > 0
 
-    def acquire_local_token(self, client: str) -> Quota:
-        return self._limiter.local.acquire(client).quota
+    def acquire_local_token(self, client: str, own: GCRA | None = None) -> Quota:
+        return self._limiter.local.acquire(client, own).quota
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         slot = await self._admit(requester, not_before, watch)

@@ -49,6 +49,8 @@ _STATUS_TTL_S = 300.0
 """Seconds for which a status is kept. A replica that starts reads all of them."""
 _DEAD_TTL_S = 7 * 86_400.0
 _MIN_RATE_TTL_S = 60.0
+_OWN_RATE_TTL_S = 2 * 86_400.0
+"""Seconds for which a bucket with limits of its own is kept after its last token: twice a ticket's life."""
 _MAX_DEAD = 10_000
 _MAX_ACK_PENDING = 100_000
 _MAX_WAITING_PULLS = 10_000
@@ -201,12 +203,20 @@ async def status_bucket(connection: NatsConnection) -> KeyValue:
     )
 
 
-async def rate_bucket(connection: NatsConnection, gcra: GCRA, max_clients: int) -> KeyValue:
-    """The key-value bucket of the clients' token buckets at one rate and burst."""
+async def rate_bucket(connection: NatsConnection, gcra: GCRA | None, max_clients: int) -> KeyValue:
+    """The key-value bucket of the clients' token buckets at one rate and burst.
+
+    Without a `gcra` it is that of clients with limits of their own.
+    """
+    if gcra is None:
+        name, ttl_s = "spillway-rate-own", _OWN_RATE_TTL_S
+    else:
+        name = f"spillway-rate-{gcra.ticks_per_ns}-{gcra.ticks_per_token}-{gcra.max_debt}"
+        ttl_s = max(_MIN_RATE_TTL_S, 2.0 * gcra.window_s)
     config = KeyValueConfig(
-        f"spillway-rate-{gcra.ticks_per_ns}-{gcra.ticks_per_token}-{gcra.max_debt}",
+        name,
         history=1,
-        ttl=max(_MIN_RATE_TTL_S, 2.0 * gcra.window_s),
+        ttl=ttl_s,
         max_bytes=max_clients * _BYTES_PER_CLIENT,
         storage=StorageType.MEMORY,
         replicas=connection.replicas,

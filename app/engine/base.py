@@ -87,8 +87,8 @@ class BaseEngine(Generic[B]):
     def waive_token(self, key: str) -> bool:
         return self._waiting_room.waive_token(key)
 
-    def check_share(self, client: str) -> None:
-        self.upload_queue.check_share(client)
+    def check_share(self, client: str, share: int | None = None) -> None:
+        self.upload_queue.check_share(client, share)
 
     def check_open(self, requester: Requester, not_before: float) -> None:
         if (closed := self._closed()) is not None:

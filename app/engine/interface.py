@@ -18,7 +18,7 @@ from app.backpressure.circuit_breaker import BreakerSnapshot
 from app.backpressure.rate_limiter import Grant, LimiterSnapshot
 from app.backpressure.reservation_table import Requester
 from app.backpressure.reservations import ReservationsSnapshot
-from app.backpressure.token_bucket import Quota
+from app.backpressure.token_bucket import GCRA, Quota
 from app.backpressure.upload_queue import UploadQueueSnapshot
 from app.backpressure.waiting_room import Watch
 from app.engine.job_handle import JobHandle
@@ -104,7 +104,10 @@ class UploadSlot(Protocol):
 
 
 class Engine(Protocol):
-    """What the HTTP layer needs of an engine. Times are in seconds."""
+    """What the HTTP layer needs of an engine. Times are in seconds.
+
+    A client may have limits of its `own`; whoever asks about its bucket names the same ones each time.
+    """
 
     @property
     def outbox(self) -> Outbox:
@@ -124,17 +127,17 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """Stop at once; unfinished jobs stay in the store. Also called after a failed `start`."""
 
-    async def acquire_token(self, client: str) -> Grant:
+    async def acquire_token(self, client: str, own: GCRA | None = None) -> Grant:
         """Take a token from the client's bucket.
 
         Raises:
             RateLimited: the bucket is empty.
         """
 
-    def local_quota(self, client: str) -> Quota:
+    def local_quota(self, client: str, own: GCRA | None = None) -> Quota:
         """What is left of the client's quota, as far as this process knows; takes no token."""
 
-    async def remaining_quota(self, client: str) -> Quota:
+    async def remaining_quota(self, client: str, own: GCRA | None = None) -> Quota:
         """What is left of the client's quota in all processes; takes no token."""
 
     def is_due(self, key: str) -> bool:
@@ -150,7 +153,11 @@ class Engine(Protocol):
         told without waiting.
         """
 
-    def acquire_local_token(self, client: str) -> Quota:
+    @property
+    def gives_tokens_at_once(self) -> bool:
+        """Whether `acquire_local_token` is all that a token takes."""
+
+    def acquire_local_token(self, client: str, own: GCRA | None = None) -> Quota:
         """Take a token without waiting, for a client whose upload is certainly refused.
 
         Raises:
@@ -164,8 +171,10 @@ class Engine(Protocol):
             QueueFull: always.
         """
 
-    def check_share(self, client: str) -> None:
+    def check_share(self, client: str, share: int | None = None) -> None:
         """Check that the client has less than its share of the queue and of the receiving slots.
+
+        `share` is its own; without one it is that of every client.
 
         Raises:
             ShareExceeded: it has all of it.

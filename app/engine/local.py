@@ -94,22 +94,26 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
             except OSError as error:
                 log.error("reservations could not be saved for the next run", reason=str(error))
 
-    async def acquire_token(self, client: str) -> Grant:
-        return self._limiter.acquire(client)
+    async def acquire_token(self, client: str, own: GCRA | None = None) -> Grant:
+        return self._limiter.acquire(client, own)
 
-    def local_quota(self, client: str) -> Quota:
-        return self._limiter.peek(client)
+    def local_quota(self, client: str, own: GCRA | None = None) -> Quota:
+        return self._limiter.peek(client, own)
 
-    async def remaining_quota(self, client: str) -> Quota:
-        return self._limiter.peek(client)
+    async def remaining_quota(self, client: str, own: GCRA | None = None) -> Quota:
+        return self._limiter.peek(client, own)
 
     def certainly_refuses(self, requester: Requester) -> bool:
-        if self._limiter.is_smooth:
+        if not self.gives_tokens_at_once:
             return False
         return self._reopens_in() > 0 or self._waiting_room.would_refuse(requester)
 
-    def acquire_local_token(self, client: str) -> Quota:
-        return self._limiter.acquire(client).quota
+    @property
+    def gives_tokens_at_once(self) -> bool:
+        return not self._limiter.is_smooth
+
+    def acquire_local_token(self, client: str, own: GCRA | None = None) -> Quota:
+        return self._limiter.acquire(client, own).quota
 
     async def reserve(self, requester: Requester, not_before: float, watch: Watch) -> UploadSlot:
         return await self._admit(requester, not_before, watch)

@@ -26,8 +26,8 @@ _RATE_LIMITED_HEAD = (
     STATUS_LINE[429]
     + b"cache-control: no-store\r\n"
     + b"retry-after: %d\r\n"
-    + b'ratelimit-policy: "ip";q=%d;w=%d\r\n'
-    + b'ratelimit: "ip";r=%d;t=%d\r\n'
+    + b'ratelimit-policy: "%b";q=%d;w=%d\r\n'
+    + b'ratelimit: "%b";r=%d;t=%d\r\n'
     + b"content-length: %d\r\n"
     + b"content-type: application/problem+json\r\n"
     + b"".join(map(field_line, SECURITY))
@@ -35,7 +35,7 @@ _RATE_LIMITED_HEAD = (
 _RATE_LIMITED_BODY = (
     f'{{"type":"{KINDS["rate"].type_uri}","title":"{KINDS["rate"].title}","status":429,'
     f'"detail":"{RATE_LIMITED_DETAIL}","instance":"urn:uuid:%s",'
-    '"guard":"rate","violated-policies":["ip"],"retry_after_ms":%d}'
+    '"guard":"rate","violated-policies":["%s"],"retry_after_ms":%d}'
 )
 
 
@@ -58,9 +58,10 @@ def rate_limited_response(quota: Quota) -> RawResponse:
     """The bytes of `render(rate_limited(quota))`, for a client that has no token left."""
     wait_ms = quota.next_token_ms
     wait_s = ceil_div(wait_ms, 1000)
-    body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, _random_uuid(), wait_ms)).encode()
-    policy = quota.limit, quota.window_s
-    head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, quota.remaining, wait_s, len(body))
+    body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, _random_uuid(), quota.policy, wait_ms)).encode()
+    name = quota.policy.encode()
+    policy, left = (name, quota.limit, quota.window_s), (name, quota.remaining, wait_s)
+    head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, *left, len(body))
     return RawResponse(head, body)
 
 

@@ -82,8 +82,8 @@ def ratelimit_fields(quota: Quota, extra: ConcurrencyPolicy | None = None) -> li
 
     `extra` is the bound that refused the request, if one did: nothing is left of it.
     """
-    policy = f'"ip";q={quota.limit};w={quota.window_s}'
-    limit = f'"ip";r={quota.remaining};t={ceil_div(quota.next_token_ms, 1000)}'
+    policy = f'"{quota.policy}";q={quota.limit};w={quota.window_s}'
+    limit = f'"{quota.policy}";r={quota.remaining};t={ceil_div(quota.next_token_ms, 1000)}'
     if extra is not None:
         policy += f', "{extra.name}";q={extra.quota};qu="concurrent-requests"'
         limit += f', "{extra.name}";r=0;t={extra.reset_s}'

@@ -182,6 +182,22 @@ KINDS: dict[str, Kind] = {
             "Send the delete_token of the answer to this very upload.",
         ),
         Kind(
+            "ticket",
+            401,
+            "Ticket needed",
+            "Uploads to this service need a ticket, a signed token, and this one has none, or one that is "
+            "malformed, forged, expired or used up. The detail says which.",
+            "Get a new ticket from whoever runs this service, and send it as Authorization: Bearer.",
+        ),
+        Kind(
+            "beyond-ticket",
+            403,
+            "Beyond the ticket",
+            "The ticket is good, and allows less than this upload asks for: a smaller file, other variants "
+            "or another reference.",
+            "Ask for what the detail says that it allows, or get another ticket.",
+        ),
+        Kind(
             "foreign-origin",
             403,
             "Only from the page itself",

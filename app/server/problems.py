@@ -130,8 +130,8 @@ def render(problem: Problem, links: Links = FROM_ROOT) -> Response:
         document["guard"] = kind.guard
         if problem.policy is not None:
             document["violated-policies"] = [problem.policy.name]
-        elif kind.status == 429:
-            document["violated-policies"] = ["ip"]
+        elif problem.quota is not None and kind.status == 429:
+            document["violated-policies"] = [problem.quota.policy]
     if problem.retry_after is not None:
         headers["Retry-After"] = str(whole_seconds(problem.retry_after))
         document["retry_after_ms"] = math.ceil(problem.retry_after * 1000 - 1e-6)

@@ -22,27 +22,33 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.rate_limiter import Grant
-from app.backpressure.reservation_table import Requester
 from app.backpressure.token_bucket import NANOSECONDS, Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import QueueFull
-from app.engine.interface import Draining, Engine, Starting, UploadSlot
+from app.engine.interface import Draining, Engine, Starting
 from app.server.client_connection import connection_of
 from app.server.fast_reject import Refusal
-from app.server.headers import media_type
 from app.server.problems import ProblemError
-from app.storage.interface import Space, Store
-from app.uploads.client_key import ClientKey, net_of
+from app.server.routes import query_of
+from app.storage.interface import Store
+from app.uploads.client_key import ClientKey
 from app.uploads.file_kinds import explain_media_type
 from app.uploads.file_sink import TooLarge, UnsupportedCoding, UnsupportedType
-from app.uploads.idempotency import IdempotencyKeys, KeyedUpload
+from app.uploads.idempotency import IdempotencyKeys
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 from app.uploads.reference import reference_of
+from app.uploads.tickets import BadTicket, BeyondTicket, Tickets, Uploader, check_claims
+from app.uploads.upload_request import (
+    UploadRequest,
+    declared,
+    idempotency_keys,
+    requester_of,
+    upload_request,
+)
 
 _EARLY_REFUSALS = (ProblemError, ShareExceeded, Starting, Draining, BreakerOpen, QueueFull)
 """What the guards raise on the head alone."""
@@ -50,45 +56,6 @@ _RAW_TYPES = ("", "application/octet-stream")
 """Types of a body that is the file, besides those of images; it may have none."""
 _MAX_DELAYED = 1000
 """Requests that the leaky bucket may delay at once; further ones are refused."""
-_MAX_UPLOAD_MARK = 128
-"""Bytes of an Idempotency-Key or Content-Length by which an upload is recognised when it returns."""
-
-
-@dataclass(slots=True)
-class UploadRequest:
-    """An upload whose body is unread, and what the guards gave it so far."""
-
-    scope: Scope
-    requester: Requester
-    quota: Quota
-    """The client's rate limit, after a token was spent."""
-    media_type: str
-    declared_size: int | None
-    """The Content-Length in bytes."""
-    coding: str = ""
-    """The Content-Encoding; empty if there is none that changes the body."""
-    keyed: KeyedUpload | None = None
-    slot: UploadSlot | None = None
-    space: Space | None = None
-    reference: str | None = None
-    """What the client calls the upload."""
-
-    @property
-    def client(self) -> str:
-        """The key of the client."""
-        return self.requester.client
-
-    @property
-    def is_repeat(self) -> bool:
-        """Whether the job that this upload's Idempotency-Key stands for exists already."""
-        return self.keyed is not None and self.keyed.is_known
-
-    def release(self) -> None:
-        """Give back what is still held."""
-        if self.slot is not None:
-            self.slot.release()
-        if self.space is not None:
-            self.space.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +76,7 @@ class Admission:
         engine: Engine,
         store: Store,
         client_key: ClientKey,
+        tickets: Tickets,
         idempotency_keys: IdempotencyKeys,
         is_lenient: Callable[[Scope], bool],
         max_bytes: int,
@@ -117,6 +85,7 @@ class Admission:
         self._engine = engine
         self._store = store
         self._client_key = client_key
+        self._tickets = tickets
         self._idempotency_keys = idempotency_keys
         self._is_lenient = is_lenient
         self._max_bytes = max_bytes
@@ -139,19 +108,26 @@ class Admission:
 
         A refusal costs the client a token, as in the endpoint, if it has one.
         """
-        client = self._client_key.of(scope)
-        key = _upload_key(client, scope)
-        quota = self._engine.local_quota(client)
-        if self._engine.is_due(key):
+        address = self._client_key.of(scope)
+        try:
+            uploader = self._tickets.uploader(scope, address)
+        except BadTicket as error:
+            return self._reject_ticket(error, address)
+        requester = requester_of(uploader, scope)
+        limits = uploader.limits
+        quota = self._engine.local_quota(uploader.bucket, limits)
+        if self._engine.is_due(requester.key):
             return None
         if quota.remaining == 0:
             return Refusal(RateLimited(quota), quota)
-        if self._is_lenient(scope) or self._idempotency_keys.is_familiar(client, _idempotency_keys(scope)):
+        if self._is_lenient(scope) or self._idempotency_keys.is_familiar(
+            requester.client, idempotency_keys(scope)
+        ):
             return None
-        requester = Requester(key, client, net_of(client))
         if not self._engine.certainly_refuses(requester):
             return None
-        upload = _upload_request(scope, requester, self._engine.acquire_local_token(client))
+        quota = self._engine.acquire_local_token(uploader.bucket, limits)
+        upload = upload_request(scope, requester, quota, uploader.ticket)
         try:
             for guard in self._guards:
                 if guard.reject_early is not None:
@@ -160,26 +136,59 @@ class Admission:
             return Refusal(error, upload.quota)
         raise AssertionError("guard 5 refuses whatever the guards before it let through")
 
+    def _reject_ticket(self, error: BadTicket, address: str) -> Refusal | None:
+        """The refusal of a bad ticket, charged to the address, so that who guesses soon gets 429."""
+        quota = self._engine.local_quota(address)
+        if quota.remaining == 0:
+            return Refusal(RateLimited(quota), quota)
+        if not self._engine.gives_tokens_at_once:
+            return None
+        return Refusal(error, self._engine.acquire_local_token(address))
+
     # --- in the endpoint -------------------------------------------------------------------------------
 
     async def spend_token(self, request: Request) -> UploadRequest:
-        """Guard 1: spend a token of the client.
+        """Guard 1: spend a token of the client, which the ticket names where tickets are needed.
 
-        An upload that was refused and returns after its Retry-After spends none, once.
+        An upload that was refused and returns after its Retry-After spends none, once. Whoever has no good
+        ticket, or asks for more than it allows, spends a token of the address.
 
         Raises:
             RateLimited: the client's bucket is empty.
+            BadTicket, BeyondTicket: the upload needs a ticket, or another one.
         """
-        client = self._client_key.of(request.scope)
-        requester = Requester(_upload_key(client, request.scope), client, net_of(client))
+        scope = request.scope
+        address = self._client_key.of(scope)
+        try:
+            uploader = self._tickets.uploader(scope, address)
+            if uploader.ticket is not None:
+                check_claims(uploader.ticket, query_of(scope), *declared(scope))
+        except (BadTicket, BeyondTicket):
+            await self._engine.acquire_token(address)
+            raise
+        requester = requester_of(uploader, scope)
         if self._engine.waive_token(requester.key):
-            grant = Grant(self._engine.local_quota(client), 0)
+            grant = Grant(self._engine.local_quota(uploader.bucket, uploader.limits), 0)
         else:
-            grant = await self._engine.acquire_token(client)
+            grant = await self._engine.acquire_token(uploader.bucket, uploader.limits)
         request.state.quota = grant.quota
         if grant.delay_ns:
             await self._delay(grant.delay_ns, grant.quota)
-        return _upload_request(request.scope, requester, grant.quota)
+        return upload_request(scope, requester, grant.quota, uploader.ticket)
+
+    async def remaining_quota(self, scope: Scope) -> Quota:
+        """What is left of the caller's quota, or of its ticket's client, in all processes; takes no token.
+
+        Raises:
+            BadTicket, RateLimited: its ticket is bad, which is charged to the address as in an upload.
+        """
+        address = self._client_key.of(scope)
+        try:
+            uploader = Uploader(address, self._tickets.ticket_of(scope))
+        except BadTicket:
+            await self._engine.acquire_token(address)
+            raise
+        return await self._engine.remaining_quota(uploader.bucket, uploader.limits)
 
     async def _delay(self, delay_ns: int, quota: Quota) -> None:
         """Hold a request for as long as the leaky bucket says, a bounded number of them at once."""
@@ -228,14 +237,15 @@ class Admission:
             raise TooLarge(self._max_bytes, upload.declared_size)
 
     def _read_reference(self, upload: UploadRequest) -> None:
-        upload.reference = reference_of(upload.scope)
+        ticket = upload.ticket
+        upload.reference = ticket.reference if ticket and ticket.reference else reference_of(upload.scope)
 
     async def _recognise_repeat(self, upload: UploadRequest) -> None:
-        upload.keyed = await self._idempotency_keys.lookup(upload.client, _idempotency_keys(upload.scope))
+        upload.keyed = await self._idempotency_keys.lookup(upload.client, idempotency_keys(upload.scope))
 
     def _check_share(self, upload: UploadRequest) -> None:
         if not upload.is_repeat:
-            self._engine.check_share(upload.client)
+            self._engine.check_share(upload.client, upload.share)
 
     def _check_open(self, upload: UploadRequest) -> None:
         self._engine.check_open(upload.requester, upload.quota.not_before)
@@ -252,28 +262,3 @@ class Admission:
         if not upload.is_repeat:
             size = self._max_bytes if upload.declared_size is None else upload.declared_size
             upload.space = self._store.reserve(min(size, self._max_bytes))
-
-
-def _upload_request(scope: Scope, requester: Requester, quota: Quota) -> UploadRequest:
-    headers = Headers(scope=scope)
-    length = headers.get("content-length")
-    codings = ",".join(headers.getlist("content-encoding")).split(",")
-    return UploadRequest(
-        scope,
-        requester,
-        quota,
-        media_type(headers.get("content-type")),
-        int(length) if length is not None and length.isdecimal() else None,
-        ", ".join(each for each in codings if each.strip().lower() not in ("", "identity")),
-    )
-
-
-def _idempotency_keys(scope: Scope) -> list[str]:
-    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
-
-
-def _upload_key(client: str, scope: Scope) -> str:
-    """Identifies an upload that returns: its client, and its Idempotency-Key or else its length."""
-    fields = dict(scope["headers"])
-    mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
-    return f"{client}/{mark[:_MAX_UPLOAD_MARK].decode('latin-1')}"

@@ -133,13 +133,17 @@ class BodyReader:
     def __init__(self, engine: Engine, max_bytes: int, timeout_s: float, min_rate: int) -> None:
         """`max_bytes` bounds the file and `timeout_s` the whole upload; `min_rate` is in bytes per second."""
         self._engine = engine
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._timeout_s = timeout_s
         self._min_rate = min_rate
         self._permits = asyncio.Semaphore(MAX_FAST_READERS)
 
-    async def receive(self, request: Request, target: Target, slot: UploadSlot | None) -> Received:
+    async def receive(
+        self, request: Request, target: Target, slot: UploadSlot | None, max_bytes: int | None = None
+    ) -> Received:
         """Write the file in the body to `target`, and report progress to the upload's slot, if it has one.
+
+        `max_bytes` bounds the file further than every file is bounded.
 
         Raises:
             MalformedForm, NoFile, TooLarge, UnsupportedType, UploadTooSlow: what is wrong with the upload.
@@ -148,7 +152,8 @@ class BodyReader:
             ClientDisconnect: the client has left.
         """
         form = form_in(request.headers.get("content-type"))
-        sink = FileSink(target, self._max_bytes)
+        max_bytes = min(self.max_bytes, max_bytes or self.max_bytes)
+        sink = FileSink(target, max_bytes)
         with ReadPermit(self._permits, connection_of(request.scope)) as permit:
             await self._read(request, sink, form, slot, permit)
         if form is not None:
@@ -161,7 +166,7 @@ class BodyReader:
         loop = asyncio.get_running_loop()
         declared = int(request.headers.get("content-length", 0))
         deadlines = _Deadlines(self._engine, self._timeout_s, self._min_rate)
-        max_body = self._max_bytes + MULTIPART_ALLOWANCE
+        max_body = self.max_bytes + MULTIPART_ALLOWANCE
         total = 0
         more = True
         while more:
@@ -185,7 +190,7 @@ class BodyReader:
             deadlines.count(len(data))
             total += len(data)
             if total > max_body:
-                raise TooLarge(self._max_bytes)
+                raise TooLarge(self.max_bytes)
             is_fast = len(data) >= SMALL_READ
             if is_fast:
                 await permit.acquire()

@@ -11,11 +11,12 @@ from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.job import Job, new_id
 from app.server.problems import ProblemError
 from app.storage.interface import Store, StoreFull
-from app.uploads.admission import UploadRequest
 from app.uploads.body import BodyReader
-from app.uploads.file_sink import Received
+from app.uploads.file_sink import Received, Target, TooLarge
 from app.uploads.idempotency import ContentDigest, IdempotencyKeys, KeyMismatch
 from app.uploads.multipart import MULTIPART
+from app.uploads.tickets import too_large_for_ticket
+from app.uploads.upload_request import UploadRequest
 from workers.variants import Variant
 
 log = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ class UploadReceiver:
         with self.idempotency_keys.first_upload(upload.keyed):
             spool = await self.store.spool(job_id)
             try:
-                received = await self.body_reader.receive(request, spool, upload.slot)
+                received = await self._read(request, spool, upload)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.name, job.reference = received.name, upload.reference
                 if upload.keyed is not None:
@@ -88,8 +89,18 @@ class UploadReceiver:
         # Records of earlier versions have one digest of the variants' names and the file.
         content = ContentDigest(b"" if job.fingerprint is None else ",".join(asked).encode() + b"\n")
         with self.idempotency_keys.replay(upload.client):
-            received = await self.body_reader.receive(request, content, None)
+            received = await self._read(request, content, upload)
         return content, received
+
+    async def _read(self, request: Request, target: Target, upload: UploadRequest) -> Received:
+        """Read the file, which may have as many bytes as the ticket allows, if it has one."""
+        max_bytes = None if upload.ticket is None else upload.ticket.max_bytes
+        try:
+            return await self.body_reader.receive(request, target, upload.slot, max_bytes)
+        except TooLarge:
+            if max_bytes is not None and max_bytes < self.body_reader.max_bytes:
+                raise too_large_for_ticket(max_bytes) from None
+            raise
 
     def choose(self, names: str | None) -> list[Variant]:
         """The variants of `?variants=a,b`, in the order of the settings. Raises UnknownVariant."""

@@ -52,6 +52,8 @@ from app.uploads.file_sink import ACCEPT, NoFile, TooLarge, UnsupportedCoding, U
 from app.uploads.idempotency import KeyInUse, KeyMismatch, MalformedKey, TooManyReplays
 from app.uploads.multipart import MalformedForm
 from app.uploads.receiver import UnknownVariant
+from app.uploads.reference import MalformedReference
+from app.uploads.tickets import BadTicket, BeyondTicket
 from app.web.demo import ForeignOrigin
 from app.web.demo_runner import ActRunning
 from app.web.demo_settings import InvalidDemoSetting
@@ -105,7 +107,7 @@ EXPECTED = [
     Expected(UnknownVariant("Unknown variant 'x'."), 400, "/problems/unknown-variant"),
     Expected(MalformedKey("A key."), 400, "/problems/bad-request"),
     Expected(KeyInUse("On its way."), 409, "/problems/repeat-too-soon"),
-    Expected(KeyMismatch("Another file."), 422, "/problems/repeat-differs"),
+    Expected(KeyMismatch(), 422, "/problems/repeat-differs"),
     Expected(TooManyReplays(5.0), 503, REDUCED_CAPACITY, "repeats", None, 5, 5000),
     Expected(
         Unauthorized(),
@@ -114,6 +116,19 @@ EXPECTED = [
         header=("WWW-Authenticate", "Bearer"),
     ),
     Expected(Forbidden(), 403, "/problems/forbidden"),
+    Expected(
+        BadTicket("It has expired."),
+        401,
+        "/problems/ticket",
+        header=("WWW-Authenticate", 'Bearer error="invalid_token"'),
+    ),
+    Expected(
+        BeyondTicket("Too large."),
+        403,
+        "/problems/beyond-ticket",
+        header=("WWW-Authenticate", 'Bearer error="insufficient_scope"'),
+    ),
+    Expected(MalformedReference(), 400, "/problems/bad-request"),
     Expected(NotFound("No such image."), 404, "/problems/not-found"),
     Expected(ForeignOrigin(), 403, "/problems/foreign-origin"),
     Expected(Misdirected(), 421, "/problems/misdirected"),
@@ -147,6 +162,7 @@ EXPECTED = [
 ]
 
 NO_REFUSALS = {
+    "BadClaims": "becomes a BadTicket",
     "SettingsError": "ends the start with one line",
     "StoreUnusable": "ends the start with one line",
     "AddressTaken": "ends the start with one line",

@@ -18,7 +18,7 @@ PHOTO = b"a photo"
 class _Body:
     """A body that holds `PHOTO`."""
 
-    async def receive(self, _request: object, target: Any, _slot: object) -> Received:
+    async def receive(self, _request: object, target: Any, _slot: object, _max_bytes: object) -> Received:
         await target.write(b"another one that came first")
         await target.restart()
         await target.write(PHOTO)
@@ -32,6 +32,8 @@ class _Upload:
     media_type = "image/jpeg"
     declared_size = None
     reference = "7"
+    ticket = None
+    slot = None
 
 
 def job(**fields: Any) -> Job:
