@@ -23,6 +23,7 @@ from app.api.errors import ROWS, ErrorHandlers
 from app.api.images import Forbidden, NotReady, Unauthorized
 from app.api.refusal_counter import RefusalCounter
 from app.api.status import NotServing
+from app.api.upload_answers import NotAcceptable
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
@@ -128,6 +129,7 @@ EXPECTED = [
         "/problems/beyond-ticket",
         header=("WWW-Authenticate", 'Bearer error="insufficient_scope"'),
     ),
+    Expected(NotAcceptable("Neither."), 406, "/problems/not-acceptable", header=("Vary", "Accept")),
     Expected(MalformedReference(), 400, "/problems/bad-request"),
     Expected(NotFound("No such image."), 404, "/problems/not-found"),
     Expected(ForeignOrigin(), 403, "/problems/foreign-origin"),
