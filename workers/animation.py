@@ -75,11 +75,12 @@ def make_animated(
 
 def _start_films(variants: list[Variant], first: Image.Image, info: Info) -> Iterator[_Film]:
     """A film for each colour space, by the first frame, which is upright."""
-    small = make_small_picture(first, info, 1)
+
+    def find(part: Size) -> Rect:
+        return find_richest(make_small_picture(first, info, 1), first.size, part)
+
     for outputs in group_outputs(variants, first, info, WHITE):
-        targets = make_targets(
-            outputs.variants, first.size, lambda part: find_richest(small, first.size, part)
-        )
+        targets = make_targets(outputs.variants, first.size, find)
         yield _Film(outputs, targets, {target.variant.name: [] for target in targets})
 
 

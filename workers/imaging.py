@@ -3,6 +3,7 @@
 Each is made of one before, which is cheaper than of the source (`workers/cascade.py`).
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from workers.smart_crop import find_richest
 from workers.variants import Variant, read_specs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Frame:
     """The decoded first frame of a source; `image` has 8 bits a channel and is not upright yet."""
 
@@ -35,8 +36,11 @@ class _Frame:
     info: Info
     size: Size
     """Width and height of the source, upright."""
-    small: Image.Image
-    """A small copy, upright and in sRGB."""
+
+    @functools.cached_property
+    def small(self) -> Image.Image:
+        """A small copy, upright and in sRGB."""
+        return make_small_picture(self.image, self.info, self.source.orientation)
 
 
 def create_files(task: Task) -> tuple[Variant, ...]:
@@ -103,8 +107,7 @@ def _decode_first_frame(source: OpenedImage, variants: list[Variant]) -> _Frame:
     if source.format != "jpeg":
         # Decoding may correct the size; that of a JPEG is by now the size at its reduced scale.
         size = source.size
-    image = to_eight_bit(image)
-    return _Frame(source, image, info, size, make_small_picture(image, info, source.orientation))
+    return _Frame(source, to_eight_bit(image), info, size)
 
 
 def _prepare(frame: _Frame, outputs: Outputs) -> tuple[Step, list[Target]]:

@@ -70,7 +70,8 @@ def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
         "name": "variants",
         "in": "query",
         "required": False,
-        "description": f"some of the variants, comma separated: {', '.join(names)}",
+        "description": "some of the variants, comma separated; there are "
+        + ", ".join(f"`{variant.spec}`" for variant in variants),
         "schema": {"type": "string", "pattern": f"^{one}(,{one})*$"},
     }
 

@@ -28,12 +28,18 @@ export function linkOf(photo) {
   return absolute(photo.job.url ?? bySize(photo.job)[0][1].url);
 }
 
+// Whether two variants show the same part of the photo; a side may be a pixel off by rounding. A browser takes any of
+// a srcset for any other, and must not show a cut in place of the whole.
+const alike = (one, other) =>
+  Math.abs(one.width * other.height - other.width * one.height) <= Math.max(one.width, one.height, other.width, other.height);
+
 // Of variants that are equally wide, because the photo is no wider, a browser needs one.
 export function srcset(photo) {
-  const variants = bySize(photo.job).map(([, variant]) => variant);
+  const [[, largest], ...others] = bySize(photo.job);
+  const variants = [largest, ...others.map(([, variant]) => variant).filter((variant) => alike(variant, largest))];
   const widths = new Map(variants.toReversed().map((variant) => [variant.width, variant]));
   const all = [...widths.values()].toReversed().map((variant) => `${absolute(variant.url)} ${variant.width}w`).join(", ");
-  const [{ url, width, height }] = variants;
+  const { url, width, height } = largest;
   return `<img srcset="${all}" sizes="100vw" src="${absolute(url)}" width="${width}" height="${height}" alt="">`;
 }
 
@@ -53,7 +59,7 @@ function figure(photo, name, variant, all) {
   item.dataset.variant = name;
   const link = item.querySelector("a");
   link.href = here(photo, name);
-  const smaller = variant.width > MAX_SHOWN_WIDTH && all.find(([, other]) => other.width <= MAX_SHOWN_WIDTH);
+  const smaller = variant.width > MAX_SHOWN_WIDTH && all.find(([, other]) => other.width <= MAX_SHOWN_WIDTH && alike(other, variant));
   const image = item.querySelector("img");
   Object.assign(image, { width: variant.width, height: variant.height, alt: `${photo.name}, ${name}` });
   image.style.maxHeight = `${variant.height}px`;
