@@ -181,7 +181,7 @@ def check() -> None:
     import asyncio
 
     from app.factory import make_store
-    from app.setting_checks import unknown_names, warnings_for
+    from app.setting_checks import describe, unknown_names, warnings_for
     from app.settings import Settings, SettingsError, load_settings
     from app.storage.interface import StoreUnusable
 
@@ -192,6 +192,8 @@ def check() -> None:
         _fail(error)
     for name in Settings.model_fields:
         print(f"SPILLWAY_{name.upper()}={_shown(name, getattr(settings, name))}")
+    for variant in settings.variants:
+        print(f"makes {describe(variant)}", file=sys.stderr)
     found = [*unknown_names(), *warnings_for(settings)]
     try:
         print(asyncio.run(make_store(settings).check()), file=sys.stderr)

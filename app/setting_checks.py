@@ -9,6 +9,7 @@ from dotenv import dotenv_values
 
 from app.runtime.cgroup import memory_limit, usable_cpus
 from app.settings import PREFIX, Settings
+from workers.variants import MAX_SIDE, Fit, Variant
 
 _COMPOSE_NAMES = ("SPILLWAY_MEMORY_LIMIT", "SPILLWAY_FRONT", "SPILLWAY_PUBLISHED_PORT")
 """Variables of the compose files, which a `.env` beside them hands on to the containers."""
@@ -80,3 +81,31 @@ def warnings_for(settings: Settings) -> list[str]:
     if settings.client_share > settings.queue_size + settings.max_receiving:
         found.append("CLIENT_SHARE is more than QUEUE_SIZE + MAX_RECEIVING: no client can ever reach it")
     return found
+
+
+def describe(variant: Variant) -> str:
+    """One line about what a variant will be."""
+    width, height = variant.width, variant.height
+    if variant.fit is not Fit.CONTAIN:
+        shape = (
+            f"{width} x {height} pixels, filled, {_KEPT[variant.fit]}; of a smaller photo as much as there is"
+        )
+    elif width == height:
+        shape = f"at most {width} pixels along the longer side"
+    elif MAX_SIDE in (width, height):
+        shape = f"at most {min(width, height)} pixels {'high' if width == MAX_SIDE else 'wide'}"
+    else:
+        shape = f"all of the photo within {width} x {height} pixels"
+    kind = f"{'animated ' if variant.animated else ''}{variant.format}{', Display P3' if variant.p3 else ''}"
+    quality = "" if variant.format == "png" else f", quality {variant.quality}"
+    return f"{variant.name}: {shape}; {kind}{quality}"
+
+
+_KEPT = {
+    Fit.COVER: "cut to the middle",
+    Fit.TOP: "cut to the top",
+    Fit.BOTTOM: "cut to the bottom",
+    Fit.LEFT: "cut to the left",
+    Fit.RIGHT: "cut to the right",
+    Fit.SMART: "cut to where it is richest",
+}

@@ -8,8 +8,10 @@ import pytest
 
 from app import setting_checks
 from app.runtime.cgroup import usable_cpus
-from app.setting_checks import unknown_names, warnings_for
+from app.setting_checks import describe, unknown_names, warnings_for
 from app.settings import Settings, SettingsError, load_settings
+from workers.background import read_colour
+from workers.variants import parse_variants
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -242,6 +244,44 @@ def test_variants_are_read_by_their_grammar(environment: pytest.MonkeyPatch) -> 
     assert (icon.name, icon.width, icon.format) == ("icon", 64, "png")
 
 
+@pytest.mark.parametrize(
+    ("written", "colour"),
+    [
+        ("#fff", (255, 255, 255)),
+        ("#1A2b3C", (26, 43, 60)),
+        ("Teal", (0, 128, 128)),
+        ("rebeccapurple", (102, 51, 153)),
+    ],
+)
+def test_a_background_is_a_colour_of_css(
+    environment: pytest.MonkeyPatch, written: str, colour: tuple[int, int, int]
+) -> None:
+    """As hexadecimal digits or by its name; it is kept as it was written."""
+    environment.setenv("SPILLWAY_BACKGROUND", written)
+    assert load_settings().background == written
+    assert read_colour(written) == colour
+
+
+def test_a_background_that_is_transparent_is_told_so(environment: pytest.MonkeyPatch) -> None:
+    """It is a colour of CSS, so that it is none would be a lie."""
+    for written in ("transparent", "#fff0", "hsla(0, 0%, 0%, 0)"):
+        environment.setenv("SPILLWAY_BACKGROUND", written)
+        with pytest.raises(SettingsError, match="behind the background there is nothing"):
+            load_settings()
+
+
+@pytest.mark.parametrize(
+    "spec", ["a=1600", "b=7x", "c=x9", "d=4x3", "e=4x3/cover-smart@webp+anim", "f=8@jpeg+p3"]
+)
+def test_every_variant_has_a_line_of_its_own(spec: str) -> None:
+    """`spillway check` says in words what a variant will be."""
+    (variant,) = parse_variants(spec)
+    line = describe(variant)
+    assert line.startswith(f"{variant.name}: ")
+    assert ("filled" in line) == ("cover" in spec)
+    assert ("Display P3" in line) == ("p3" in spec)
+
+
 def test_settings_do_not_change() -> None:
     """The settings that were checked at the start hold as long as the process runs."""
     with pytest.raises(ValueError, match="frozen"):
@@ -285,6 +325,14 @@ BAD = [
     ("VARIANTS", "a=1,a=2"),
     ("VARIANTS", "a=1@bmp"),
     ("VARIANTS", "a=1\nb=2"),
+    ("VARIANTS", "original=100"),
+    ("VARIANTS", "a=100/cover"),
+    ("BACKGROUND", "transparent"),
+    ("BACKGROUND", "#12345678"),
+    ("BACKGROUND", "rgba(1, 2, 3, 0.5)"),
+    ("BACKGROUND", "#12"),
+    ("BACKGROUND", "ffffff"),
+    ("BACKGROUND", "snowwhite"),
     ("MAX_UPLOAD_BYTES", "32 megs"),
     ("MAX_UPLOAD_BYTES", "0"),
     ("MAX_UPLOAD_BYTES", "-5MiB"),

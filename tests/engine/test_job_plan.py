@@ -6,7 +6,7 @@ from pathlib import Path
 from app.backpressure.brownout import Brownout, DeferredQueue
 from app.engine.job_plan import Batch, JobDefaults
 from app.job import Job, JobStatus, new_id
-from workers.variants import parse_variants
+from workers.variants import parse_variants, read_specs
 
 VARIANTS = parse_variants("large=1600,thumb=96,small=320@webp:70")
 JOB_DEFAULTS = JobDefaults(VARIANTS, 10**6, 30.0, 2**30, truncated=False, blurhash=True)
@@ -32,11 +32,19 @@ def test_without_pressure_all_variants_are_made_at_once() -> None:
 
 
 def test_in_a_brownout_the_smallest_variant_asked_for_comes_first() -> None:
-    """The smallest by its side, wherever it stands in the list; a single variant is never deferred."""
+    """That of the fewest pixels, wherever it stands in the list; a single variant is never deferred."""
     assert JOB_DEFAULTS.batch(job_of(), brownout_of(10)) == Batch((THUMB,), ("large", "small"))
     batch = JOB_DEFAULTS.batch(job_of(LARGE.spec, SMALL.spec), brownout_of(10))
     assert batch == Batch((SMALL,), ("large",))
     assert JOB_DEFAULTS.batch(job_of("large=1600"), brownout_of(10)) == Batch((LARGE,))
+    shapes = job_of("wide=800x200/cover", "tall=x300", "box=400x300", "width=350x")
+    assert JOB_DEFAULTS.batch(shapes, brownout_of(10)).now == read_specs(["tall=x300"])
+
+
+def test_a_job_of_an_earlier_version_keeps_its_variants() -> None:
+    """A record holds them as they were spelt then, under names that are reserved by now."""
+    job = job_of("original=800", "variants=96@webp:70")
+    assert [each.name for each in JOB_DEFAULTS.batch(job, brownout_of(0)).now] == ["original", "variants"]
 
 
 def test_deferred_variants_are_made_in_a_brownout_or_not() -> None:
@@ -51,6 +59,7 @@ def test_the_task_names_the_batch_and_asks_once_for_a_blurhash() -> None:
     job = job_of()
     task = JOB_DEFAULTS.task(job, Batch((THUMB,)), Path("/s"), Path("/f"))
     assert (task.variants, task.source, task.folder, task.blurhash) == (("thumb=96",), "/s", "/f", True)
+    assert task.background == "white"
     assert not JOB_DEFAULTS.task(
         replace(job, blurhash="LEHV6n"), Batch((LARGE,)), Path("/s"), Path("/f")
     ).blurhash

@@ -26,7 +26,17 @@ from workers.messages import (
 )
 from workers.parser import parse
 
-_JOB = Task("job-1", "/spool/in", "/spool/out", ("large=1600", "a=9@webp+anim:7"), 10**8, 30.0, 2**30, True)
+_JOB = Task(
+    "job-1",
+    "/spool/in",
+    "/spool/out",
+    ("large=1600", "a=9x7/cover-smart@webp+anim:7"),
+    10**8,
+    30.0,
+    2**30,
+    truncated=True,
+    background="#123",
+)
 _DONE = Done(
     "job-1",
     Source("heic", 4032, 3024),

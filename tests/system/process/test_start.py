@@ -192,6 +192,7 @@ class TestShowing:
         assert shown["SPILLWAY_BURST"] == "3"
         assert shown["SPILLWAY_MAX_RECEIVING"] == "200"
         assert shown["SPILLWAY_VARIANTS"] == "large=1600,medium=800,small=320,thumb=96"
+        assert "makes large: at most 1600 pixels along the longer side; jpeg, quality 80\n" in done.stderr
 
     def test_check_output_is_settings(self, tmp_path: Path) -> None:
         """Its output, used as `.env`, gives the same settings."""

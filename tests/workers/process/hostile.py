@@ -61,6 +61,10 @@ def misbehave(job: Task) -> Message | Bytes:
             return Done(job.id, honest.source, (Made("that", "that.jpg", "jpeg", 1, 1),))
         case "too-large":
             return Done(job.id, honest.source, (Made("it", "it.jpg", "jpeg", 33, 24),))
+        case "other-shape":
+            return Done(job.id, honest.source, (Made("it", "it.jpg", "jpeg", 32, 32),))
+        case "other-source":
+            return Done(job.id, Source("jpeg", 640, 640), (made,))
         case "missing-file":
             (folder / "it.jpg").unlink()
         case "linked-file":

@@ -33,6 +33,8 @@ def worker() -> Iterator[Worker]:
         "other-job",
         "other-variant",
         "too-large",
+        "other-shape",
+        "other-source",
         "missing-file",
         "linked-file",
         "piped-file",
