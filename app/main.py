@@ -132,8 +132,7 @@ def __dir__() -> list[str]:
 def _make_parts(settings: Settings, serves_while_starting: bool) -> _Parts:
     """Build every part of the service, and connect them."""
     links = Links(settings.public_url)
-    histograms = Histograms()
-    refusals = RefusalCounter()
+    histograms, refusals = Histograms(), RefusalCounter()
     breakers = make_breakers(settings)
     pool = WorkerPool(settings.workers, breakers.workers)
     store = make_store(settings)
