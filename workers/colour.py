@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageCms
 from workers.background import Colour
 from workers.chromaticities import is_srgb_gamma
 from workers.icc import make_display_p3_profile
+from workers.samples import scale_floats, scale_integers
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 """Made when the module is loaded, for a confined process cannot read the files that this may need."""
@@ -24,6 +25,7 @@ _SPACES = {"RGB ": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",), "Lab ": ("LAB",)
 _CHANNELS_WITH_ALPHA = {"RGBA": "RGB", "LA": "L"}
 _MAX_PROFILE_BYTES = 8 * 1024 * 1024
 _SRGB_GAMMA = 1 / 2.2
+_LARGEST_SIGNED = 2**31 - 1
 _MAX_ROUNDING_ERROR = 1
 """Difference, of 255, that rounding alone can make."""
 _MIN_EXCESS = 8
@@ -40,9 +42,9 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     if mode.startswith("I;16"):
         image = _scale_16_bit(image)
     elif mode == "I":
-        image = _scale_32_bit(image)
+        image = scale_integers([image.convert("F")], _LARGEST_SIGNED)[0]
     elif mode == "F":
-        image = _scale_floats(image)
+        image = scale_floats([image], has_profile="icc_profile" in image.info)[0]
     elif mode == "1":
         image = to_eight_bit(image.convert("L"))
     elif mode == "P":
@@ -199,24 +201,3 @@ def _scale_16_bit(image: Image.Image) -> Image.Image:
     if not isinstance(key, int):
         return grey
     return Image.merge("LA", (grey, wide.point([255 * (value != key) for value in range(65_536)], "L")))
-
-
-def _scale_32_bit(image: Image.Image) -> Image.Image:
-    """32-bit integers as 8-bit greys, scaled by the smallest usual depth that holds the brightest pixel."""
-    brightest = _extrema(image)[1]
-    depth = next((depth for depth in (255, 65_535, 2**24 - 1) if brightest <= depth), 2**31 - 1)
-    return image.convert("F").point(lambda value: value * (255 / depth) + 0).convert("L")
-
-
-def _scale_floats(image: Image.Image) -> Image.Image:
-    """Floating-point greys as 8-bit greys: white is 1, 255 or 65 535, or else the brightest pixel."""
-    brightest = _extrema(image)[1]
-    white = next((white for white in (1.0, 255.0, 65_535.0) if brightest <= white), brightest)
-    return image.point(lambda value: value * (255 / white) + 0).convert("L")
-
-
-def _extrema(image: Image.Image) -> tuple[float, float]:
-    darkest, brightest = image.getextrema()
-    assert isinstance(darkest, int | float)  # noqa: S101 (narrows the type: these modes have one channel)
-    assert isinstance(brightest, int | float)  # noqa: S101
-    return darkest, brightest

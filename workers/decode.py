@@ -11,20 +11,21 @@ from typing import Any
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from PIL.GifImagePlugin import GifImageFile
 
+from workers.bmp import BmpPicture, read_bmp
 from workers.boxes import read_primary_properties, read_primary_size
-from workers.chromaticities import make_png_profile
-from workers.cicp import make_profile, read_box_codes, read_png_codes
 from workers.failures import JobError, explain_damage, too_many_pixels, too_much_memory
 from workers.formats import PILLOW_NAMES, SNIFF_BYTES, SOURCE_NAMES, read_claimed_size, read_jpeg_depth, sniff
 from workers.gif import clear_outside
 from workers.jpeg import load_without_end
-from workers.memory import predict_bytes
+from workers.memory import MOVING_WEBP, predict_bytes
+from workers.named_colours import find_profile
 from workers.orientation import SIDEWAYS, drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
 from workers.png_pixels import load_png, show_first_frame
 from workers.shapes import needed_size
-from workers.tiff import read_tiff
+from workers.tiff import TiffPicture, read_tiff
 from workers.variants import Variant
+from workers.webp import WebpPicture, read_webp
 
 # Plugins that allocate the picture when they open a file, with the mode of its pixels.
 _ALLOCATING = {"gif": "P", "webp": "RGBA"}
@@ -67,13 +68,24 @@ class OpenedImage:
 
 
 class _BoundedFile(io.FileIO):
-    """A file of which no more is read than it has: some plugins ask for all that a chunk claims to have."""
+    """A file of which no more is read than it has: some plugins ask for all that a chunk claims to have.
+
+    It begins with `head`, whatever its first bytes are.
+    """
+
+    def __init__(self, path: Path, head: bytes) -> None:
+        super().__init__(path)
+        self._head = head
 
     def read(self, size: int | None = -1, /) -> bytes:
-        remaining = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        at = self.tell()
+        remaining = max(0, os.fstat(self.fileno()).st_size - at)
         if size is None or size < 0 or size > remaining:
             size = remaining
-        return super().read(size) or b""
+        data = super().read(size) or b""
+        return (
+            data if at >= len(self._head) else (self._head[at:] + data[len(self._head) - at :])[: len(data)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +129,20 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
     format_ = sniff(head)
     if format_ is None:
         raise JobError("undecodable", f"The file is none of {SOURCE_NAMES}.")
-    _check_claimed_size(path, format_, head, bounds)
     # Pillow's own check counts one frame only and at first just warns, so it is switched off. But of a GIF it
     # checks each frame before memory is allocated for it, which is not possible from here.
     Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
     tiff = read_tiff(path) if format_ == "tiff" else None
-    if tiff is not None:
-        bounds.check(format_, "RGBA", tiff.size)
-        yield OpenedImage(tiff.decode(), format_, tiff.orientation, 1)
+    picture = _read_picture(path, format_, tiff)
+    if picture is not None:
+        bounds.check(format_, picture.mode, picture.size)
+        image = picture.decode()
+        profile = find_profile(image, format_, path, _read_head(path))
+        yield OpenedImage(image, format_, picture.orientation, 1, profile)
         return
+    _check_claimed_size(path, format_, head, bounds)
     with contextlib.ExitStack() as closing:
-        image = _open_with_plugin(path, format_, closing)
+        image = _open_with_plugin(path, format_, closing, b"" if tiff is None else tiff.head)
         frames = _count_frames(image) if animated and format_ in _ANIMATED else 1
         scale, progressive = _decoder_scale(image, bounds.variants), "progressive" in image.info
         bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
@@ -141,7 +156,7 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
                 load_png(image, path)
         elif format_ == "tiff":
             drop_xmp(image)
-        profile = _profile_of_named_colours(image, format_, path)
+        profile = find_profile(image, format_, path, _read_head(path))
         yield OpenedImage(image, format_, _orientation(image, format_, path), frames, profile)
 
 
@@ -155,7 +170,7 @@ def _check_claimed_size(path: Path, format_: str, head: bytes, bounds: Bounds) -
         size = read_claimed_size(format_, head) or (0, 0)
         # A GIF without a canvas has the size of its first frame.
         if format_ != "gif" or 0 not in size:
-            bounds.check(format_, _ALLOCATING[format_], size)
+            bounds.check(MOVING_WEBP if format_ == "webp" else format_, _ALLOCATING[format_], size)
 
 
 def decode(source: OpenedImage, variants: Sequence[Variant]) -> Image.Image:
@@ -183,9 +198,27 @@ def _decode_jpeg(image: Image.Image, box: tuple[int, int]) -> Image.Image:
     return image
 
 
-def _open_with_plugin(path: Path, format_: str, closing: contextlib.ExitStack) -> ImageFile.ImageFile:
-    """Open the file with the plugin of its format, until `closing` exits. Nothing is decoded yet."""
-    file = closing.enter_context(_BoundedFile(path)) if format_ in _TRUSTING else path
+def _read_picture(
+    path: Path, format_: str, tiff: TiffPicture | None
+) -> BmpPicture | TiffPicture | WebpPicture | None:
+    """The picture in the file if it is of a kind that Pillow does not read as it should."""
+    if format_ == "bmp":
+        return read_bmp(path)
+    if format_ == "webp":
+        return read_webp(path)
+    return None if tiff is None or tiff.is_for_pillow() else tiff
+
+
+def _open_with_plugin(
+    path: Path, format_: str, closing: contextlib.ExitStack, head: bytes = b""
+) -> ImageFile.ImageFile:
+    """Open the file with the plugin of its format, until `closing` exits. Nothing is decoded yet.
+
+    A plugin that is given a file, and no path, reads `head` in place of its first bytes.
+    """
+    file: _BoundedFile | Path = path
+    if format_ in _TRUSTING:
+        file = closing.enter_context(_BoundedFile(path, head))
     try:
         image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
     except (UnidentifiedImageError, ValueError):
@@ -216,25 +249,6 @@ def _explain_refusal(path: Path, format_: str) -> str:
         if depth not in (None, 8):
             return f"The JPEG has {depth} bits a channel, and only those with 8 can be decoded."
     return explain_damage(format_)
-
-
-def _profile_of_named_colours(image: Image.Image, format_: str, path: Path) -> bytes | None:
-    """A profile of the colours that the file names by code points or by their chromaticities, if it does.
-
-    In a PNG the former take precedence over its profile, and that over the latter; in AVIF and HEIC a profile
-    takes precedence.
-    """
-    codes = None
-    if format_ == "png":
-        codes = read_png_codes(_read_head(path))
-        if codes is None and image.mode in ("P", "RGB", "RGBA"):
-            return make_png_profile(image.info)
-    elif format_ == "avif" and "icc_profile" not in image.info:
-        codes = read_box_codes(_read_head(path))
-    elif format_ == "heic" and "icc_profile" not in image.info:
-        stated = image.info.get("nclx_profile")
-        codes = stated and (stated["color_primaries"], stated["transfer_characteristics"])
-    return codes and make_profile(codes)
 
 
 def _decoder_scale(image: Image.Image, variants: Sequence[Variant]) -> int:

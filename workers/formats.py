@@ -40,7 +40,7 @@ PILLOW_NAMES = {key: each.pillow_name for key, each in SOURCE_FORMATS.items()}
 SOURCE_NAMES = " and ".join(", ".join(each.name for each in SOURCE_FORMATS.values()).rsplit(", ", 1))
 """The formats that are accepted, as a sentence lists them."""
 
-_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50_706
+_SUBFILE_TYPE, _MAKE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 271, 330, 50_706
 _REDUCED_RESOLUTION = 1
 _ENTRY_BYTES = 12
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -118,7 +118,11 @@ def is_format(format: str, head: bytes) -> bool:  # noqa: A002 (the word of the 
 
 
 def _is_raw(head: bytes) -> bool:
-    """Whether a TIFF is a camera's raw file (DNG, NEF, ARW, CR2), whose first picture is a thumbnail."""
+    """Whether a TIFF is a camera's raw file (DNG, NEF, ARW, CR2).
+
+    The first picture in those is a thumbnail, with others below it. So it is in some files of scanners and
+    programs, but these do not name the maker of a camera, as TIFF/EP demands.
+    """
     if head[8:10] == b"CR":
         return True
     byte_order = "<" if head[:1] == b"I" else ">"
@@ -128,7 +132,7 @@ def _is_raw(head: bytes) -> bool:
     tags = {tag: value for tag, _, _, value in entries}
     if _DNG_VERSION in tags:
         return True
-    return tags.get(_SUBFILE_TYPE) == _REDUCED_RESOLUTION and _SUB_DIRECTORIES in tags
+    return tags.get(_SUBFILE_TYPE) == _REDUCED_RESOLUTION and {_SUB_DIRECTORIES, _MAKE} <= tags.keys()
 
 
 def _sniff_brands(head: bytes) -> str | None:

@@ -23,6 +23,11 @@ def srgb_light(value: float) -> float:
     return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)
 
 
+def srgb_value(light: float) -> float:
+    """The value in sRGB of a linear light; both from 0 to 1."""
+    return 12.92 * light if light <= 0.0031308 else float(1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def make_rgb_profile(columns: tuple[Column, Column, Column], light: Callable[[float], float]) -> bytes:
     """A profile of red, green and blue with these `columns`; `light` is linear light of a value (0 to 1)."""
     samples = [round(65_535 * light(step / (_CURVE_POINTS - 1))) for step in range(_CURVE_POINTS)]

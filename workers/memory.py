@@ -6,9 +6,13 @@ from workers.shapes import Size, cut_size, output_size
 from workers.variants import Variant
 
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-"""In Pillow's modes; all others take four."""
+_BYTES_PER_PIXEL |= {"F": 12, "FF": 17, "FFF": 22, "FFFF": 27}
+"""In Pillow's modes; all others take four. Channels of floats are brought to 8 bits one by one."""
 
-_DECODER_BYTES_PER_PIXEL = {"webp": 12, "avif": 5, "heic": 6}
+MOVING_WEBP = "webp+anim"
+"""Stands for a WebP whose first frame, at least, is decoded as one of an animation."""
+
+_DECODER_BYTES_PER_PIXEL = {"webp": 4, MOVING_WEBP: 12, "avif": 5, "heic": 6}
 """Held by the decoder beside Pillow's pixels (planes, canvases, a copy to hand over), as measured."""
 
 _COEFFICIENT_BYTES_PER_PIXEL = 3

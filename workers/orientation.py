@@ -28,12 +28,17 @@ _EXIF_KEYS = ("exif", "Raw profile type exif")
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 
 
-def read_orientation(info: dict[str | tuple[int, int], Any]) -> int:
-    """The orientation (1 to 8) in the EXIF of a picture, by Pillow's `info` of it; 1 if there is none."""
+def read_exif(info: dict[str | tuple[int, int], Any]) -> Image.Exif:
+    """The EXIF of a picture, by Pillow's `info` of it; it may be empty, or broken and raise any exception."""
     bare = Image.new("L", (1, 1))
     bare.info = {key: info[key] for key in _EXIF_KEYS if key in info}
+    return bare.getexif()
+
+
+def read_orientation(info: dict[str | tuple[int, int], Any]) -> int:
+    """The orientation (1 to 8) in the EXIF of a picture, by Pillow's `info` of it; 1 if there is none."""
     try:
-        value = bare.getexif().get(_ORIENTATION, 1)
+        value = read_exif(info).get(_ORIENTATION, 1)
     except MemoryError:
         raise
     except Exception:  # broken metadata must not make the picture fail

@@ -1,213 +1,177 @@
-"""Reads the kinds of TIFF that Pillow shows wrongly or refuses, by presenting them to it as other kinds.
+"""Decodes the kinds of TIFF that Pillow shows wrongly or refuses, and finds the picture among several."""
 
-With 16 bits a channel in separate planes, each plane is presented as a grey picture; so is a picture whose
-zero is white, which is inverted afterwards. A big-endian BigTIFF is presented as a classic TIFF.
-"""
-
-import os
 import struct
-from dataclasses import dataclass, replace
-from io import BytesIO
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageChops
 
-from workers.colour import to_eight_bit
+from workers import libtiff
+from workers.adobe_rgb import ADOBE_RGB, names_adobe_rgb
+from workers.colour import to_srgb
 from workers.failures import JobError
+from workers.samples import read_floats, read_integers, scale_floats, scale_integers
+from workers.tiff_directory import Directory, Tag, find_picture
+from workers.tiff_layout import Alpha, Photometric, SampleLayout
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES = 273, 279, 324, 325
-_PLANAR, _EXTRA, _FORMAT, _ICC = 284, 338, 339, 34_675
-_DROPPED = (_STRIPS, _STRIP_SIZES, _TILES, _TILE_SIZES, _ORIENTATION, 330, 34_665, 34_853)
-"""Tags that hold offsets into the file, and the orientation, which is applied later."""
-_SHORT, _LONG = 3, 4
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
-_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_CLASSIC, _BIG = 42, 43
-_MAX_ENTRIES = 1024
-_SEPARATE = 2
-_WHITE_IS_ZERO = 0
-_MODES = {0: "L", 1: "L", 2: "RGB", 5: "CMYK"}
-"""By the photometric interpretation."""
-_WITH_ALPHA = {("L", 1): "La", ("L", 2): "LA", ("RGB", 1): "RGBa", ("RGB", 2): "RGBA"}
-"""By the mode without it, and the kind of alpha channel: the colours have been multiplied by 1, not by 2."""
+_RAW = (Photometric.COLOUR_FILTER_ARRAY, Photometric.LINEAR_RAW)
+_WITH_ALPHA = {
+    ("L", Alpha.PREMULTIPLIED): "La",
+    ("L", Alpha.UNASSOCIATED): "LA",
+    ("RGB", Alpha.PREMULTIPLIED): "RGBa",
+    ("RGB", Alpha.UNASSOCIATED): "RGBA",
+}
+_LARGEST_INTEGER = 2**32 - 1
+_ROUNDED = [min(255, (value + 128) >> 8) for value in range(65_536)]
+"""The value in 8 bits for each in 16 of which 256 are one."""
+_ROUNDED_SIGNED = [min(255, ((value ^ 0x8000) + 128) >> 8) for value in range(65_536)]
+"""The same for values with a sign; 0 becomes 128."""
 
-Entry = tuple[int, bytes]
-"""The type of a value, and its bytes in the order of the file."""
+Info = dict[str | tuple[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
 class TiffPicture:
-    """The first picture of a TIFF file, of a kind that Pillow does not read."""
+    """The picture of a TIFF file that is to be shown."""
 
     path: Path
-    order: str
-    """`<` or `>`, as for `struct`."""
-    big: bool
-    entries: dict[int, Entry]
+    directory: Directory
+    head: bytes
+    """The header of a file that begins with this picture; empty if this one does."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, as stored."""
-        return self._number(_WIDTH), self._number(_HEIGHT)
+        return self.directory.number(Tag.WIDTH), self.directory.number(Tag.HEIGHT)
 
     @property
     def orientation(self) -> int:
         """The orientation that is to be applied: 1 to 8 in a valid file."""
-        return self._number(_ORIENTATION, 1)
+        return self.directory.number(Tag.ORIENTATION, 1)
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode of what is held while it is decoded; an F for each channel of floats."""
+        layout = self._layout
+        return "F" * len(layout.wanted_channels) if layout.is_readable() and layout.needs_floats else "RGBA"
 
     def is_for_pillow(self) -> bool:
-        """Whether Pillow reads this picture itself, or refuses it for good reason."""
-        return not (self._is_deep_grey() or self._is_deep_and_planar() or (self.big and self.order == ">"))
+        """Whether Pillow reads this picture, or refuses it for good reason."""
+        if self.directory.big and self.directory.order == ">":
+            return False
+        return not self._layout.is_readable() or self._layout.is_for_pillow()
 
     def decode(self) -> Image.Image:
-        """The picture with 8 bits a channel, and its profile in `info`; raises what Pillow raises."""
-        if self._is_deep_and_planar() or self._is_deep_grey():
-            image = self._merge_planes()
-        else:
-            image = self._decode_part(self._blocks(), self.entries)
-        if _ICC in self.entries:
-            image.info["icc_profile"] = self.entries[_ICC][1]
+        """The picture with 8 bits a channel, and its profile in `info`; raises JobError."""
+        profile = self.directory.entries.get(Tag.PROFILE, (0, b""))[1]
+        if not profile and self._is_adobe_rgb():
+            profile = ADOBE_RGB
+        info: Info = {"icc_profile": profile} if profile else {}
+        with libtiff.open_tiff(self.path, self.directory.offset) as reader:
+            if self._layout.is_readable():
+                return self._decode_samples(reader, info)
+            image = reader.read_rgba(self.size, self.orientation)
+        image.info |= info
         return image
 
-    def _merge_planes(self) -> Image.Image:
-        photometric, samples = self._number(_PHOTOMETRIC), self._number(_SAMPLES, 1)
-        mode = _MODES[photometric]
-        extra = (*self._numbers(_EXTRA), 0)[0]
-        colours = len(Image.new(mode, (1, 1)).getbands())
-        mode = _WITH_ALPHA.get((mode, extra), mode) if samples > colours else mode
-        wanted = len(Image.new(mode, (1, 1)).getbands())
-        blocks = self._blocks()
-        count = len(blocks) // samples
-        grey = {_BITS: self._short(16), _PHOTOMETRIC: self._short(1), _SAMPLES: self._short(1)}
-        entries = {tag: entry for tag, entry in self.entries.items() if tag not in (_PLANAR, _EXTRA, _ICC)}
-        entries = {**entries, **grey, _FORMAT: self._short(1)}
-        planes = [
-            to_eight_bit(self._decode_part(blocks[count * index : count * (index + 1)], entries))
-            for index in range(wanted)
-        ]
-        if photometric == _WHITE_IS_ZERO:
-            planes[0] = ImageChops.invert(planes[0])
-        return Image.merge(mode, planes)
+    @property
+    def _layout(self) -> SampleLayout:
+        return SampleLayout(self.directory)
 
-    def _decode_part(self, blocks: list[bytes], entries: dict[int, Entry]) -> Image.Image:
-        data = self._make_file(blocks, {tag: each for tag, each in entries.items() if tag not in _DROPPED})
-        with Image.open(BytesIO(data), formats=["TIFF"]) as image:
-            image.load()
-            return image.copy()
-
-    def _make_file(self, blocks: list[bytes], entries: dict[int, Entry]) -> bytes:
-        """A classic TIFF of these strips or tiles, with these tags."""
-        starts, body = [], bytearray(8)
-        for block in blocks:
-            starts.append(len(body))
-            body += block
-        offsets, sizes = (_TILES, _TILE_SIZES) if _TILES in self.entries else (_STRIPS, _STRIP_SIZES)
-        entries = {
-            **{
-                tag: self._classic_entry(tag) if each is self.entries.get(tag) else each
-                for tag, each in entries.items()
-            },
-            offsets: self._longs(starts),
-            sizes: self._longs([len(block) for block in blocks]),
-        }
-        directory = struct.pack(f"{self.order}H", len(entries))
-        for tag, (kind, value) in sorted(entries.items()):
-            field = value.ljust(4, b"\0")
-            if len(value) > 4:
-                body += bytes(len(body) % 2)
-                field = struct.pack(f"{self.order}I", len(body))
-                body += value
-            directory += struct.pack(f"{self.order}HHI", tag, kind, len(value) // _TYPE_BYTES[kind]) + field
-        body += bytes(len(body) % 2)
-        magic = b"II" if self.order == "<" else b"MM"
-        body[:8] = magic + struct.pack(f"{self.order}HI", _CLASSIC, len(body))
-        return bytes(body) + directory + bytes(4)
-
-    def _classic_entry(self, tag: int) -> Entry:
-        """The value of `tag` in a type that a classic TIFF has."""
-        kind, value = self.entries[tag]
-        return self._longs(list(self._numbers(tag))) if kind == 16 else (kind, value)
-
-    def _blocks(self) -> list[bytes]:
-        """The strips or tiles, as they are compressed."""
-        tiled = _TILES in self.entries
-        starts = self._numbers(_TILES if tiled else _STRIPS)
-        sizes = self._numbers(_TILE_SIZES if tiled else _STRIP_SIZES)
+    def _is_adobe_rgb(self) -> bool:
+        exif = Image.Exif()
         with self.path.open("rb") as file:
-            length = os.fstat(file.fileno()).st_size
-            blocks = []
-            for start, size in zip(starts, sizes, strict=True):
-                file.seek(min(start, length))
-                block = file.read(min(size, length))
-                if len(block) < size and not ImageFile.LOAD_TRUNCATED_IMAGES:
-                    raise JobError("undecodable", "The file ends before its picture does.")
-                blocks.append(block.ljust(min(size, length), b"\0"))
-        return blocks
+            try:
+                exif.load_from_fp(file, self.directory.offset)
+            except MemoryError:
+                raise
+            except Exception:  # broken metadata must not make the picture fail
+                return False
+            return names_adobe_rgb(exif)
 
-    def _is_deep(self) -> bool:
-        bits, formats = self._numbers(_BITS), self._numbers(_FORMAT)
-        return set(bits) == {16} and set(formats) <= {1} and self._number(_PHOTOMETRIC, -1) in _MODES
+    def _decode_samples(self, reader: libtiff.TiffReader, info: Info) -> Image.Image:
+        layout = self._layout
+        wanted = layout.wanted_channels
+        planes = {index: Image.new("F" if layout.needs_floats else "L", self.size) for index in wanted}
+        if layout.in_planes:
+            for index, plane in planes.items():
+                self._read_plane(reader, index, {index: plane})
+        else:
+            self._read_plane(reader, 0, planes)
+        colours = [planes.pop(index) for index in wanted[: len(layout.mode)]]
+        alpha = list(planes.values())
+        if layout.is_float:
+            colours = scale_floats(colours, has_profile="icc_profile" in info)
+            alpha = [scale_floats([plane])[0] for plane in alpha]
+        elif layout.needs_floats:
+            colours = scale_integers(colours, _LARGEST_INTEGER)
+            alpha = [scale_integers([plane], _LARGEST_INTEGER)[0] for plane in alpha]
+        if layout.photometric == Photometric.WHITE_IS_ZERO:
+            colours = [ImageChops.invert(colours[0])]
+        return _merge(layout, colours, alpha, info)
 
-    def _is_deep_and_planar(self) -> bool:
-        channels = {0: 1, 1: 1, 2: 3, 5: 4}.get(self._number(_PHOTOMETRIC, -1), 99)
-        samples = self._number(_SAMPLES, 1)
-        return self._is_deep() and self._number(_PLANAR, 1) == _SEPARATE and max(channels, 2) <= samples <= 8
+    def _read_plane(self, reader: libtiff.TiffReader, number: int, channels: dict[int, Image.Image]) -> None:
+        """Read a plane of the file (0, if there is but one) into the pictures of its channels."""
+        layout = self._layout
+        together = 1 if layout.in_planes else layout.channels
+        for piece in self._read_pieces(reader, number if layout.in_planes else 0, together):
+            for channel, image in channels.items():
+                index = 0 if layout.in_planes else channel
+                image.paste(_read_samples(layout, piece, channel, index, together), (piece.x, piece.y))
 
-    def _is_deep_grey(self) -> bool:
-        white_is_zero = self._number(_PHOTOMETRIC, -1) == _WHITE_IS_ZERO
-        return self._is_deep() and white_is_zero and self._number(_SAMPLES, 1) == 1
-
-    def _numbers(self, tag: int) -> tuple[int, ...]:
-        kind, value = self.entries.get(tag, (_SHORT, b""))
-        code = _INTEGERS.get(kind)
-        return (
-            ()
-            if code is None
-            else struct.unpack(f"{self.order}{len(value) // _TYPE_BYTES[kind]}{code}", value)
-        )
-
-    def _number(self, tag: int, default: int = 0) -> int:
-        return (*self._numbers(tag), default)[0]
-
-    def _short(self, value: int) -> Entry:
-        return _SHORT, struct.pack(f"{self.order}H", value)
-
-    def _longs(self, values: list[int]) -> Entry:
-        return _LONG, struct.pack(f"{self.order}{len(values)}I", *values)
+    def _read_pieces(self, reader: libtiff.TiffReader, plane: int, together: int) -> Iterator[libtiff.Piece]:
+        pixel_bits = self._layout.bits * together
+        width, height = self.directory.number(Tag.TILE_WIDTH), self.directory.number(Tag.TILE_HEIGHT)
+        if not width or not height:
+            return reader.read_rows(self.size, -(-self.size[0] * pixel_bits // 8), plane)
+        tile_bytes = height * -(-width * pixel_bits // 8)
+        return reader.read_tiles(self.size, (width, height, tile_bytes), plane)
 
 
 def read_tiff(path: Path) -> TiffPicture | None:
-    """The first picture of the TIFF file `path` if it is of a kind that Pillow does not read, else None.
+    """The picture in the TIFF file `path` that is to be shown; None if its directories cannot be read.
 
-    None, too, for a file that is broken, which Pillow refuses.
+    Raises JobError if it is the raw data of a camera.
     """
     try:
         with path.open("rb") as file:
-            picture = _read_directory(path, file)
-    except (struct.error, KeyError):
+            directory, head = find_picture(file)
+    except struct.error:
         return None
-    return None if picture.is_for_pillow() else picture
+    if directory.number(Tag.PHOTOMETRIC) in _RAW:
+        raise JobError("undecodable", "The file is the raw picture of a camera, which is not decoded here.")
+    return TiffPicture(path, directory, head)
 
 
-def _read_directory(path: Path, file: BinaryIO) -> TiffPicture:
-    head = file.read(16)
-    order = "<" if head[:2] == b"II" else ">"
-    big = struct.unpack_from(f"{order}H", head, 2)[0] == _BIG
-    length = os.fstat(file.fileno()).st_size
-    offset, count, inline_bytes = ("Q", "Q", 8) if big else ("I", "H", 4)
-    file.seek(min(struct.unpack_from(f"{order}{offset}", head, 8 if big else 4)[0], length))
-    entry = struct.Struct(f"{order}HH{'Q' if big else 'I'}{inline_bytes}s")
-    (entries,) = struct.unpack(f"{order}{count}", file.read(struct.calcsize(count)))
-    table = file.read(entry.size * min(entries, _MAX_ENTRIES))
-    picture = TiffPicture(path, order, big, {})
-    found: dict[int, Entry] = {}
-    for tag, kind, values, field in entry.iter_unpack(table[: len(table) // entry.size * entry.size]):
-        value_bytes = values * _TYPE_BYTES.get(kind, 0)
-        if 0 < value_bytes <= inline_bytes:
-            found[tag] = kind, field[:value_bytes]
-        elif 0 < value_bytes <= length:
-            file.seek(min(struct.unpack(f"{order}{offset}", field)[0], length))
-            found[tag] = kind, file.read(value_bytes)
-    return replace(picture, entries=found)
+def _read_samples(
+    layout: SampleLayout, piece: libtiff.Piece, channel: int, index: int, together: int
+) -> Image.Image:
+    """The samples of `channel` in a piece; they are at `index` of so many that are `together`."""
+    size = piece.width, piece.height
+    if layout.needs_floats:
+        return read_floats(piece.samples, size, layout.bits, index, together, floating=layout.is_float)
+    has_sign = layout.photometric == Photometric.CIELAB and channel in (1, 2)
+    table = None
+    if has_sign:
+        table = _ROUNDED_SIGNED
+    elif layout.photometric == Photometric.ICCLAB and channel < len(layout.mode):
+        table = _ROUNDED
+    image = read_integers(piece.samples, size, layout.bits, index, together, table)
+    return image.point([value ^ 128 for value in range(256)]) if has_sign and layout.bits == 8 else image
+
+
+def _merge(
+    layout: SampleLayout, colours: list[Image.Image], alpha: list[Image.Image], info: Info
+) -> Image.Image:
+    """One picture of these channels, with `info`; in sRGB if there is no mode for its colours with alpha."""
+    mode = _WITH_ALPHA.get((layout.mode, layout.alpha))
+    if mode is not None or not alpha:
+        image = Image.merge(mode or layout.mode, [*colours, *alpha])
+        image.info |= info
+        return image
+    if layout.alpha is Alpha.PREMULTIPLIED:
+        colours = [Image.merge("La", (each, *alpha)).convert("LA").getchannel("L") for each in colours]
+    image = to_srgb(Image.merge(layout.mode, colours), info)
+    image.putalpha(alpha[0])
+    return image

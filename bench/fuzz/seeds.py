@@ -71,9 +71,14 @@ def seeds() -> list[Seed]:
         "tiff float": samples.tiff(32, 24, mode="F"),
         "tiff 16 bit": samples.deep_tiff(48, 36),
         "tiff tiled": samples.deep_tiff(64, 48, tile=16),
-        "tiff planes": samples.planar_tiff(),
-        "tiff planes deflate": samples.planar_tiff("RGBA", order=">", tile=32, deflate=True),
-        "tiff inverted": samples.inverted_tiff(order=">"),
+        "tiff planes": samples.sampled_tiff(samples.picture(64, 48), samples.TiffKind(planes=True)),
+        "tiff planes deflate": samples.sampled_tiff(
+            samples.picture(64, 48, "RGBA"),
+            samples.TiffKind(order=">", tile=32, planes=True, deflate=True),
+        ),
+        "tiff inverted": samples.sampled_tiff(
+            samples.picture(64, 48, "L"), samples.TiffKind(order=">", photometric=0)
+        ),
         "tiff pages": samples.tiff(32, 24, save_all=True, append_images=[samples.picture(30, 20)]),
         "bmp": samples.bmp(64, 48),
         "bmp palette": samples.bmp(64, 48, mode="P"),

@@ -24,7 +24,7 @@ from tests.samples.picture import BLUE, CORNERS, GREEN, RED, YELLOW, picture, st
 from tests.samples.profiles import Chromaticity, cmyk_profile, rgb_profile
 from tests.samples.raw import deep_png, packed_rows, raw_png
 from tests.samples.raw_gif import GifFrame, raw_gif
-from tests.samples.raw_tiff import big_tiff, deep_tiff, inverted_tiff, planar_tiff
+from tests.samples.raw_tiff import TiffKind, deep_tiff, sampled_tiff, thumbnail_tiff
 
 __all__ = (
     "BLUE",
@@ -35,10 +35,10 @@ __all__ = (
     "YELLOW",
     "Chromaticity",
     "GifFrame",
+    "TiffKind",
     "animated_webp",
     "apng",
     "avif",
-    "big_tiff",
     "bmp",
     "bomb_gif",
     "bomb_png",
@@ -50,17 +50,17 @@ __all__ = (
     "gif",
     "gif_transparent",
     "heic",
-    "inverted_tiff",
     "jpeg",
     "packed_rows",
     "picture",
-    "planar_tiff",
     "png",
     "pretenders",
     "raw_gif",
     "raw_png",
     "rgb_profile",
+    "sampled_tiff",
     "stored_as",
+    "thumbnail_tiff",
     "tiff",
     "truncated",
     "webp",

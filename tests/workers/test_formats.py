@@ -75,10 +75,12 @@ def test_the_raw_file_of_a_camera_is_no_picture(order: str) -> None:
         start = b"II*\0" if order == "<" else b"MM\0*"
         return start + struct.pack(f"{order}IH", 8, len(entries)) + packed + bytes(60)
 
-    assert sniff(head((254, 1), (256, 160), (330, 400))) is None
+    assert sniff(head((254, 1), (256, 160), (271, 500), (330, 400))) is None
     assert sniff(head((254, 0), (256, 160), (50_706, 0x0401))) is None
     assert sniff(b"II*\0\x10\0\0\0CR\2\0" + bytes(60)) is None
     assert sniff(head((254, 0), (256, 160), (330, 400))) == "tiff"
+    # A thumbnail with its picture below it, of no camera.
+    assert sniff(head((254, 1), (256, 160), (330, 400))) == "tiff"
     assert sniff(head((254, 1), (256, 160))) == "tiff"
 
 

@@ -1,6 +1,6 @@
 """The memory that an image will need is predicted from its header."""
 
-from workers.memory import predict_bytes
+from workers.memory import MOVING_WEBP, predict_bytes
 from workers.variants import read_specs
 
 MILLION = 1_000_000
@@ -29,7 +29,8 @@ def test_what_is_not_scaled_needs_nothing_for_it() -> None:
 
 def test_a_decoder_has_let_go_when_the_scaling_begins() -> None:
     """The decoder's memory is free by then, so the larger of the two counts."""
-    assert predict_bytes("webp", "RGB", (4000, 3000), LARGE) == 12 * MILLION * (12 + 4)
+    assert predict_bytes("webp", "RGB", (4000, 3000), LARGE) == 12 * MILLION * (4 + 4)
+    assert predict_bytes(MOVING_WEBP, "RGB", (4000, 3000), LARGE) == 12 * MILLION * (12 + 4)
 
 
 def test_a_jpeg_is_held_as_large_as_its_decoder_makes_it() -> None:
