@@ -217,7 +217,7 @@ def stampede(
     url: Annotated[str, typer.Argument(help="Where a Spillway of your own listens: http://127.0.0.1:8000")],
     act: Annotated[
         list[str] | None,
-        typer.Option(help="Only this act, may be repeated: bully, crowd, patient, lenient, slow."),
+        typer.Option(help="Only this act, may be repeated: bully, crowd, patient, impatient, lenient, slow."),
     ] = None,
     rate: Annotated[
         float | None,

@@ -101,6 +101,7 @@ class ActRun:
         """The figures of the closing table, as plain data."""
         return {
             "act": self.act.name,
+            "people": outcomes.in_people(self.ledger),
             **self.ledger.figures(),
             "server": self.server.figures(),
         }
@@ -114,12 +115,13 @@ Arrivals = Callable[[ActRun, Crowd], Awaitable[None]]
 class Act:
     """A demonstration of one kind of load.
 
-    `name` selects it on the command line, `title` heads its column, `says` introduces it in one sentence, and
-    `outcome` tells in another what happened.
+    `name` selects it on the command line, `title` heads its column, `teaches` names it to people who learn by
+    it, `says` introduces it in one sentence, and `outcome` tells in another what happened.
     """
 
     name: str
     title: str
+    teaches: str
     says: str
     arrivals: Arrivals
     outcome: outcomes.Outcome = outcomes.counts
@@ -136,6 +138,10 @@ async def _crowd(run: ActRun, crowd: Crowd) -> None:
 
 async def _patient(run: ActRun, crowd: Crowd) -> None:
     await crowd.arrive_until_full(crowd.patient, run.patient_rates(), run.pressure.seconds)
+
+
+async def _impatient(run: ActRun, crowd: Crowd) -> None:
+    await crowd.arrive_until_full(crowd.impatient, run.patient_rates(), run.pressure.seconds)
 
 
 async def _lenient(run: ActRun, crowd: Crowd) -> None:
@@ -157,6 +163,7 @@ ACTS = (
     Act(
         "bully",
         "bully",
+        "One asks too often",
         "One address asks ten times as often as its bucket lets in. A 429 names the time of its next token.",
         _bully,
         outcomes.of_bully,
@@ -165,6 +172,7 @@ ACTS = (
     Act(
         "crowd",
         "crowd",
+        "Too many at once",
         "Many addresses, each polite, together far more than the workers can do. "
         "Whoever finds the queue full is told 503 before the photo is read, so that memory stays flat.",
         _crowd,
@@ -173,13 +181,23 @@ ACTS = (
     Act(
         "patient",
         "patient",
+        "Back when told",
         "The same crowd, but whoever is refused comes back exactly when Retry-After says.",
         _patient,
         outcomes.of_patient,
     ),
     Act(
+        "impatient",
+        "impatient",
+        "Asking again at once",
+        "The same crowd does not wait: whoever is refused asks again every second. It gains nothing by that.",
+        _impatient,
+        outcomes.of_impatient,
+    ),
+    Act(
         "lenient",
         "lenient",
+        "A preview for now",
         "The same crowd says Prefer: handling=lenient, and takes a preview instead of an error "
         "when the queue is full.",
         _lenient,
@@ -187,7 +205,8 @@ ACTS = (
     ),
     Act(
         "slow",
-        "slow ones",
+        "slow",
+        "Slow senders",
         "Clients that send one byte a second hold receiving slots until they are told 408. "
         "A few others upload beside them.",
         _slow,

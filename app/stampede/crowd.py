@@ -1,4 +1,4 @@
-"""The clients of a stampede: hasty, patient, lenient or slow; each accepted upload is followed to its end."""
+"""The clients of a stampede, of five kinds; each accepted upload is followed to its end."""
 
 import asyncio
 import random
@@ -17,6 +17,8 @@ from app.stampede.target import Target
 _MAX_CONNECTIONS = 1500
 """Connections at once; further clients wait for one to be closed before they connect."""
 _MAX_ATTEMPTS = 50
+_IMPATIENCE_S = 1.0
+"""How long an impatient client waits before it asks again, whatever it was told."""
 _STEPS = 4
 """The parts of an act after each of which the rate of a crowd may grow."""
 _LONG_POLL_S = 20
@@ -103,8 +105,16 @@ class Crowd:
         """Upload once, and accept a preview when the queue is full."""
         await self._send(source, {"Prefer": "handling=lenient"})
 
+    async def impatient(self, source: str | None) -> None:
+        """Upload until accepted, each time a second after the refusal before, whatever it said."""
+        await self._insist(source, lambda _: _IMPATIENCE_S)
+
     async def patient(self, source: str | None) -> None:
         """Upload until accepted, each time exactly when the answer before said."""
+        await self._insist(source, lambda told_s: told_s)
+
+    async def _insist(self, source: str | None, pause_s: Callable[[float], float]) -> None:
+        """Upload until accepted. `pause_s` makes a Retry-After the pause before the next try; in seconds."""
         due_at, returns = None, 0
         key = f'"{uuid.uuid4()}"'  # so that each attempt is the same upload to the server
         for _ in range(_MAX_ATTEMPTS):
@@ -127,7 +137,7 @@ class Crowd:
                 self.ledger.turned_away += 1
             if due_at is not None:
                 returns += 1
-            await asyncio.sleep(answer.retry_after)
+            await asyncio.sleep(pause_s(answer.retry_after))
 
     def slow(self, seconds: float) -> Upload:
         """A client that sends one byte a second, and hangs up after `seconds`."""

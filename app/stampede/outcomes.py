@@ -45,6 +45,23 @@ def of_patient(ledger: Ledger, server: ServerStats) -> str:
     )
 
 
+def of_impatient(ledger: Ledger, server: ServerStats) -> str:
+    """Whether asking again at once gained anything."""
+    if not ledger.turned_away:
+        return _never_full(ledger, server)
+    told = (
+        f"{ledger.turned_away} of {ledger.photos} clients were told when to come back and asked every second"
+    )
+    if not ledger.promise_error_s:
+        return f"{told}; none of them got in."
+    late_s = sum(ledger.promise_error_s) / len(ledger.promise_error_s)
+    when = f"{abs(late_s):.1f} s {'after' if late_s >= 0 else 'before'}"
+    return (
+        f"{told}: {ledger.got_in} got in, on average {when} the moment that they were told, "
+        f"for {ledger.sent / ledger.photos:.1f} requests each."
+    )
+
+
 def of_lenient(ledger: Ledger, server: ServerStats) -> str:
     """Whether anybody needed a preview."""
     if not ledger.answers[200]:
@@ -83,3 +100,22 @@ def _quickly(ledger: Ledger) -> str:
     """How long a refusal took, as part of a sentence."""
     median = percentile(ledger.refusal_s, 0.5)
     return "" if median is None else f", half of them within {max(1, round(1000 * median))} ms"
+
+
+def in_people(ledger: Ledger) -> str:
+    """What happened in an act, told of people instead of status codes."""
+    told = ledger.turned_away or ledger.answers[429] + ledger.answers[503]
+    parts = [f"{ledger.photos} people", f"{ledger.promised} got in"]
+    if ledger.answers[200]:
+        parts.append(f"{ledger.answers[200]} had a preview to look at")
+    if told:
+        parts.append(
+            f"{told} were told when to come back" if ledger.turned_away else f"{told} were told when"
+        )
+    if ledger.turned_away:
+        parts.append(f"{ledger.got_in} of them came back and got in")
+    if ledger.answers[408]:
+        parts.append(f"{ledger.answers[408]} were too slow and made room")
+    nobody_lost = ledger.kept_everything
+    end = "nobody lost" if nobody_lost else f"{ledger.promised - ledger.done} not seen to their end"
+    return "; ".join([*parts, end]) + "."

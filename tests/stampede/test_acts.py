@@ -122,6 +122,17 @@ def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, pho
     assert figures["sent"] > 40
 
 
+def test_the_impatient_crowd_gets_in_no_earlier(service: Service, tmp_path: Path, photo: str) -> None:
+    """Each asks every second until it gets in, and needs more requests than one that comes when told."""
+    figures = played(
+        tmp_path, service, "--act", "impatient", "--rate", "80", "--photo", photo, fill_queue=True
+    )
+    assert figures["in_at_last"] == figures["turned_away"] > 0
+    assert figures["promised"] == figures["photos"] == 40
+    assert figures["people"].startswith("40 people; 40 got in;")
+    assert figures["people"].endswith("nobody lost.")
+
+
 def test_the_lenient_crowd_gets_previews(service: Service, tmp_path: Path, photo: str) -> None:
     """An upload that finds the queue full is answered with a preview of one of the kinds."""
     figures = played(
@@ -195,7 +206,7 @@ def test_an_interrupted_show_ends_with_the_table_so_far(
         show.send_signal(number)
         screen, errors = show.communicate(timeout=PATIENCE)
     assert show.returncode == 130
-    assert "Act 1 of 5: the bully" in screen
+    assert "Act 1 of 6: the bully" in screen
     assert "What was sent, answered, promised, kept" in screen
     assert "Interrupted: this is what came of it so far" in screen
     assert "\x1b" not in screen

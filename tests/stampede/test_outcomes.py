@@ -4,6 +4,7 @@ import pytest
 
 from app.stampede.acts import ACTS, Act
 from app.stampede.ledger import Ledger
+from app.stampede.outcomes import in_people
 from app.stampede.photos import SIZE, size_for
 from app.stampede.server_stats import ServerStats
 
@@ -41,6 +42,27 @@ def test_one_address_says_why_the_queue_did_not_fill() -> None:
     told = _act("crowd").outcome(ledger, ServerStats(capacity=100, queue_peak=8))
     assert told.startswith("The queue did not fill (8 of 100 places)")
     assert "20 were told 429" in told
+
+
+def test_impatience_is_told_with_what_it_gained() -> None:
+    """Whether those who asked again at once got in before the moment that they were told."""
+    ledger = Ledger(photos=10, sent=52, promised=10, done=10, turned_away=4, got_in=4)
+    ledger.promise_error_s = [0.5, 1.5, 0.5, 1.5]
+    assert _act("impatient").outcome(ledger, ServerStats()) == (
+        "4 of 10 clients were told when to come back and asked every second: 4 got in, "
+        "on average 1.0 s after the moment that they were told, for 5.2 requests each."
+    )
+
+
+def test_an_act_is_told_in_people() -> None:
+    """How many came, got in and were told when, and whether anybody was lost."""
+    ledger = Ledger(photos=244, sent=400, promised=244, done=244, turned_away=125, got_in=125)
+    assert in_people(ledger) == (
+        "244 people; 244 got in; 125 were told when to come back; "
+        "125 of them came back and got in; nobody lost."
+    )
+    ledger.done = 240
+    assert in_people(ledger).endswith("4 not seen to their end.")
 
 
 def test_photos_grow_with_the_workers() -> None:

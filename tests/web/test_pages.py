@@ -150,7 +150,7 @@ class TestHome:
             "1",
         )
         acts = [attrs["data-act"] for _, attrs in tags if "data-act" in attrs]
-        assert acts == ["bully", "crowd", "patient", "lenient", "slow"]
+        assert acts == ["bully", "crowd", "patient", "impatient", "lenient", "slow"]
 
     async def test_works_without_script(self, http: httpx.AsyncClient) -> None:
         """A plain form posts one file to the upload endpoint."""
