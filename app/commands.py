@@ -128,19 +128,23 @@ def serve(host: Host = None, port: Port = None) -> None:
     from app.engine.worker_pool import PoolNotStarted
     from app.main import create_app
     from app.server.listener import AddressTaken, listen
-    from app.server.uvicorn_server import Server
+    from app.server.uvicorn_server import Outside, Port, Server
     from app.storage.interface import StoreUnusable
 
     try:
         listener = listen(settings.host, settings.port)
+        admin_port = settings.admin_port
+        admin_listener = None if admin_port is None else listen(settings.admin_host, admin_port)
         app = create_app(settings, serves_while_starting=True)
+        admin = None
+        if admin_listener is not None:
+            admin_app = app.state.admin_app
+            admin = Port(admin_app, admin_listener, admin_app.state.hooks)
         server = Server(
-            app,
-            listener,
-            app.state.hooks,
+            Port(app, listener, app.state.hooks),
+            admin=admin,
             max_upload_bytes=settings.max_upload_bytes,
-            published_port=_published_port(),
-            public_url=settings.public_url,
+            outside=Outside(_published_port(), settings.public_url),
         )
         gc.freeze()
         gc.enable()

@@ -198,6 +198,10 @@ class Settings(BaseSettings):
     def _fits_together(self) -> Self:
         if not self.max_receiving:
             object.__setattr__(self, "max_receiving", 2 * self.queue_size)
+        if self.admin_port and self.admin_port == self.port:
+            raise ValueError("ADMIN_PORT and PORT are the same")
+        if self.serve == "redirect" and not self.store_url.startswith("s3:"):
+            raise ValueError("SERVE=redirect needs STORE_URL=s3://BUCKET/PREFIX: a folder has no addresses")
         if self.brownout_low >= self.brownout_high:
             raise ValueError("BROWNOUT_LOW must be below BROWNOUT_HIGH")
         if self.workers == 0 and self.engine_url == "local:":

@@ -157,7 +157,7 @@ class ErrorHandlers:
     refusals: RefusalCounter
     degraded_response: DegradedResponse
     quota_of: Callable[[Request], Quota]
-    make_page: Callable[[Problem, Response], Response]
+    make_page: Callable[[Problem, Response], Response] = lambda _, response: response
     links: Links = FROM_ROOT
 
     def install(self, app: FastAPI) -> None:

@@ -23,7 +23,6 @@ from app.api.schemas import (
     StatsDocument,
     UploadDocument,
 )
-from app.server.links import Links
 from app.server.problems import KINDS
 from workers.formats import MEDIA_TYPES
 from workers.variants import Variant
@@ -87,14 +86,6 @@ TAGS: Final = [
     {"name": "status", "description": "Quota, statistics, health and metrics. None of it costs a token."},
     {"name": "demo", "description": "Change some settings for a while, and put the server under pressure."},
 ]
-
-
-def servers(links: Links) -> list[dict[str, Any]]:
-    """What the paths of the description are below: the public URL, or the root of the server itself."""
-    if links.public_url:
-        return [{"url": links.public_url, "description": "the public address of this service"}]
-    return [{"url": "/", "description": "the server that sent this description"}]
-
 
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 

@@ -33,6 +33,8 @@ _MAX_FULL_S = 30.0
 _NO_STORE = {"Cache-Control": "no-store"}
 
 router = APIRouter(tags=["status"], route_class=UnparsedRoute)
+operations_router = APIRouter(tags=["status"], route_class=UnparsedRoute)
+"""Of these endpoints those that tell of all clients together."""
 
 
 class NotServing(ProblemError):
@@ -125,13 +127,13 @@ async def get_quota(request: Request) -> Response:
     return JSONResponse(document, headers=_NO_STORE | dict(ratelimit_fields(left)))
 
 
-@router.get("/v1/stats", responses=openapi.STATS)
+@operations_router.get("/v1/stats", responses=openapi.STATS)
 async def get_stats(request: Request) -> Response:
     """The whole state as one snapshot."""
     return JSONResponse(_status(request).document(), headers=_NO_STORE)
 
 
-@router.get("/v1/stats/stream", responses=openapi.STATS_STREAM)
+@operations_router.get("/v1/stats/stream", responses=openapi.STATS_STREAM)
 async def stream_stats(request: Request) -> Response:
     """The snapshot once a second, as server-sent events named `stats`."""
     feed: StatsFeed = request.app.state.stats_feed
@@ -153,7 +155,7 @@ async def check_readiness(request: Request) -> Response:
     return JSONResponse({"ready": True, "sandbox": sandbox}, headers=_NO_STORE)
 
 
-@router.get("/metrics", responses=openapi.METRICS)
+@operations_router.get("/metrics", responses=openapi.METRICS)
 async def get_metrics(request: Request) -> Response:
     """Prometheus metrics."""
     metrics: Metrics = request.app.state.metrics

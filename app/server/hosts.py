@@ -43,14 +43,19 @@ def is_address(host: str) -> bool:
 class Hosts:
     """A set of hosts; `*.photos.example` stands for every name that ends in `.photos.example`."""
 
-    def __init__(self, hosts: Iterable[str]) -> None:
-        """The hosts are in lower case and without ports."""
+    def __init__(self, hosts: Iterable[str], *, any_address: bool = False) -> None:
+        """The hosts are in lower case and without ports; with `any_address` every IP address is one, too."""
         names = set(hosts)
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
+        self._any_address = any_address
         self._names = frozenset(name for name in names if not name.startswith("*."))
 
     def __contains__(self, host: object) -> bool:
-        return host in self._names or (isinstance(host, str) and host.endswith(self._suffixes))
+        if host in self._names:
+            return True
+        return isinstance(host, str) and (
+            host.endswith(self._suffixes) or (self._any_address and is_address(host))
+        )
 
     def serve(self, scope: Scope) -> bool:
         """Whether a request names one of these hosts, or none as HTTP/1.0 allows: no browser does that."""

@@ -34,6 +34,12 @@ class OpenRequests:
         self._count = 0
         self.closing = asyncio.Event()
 
+    def apart(self) -> "OpenRequests":
+        """Another count with the same bounds, which ends with this one."""
+        other = OpenRequests(self._max_open, self._max_per_client)
+        other.closing = self.closing
+        return other
+
     def take(self, client: str) -> Callable[[], None]:
         """Count one stream or wait of a client; calling the function returned uncounts it.
 

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import uvicorn
@@ -20,35 +21,63 @@ from app.server.listener import BACKLOG, local_url
 
 _LAST_ANSWERS_TIMEOUT_S = 5
 """For answers that are still being sent when everything else has ended."""
+_ADMIN_PART = 16
+"""Of so many connections that may be open, one is kept for the administration's port."""
 
 
-class Server(uvicorn.Server):
-    """Serves an application inside its lifespan, and drains before the listener is closed."""
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A listening socket, the application that answers there, and what the server asks of it."""
 
-    def __init__(
-        self,
-        app: Starlette,
-        listener: socket.socket,
-        hooks: Hooks,
-        *,
-        max_upload_bytes: int,
-        published_port: int | None = None,
-        public_url: str = "",
-    ) -> None:
-        """Serve `app` on `listener`.
+    app: Starlette
+    listener: socket.socket
+    hooks: Hooks
 
-        `max_upload_bytes` is how much of a refused body is discarded so that its client sees the refusal.
-        `published_port` is where a container passes connections on to the listener, if that is known.
-        `public_url` is what links begin with; empty if they are paths.
-        """
-        limit = max_connections()
-        lingering_close = LingeringClose(max_upload_bytes, limit // 2)
+    @property
+    def url(self) -> str:
+        """The URL at which it is reached from its own machine."""
+        return local_url(*self.listener.getsockname()[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the ready line says of how the service is reached from elsewhere."""
+
+    published_port: int | None = None
+    """Where a container passes connections on to the listener, if that is known."""
+    public_url: str = ""
+    """What links begin with; empty if they are paths."""
+
+    def ready_line(self, port: Port, admin: Port | None) -> tuple[str, dict[str, str]]:
+        """The line, and what it says as fields."""
+        host, number = port.listener.getsockname()[:2]
+        fields = {"url": local_url(host, self.published_port or number)}
+        line = f"Spillway is ready at {fields['url']}"
+        if admin is not None:
+            fields["admin_url"] = admin.url
+            line += f"  admin: {admin.url}"
+        if self.public_url:
+            fields["public_url"] = f"{self.public_url}/"
+            line += f"  public: {self.public_url}/"
+        links = self.public_url or fields["url"]
+        return f"{line}  try: curl -F file=@photo.jpg {links}/v1/images", fields
+
+
+_NOTHING = Outside()
+
+
+class _PortServer(uvicorn.Server):
+    """Serves one port until `should_exit` is set; its connections are counted apart from those of others."""
+
+    def __init__(self, port: Port, connections: int, max_upload_bytes: int) -> None:
+        lingering_close = LingeringClose(max_upload_bytes, connections // 2)
+        fast_reject = port.hooks.fast_reject
         shared = SharedParts(
-            hooks.fast_reject, limit, lingering_close, hooks.fast_reject.cors, hooks.render_problem
+            fast_reject, connections, lingering_close, fast_reject.cors, port.hooks.render_problem
         )
         super().__init__(
             uvicorn.Config(
-                app,
+                port.app,
                 http=partial(HttpConnection, shared),  # type: ignore[arg-type]  # only called by uvicorn
                 ws="none",
                 lifespan="off",
@@ -61,71 +90,92 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=_LAST_ANSWERS_TIMEOUT_S,
             )
         )
-        self._app = app
-        self._app_started = hooks.started
-        self._drain = hooks.drain
-        self._listener = listener
-        self._published_port = published_port
-        self._public_url = public_url
-        self._main: asyncio.Task[None] | None = None
-        self._start: asyncio.Task[None] | None = None
-        self._draining: asyncio.Task[None] | None = None
+        self._listener = port.listener
+        self.listening = asyncio.Event()
 
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Serve until told to exit."""
+        await super().serve([self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `Server`; uvicorn's own handlers would not drain, and end with the signal."""
+        yield
+
+
+class Server:
+    """Serves an application inside its lifespan, and drains before the listener is closed."""
+
+    def __init__(
+        self, port: Port, *, max_upload_bytes: int, admin: Port | None = None, outside: Outside = _NOTHING
+    ) -> None:
+        """Serve the application of `port`, whose lifespan and hooks are also those of `admin`.
+
+        `max_upload_bytes` is how much of a refused body is discarded so that its client sees the refusal.
+        """
+        limit = max_connections()
+        for_admin = max(1, limit // _ADMIN_PART) if admin is not None else 0
+        self._servers = [_PortServer(port, limit - for_admin, max_upload_bytes)]
+        if admin is not None:
+            self._servers.append(_PortServer(admin, for_admin, max_upload_bytes))
+        self._port = port
+        self._admin = admin
+        self._outside = outside
+        self._main: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
         """Serve until a signal. Raises what kept the application from starting."""
         loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        app = self._port.app
         try:
-            async with self._app.router.lifespan_context(self._app), memory.kept_trimmed():
-                await super().serve([self._listener])
-                await self._end_of_start()
+            async with app.router.lifespan_context(app), memory.kept_trimmed():
+                start = asyncio.create_task(self._finish_start(), name="end of the start")
+                try:
+                    await asyncio.gather(*(each.serve() for each in self._servers))
+                finally:
+                    await tasks.cancel_and_wait([start])
+                if not start.cancelled():
+                    await start
         except asyncio.CancelledError:
-            if not self.should_exit:
+            if not self._servers[0].should_exit:
                 raise
-
-    async def _end_of_start(self) -> None:
-        """Raise what the start of the application has raised, if it has."""
-        if self._start is not None and self._start.done() and not self._start.cancelled():
-            await self._start
-        elif self._start is not None:
-            await tasks.cancel_and_wait([self._start])
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `serve`; uvicorn's own handlers would not drain, and end with the signal."""
-        yield
 
     def _on_signal(self) -> None:
         """Drain at the first signal, stop at once at the second or before the server listens."""
-        if self._draining is None and self.started:
+        has_started = all(each.started for each in self._servers)
+        if self._draining is None and has_started:
             self._draining = asyncio.create_task(self._drain_and_stop())
             return
-        self.should_exit = self.force_exit = True
-        if not self.started and self._main is not None:
+        self._exit(force=True)
+        if not has_started and self._main is not None:
             self._main.cancel()
 
     async def _drain_and_stop(self) -> None:
-        await self._drain()
-        self.should_exit = True
+        await self._port.hooks.drain()
+        self._exit()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, and tell on standard output where the service is once it accepts uploads."""
-        await super().startup(sockets)
-        self._start = asyncio.create_task(self._finish_start(), name="end of the start")
+    def _exit(self, *, force: bool = False) -> None:
+        for each in self._servers:
+            each.should_exit = True
+            each.force_exit = each.force_exit or force
 
     async def _finish_start(self) -> None:
+        """Tell on standard output where the service is, once every port is open and uploads are accepted."""
         try:
-            await self._app_started()
+            for each in self._servers:
+                await each.listening.wait()
+            await self._port.hooks.started()
         except Exception:
-            self.should_exit = True
+            self._exit()
             raise
-        host, port = self._listener.getsockname()[:2]
-        url = local_url(host, self._published_port or port)
-        links, fields = self._public_url or url, {"url": url}
-        where = f"Spillway is ready at {url}"
-        if self._public_url:
-            where += f", for its users at {self._public_url}/"
-            fields["public_url"] = f"{self._public_url}/"
-        logs.announce(f"{where}  try: curl -F file=@photo.jpg {links}/v1/images", **fields)
+        line, fields = self._outside.ready_line(self._port, self._admin)
+        logs.announce(line, **fields)

@@ -23,7 +23,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.runtime.sizes import format_size
 from app.server.conditional import is_not_modified
 from app.server.headers import accepts_gzip
-from app.server.links import Links
 from app.server.problems import KINDS, Problem, whole_seconds
 from app.server.routes import UnparsedRoute
 from app.settings import Settings
@@ -49,7 +48,8 @@ MEDIA_TYPES: Final = MappingProxyType(
 )
 SWAGGER_ROOT: Final = files("fastapi_offline") / "static"
 SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
-HOME_FILES: Final = ("upload.css", "path.css", "minute.css", "js/main.js", "js/live.js")
+HOME_FILES: Final = ("upload.css", "path.css", "js/main.js")
+STATISTICS_FILES: Final = ("minute.css", "js/live.js")
 DEMO_FILES: Final = ("pressure.css", "js/demo.js")
 _GZIP_LEVEL: Final = 5
 """Half the time of the highest level, most of it before the service is ready, for files 1.3 % larger."""
@@ -57,6 +57,19 @@ IMPORT: Final = re.compile(r'^import .*?"\./([^"]+)";$', re.MULTILINE)
 """An import of another module of the same folder."""
 DOCS_FILES: Final = ("page.css", "swagger/swagger-ui.css", "docs.css", "js/docs.js")
 PAGE_FILES: Final = ("page.css",)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the pages of one port have in common."""
+
+    root: str = ""
+    """What the path of every link begins with; empty for links from the root of the server."""
+    has_statistics: bool = True
+    """Whether the port has metrics and statistics, and pages that show them."""
+
+
+WHOLE_SITE: Final = Site()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +106,7 @@ class Document:
 class PageRenderer:
     """Renders templates into documents, with links to the static files of one `release`."""
 
-    def __init__(self, release: str, assets: Mapping[str, Document], root: str) -> None:
-        """`root` is what the path of every link begins with; empty for links from the root of the server."""
+    def __init__(self, release: str, assets: Mapping[str, Document], site: Site) -> None:
         self.release = release
         self._assets = assets
         self._environment = Environment(
@@ -104,7 +116,7 @@ class PageRenderer:
             trim_blocks=True,
             keep_trailing_newline=True,
         )
-        self._environment.globals["root"] = root
+        self._environment.globals |= {"root": site.root, "has_statistics": site.has_statistics}
         self._environment.filters |= {
             "duration": format_duration,
             "number": format_number,
@@ -131,9 +143,9 @@ class PageRenderer:
         )
 
 
-def problem_page_maker(links: Links) -> Callable[[Problem, Response], Response]:
+def problem_page_maker(site: Site) -> Callable[[Problem, Response], Response]:
     """What turns a problem, and the JSON answer with it, into a page for the person who asked."""
-    pages = _renderer(links.prefix)
+    pages = _renderer(site)
 
     def make(problem: Problem, answer: Response) -> Response:
         wait_s = None if problem.retry_after is None else whole_seconds(problem.retry_after)
@@ -149,11 +161,12 @@ def problem_page_maker(links: Links) -> Callable[[Problem, Response], Response]:
     return make
 
 
-def pages_router(settings: Settings) -> APIRouter:
+def pages_router(settings: Settings, site: Site = WHOLE_SITE) -> APIRouter:
     """All pages under one router; a missing file raises here, at start, and not at a request."""
-    assets, pages = _assets(), _renderer(Links(settings.public_url).prefix)
-    home_files = (*HOME_FILES, *DEMO_FILES) if settings.demo else HOME_FILES
-    home = pages.render("home", "Spillway", home_files, **home_values(settings))
+    assets, pages = _assets(), _renderer(site)
+    has_demo = settings.demo and site.has_statistics
+    home_files = (*HOME_FILES, *STATISTICS_FILES * site.has_statistics, *DEMO_FILES * has_demo)
+    home = pages.render("home", "Spillway", home_files, has_demo=has_demo, **home_values(settings))
     docs = pages.render("docs", "API · Spillway", DOCS_FILES)
     kinds = sorted(KINDS.values(), key=lambda kind: (kind.status, kind.slug))
     index = pages.render("problems", "Problems · Spillway", PAGE_FILES, kinds=kinds)
@@ -229,10 +242,10 @@ def _assets() -> dict[str, Document]:
 
 
 @cache
-def _renderer(root: str) -> PageRenderer:
-    """The renderer of every page; it keeps the templates that it has compiled."""
+def _renderer(site: Site) -> PageRenderer:
+    """The renderer of every page of a port; it keeps the templates that it has compiled."""
     assets = _assets()
-    return PageRenderer(_release(assets), assets, root)
+    return PageRenderer(_release(assets), assets, site)
 
 
 def _release(assets: Mapping[str, Document]) -> str:

@@ -5,6 +5,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request
 
 from app.api.image_routes import router as image_router
+from app.api.status import operations_router
 from app.api.status import router as status_router
 from app.server.routes import MAX_PARAMETERS, TooManyParameters, UnparsedRoute, query_of
 from app.settings import Settings
@@ -34,7 +35,7 @@ async def test_the_query_and_cookies_of_a_request_are_not_parsed() -> None:
 
 def test_no_route_of_the_service_parses_them() -> None:
     """Every router makes its routes so."""
-    for router in (image_router, status_router, pages_router(Settings())):
+    for router in (image_router, status_router, operations_router, pages_router(Settings())):
         assert router.routes
         assert all(isinstance(route, UnparsedRoute) for route in router.routes)
 

@@ -149,7 +149,7 @@ def main() -> None:
     from app.main import create_app
     from app.runtime import logs
     from app.server.listener import listen
-    from app.server.uvicorn_server import Server
+    from app.server.uvicorn_server import Port, Server
     from app.settings import load_settings
 
     async def nobody(*_: object) -> None:
@@ -173,9 +173,7 @@ def main() -> None:
             print(f"pid {os.getpid()}\n", end="", flush=True)
             arm(line.strip())
             server = Server(
-                app,
-                listen(settings.host, settings.port),
-                app.state.hooks,
+                Port(app, listen(settings.host, settings.port), app.state.hooks),
                 max_upload_bytes=settings.max_upload_bytes,
             )
             uvloop.run(server.serve())
