@@ -87,9 +87,7 @@ def describe(variant: Variant) -> str:
     """One line about what a variant will be."""
     width, height = variant.width, variant.height
     if variant.fit is not Fit.CONTAIN:
-        shape = (
-            f"{width} x {height} pixels, filled, {_KEPT[variant.fit]}; of a smaller photo as much as there is"
-        )
+        shape = f"{width} x {height} pixels, filled and {_KEPT[variant.fit]}"
     elif width == height:
         shape = f"at most {width} pixels along the longer side"
     elif MAX_SIDE in (width, height):

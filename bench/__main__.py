@@ -15,6 +15,8 @@ BENCHES = (
     "visibility",
     "throughput",
     "imaging",
+    "shapes",
+    "crops",
     "overload",
     "promises",
     "fairness",

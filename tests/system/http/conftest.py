@@ -55,7 +55,8 @@ def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "max_upload_bytes": "1MiB",
         "store_max_bytes": "1.5MiB",
         "retention": "1s",
-        "variants": "thumb=96,web=640@webp:70,clear_1=32@png",
+        "variants": "thumb=96,web=640x@webp:70,clear_1=x16@png,avatar=40x40/cover-smart@jpeg+p3",
+        "background": "teal",
     }
     with serving(_folder(tmp_path_factory, "brief"), **settings) as service:
         yield service

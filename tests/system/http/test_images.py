@@ -116,16 +116,32 @@ class TestDocument:
             assert "1 to 128 printable characters" in refused["detail"]
 
     def test_of_other_formats(self, brief: Service) -> None:
-        """VARIANTS names formats and sizes: each is typed and named for what it is."""
+        """VARIANTS names formats and shapes: each is typed and named for what it is."""
         brief.settled()
         document = brief.upload(samples.png(100, 50), prefer="wait=20").json()
-        kinds = {"thumb": "jpeg", "web": "webp", "clear_1": "png"}
+        kinds = {"thumb": "jpeg", "web": "webp", "clear_1": "png", "avatar": "jpeg"}
+        sizes = {name: (made["width"], made["height"]) for name, made in document["variants"].items()}
+        assert sizes == {"thumb": (96, 48), "web": (100, 50), "clear_1": (32, 16), "avatar": (40, 40)}
         assert {name: made["format"] for name, made in document["variants"].items()} == kinds
         for name, kind in kinds.items():
             answer = brief.get(document["variants"][name]["url"])
             assert answer.headers["content-type"] == f"image/{kind}"
             ending = {"jpeg": "jpg"}.get(kind, kind)
             assert answer.headers["content-disposition"] == f'inline; filename="{name}.{ending}"'
+
+    def test_of_a_picture_with_transparency(self, brief: Service) -> None:
+        """BACKGROUND reaches the worker: it shows through where a format has no transparency."""
+        brief.settled()
+        file = BytesIO()
+        Image.new("RGBA", (20, 20)).save(file, "PNG")
+        document = brief.upload(file.getvalue(), prefer="wait=20").json()
+        shown = {}
+        for name in ("thumb", "clear_1"):
+            with Image.open(BytesIO(brief.get(document["variants"][name]["url"]).body)) as image:
+                shown[name] = image.convert("RGBA").getpixel((8, 8))
+        assert shown["thumb"][3] == 255
+        assert max(abs(a - b) for a, b in zip(shown["thumb"], (0, 128, 128, 255), strict=True)) <= 2
+        assert shown["clear_1"][3] == 0
 
     def test_of_an_upload_whose_client_left(self, service: Service) -> None:
         """Once all of it has come, an upload is done whether or not anybody stays for the answer."""
