@@ -11,7 +11,6 @@ import hashlib
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from typing import Any
 import httpx
 
 from tests import samples
-from tests.service import Service, children
+from tests.service import Service, children, free_port
 from tests.system.faults.lives import Witness, live, lives, steps
 
 _SENDERS = 4
@@ -132,16 +131,11 @@ def _kill(service: Service, *, all_of_it: bool) -> None:
     service.kill()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def soak(folder: Path, kills: int, seed: int) -> Told:
     """Kill the service `kills` times under load, then check every upload."""
     chance = random.Random(seed)  # noqa: S311 - it chooses moments
     told, over = Told(), threading.Event()
-    service = Service(folder, port=_free_port(), **SETTINGS)
+    service = Service(folder, port=free_port(), **SETTINGS)
     senders = [Sender(number, service.url, told, over) for number in range(_SENDERS)]
     for sender in senders:
         sender.start()

@@ -1,7 +1,6 @@
 """Every job under way in the cluster, as one replica knows it from the statuses that it hears."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from app.engine.job_handle import JobHandle
 from app.engine.job_registry import log_fields
 from app.job import Job, JobStatus
 from app.runtime.metrics import Histograms
+from app.runtime.recently_used import RecentlyUsed
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class JobRegistry:
         self._histograms = histograms
         self._clock = clock
         self._known: dict[str, KnownJob] = {}
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._ended: RecentlyUsed[float] = RecentlyUsed(_MAX_ENDED)
         """When jobs were created whose end was heard of, by id."""
 
     def __iter__(self) -> Iterator[KnownJob]:
@@ -68,7 +68,7 @@ class JobRegistry:
         known = self._known.get(job.id)
         if known is None:
             if job.is_final:
-                self._remember_end(job)
+                self._ended.put(job.id, job.created_at)
             elif self._ended.get(job.id) != job.created_at:
                 self._add(job)
         elif not known.handle.cancelled and job.created_at == known.handle.job.created_at:
@@ -115,17 +115,12 @@ class JobRegistry:
     def _forget(self, known: KnownJob) -> None:
         job = known.handle.job
         self._known.pop(job.id, None)
-        self._remember_end(job)
+        self._ended.put(job.id, job.created_at)
         if known.begun_at is not None and job.status == JobStatus.DONE:
             self._upload_queue.drain_rate.record(self._clock() - known.begun_at)
         if known.own:
             self._count(job)
             log.info("job ended", **log_fields(job))
-
-    def _remember_end(self, job: Job) -> None:
-        self._ended[job.id] = job.created_at
-        while len(self._ended) > _MAX_ENDED:
-            self._ended.popitem(last=False)
 
     def _count(self, job: Job) -> None:
         if job.status == JobStatus.DONE:

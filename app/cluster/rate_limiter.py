@@ -9,7 +9,6 @@ that is far ahead leaves buckets that count as empty, no worse, where the clock 
 
 import asyncio
 import time
-from collections import OrderedDict
 from weakref import WeakValueDictionary
 
 import structlog
@@ -20,6 +19,7 @@ from app.backpressure.rate_limiter import Grant, RateLimiter
 from app.backpressure.token_bucket import GCRA, Clock, Quota, RateLimited, ceil_div
 from app.cluster.connection import UNAVAILABLE, EngineDown, NatsConnection, StreamFull
 from app.cluster.jetstream import rate_bucket
+from app.runtime.recently_used import RecentlyUsed
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class SharedRateLimiter:
         self._bucket: KeyValue | None = None
         self._own_bucket: KeyValue | None = None
         """Where the buckets with limits of their own are, made when the first of them is used."""
-        self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._known: RecentlyUsed[tuple[int, int]] = RecentlyUsed(local.capacity)
         """The state and revision of each client's bucket as last written or read here."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -99,10 +99,7 @@ class SharedRateLimiter:
 
     def _remember(self, client: str, full_at: int, revision: int, own: GCRA | None) -> None:
         self.local.put(client, full_at, own)
-        self._known[client] = (full_at, revision)
-        self._known.move_to_end(client)
-        while len(self._known) > self.local.capacity:
-            self._known.popitem(last=False)
+        self._known.put(client, (full_at, revision))
 
     async def _read(self, bucket: KeyValue, client: str) -> tuple[int, int]:
         """The state of the client's bucket and its revision; (0, 0), a full bucket, when there is none."""

@@ -4,10 +4,9 @@ import hashlib
 import hmac
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Generic, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -119,36 +118,6 @@ class SpaceAccount:
     def snapshot(self) -> StoreSnapshot:
         """The count now."""
         return StoreSnapshot(self.used, self.reserved, self._max_bytes)
-
-
-class RecentlyUsed(Generic[T]):
-    """Values by job id, of which those that were not used for longest are forgotten."""
-
-    def __init__(self, capacity: int = 1024) -> None:
-        self._values: OrderedDict[str, T] = OrderedDict()
-        self._capacity = capacity
-
-    def get(self, job_id: str) -> T | None:
-        """The value of a job, if it is known."""
-        if job_id not in self._values:
-            return None
-        self._values.move_to_end(job_id)
-        return self._values[job_id]
-
-    def put(self, job_id: str, value: T) -> None:
-        """Remember the value of a job."""
-        self._values[job_id] = value
-        self._values.move_to_end(job_id)
-        if len(self._values) > self._capacity:
-            self._values.popitem(last=False)
-
-    def pop(self, job_id: str) -> T | None:
-        """Forget a job's value; what it was."""
-        return self._values.pop(job_id, None)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._values.clear()
 
 
 def parse_record(job_id: str, record: bytes) -> Job | None:

@@ -9,13 +9,14 @@ has the same reference. The file's name may differ: some clients choose one for 
 
 import hashlib
 import re
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.engine.job_handle import JobHandle
 from app.job import Job
+from app.runtime.recently_used import RecentlyUsed
 from app.server.problems import ProblemError
 from app.storage.interface import JobExists, Store
 
@@ -131,7 +132,7 @@ class IdempotencyKeys:
         self._store = store
         self._find_handle = find_handle
         self._arriving: set[str] = set()
-        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._recent: RecentlyUsed[None] = RecentlyUsed(_MAX_REMEMBERED_IDS)
         self._reading: Counter[str] = Counter()  # by client
 
     async def lookup(self, client: str, values: Sequence[str]) -> KeyedUpload | None:
@@ -146,7 +147,7 @@ class IdempotencyKeys:
             return None
         job_id = self._store.id_of_key(client, key)
         if self._find_handle(job_id) is not None or await self._store.load(job_id) is not None:
-            self._remember(job_id)
+            self._recent.put(job_id, None)
             return KeyedUpload(job_id, is_known=True)
         self._check_arriving(job_id)
         return KeyedUpload(job_id, is_known=False)
@@ -166,11 +167,6 @@ class IdempotencyKeys:
         job_id = self._store.id_of_key(client, key)
         return job_id in self._recent or self._find_handle(job_id) is not None
 
-    def _remember(self, job_id: str) -> None:
-        self._recent[job_id] = None
-        if len(self._recent) > _MAX_REMEMBERED_IDS:
-            self._recent.popitem(last=False)
-
     def _check_arriving(self, job_id: str) -> None:
         if job_id in self._arriving:
             raise KeyInUse("The upload that this one repeats is still on its way in.")
@@ -189,7 +185,7 @@ class IdempotencyKeys:
         self._arriving.add(keyed.id)
         try:
             yield
-            self._remember(keyed.id)
+            self._recent.put(keyed.id, None)
         except JobExists:  # accepted by another replica, or just after `lookup` had found no job
             raise KeyInUse("Another upload with this key has just been accepted.") from None
         finally:

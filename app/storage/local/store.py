@@ -20,7 +20,8 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
-from app.storage.base import RecentlyUsed, StoreBase
+from app.runtime.recently_used import RecentlyUsed
+from app.storage.base import StoreBase
 from app.storage.interface import EventNotKept, JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
 from app.storage.local.event_files import EventFiles

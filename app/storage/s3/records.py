@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 
 from app.job import Job, JobStatus, is_id
-from app.storage.base import RecentlyUsed, parse_record
+from app.runtime.recently_used import RecentlyUsed
+from app.storage.base import parse_record
 from app.storage.interface import JobGone
 from app.storage.s3.client import ObjectChanged, S3Client
 
