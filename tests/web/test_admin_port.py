@@ -12,14 +12,14 @@ import pytest
 from playwright.sync_api import expect
 
 from tests import samples
-from tests.service import COMMAND, PATIENCE, SMALL, Service, free_port, run, serving
+from tests.service import COMMAND, PATIENCE, SMALL, Executed, free_port, run, serving
 from tests.web.browser import PATIENCE_MS, browsing, choose, chromium
 
 OPERATIONS = ("/metrics", "/v1/stats", "/v1/stats/stream", "/v1/demo/levers", "/v1/demo/acts")
 STREAMS = 3
 
 
-class TwoPorts(Service):
+class TwoPorts(Executed):
     """A service with an admin port, and few files that it may open."""
 
     command = ("prlimit", "--nofile=256", COMMAND)
