@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _PULL_TIMEOUT_S = 2.0
 _RETRY_S = 0.5
 _COUNT_INTERVAL_S = 2.0
+_STORE_RETRY_S = 10.0
 _EARLY_WAIT_S = 0.1
 _EARLY_WAITS = 20
 """An event may come before the record that makes it true: so long, and so often, that is waited for. Then the
@@ -117,6 +118,9 @@ class EventStream(Outbox):
             with suppress(NatsError, OSError):
                 await message.nak()
             raise
+        except OSError as error:
+            log.debug("a webhook waits for the store", webhook=message.subject, reason=str(error))
+            again = Again(_STORE_RETRY_S, 0)
         except Exception:
             log.exception("a webhook could not be tried", webhook=message.subject)
             again = Again(60, 0)

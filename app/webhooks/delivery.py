@@ -24,7 +24,7 @@ RETRY_DELAYS_S = (5.0, 60.0, 300.0, 1800.0, 7200.0, 21_600.0)
 """Seconds from a failed try to the next one: after the first failure, the second, …; the last one is for all
 that follow."""
 _MIN_RETRY_AFTER_S, _MAX_RETRY_AFTER_S = 1.0, RETRY_DELAYS_S[-1]
-_RECHECK_S = 2.0
+_RECHECK_S = 0.5
 """Seconds until the store is asked again whether an event is true."""
 _MAX_REMOVAL_AGE_S = 30 * 86_400.0
 
@@ -99,12 +99,12 @@ class Delivery:
         )
 
     async def attempt(self, event: Event, failures: int = 0) -> Again | None:
-        """Try to deliver an event that has had so many `failures`; None when nothing is left to be done."""
-        try:
-            record = await self._store.load(event.job_id)
-        except OSError as error:
-            log.debug("a webhook waits for the store", job=event.job_id, reason=str(error))
-            return Again(_RECHECK_S, failures)
+        """Try to deliver an event that has had so many `failures`; None when nothing is left to be done.
+
+        Raises:
+            OSError: the store does not say now whether the event is true.
+        """
+        record = await self._store.load(event.job_id)
         match event.standing(record, self._clock()):
             case Standing.NOT_YET:
                 return Again(_RECHECK_S, failures)
@@ -143,7 +143,7 @@ class Delivery:
             self._give_up(event, reason)
             return None
         if not failures and self.breaker.snapshot().state is BreakerState.CLOSED:  # else the outage is logged
-            log.warning("a webhook was not delivered", event=event.type, job=event.job_id, reason=reason)
+            log.warning("a webhook was not delivered", webhook=event.type, job=event.job_id, reason=reason)
         self.breaker.record_failure(permit, reason)
         delay = RETRY_DELAYS_S[min(failures, len(RETRY_DELAYS_S) - 1)]
         if answer.retry_after is not None:
@@ -163,4 +163,4 @@ class Delivery:
 
     def _give_up(self, event: Event, reason: str) -> None:
         self.given_up += 1
-        log.warning("a webhook is given up", event=event.type, job=event.job_id, reason=reason)
+        log.warning("a webhook is given up", webhook=event.type, job=event.job_id, reason=reason)

@@ -102,7 +102,7 @@ class Outbox:
         """Count an event that is not kept; the first one in a row is logged."""
         self._dropped += 1
         if not self._is_dropping:
-            log.error("webhooks are lost", event=event.type, job=event.job_id, reason=reason)
+            log.error("webhooks are lost", webhook=event.type, job=event.job_id, reason=reason)
         self._is_dropping = True
 
     async def start(self) -> None:

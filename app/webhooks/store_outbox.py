@@ -142,8 +142,9 @@ class StoreOutbox(Outbox):
                 again = Again(_STORE_RETRY_S, failures)
                 await self._store.events.forget(name)
                 again = None
-        except OSError as error:
-            log.error("a webhook that waits cannot be read or removed", webhook=name, reason=str(error))
+        except OSError as error:  # an outage of the store is in the log already
+            log.debug("a webhook waits for the store", webhook=name, reason=str(error))
+            await asyncio.sleep(_STORE_RETRY_S)  # so that no more are tried in vain than there are slots
         except Exception:
             log.exception("a webhook could not be tried", webhook=name)
             again = Again(RETRY_DELAYS_S[1], failures + 1)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests import samples
-from tests.service import Service, serving
+from tests.conftest import Start
+from tests.service import Service, fresh_address, serving, until
 from tests.webhooks.receiver import OTHER_SECRET, SECRET, Receiver, receiving
 
 ALL = "image.done,image.completed,image.failed,image.deleted,image.expired"
@@ -85,3 +86,44 @@ def test_an_upload_cannot_name_a_receiver(service: Service, receiver: Receiver) 
         )
         receiver.waits_for(lambda: len(receiver.of(answer.json()["id"])) == 2, "two events")
         assert not other.received
+
+
+def test_a_receiver_that_hangs_costs_uploads_nothing_and_loses_nothing(
+    receiver: Receiver, start: Start
+) -> None:
+    """Not when the service is killed with requests under way either; the next tries have the same ids.
+
+    The images that are over when it starts again are told too.
+    """
+    service = start(
+        variants="thumb=16", webhook_url=receiver.url, webhook_secret=SECRET, webhook_events=ALL, burst=100
+    )
+    address = fresh_address()
+    receiver.hang.set()
+    jobs = [service.upload(address=address, prefer="wait=20").json()["id"] for _ in range(6)]
+    receiver.waits_for(lambda: sum(len(receiver.of(job)) for job in jobs) == 8, "eight requests at once")
+    stats = service.stats()
+    assert (stats["webhook"]["pending"], stats["webhook"]["delivered"]) == (12, 0)
+    assert stats["webhook"]["oldest_age_s"] >= 0
+    assert stats["breakers"]["webhook"] == "closed"
+    assert service.get("/readyz").status == 200
+    tried = {each.id for job in jobs for each in receiver.of(job)}
+    service.kill()
+    receiver.hang.clear()
+    receiver.replies = [(500, {"Retry-After": "1"}), (302, {"Location": receiver.url, "Retry-After": "1"})]
+    service.start()
+    until(lambda: service.stats()["webhook"]["delivered"] == 12, "all events", show=service.stats)
+    told = [each for job in jobs for each in receiver.of(job)]
+    assert len({each.id for each in told}) == 12
+    assert len(told) == 8 + 2 + 12
+    assert tried <= {each.id for each in told}
+    metrics = service.get("/metrics").body.decode()
+    assert 'spillway_webhooks_total{outcome="delivered"} 12.0' in metrics
+    assert "spillway_webhook_failed_tries_total 2.0" in metrics
+    assert service.stop() == 0
+    service._settings["retention"] = 1
+    service.start()
+    for job in jobs:
+        receiver.waits_for(lambda: "image.expired" in receiver.types_of(job), "the expiry")  # noqa: B023
+    assert {each.payload["data"]["status"] for job in jobs for each in receiver.of(job)} == {"done"}
+    assert service.stop() == 0

@@ -41,8 +41,8 @@ class Died(Exception):
 class Life(Service):
     """A service that runs many times, one run after the other, in the same folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load the service in `folder`; it does not run yet."""
+    def __init__(self, folder: Path, **settings: object) -> None:
+        """Load the service in `folder`, with further settings; it does not run yet."""
         self.folder = folder
         self.store = folder / "data"
         self._stderr = folder / "stderr"
@@ -50,7 +50,7 @@ class Life(Service):
             self.process = subprocess.Popen(  # type: ignore[assignment]
                 [sys.executable, MORTAL],
                 cwd=folder,
-                env=environment(**SETTINGS) | {"PYTHONPATH": str(Path.cwd())},
+                env=environment(**SETTINGS, **settings) | {"PYTHONPATH": str(Path.cwd())},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -101,10 +101,10 @@ class Life(Service):
 
 
 @contextmanager
-def lives(folder: Path) -> Iterator[Life]:
+def lives(folder: Path, **settings: object) -> Iterator[Life]:
     """Load a service in `folder` that can be killed at chosen steps."""
     folder.mkdir(exist_ok=True)
-    life = Life(folder)
+    life = Life(folder, **settings)
     try:
         yield life
         life.close()

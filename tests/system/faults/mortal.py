@@ -61,8 +61,11 @@ class Checkpoints:
         return f"{name} {self._states[whole]}" if whole in self._states else name
 
     def note_state(self, descriptor: int, data: Any) -> None:
-        """Note the status in a record that is being written, which becomes part of the names of its steps."""
+        """Note what is being written, a job's status or an event's type: a part of the names of its steps."""
         whole = _of_descriptor(descriptor)
+        if "/outbox/" in whole:
+            kind = f"({json.loads(bytes(data))['type']})"
+            self._states[whole] = self._states[whole.removesuffix(".new")] = kind
         if "job.json" in whole:
             job = json.loads(bytes(data))
             later = f", {len(job['deferred'])} deferred" if job["deferred"] else ""
