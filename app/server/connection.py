@@ -4,7 +4,8 @@ Added are: a deadline and a size limit for request heads, a deadline for the res
 been sent, a minimum rate at which answers must be read, a limit on connections, problem documents instead
 of plain text, lingering close, and early rejection: an answer to the head alone, without running the
 application. uvicorn's queue of pipelined requests is never used: a request is parsed when those before it
-have been answered. What came with them is held as bytes until then, and nothing more is read.
+have been answered. What came with them is held as bytes until then (`PiecewiseInput`), and nothing more is
+read.
 """
 # size: it is one state machine, whose states are in connection_state
 
@@ -30,6 +31,7 @@ from app.server.head_checks import (
     HeadRefused,
     head_too_large,
 )
+from app.server.piecewise_input import PiecewiseInput
 from app.server.problems import KINDS, Problem
 from app.server.raw_response import RawResponse
 from app.server.read_buffer import HEAD_READ, SMALL_READ, ReadBuffer
@@ -42,9 +44,6 @@ IDLE_TIMEOUT_S = 5.0
 SMALL_CHUNK = 128
 """Bytes that the chunks of a body must have on average, apart from the credit: each costs time of its own."""
 SMALL_CHUNK_CREDIT = 8192 * SMALL_CHUNK
-_EMPTY_LINE = b"\r\n\r\n"
-_MAX_PIECES = 64
-"""Pieces of a chunked body that are parsed at once; each ends with an empty line."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -59,7 +58,7 @@ class HttpConnection(HttpToolsProtocol):
 
         # Per-connection state
         self._input = Input.HEAD
-        self._held = b""  # read, and not parsed yet; nothing more is read meanwhile
+        self._pieces = PiecewiseInput(self)
         self._deadline = Deadline(self.loop)
         self._read_buffer = ReadBuffer(self)
         self._slow_reader_watch: SlowReaderWatch = None  # type: ignore[assignment]  # as uvicorn does
@@ -69,7 +68,6 @@ class HttpConnection(HttpToolsProtocol):
         self._head_received = 0  # bytes since its head began, parsed or not
         self._target_bytes = 0
         self._head_parsed = 0  # bytes of its target and fields, and of its trailer fields
-        self._tail = b""  # the last bytes that were parsed, in which the empty line behind it may begin
         self._plain_head = b""  # its head without Upgrade, if that is to be parsed next
         self.body_left = 0  # bytes of its body still to come, or `UNKNOWN_LENGTH`
         self._chunk_credit = 0  # bytes that small chunks may still fall short of `SMALL_CHUNK`
@@ -115,14 +113,20 @@ class HttpConnection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # at first
 
     @property
-    def _can_parse(self) -> bool:
+    def _is_parsing(self) -> bool:
+        """Whether what arrives is looked at."""
+        return self._input not in UNPARSED and not self.transport.is_closing()
+
+    @property
+    def can_parse(self) -> bool:
         """Whether more may be parsed: of a next request only if the client has read the earlier answers."""
         return self._input is not Input.HEAD or (self._all_answered and not self.flow.write_paused)
 
     @property
     def idle_until(self) -> float | None:
         """When the connection would be closed for being idle; None while a request is under way."""
-        idle = self.in_head and self._all_answered and not self._held and not self.transport.is_closing()
+        idle = self.in_head and self._all_answered and not self._pieces.held
+        idle = idle and not self.transport.is_closing()
         return self._deadline.due if idle else None
 
     def close_idle(self) -> None:
@@ -139,7 +143,7 @@ class HttpConnection(HttpToolsProtocol):
         """Close the connection in a way that lets a client that still sends read the answer first."""
         self._input = Input.LINGERING
         self._deadline.disarm()
-        self._held = b""
+        self._pieces.held = b""
         if self.cycle is not None:
             self.cycle.body.clear()  # nobody reads it, and hundreds of connections may linger
         self._shared.large_heads.remove(self)
@@ -196,67 +200,31 @@ class HttpConnection(HttpToolsProtocol):
     # --- input -----------------------------------------------------------------------------------------
 
     def data_received(self, data: memoryview) -> None:  # type: ignore[override]
-        self._parse(data)
-        if self._held:
+        if self._is_parsing:
+            self._pieces.parse(data)
+        if self._pieces.held:
             self.flow.hold_reading()
             self._parse_on()
 
     def parse_held(self) -> None:
         """Parse the next request of what is held, if that is still wanted."""
-        held, self._held = self._held, b""
-        self._parse(memoryview(held))
-        if self._held:
+        if self._is_parsing:
+            self._pieces.parse_held()
+        else:
+            self._pieces.held = b""
+        if self._pieces.held:
             self._parse_on()
         elif self._input is not Input.LINGERING and not self.transport.is_closing():
             self.flow.release_reading()
 
     def _parse_on(self) -> None:
         """Have more of what is held parsed when it is this connection's turn, if that is possible by now."""
-        if self._held and self._can_parse:
+        if self._pieces.held and self.can_parse:
             self._shared.parse_queue.add(self)
 
-    def _parse(self, data: memoryview) -> None:
-        """Parse at most one request, and hold the rest.
-
-        The parser cannot be stopped behind a message, so it gets no byte of the next one: a head, and a
-        chunked body, end with an empty line, and another body after so many bytes.
-        """
-        if self._input in UNPARSED or self.transport.is_closing():
-            return
-        at, size = 0, len(data)
-        for _ in range(_MAX_PIECES):
-            in_head = self._input is Input.HEAD
-            if at == size or (in_head and not self._can_parse):
-                break
-            if not in_head and self.body_left != UNKNOWN_LENGTH:
-                end = min(at + self.body_left, size)
-            else:
-                end = self._find_end(data, at)
-            if not self._parse_piece(data[at:end] if end - at < size else data, in_head):
-                return
-            at = end
-            if self._input is Input.HEAD:
-                break
-        if at < size:
-            self._held = bytes(data[at:])
-
-    def _find_end(self, data: memoryview, at: int) -> int:
-        """Where the next empty line ends, which may have begun in earlier data; else the end of `data`."""
-        if self._tail:
-            across = (self._tail + bytes(data[at : at + len(_EMPTY_LINE) - 1])).find(_EMPTY_LINE)
-            if across >= 0:
-                end = at + across + len(_EMPTY_LINE) - len(self._tail)
-                self._tail = b""
-                return end
-        found: int = data.obj.find(_EMPTY_LINE, at, len(data))  # type: ignore[attr-defined]  # bytes or bytearray
-        if found >= 0:
-            self._tail = b""
-            return found + len(_EMPTY_LINE)
-        self._tail = (self._tail + bytes(data[max(at, len(data) - 3) :]))[-3:]
-        return len(data)
-
-    def _parse_piece(self, piece: memoryview, in_head: bool) -> bool:
-        """Feed the parser; `in_head` tells whether the piece is one of a head. Whether to go on."""
+    def parse_piece(self, piece: memoryview) -> bool:
+        """Feed the parser with no more than the end of this message. Whether to go on."""
+        in_head = self._input is Input.HEAD
         if in_head:
             self._head_received += len(piece)
         try:
@@ -414,7 +382,7 @@ class HttpConnection(HttpToolsProtocol):
             self._require_reading()
             return
         self.flow.resume_reading()
-        if self._held:
+        if self._pieces.held:
             self._parse_on()
         else:
             self._deadline.arm(IDLE_TIMEOUT_S, self.close)

@@ -33,6 +33,12 @@ def photo_of(size: int) -> bytes:
     return SMALL + bytes(size - len(SMALL))
 
 
+def seen(answer: httpx.Response) -> tuple[object, ...]:
+    """What the document of an answer says of the file itself."""
+    source = answer.json()["source"]
+    return tuple(source[name] for name in ("format", "width", "height", "bytes"))
+
+
 @pytest.fixture
 def nothing_left(service: Service) -> Iterator[None]:
     """After the test the store holds what it held before, and every receiving slot is free."""
@@ -206,7 +212,7 @@ class TestTaken:
             "/v1/images?variants=thumb", content=SMALL, headers={"content-type": kind, "prefer": "wait=20"}
         )
         assert answer.status_code == 201
-        assert answer.json()["source"] == {"format": "jpeg", "width": 64, "height": 48, "bytes": len(SMALL)}
+        assert seen(answer) == ("jpeg", 64, 48, len(SMALL))
 
     @pytest.mark.parametrize("fields", [(), ("Content-Type:",)])
     def test_raw_body_of_no_type(self, service: Service, fields: tuple[str, ...]) -> None:
@@ -254,12 +260,7 @@ class TestTaken:
         for headers in ({}, {"idempotency-key": "the-part-named-file"}):
             answer = client.post("/v1/images", files=files, headers={"prefer": "wait=20", **headers})
             assert answer.status_code == 201
-            assert answer.json()["source"] == {
-                "format": "jpeg",
-                "width": 64,
-                "height": 48,
-                "bytes": len(SMALL),
-            }
+            assert seen(answer) == ("jpeg", 64, 48, len(SMALL))
             assert answer.json()["ignored_files"] == 2
 
     def test_a_form_with_lf_line_ends(self, client: httpx.Client) -> None:
