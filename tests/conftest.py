@@ -6,10 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.clocks import LeapingLoop
 from tests.service import Service, serving
+
+# Examples are slow on a machine that has much else to do, which says nothing about the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 Start = Callable[..., Service]
 _LONG = ("web", "process", "faults")

@@ -14,6 +14,7 @@ from app.server.problems import KINDS
 from app.settings import Settings
 from tests import samples
 from tests.service import Service, environment, run, serving
+from workers.variants import parse_variants
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -45,6 +46,15 @@ def test_a_settings_row_shows_the_default_and_the_meaning_of_the_code(name: str)
     row = next(row for row in rows(SETTINGS) if row[0] == f"`{name.upper()}`")
     assert row[1].strip("`") == (shown or "empty")
     assert row[2] == field.description
+
+
+def test_the_examples_of_variants_are_variants() -> None:
+    """Lists in README and docs can be copied into VARIANTS."""
+    pages = README + SETTINGS + (ROOT / "docs/api.md").read_text()
+    examples = re.findall(r"(?:VARIANTS='|`)([a-z]+=[0-9x][^`']*)['`]", pages)
+    assert len(examples) >= 3
+    for example in examples:
+        assert parse_variants(example)
 
 
 def test_every_guard_has_a_row_in_the_table_of_refusals() -> None:

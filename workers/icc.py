@@ -39,7 +39,7 @@ def make_rgb_profile(columns: tuple[Column, Column, Column], light: Callable[[fl
 
 
 def make_display_p3_profile() -> bytes:
-    """A profile of Display P3 to be embedded (ICC version 4.3), with no more than viewers need: 480 bytes."""
+    """A profile of Display P3 to be embedded (ICC version 4.3), with no more than viewers need: 492 bytes."""
     # Y = (a X + b) ^ g from d on, and c X below (ICC.1:2022, 10.18, function type 3): the curve of sRGB.
     curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
     curve += _fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from tests.workers.conftest import Making
 from tests.workers.corners import distance, pixel
 from workers import cascade
 from workers.cascade import Cascade, Step, first_step, make_targets, map_box
+from workers.decode import Bounds, decode, open_image
 from workers.orientation import SIDEWAYS, make_upright, stored_box
 from workers.scaling import resize
 from workers.shapes import Rect, Size, place
@@ -132,6 +134,28 @@ def test_each_variant_is_made_of_the_smallest_picture_that_suffices(monkeypatch:
         ("320x240", (64, 64)),
         ("320x240", (50, 50)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "specs", "decoded"),
+    [
+        ((1600, 800), 1, ["a=100x100/cover"], (200, 100)),
+        ((1600, 800), 1, ["a=100x100/cover", "b=300"], (400, 200)),
+        ((1600, 800), 6, ["a=100x"], (200, 100)),
+        ((1600, 800), 6, ["a=x100"], (200, 100)),
+        ((1600, 800), 6, ["a=x400"], (800, 400)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_its_shapes_need(
+    tmp_path: Path, size: Size, orientation: int, specs: list[str], decoded: Size
+) -> None:
+    """The decoder reduces it; of a photo that lies on its side, the upright sides count."""
+    path = tmp_path / "photo"
+    path.write_bytes(samples.jpeg(*size, orientation=orientation))
+    variants = read_specs(specs)
+    with open_image(path, Bounds(10**8, 2**30, variants)) as source:
+        stored = decode(source, variants).size
+    assert stored in (decoded, decoded[::-1])
 
 
 def test_only_what_is_needed_is_scaled() -> None:

@@ -40,6 +40,34 @@ def test_a_picture_is_scaled_as_pillow_does(mode: str, whole: tuple[int, int], s
         assert low <= high <= 8
 
 
+@pytest.mark.parametrize("box", [(20, 10, 120, 85), (0.5, 0.25, 100.125, 75.5), (99.9, 74.9, 200, 150)])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "CMYK"])
+def test_a_part_is_cut_and_scaled_as_pillow_does(mode: str, box: tuple[float, float, float, float]) -> None:
+    """Its edges may lie within pixels."""
+    picture = _textured(200, 150, mode)
+    made, wanted = resize(picture, (40, 30), box), picture.resize((40, 30), Image.Resampling.LANCZOS, box)
+    assert (made.mode, made.size) == (mode, (40, 30))
+    assert max(_flat(ImageChops.difference(made, wanted).getextrema())) <= 8
+
+
+def test_a_part_of_the_size_is_cut_and_not_scaled() -> None:
+    """Its pixels are those of the picture."""
+    picture = _textured(90, 70, "RGB")
+    assert (
+        resize(picture, (30, 20), (10.0, 5.0, 40.0, 25.0)).tobytes()
+        == picture.crop((10, 5, 40, 25)).tobytes()
+    )
+
+
+def test_a_part_of_a_line_of_millions_of_pixels_is_the_right_one() -> None:
+    """Blocks are averaged within the part alone, and begin where that begins."""
+    line = Image.new("L", (3_000_000, 2))
+    line.paste(255, (1_000_001, 0, 2_000_001, 2))
+    assert resize(line, (100, 1), (1_000_001, 0, 2_000_001, 2)).getextrema() == (255, 255)
+    half = resize(line, (1000, 1), (500_001, 0, 1_500_001, 2))
+    assert [half.getpixel((x, 0)) for x in (0, 495, 505, 999)] == [0, 0, 255, 255]
+
+
 def _flat(extrema: tuple[int, int] | tuple[tuple[int, int], ...]) -> list[int]:
     return [value for each in extrema for value in (each if isinstance(each, tuple) else (each,))]
 
