@@ -166,12 +166,20 @@ class EventStream(Outbox):
 
     async def drain(self, timeout: float) -> None:
         """Take no more events, which another replica may send, and finish the requests under way."""
-        await tasks.cancel_and_wait(self._tasks)
+        await self._stop_pulling()
         if self._trying:
             await asyncio.wait(self._trying, timeout=timeout)
 
-    async def stop(self) -> None:
+    async def _stop_pulling(self) -> None:
+        """Take no more events. One that NATS sent in answer to the last pull would lie idle otherwise."""
         await tasks.cancel_and_wait(self._tasks)
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with suppress(NatsError, OSError):
+                await subscription.unsubscribe()
+
+    async def stop(self) -> None:
+        await self._stop_pulling()
         await tasks.cancel_and_wait(self._trying)
         if self._delivery is not None:
             await self._delivery.close()

@@ -20,12 +20,12 @@ OTHER_SECRET = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
 
 @dataclass(frozen=True)
 class Received:
-    """One request: its header fields in lower case, its body, and when it came (monotonic)."""
+    """One request: its header fields in lower case, its body, and the port that it came from."""
 
     path: str
     headers: dict[str, str]
     body: bytes
-    at: float
+    port: int
 
     @property
     def id(self) -> str:
@@ -75,7 +75,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 fields = {name.lower(): value for name, value in self.headers.items()}
                 with receiver._lock:
-                    receiver.received.append(Received(self.path, fields, body, time.monotonic()))
+                    receiver.received.append(Received(self.path, fields, body, self.client_address[1]))
                     status, more = receiver.replies.pop(0) if receiver.replies else receiver.usual
                 while receiver.hang.is_set():
                     time.sleep(0.01)
