@@ -36,6 +36,11 @@ ID_LENGTH = 32
 UPLOAD_LENGTH = 16
 MAX_DEATHS = 2
 """Worker processes that may die on one job. After that many it is failed and not tried again."""
+_LATER_FIELDS = (
+    *("upload", "completed_at", "digest", "name", "reference"),
+    *("ticket_until", "repeat_id", "asked"),
+)
+"""Fields that records have only where they are not None."""
 WORKER_DIED = ("worker-died", "The process that worked on it died twice.")
 """The problem (slug and detail) of a job that has reached `MAX_DEATHS`."""
 
@@ -122,6 +127,10 @@ class Job:
     """The upload's file name, as `app.uploads.file_name` reads it."""
     reference: str | None = None
     """What the client calls the upload; it means nothing here."""
+    ticket_until: float | None = None
+    """When the single-use ticket ends that the id belongs to, if it does; its upload was this job."""
+    repeat_id: str | None = None
+    """What the id would be by the upload's Idempotency-Key, where the id belongs to a single-use ticket."""
     asked: tuple[str, ...] | None = None
     """Names of the variants that an upload with an Idempotency-Key asked for, empty for all of them, to tell
     repeats from other uploads."""
@@ -147,7 +156,7 @@ class Job:
     def to_record(self) -> bytes:
         """The job as JSON, in the form in which stores keep it."""
         fields = asdict(self)
-        for name in ("upload", "completed_at", "digest", "name", "reference", "asked"):
+        for name in _LATER_FIELDS:
             if fields[name] is None:
                 del fields[name]
         return json.dumps({"version": 1, **fields}, separators=(",", ":")).encode()
@@ -184,6 +193,8 @@ class Job:
                 digest=_optional(data, "digest", str),
                 name=_optional(data, "name", str),
                 reference=_optional(data, "reference", str),
+                ticket_until=_optional(data, "ticket_until", float),
+                repeat_id=_optional(data, "repeat_id", str),
                 asked=_optional(data, "asked", _names),
             )
             for seconds in (job.created_at, job.finished_at or 0, job.completed_at or 0):

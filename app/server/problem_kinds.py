@@ -216,8 +216,8 @@ KINDS: dict[str, Kind] = {
             "repeat-too-soon",
             409,
             "The first upload is still on its way in",
-            "An upload with the same Idempotency-Key is being received just now, so there is no job yet to "
-            "answer this one with.",
+            "An upload with the same Idempotency-Key, or single-use ticket, is being received just now, so "
+            "there is no job yet to answer this one with.",
             "Send it again, with the same key, when the other has been answered or has failed.",
         ),
         Kind(

@@ -4,15 +4,15 @@ import hashlib
 import hmac
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, JobStatus, id_of_key
 from app.runtime.sizes import format_size
-from app.storage.interface import StoreFull, StoreSnapshot
+from app.storage.interface import JobExists, KeptDocuments, StoreFull, StoreSnapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,6 +21,10 @@ SECRET_BYTES = 32
 FAILURES_KEPT_S = 86_400.0
 """Seconds for which failed jobs are kept where images are kept for good. Their records count to no limit, so
 broken uploads could fill the disk with them."""
+SPENT_KEPT_S = 86_400.0 + 300.0
+"""Seconds for which a used ticket is remembered: as long as one is good, with what clocks may differ."""
+_MAX_FORGOTTEN = 1000
+"""Used tickets that one sweep forgets."""
 MAX_WRITER_THREADS = 8
 """Threads that write at once. Uploads are read from the network by as many as can write."""
 
@@ -46,6 +50,8 @@ class StoreBase:
         """Set by `open()`."""
         self._writers = CapacityLimiter(MAX_WRITER_THREADS)
         self.expiring: Callable[[Job], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
+        self.spent: KeptDocuments
+        """Used single-use tickets whose images were removed, by the ids of the jobs."""
 
     async def write_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call that writes to the disk, in one of the writers' threads."""
@@ -72,6 +78,52 @@ class StoreBase:
     def _is_expired(self, job: Job) -> bool:
         end = self.expires_at(job)
         return end is not None and end <= self._clock()
+
+    # A job that came by a single-use ticket has the id that belongs to the ticket, so there is no second one
+    # while its record is there. If that is removed while the ticket could still be used, a document remains.
+
+    async def is_spent(self, job_id: str) -> bool:
+        return await self.spent.read(job_id) is not None
+
+    def _has_live_ticket(self, job: Job) -> bool:
+        return job.ticket_until is not None and job.ticket_until > self._clock()
+
+    def _makes_way(self, job: Job) -> bool:
+        """Whether a new upload may take the place of this job."""
+        return self._is_expired(job) and not self._has_live_ticket(job)
+
+    async def _keep_spent(self, job: Job | None) -> None:
+        """To be called before a job is removed: it remains known that its ticket was used. Raises OSError."""
+        if job is not None and self._has_live_ticket(job):
+            await self.spent.keep(job.id, b"")
+
+    async def _check_unspent(self, job: Job) -> None:
+        """To be called after a job was accepted: another one of its ticket may have been removed just now.
+
+        Raises:
+            JobExists: it was, and this one is removed too.
+        """
+        if job.ticket_until is not None and await self.is_spent(job.id):
+            await self.delete(job.id)
+            raise JobExists(job.id)
+
+    @asynccontextmanager
+    async def _expiring(self, job: Job) -> AsyncIterator[None]:
+        """Surrounds the removal of a job whose retention is over. Raises EventNotKept, OSError."""
+        await self._keep_spent(job)
+        async with self.expiring(job):
+            yield
+
+    async def _forget_spent(self) -> None:
+        """Forget tickets that have expired. Raises OSError."""
+        kept, _ = await self.spent.oldest(_MAX_FORGOTTEN)
+        for kept_at, name in kept:
+            if kept_at < self._clock() - SPENT_KEPT_S:
+                await self.spent.forget(name)
+
+    async def delete(self, job_id: str) -> None:
+        """As in `app.storage.interface.Store`."""
+        raise NotImplementedError
 
 
 class ReservedSpace:

@@ -123,8 +123,8 @@ class Blob(Protocol):
         """Release the file or the connection behind it."""
 
 
-class KeptEvents(Protocol):
-    """Small documents that wait to be delivered, by name (letters, digits and `_`), and not counted as space.
+class KeptDocuments(Protocol):
+    """Small documents by name (letters, digits and `_`), which are not counted as space.
 
     Every method raises OSError when it cannot be done now.
     """
@@ -149,8 +149,15 @@ class Store(Protocol):
     """Seconds for which a job is kept once it is final; infinite where images are kept for good."""
 
     @property
-    def events(self) -> KeptEvents:
+    def events(self) -> KeptDocuments:
         """The events that wait to be delivered."""
+
+    async def is_spent(self, job_id: str) -> bool:
+        """Whether a single-use ticket with this job's id was used for an image that has been removed since.
+
+        Raises:
+            OSError: it cannot be told now.
+        """
 
     expiring: Callable[[Job], AbstractAsyncContextManager[None]]
     """Entered before a job is removed because its retention is over, and left afterwards. It does nothing
@@ -241,7 +248,7 @@ class Store(Protocol):
         job of the same id whose retention is over makes way, though it has not been swept yet.
 
         Raises:
-            JobExists: there is a job of this id, and it stays as it is.
+            JobExists: there is a job of this id, and it stays as it is; or `is_spent`.
             StoreFull: the disk or the quota is full.
             OSError: it could not be written, or the job in its way not removed.
         """

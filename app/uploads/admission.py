@@ -120,9 +120,9 @@ class Admission:
             return None
         if quota.remaining == 0:
             return Refusal(RateLimited(quota), quota)
-        if self._is_lenient(scope) or self._idempotency_keys.is_familiar(
-            requester.client, idempotency_keys(scope)
-        ):
+        keys = idempotency_keys(scope)
+        is_familiar = self._idempotency_keys.is_familiar
+        if self._is_lenient(scope) or is_familiar(requester.client, keys, uploader.ticket):
             return None
         if not self._engine.certainly_refuses(requester):
             return None
@@ -211,6 +211,7 @@ class Admission:
                 QueueFull, StoreFull: a guard refused the upload.
             MalformedReference: its reference is none.
             MalformedKey, KeyInUse: its Idempotency-Key cannot be used.
+            BadTicket: its ticket has been used.
             ClientGone: the client left while the upload waited for its receiving slot.
         """
         try:
@@ -241,7 +242,8 @@ class Admission:
         upload.reference = ticket.reference if ticket and ticket.reference else reference_of(upload.scope)
 
     async def _recognise_repeat(self, upload: UploadRequest) -> None:
-        upload.keyed = await self._idempotency_keys.lookup(upload.client, idempotency_keys(upload.scope))
+        keys = idempotency_keys(upload.scope)
+        upload.keyed = await self._idempotency_keys.lookup(upload.client, keys, upload.ticket)
 
     def _check_share(self, upload: UploadRequest) -> None:
         if not upload.is_repeat:

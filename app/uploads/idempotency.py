@@ -5,6 +5,8 @@ client and key under the secret of the store, so the job itself is the only thin
 durable and counted as the job is, it is gone when the job is gone, it needs no table, and it contains no
 client address. The job's record tells whether a repeat brings the same file, asks for the same variants and
 has the same reference. The file's name may differ: some clients choose one for each try. The first one stays.
+
+The id of an upload with a single-use ticket belongs to the ticket instead, so no second upload can have it.
 """
 
 import hashlib
@@ -19,6 +21,8 @@ from app.job import Job
 from app.runtime.recently_used import RecentlyUsed
 from app.server.problems import ProblemError
 from app.storage.interface import JobExists, Store
+from app.uploads.ticket_claims import Ticket
+from app.uploads.tickets import BadTicket
 
 _MAX_REPLAYS = 8
 """Repeats that may be read at once."""
@@ -26,6 +30,7 @@ _MAX_CLIENT_REPLAYS = 2
 """Repeats of one client that may be read at once."""
 _MAX_REMEMBERED_IDS = 10_000
 _REPLAY_RETRY_AFTER_S = 5.0
+_TICKET_USED = "The ticket is good for one upload, which has been accepted already."
 KEY_PATTERN = r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-+\--:<-~]{1,255})$'
 """What the API description says of a key's form on the wire."""
 _QUOTED_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"(?:[ \t]*;.*)?', re.ASCII)
@@ -113,6 +118,10 @@ class KeyedUpload:
 
     id: str
     is_known: bool
+    ticket_until: float | None = None
+    """When the single-use ticket ends that the id belongs to; None if it belongs to the key."""
+    key_id: str | None = None
+    """The id that belongs to the key, where there is such a ticket too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +144,46 @@ class IdempotencyKeys:
         self._recent: RecentlyUsed[None] = RecentlyUsed(_MAX_REMEMBERED_IDS)
         self._reading: Counter[str] = Counter()  # by client
 
-    async def lookup(self, client: str, values: Sequence[str]) -> KeyedUpload | None:
-        """What the Idempotency-Key fields of a client's upload stand for; None when it has none.
+    async def lookup(
+        self, client: str, values: Sequence[str], ticket: Ticket | None = None
+    ) -> KeyedUpload | None:
+        """What a client's upload stands for by its single-use ticket, else by its Idempotency-Key fields.
+
+        None when it has neither.
 
         Raises:
-            MalformedKey: they are malformed.
-            KeyInUse: the first upload with this key is still being received.
+            MalformedKey: the fields are malformed.
+            KeyInUse: the first upload with this key or ticket is still being received.
+            BadTicket: the ticket was used, and this is no repeat of its upload under an Idempotency-Key.
         """
         key = parse_key(values)
-        if key is None:
+        key_id = None if key is None else self._store.id_of_key(client, key)
+        ticket_id = self._id_of_ticket(ticket)
+        job_id = ticket_id or key_id
+        if job_id is None:
             return None
-        job_id = self._store.id_of_key(client, key)
-        if self._find_handle(job_id) is not None or await self._store.load(job_id) is not None:
+        handle = self._find_handle(job_id)
+        job = await self._store.load(job_id) if handle is None else handle.job
+        if ticket_id is not None:
+            if job is None and await self._store.is_spent(ticket_id):
+                raise BadTicket(_TICKET_USED)
+            if job is not None and (key_id is None or job.repeat_id != key_id):
+                raise BadTicket(_TICKET_USED)
+        if job is not None:
             self._recent.put(job_id, None)
             return KeyedUpload(job_id, is_known=True)
         self._check_arriving(job_id)
-        return KeyedUpload(job_id, is_known=False)
+        if ticket is None or ticket_id is None:
+            return KeyedUpload(job_id, is_known=False)
+        return KeyedUpload(job_id, is_known=False, ticket_until=ticket.valid_until, key_id=key_id)
 
-    def is_familiar(self, client: str, values: Sequence[str]) -> bool:
+    def _id_of_ticket(self, ticket: Ticket | None) -> str | None:
+        """The id of the job that belongs to a single-use ticket: an HMAC of its issuer and its `jti`."""
+        if ticket is None or ticket.single_use is None:
+            return None
+        return self._store.id_of_key(f"ticket of {ticket.key}", ticket.single_use)
+
+    def is_familiar(self, client: str, values: Sequence[str], ticket: Ticket | None = None) -> bool:
         """Whether the upload is a repeat as far as memory tells, or its fields are malformed.
 
         It never waits, since in a flood the store cannot be asked about each key. A repeat of an upload that
@@ -164,19 +195,19 @@ class IdempotencyKeys:
             return True
         if key is None:
             return False
-        job_id = self._store.id_of_key(client, key)
+        job_id = self._id_of_ticket(ticket) or self._store.id_of_key(client, key)
         return job_id in self._recent or self._find_handle(job_id) is not None
 
     def _check_arriving(self, job_id: str) -> None:
         if job_id in self._arriving:
-            raise KeyInUse("The upload that this one repeats is still on its way in.")
+            raise KeyInUse("Another upload with this key, or this ticket, is still on its way in.")
 
     @contextmanager
     def first_upload(self, keyed: KeyedUpload | None) -> Iterator[None]:
         """Surrounds the reception of a first upload, so that no other one with its key is received meanwhile.
 
         Raises:
-            KeyInUse: another upload with the key came first.
+            KeyInUse, BadTicket: another upload with the key, or the ticket, came first.
         """
         if keyed is None:
             yield
@@ -187,7 +218,9 @@ class IdempotencyKeys:
             yield
             self._recent.put(keyed.id, None)
         except JobExists:  # accepted by another replica, or just after `lookup` had found no job
-            raise KeyInUse("Another upload with this key has just been accepted.") from None
+            if keyed.ticket_until is not None and keyed.key_id is None:
+                raise BadTicket(_TICKET_USED) from None
+            raise KeyInUse("Another upload with this key, or this ticket, has just been accepted.") from None
         finally:
             self._arriving.discard(keyed.id)
 

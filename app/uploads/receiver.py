@@ -62,6 +62,7 @@ class UploadReceiver:
                 job.name, job.reference = received.name, upload.reference
                 if upload.keyed is not None:
                     job.asked = self._asked(wanted)
+                    job.ticket_until, job.repeat_id = upload.keyed.ticket_until, upload.keyed.key_id
                 with self.store_breaker.guard(OSError, ignored=(StoreFull,)):
                     await self.store.accept(spool, job)
             except StoreFull:

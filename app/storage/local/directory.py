@@ -6,6 +6,7 @@
     spool/<id>/source       an upload on its way in; removed at the start
     work/<id>-<random>/     what a worker is writing; removed at the start
     outbox/<name>           an event that waits to be delivered
+    spent/<id>              a single-use ticket whose image was removed
     images/<ab>/<id>/       an accepted job, below the first two characters of its id:
         job.json            its record
         source              the upload, until the job is final
@@ -44,6 +45,7 @@ class Directory:
         self.work = root / "work"
         self.images = root / "images"
         self.outbox = root / "outbox"
+        self.spent = root / "spent"
         self.secret = b""
         """Set by `open()`."""
         self._lock: int | None = None
@@ -118,7 +120,7 @@ class Directory:
         return lock
 
     def _folders(self) -> tuple[Path, ...]:
-        return self.spool, self.work, self.images, self.outbox
+        return self.spool, self.work, self.images, self.outbox, self.spent
 
     def _make_folders(self) -> None:
         for folder in self._folders():

@@ -24,8 +24,8 @@ from app.runtime.recently_used import RecentlyUsed
 from app.storage.base import StoreBase
 from app.storage.interface import EventNotKept, JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
-from app.storage.local.event_files import EventFiles
 from app.storage.local.job_folders import JobFolders
+from app.storage.local.kept_files import KeptFiles
 from app.storage.spool import FileSpool
 from workers.messages import Made
 
@@ -50,7 +50,8 @@ class LocalStore(StoreBase):
         super().__init__(max_bytes, retention, clock)
         self.directory = Directory(root)
         self.folders = JobFolders(self.directory.images, self.directory.work, self._is_expired)
-        self.events = EventFiles(self.directory.outbox, self.write_in_thread)
+        self.events = KeptFiles(self.directory.outbox, self.write_in_thread)
+        self.spent = KeptFiles(self.directory.spent, self.write_in_thread)
         self._readers = CapacityLimiter(MAX_READER_THREADS)
         self._final_jobs: RecentlyUsed[Job] = RecentlyUsed()
         self._unfinished: list[tuple[float, str]] = []
@@ -125,6 +126,7 @@ class LocalStore(StoreBase):
             await self.write_in_thread(self.folders.accept, spool, job)
         self._space.used += job.size
         self._final_jobs.pop(job.id)
+        await self._check_unspent(job)
 
     # --- work ------------------------------------------------------------------------------------------
 
@@ -190,6 +192,7 @@ class LocalStore(StoreBase):
 
     async def delete(self, job_id: str) -> None:
         self._final_jobs.pop(job_id)
+        await self._keep_spent(await self.read_in_thread(self.folders.read_record, job_id))
         freed = await self.write_in_thread(self.folders.delete, job_id)
         if self._surveyed:
             self._space.used -= freed
@@ -217,13 +220,14 @@ class LocalStore(StoreBase):
             self._swept_until = horizon
         if self._space.recount_wanted:
             await self._recount()
+        await self._forget_spent()
         return removed
 
     async def _remove_if_over(self, job_id: str) -> None:
         """Remove a job that nobody can ask for any more. Raises OSError."""
         job = await self.read_in_thread(self.folders.read_record, job_id)
         is_expired = job is not None and self._is_expired(job)
-        async with self.expiring(job) if job is not None and is_expired else nullcontext():
+        async with self._expiring(job) if job is not None and is_expired else nullcontext():
             freed = await self.write_in_thread(self.folders.remove_if_over, job_id)
         self._space.used -= freed
         self._final_jobs.pop(job_id)

@@ -7,6 +7,7 @@
     sources/<id>/<upload>   its upload, until it is final
     images/<id>/<file>      its variants
     outbox/<name>           an event that waits to be delivered, by the engine of one machine
+    spent/<id>              a single-use ticket whose image was removed
 
 An upload is gathered in a local file and written to `sources`; creating its record accepts it. A deletion
 begins with the record. Objects that a crash left without a record are swept when they are an hour old.
@@ -32,8 +33,8 @@ from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
-from app.storage.s3.event_objects import EventObjects
 from app.storage.s3.images import IMAGES, image_name, put_image
+from app.storage.s3.kept_objects import KeptObjects
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
 from app.storage.s3.secret import shared_secret
@@ -66,10 +67,8 @@ class S3Store(StoreBase):
         self._scratch = Scratch()
         self._records = Records(self._client, clock)
         self._sources = Sources(self._client, self.write_in_thread)
-        self.events = EventObjects(self._client)
-        self._sweep = Sweep(
-            self._client, self._records, retention, self._is_expired, clock, lambda job: self.expiring(job)
-        )
+        self.events, self.spent = KeptObjects(self._client, "outbox"), KeptObjects(self._client, "spent")
+        self._sweep = Sweep(self._client, self._records, retention, self._is_expired, clock, self._expiring)
         self._first_count: asyncio.Task[None] | None = None
 
     async def check(self) -> str:
@@ -157,7 +156,7 @@ class S3Store(StoreBase):
         job.upload, job.digest = new_upload(), spool.digest()
         await self._sources.upload(job, folder / SOURCE)
         try:
-            replaced = await self._records.create(job, self._is_expired, self.expiring)
+            replaced = await self._records.create(job, self._makes_way, self._expiring)
         except FileExistsError:
             with suppress(OSError):
                 await self._sources.remove(job)
@@ -166,6 +165,7 @@ class S3Store(StoreBase):
             await self._remove_images(job.id)
         self._space.used += job.size
         await self._sources.keep(job, folder / SOURCE, self._scratch.kept / f"{job.id}-{job.upload}")
+        await self._check_unspent(job)
 
     async def workspace(self, job_id: str) -> Path:
         folder = self._scratch.work / f"{job_id}-{secrets.token_hex(4)}"
@@ -234,6 +234,7 @@ class S3Store(StoreBase):
             job = await self._records.read(job_id)
         except FileNotFoundError:
             return
+        await self._keep_spent(job)
         await self._records.remove(job_id)  # first, so that nobody is served a part of it
         await self._remove_images(job_id)
         if job is None:
@@ -269,6 +270,7 @@ class S3Store(StoreBase):
         before = self._space.used
         removed, left_bytes = await self._sweep.run()
         self._space.used += left_bytes - before
+        await self._forget_spent()
         return removed
 
     async def _count(self) -> None:

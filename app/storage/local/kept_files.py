@@ -1,4 +1,4 @@
-"""Events that wait to be delivered, as files of a local store: `outbox/<name>`."""
+"""Small documents that a local store keeps as files of one folder."""
 
 import heapq
 import os
@@ -14,8 +14,8 @@ _STALE_S = 60.0
 """Seconds after which a file that was being written when the process died is removed."""
 
 
-class EventFiles:
-    """Keeps events in a folder, which the directory of the store makes."""
+class KeptFiles:
+    """Keeps documents in a folder, which the directory of the store makes."""
 
     def __init__(self, folder: Path, run_in_thread: Callable[..., Awaitable[Any]]) -> None:
         """`run_in_thread` runs a blocking call in a thread and awaits it."""
