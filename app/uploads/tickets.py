@@ -8,7 +8,6 @@ that is decided by comes from the settings; a ticket only chooses among them.
 import hashlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from jwt.utils import base64url_decode
 from starlette.types import Scope
 
 from app.backpressure.token_bucket import GCRA
+from app.runtime.recently_used import RecentlyUsed
 from app.runtime.sizes import format_size
 from app.server.headers import bearer_token
 from app.server.problems import ProblemError
@@ -94,7 +94,7 @@ class Tickets:
         self._clock = clock
         self._verifier = PyJWS(algorithms=list(_ALGORITHMS))
         self._candidates = lru_cache(maxsize=256)(self._find_candidates)
-        self._verified: OrderedDict[bytes, Ticket] = OrderedDict()
+        self._verified: RecentlyUsed[Ticket] = RecentlyUsed(_MAX_CACHED)
 
     def uploader(self, scope: Scope, address: str) -> Uploader:
         """Whom an upload from this address is charged to.
@@ -128,7 +128,7 @@ class Tickets:
         """The ticket that a token is. Raises BadTicket."""
         if len(token) > MAX_TICKET_BYTES:
             raise BadTicket(f"The ticket has more than {MAX_TICKET_BYTES} bytes.")
-        digest = hashlib.sha256(token.encode("latin-1")).digest()
+        digest = hashlib.sha256(token.encode("latin-1")).hexdigest()
         now = self._clock()
         try:
             ticket = self._verified.get(digest)
@@ -137,9 +137,7 @@ class Tickets:
                 if ticket.valid_until - LEEWAY_S > now + MAX_LIFE_S + LEEWAY_S:
                     raise BadClaims("The ticket expires more than 24 hours from now.")
                 ticket.check_time(now)
-                self._verified[digest] = ticket
-                if len(self._verified) > _MAX_CACHED:
-                    self._verified.popitem(last=False)
+                self._verified.put(digest, ticket)
             else:
                 ticket.check_time(now)
         except BadClaims as error:
