@@ -10,6 +10,7 @@ _EXPORT = "Export it as a JPEG or PNG and send that."
 _STILL = "Send a still picture, such as a frame of it."
 _UNPACK = "Send the photo itself, one in each upload."
 _PLAIN_BYTES = "Send the bytes of the picture themselves, not this text."
+_SAVED_PAGE = "Perhaps it was saved in the place of the photo."
 _NONE = ""
 
 _RAW = "a camera's raw file"
@@ -209,7 +210,7 @@ def _by_text(head: bytes) -> Named | None:
         return "an SVG drawing", _EXPORT
     markup = _MARKUP.match(text)
     if markup is not None:
-        return ("an XML document", _NONE) if markup[3] else ("an HTML page", _NONE)
+        return ("an XML document", _NONE) if markup[3] else ("an HTML page", _SAVED_PAGE)
     return next((kind, remedy) for start, kind, remedy in _TEXTS if text.startswith(start))
 
 

@@ -70,13 +70,11 @@ class TestInterrupted:
         ("command", "module", "serves"),
         [
             ("serve", "typer", True),
-            ("serve", "pydantic_settings", True),
             ("serve", "fastapi", True),
             ("worker", "typer", True),
             ("check", "typer", False),
             ("check", "pydantic_settings", False),
             ("stampede http://127.0.0.1:9", "rich", False),
-            ("--help", "typer", False),
         ],
     )
     def test_ends_quietly(
