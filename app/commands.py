@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from app.runtime.signals import end_at_signals, interrupt_at_signals
+from app.ticket_command import ticket
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -283,6 +284,6 @@ def put(
 def run() -> None:
     """Run the command that the arguments name."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
-    for command in (check, put, stampede, worker):
+    for command in (check, put, stampede, ticket, worker):
         cli.command()(command)
     cli(prog_name="spillway")
