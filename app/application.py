@@ -107,7 +107,12 @@ def make_application(
         redoc_url=None,
         redirect_slashes=False,
     )
-    site = Site(parts.links.prefix, has_statistics=audience is not Audience.USERS)
+    signer = parts.images.signer
+    site = Site(
+        parts.links.prefix,
+        has_statistics=audience is not Audience.USERS,
+        images_origin="" if signer is None else signer.origin(),
+    )
     errors = replace(parts.errors, make_page=problem_page_maker(site))
     _add_routes(app, parts, audience, site)
     errors.install(app)

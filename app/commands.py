@@ -201,7 +201,10 @@ def check() -> None:
         print(f"makes {describe(variant)}", file=sys.stderr)
     found = [*unknown_names(), *warnings_for(settings)]
     try:
-        print(asyncio.run(make_store(settings).check()), file=sys.stderr)
+        store = make_store(settings)
+        print(asyncio.run(store.check()), file=sys.stderr)
+        if settings.serve == "redirect" and store.signer is not None:
+            print(f"images are fetched from {store.signer.origin()}", file=sys.stderr)
     except StoreUnusable as error:
         found.append(str(error))
     if settings.webhook_url:

@@ -85,6 +85,10 @@ class MadeVariant:
     format: str
     digest: str
 
+    def file_name(self, name: str) -> str:
+        """What a file of it is best called, where `name` is that of the variant."""
+        return f"{name}.{EXTENSIONS[self.format]}"
+
 
 @dataclass(slots=True)
 class Job:

@@ -76,6 +76,7 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> Parts:
     breakers = make_breakers(settings)
     pool = WorkerPool(settings.workers, breakers.workers)
     store = make_store(settings)
+    signer = store.signer if settings.serve == "redirect" else None
     delivery = make_delivery(settings, store, lambda job: job_document(job, links, store.expires_at(job)))
     engine = make_engine(settings, store, pool, histograms, breakers, delivery)
     open_requests = OpenRequests(settings.max_streams)
@@ -89,7 +90,7 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> Parts:
     )
     body_reader = BodyReader(engine, max_bytes, settings.upload_timeout, settings.min_upload_rate)
     receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
-    images = ImageService(receiver, engine, store, open_requests, settings.max_hold, links)
+    images = ImageService(receiver, engine, store, open_requests, settings.max_hold, links, signer)
     runner = DemoRunner()
     demo = _make_demo(settings, engine, runner)
     status = Status(

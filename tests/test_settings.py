@@ -414,6 +414,8 @@ def test_every_value_that_does_not_fit_is_named(environment: pytest.MonkeyPatch)
         ({"engine_url": "redis://localhost:6379"}, "neither local: nor nats://HOST:PORT"),
         ({"workers": 0}, "WORKERS=0 leaves nobody"),
         ({"brownout_low": 0.8}, "BROWNOUT_LOW must be below BROWNOUT_HIGH"),
+        ({"port": 9000, "admin_port": 9000}, "ADMIN_PORT and PORT are the same"),
+        ({"serve": "redirect"}, "SERVE=redirect needs STORE_URL=s3://BUCKET/PREFIX"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_clearly(values: dict[str, object], said: str) -> None:

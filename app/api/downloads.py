@@ -4,11 +4,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
 
+from app.job import Job
 from app.server.conditional import is_not_modified
 from app.server.headers import parse_range
+from app.server.middleware import was_head
 from app.server.streaming import HeldResponse
-from app.storage.interface import Blob
+from app.storage.interface import SIGNED_URL_LIFETIME_S, Blob, Signer
 
 _PIECE_BYTES = 256 * 1024
 
@@ -69,6 +72,25 @@ class StoredFile:
             },
             media_type=self.media_type,
         )
+
+
+async def redirect(
+    signer: Signer, request: Request, job: Job, variant: str, left_s: float
+) -> RedirectResponse:
+    """302 to a signed URL of a variant whose image lives for `left_s` more seconds.
+
+    The URL lives no longer than the image, and whoever takes the answer from a cache has at least half of the
+    URL's life left to follow it. One that is signed for HEAD is good for nothing else, so it is not kept.
+    Conditions and ranges are for the server that the client is sent to (RFC 9110, section 13.2.1).
+
+    Raises:
+        OSError: it cannot be signed now.
+    """
+    lifetime_s = max(1, int(min(SIGNED_URL_LIFETIME_S, left_s)))
+    is_head = was_head(request.scope)
+    url = await signer.sign(job, variant, "HEAD" if is_head else "GET", lifetime_s)
+    cache_control = "no-store" if is_head else f"public, max-age={lifetime_s // 2}"
+    return RedirectResponse(url, 302, {"Cache-Control": cache_control})
 
 
 async def _pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:

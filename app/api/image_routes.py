@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api import openapi, openapi_requests
+from app.api.downloads import redirect
 from app.api.images import ImageService
 from app.api.upload_answers import answer_upload, picture_wanted
 from app.job import Job
@@ -106,12 +107,13 @@ async def _last_event(job: Job, document: dict[str, Any]) -> AsyncGenerator[byte
 
 @router.get("/{id}/{variant}", response_class=Response, responses=openapi.VARIANT)
 async def get_variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
-    """The bytes of one variant."""
+    """The bytes of one variant, or with SERVE=redirect where they are."""
     images = _images(request)
     job, _ = await images.find_variant(id, variant)
-    fields = {
-        "Cache-Control": f"public, max-age={int(images.lifetime_s(job))}, immutable",
-    }
+    left_s = images.lifetime_s(job)
+    if images.signer is not None:
+        return await redirect(images.signer, request, job, variant, left_s)
+    fields = {"Cache-Control": f"public, max-age={int(left_s)}, immutable"}
     return await images.variant_file(job, variant).answer(request, fields)
 
 

@@ -18,13 +18,13 @@ from app.server.links import Links
 from app.server.open_requests import OpenRequests
 from app.server.problems import NotFound, ProblemError
 from app.server.streaming import COMMENT, HEARTBEAT_S, event
-from app.storage.interface import Blob, Store
+from app.storage.interface import Blob, Signer, Store
 from app.uploads.file_sink import Received
 from app.uploads.idempotency import check_same
 from app.uploads.receiver import UploadReceiver
 from app.uploads.upload_request import UploadRequest
 from app.webhooks.events import EventType, removal
-from workers.formats import EXTENSIONS, MEDIA_TYPES
+from workers.formats import MEDIA_TYPES
 from workers.variants import read_specs
 
 log = structlog.get_logger(__name__)
@@ -67,6 +67,7 @@ class ImageService:
     """What the image endpoints do.
 
     `max_hold_s` bounds how long a client may wait for a job; `links` makes the addresses in its documents.
+    With a `signer`, variants are not sent from here, but by the bucket that it signs for.
     """
 
     receiver: UploadReceiver
@@ -75,6 +76,7 @@ class ImageService:
     open_requests: OpenRequests
     max_hold_s: float
     links: Links
+    signer: Signer | None = None
 
     async def upload(
         self, request: Request, upload: UploadRequest, names: str | None
@@ -199,7 +201,7 @@ class ImageService:
             return blob
 
         made = job.made[name]
-        disposition = f'inline; filename="{name}.{EXTENSIONS[made.format]}"'
+        disposition = f'inline; filename="{made.file_name(name)}"'
         return StoredFile(made.size, made.digest, MEDIA_TYPES[made.format], disposition, open_variant)
 
     async def remove(self, job_id: str, token: str | None) -> None:

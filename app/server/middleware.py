@@ -19,6 +19,9 @@ SECURITY = [
 """Header fields that restrict what a browser does with an answer as far as possible."""
 
 
+_ASKED_BY_HEAD = "spillway.asked_by_head"
+
+
 class SecurityHeaders:
     """Adds the header fields of `SECURITY`, except those that the answer sets itself."""
 
@@ -98,7 +101,13 @@ class HeadAsGet:
             return {"type": "http.disconnect"}
 
         headers = [field for field in scope["headers"] if field[0] != b"range"]
-        await self._app({**scope, "method": "GET", "headers": headers}, receiving, sending)
+        as_get = {**scope, "method": "GET", "headers": headers, _ASKED_BY_HEAD: True}
+        await self._app(as_get, receiving, sending)
+
+
+def was_head(scope: Scope) -> bool:
+    """Whether a request that looks like a GET came as a HEAD."""
+    return _ASKED_BY_HEAD in scope
 
 
 class StripPrefix:

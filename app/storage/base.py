@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, JobStatus, id_of_key
 from app.runtime.sizes import format_size
-from app.storage.interface import JobExists, KeptDocuments, StoreFull, StoreSnapshot
+from app.storage.interface import JobExists, KeptDocuments, Signer, StoreFull, StoreSnapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,6 +36,8 @@ def shortest_life(retention: float) -> float:
 
 class StoreBase:
     """The methods of a store that do not depend on where its bytes are."""
+
+    signer: Signer | None = None
 
     def __init__(self, max_bytes: int, retention: float, clock: Callable[[], float] = time.time) -> None:
         """Keeps about `max_bytes`, and each job for `retention` seconds after it is final, or for good.

@@ -34,10 +34,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from app.job import Job, MadeVariant
 from workers.messages import Made
+
+SIGNED_URL_LIFETIME_S: Final = 600
+"""The longest life of an address that a store signs, in seconds."""
 
 
 class StoreUnavailable(OSError):
@@ -123,6 +126,22 @@ class Blob(Protocol):
         """Release the file or the connection behind it."""
 
 
+class Signer(Protocol):
+    """Signs addresses at which a store's variants can be read without the service."""
+
+    async def sign(self, job: Job, variant: str, method: Literal["GET", "HEAD"], lifetime_s: int) -> str:
+        """A URL of a variant, for requests of this method in the next `lifetime_s` seconds.
+
+        Whether the file is there is not looked at.
+
+        Raises:
+            OSError: it cannot be signed now.
+        """
+
+    def origin(self) -> str:
+        """The scheme, host and port of such URLs; empty if they are not known."""
+
+
 class KeptDocuments(Protocol):
     """Small documents by name (letters, digits and `_`), which are not counted as space.
 
@@ -147,6 +166,9 @@ class Store(Protocol):
 
     retention: float
     """Seconds for which a job is kept once it is final; infinite where images are kept for good."""
+
+    signer: Signer | None
+    """What signs addresses of variants; None if nothing of the store can be read without the service."""
 
     @property
     def events(self) -> KeptDocuments:

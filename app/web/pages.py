@@ -31,10 +31,17 @@ from app.web.home import format_duration, format_number, format_percent, home_va
 STATIC_ROOT: Final = Path(__file__).with_name("static")
 TEMPLATE_ROOT: Final = Path(__file__).with_name("templates")
 
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+
+def content_security_policy(images_origin: str = "") -> str:
+    """What a page may load: only what is sent from here, and pictures of `images_origin`, if there is one."""
+    here = f"'self' {images_origin}".strip()
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {here} data: blob:; "
+        f"connect-src {here}; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+CONTENT_SECURITY_POLICY: Final = content_security_policy()
 PAGE_HEADERS: Final = MappingProxyType(
     {
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -67,6 +74,8 @@ class Site:
     """What the path of every link begins with; empty for links from the root of the server."""
     has_statistics: bool = True
     """Whether the port has metrics and statistics, and pages that show them."""
+    images_origin: str = ""
+    """Where the images of this service come from, if that is not this service."""
 
 
 WHOLE_SITE: Final = Site()
@@ -82,6 +91,7 @@ class Document:
     cache_control: str
     digest: str
     """The first 32 hexadecimal digits of the SHA-256 of `body`, for entity tags."""
+    policy: str = CONTENT_SECURITY_POLICY
 
     @classmethod
     def of(cls, body: bytes, media_type: str) -> "Document":
@@ -93,7 +103,12 @@ class Document:
         """The response to a GET: gzipped if the client accepts that, 304 if it has either form already."""
         zipped = accepts_gzip(request.headers.getlist("accept-encoding"))
         plain_etag, gzip_etag = f'"{self.digest}"', f'"{self.digest}-gzip"'
-        headers = {**PAGE_HEADERS, "Cache-Control": self.cache_control, "Vary": "Accept-Encoding"}
+        headers = {
+            **PAGE_HEADERS,
+            "Content-Security-Policy": self.policy,
+            "Cache-Control": self.cache_control,
+            "Vary": "Accept-Encoding",
+        }
         headers["ETag"] = gzip_etag if zipped else plain_etag
         if is_not_modified(request.headers, plain_etag, gzip_etag):
             return Response(status_code=304, headers=headers)
@@ -109,6 +124,7 @@ class PageRenderer:
     def __init__(self, release: str, assets: Mapping[str, Document], site: Site) -> None:
         self.release = release
         self._assets = assets
+        self._policy = content_security_policy(site.images_origin)
         self._environment = Environment(
             loader=FileSystemLoader(TEMPLATE_ROOT),
             autoescape=True,
@@ -126,7 +142,8 @@ class PageRenderer:
 
     def render(self, template: str, title: str, files: tuple[str, ...], **values: Any) -> Document:
         """A page that is made once and sent often; see `render_text`."""
-        return Document.of(self.render_text(template, title, files, **values).encode(), "text/html")
+        page = Document.of(self.render_text(template, title, files, **values).encode(), "text/html")
+        return replace(page, policy=self._policy)
 
     def render_text(self, template: str, title: str, files: tuple[str, ...], **values: Any) -> str:
         """A page of the template of this name, which loads these stylesheets and scripts.

@@ -9,11 +9,12 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import obstore
@@ -111,19 +112,28 @@ class S3Client:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    async def put(self, name: str, data: bytes | Path, size: int) -> None:
+    async def put(
+        self, name: str, data: bytes | Path, size: int, fields: Mapping[str, str] | None = None
+    ) -> None:
         """Write an object of `size` bytes, whatever was there. No more than 10 MiB of a file are in memory.
+
+        `fields` are header fields, such as Content-Type, with which the server is to answer who reads it.
 
         Raises:
             StoreFull, StoreUnavailable: it was not written.
         """
         async with bounded(CALL_TIMEOUT_S + size / _MIN_UPLOAD_RATE):
             await obstore.put_async(
-                self._bucket_for(size), name, data, chunk_size=_PART_BYTES, max_concurrency=_MAX_PARTS_AT_ONCE
+                self._bucket_for(size),
+                name,
+                data,
+                attributes=dict(fields or {}),
+                chunk_size=_PART_BYTES,
+                max_concurrency=_MAX_PARTS_AT_ONCE,
             )
 
-    async def create(self, name: str, data: bytes) -> str:
-        """Write an object that must not exist yet, in one request; its version.
+    async def create(self, name: str, data: bytes, fields: Mapping[str, str] | None = None) -> str:
+        """Write an object that must not exist yet, in one request; its version. `fields` are as for `put`.
 
         Raises:
             FileExistsError: it exists, with other content.
@@ -132,7 +142,9 @@ class S3Client:
         bucket = self._bucket_for(len(data))
         async with bounded(CALL_TIMEOUT_S + len(data) / _MIN_UPLOAD_RATE):
             try:
-                result = await obstore.put_async(bucket, name, data, mode="create", use_multipart=False)
+                result = await obstore.put_async(
+                    bucket, name, data, attributes=dict(fields or {}), mode="create", use_multipart=False
+                )
                 return result["e_tag"] or ""
             except AlreadyExistsError:
                 pass
@@ -172,6 +184,26 @@ class S3Client:
         if names:
             async with bounded(CALL_TIMEOUT_S):
                 await obstore.delete_async(self._small, names)
+
+    # --- signed URLs -----------------------------------------------------------------------------------
+
+    async def sign(self, name: str, method: Literal["GET", "HEAD"], lifetime_s: int) -> str:
+        """A URL at which anybody can send a request of this method for an object, for so many seconds.
+
+        Raises:
+            StoreUnavailable: the credentials cannot be had.
+        """
+        async with bounded(CALL_TIMEOUT_S):
+            return await obstore.sign_async(self._small, method, name, timedelta(seconds=lifetime_s))
+
+    def origin(self) -> str:
+        """The scheme, host and port of such URLs, by the AWS_… variables; empty if they make no sense."""
+        try:
+            bucket = Bucket(self._bucket, access_key_id="none", secret_access_key="none")  # noqa: S106
+            parts = urlsplit(obstore.sign(bucket, "GET", "none", timedelta(seconds=1)))
+        except (BaseError, ValueError):
+            return ""
+        return f"{parts.scheme}://{parts.netloc}"
 
     # --- reading ---------------------------------------------------------------------------------------
 

@@ -1,8 +1,12 @@
 """The variants of a bucket's jobs, as objects `images/<id>/<file>`."""
 
-from app.storage.interface import JobGone
+from dataclasses import dataclass
+
+from app.job import MadeVariant
+from app.storage.interface import SIGNED_URL_LIFETIME_S, JobGone
 from app.storage.s3.client import S3Client
 from app.storage.s3.records import Records
+from workers.formats import MEDIA_TYPES
 
 IMAGES = "images"
 
@@ -12,26 +16,44 @@ def image_name(job_id: str, file: str) -> str:
     return f"{IMAGES}/{job_id}/{file}"
 
 
-async def put_image(client: S3Client, records: Records, name: str, job_id: str, data: bytes) -> None:
-    """Write a variant, unless another process has finished the job with a different one of the same name.
+@dataclass(frozen=True, slots=True)
+class ImageWriter:
+    """Writes the variants of jobs, which are kept for `retention` seconds once they are final."""
 
-    A worker that was paused for longer than its lease may come back when another one, perhaps of a version
-    that encodes differently, has made the job. Were its variant written over the other one, that would not
-    match the digest in the record any more. So a variant is only created where there is none, or where the
-    record does not name the one that is there: an earlier attempt may have ended before its record was
-    written.
+    client: S3Client
+    records: Records
+    retention: float
 
-    Raises:
-        JobGone: the job is final or removed.
-        StoreFull, StoreUnavailable: it was not written.
-    """
-    try:
-        await client.create(name, data)
-    except FileExistsError:
+    async def put(self, job_id: str, name: str, made: MadeVariant, data: bytes) -> None:
+        """Write a variant, unless another process has finished the job with a different one of the same name.
+
+        A worker that was paused for longer than its lease may come back when another one, perhaps of a
+        version that encodes differently, has made the job. Were its variant written over the other one, that
+        would not match the digest in the record any more. So a variant is only created where there is none,
+        or where the record does not name the one that is there: an earlier attempt may have ended before its
+        record was written.
+
+        Raises:
+            JobGone: the job is final or removed.
+            StoreFull, StoreUnavailable: it was not written.
+        """
+        file, fields = image_name(job_id, made.file), self._fields(name, made)
         try:
-            stored = await records.read(job_id)
-        except FileNotFoundError:
-            raise JobGone(job_id) from None
-        if stored is not None and stored.is_final:
-            raise JobGone(job_id) from None
-        await client.put(name, data, len(data))
+            await self.client.create(file, data, fields)
+        except FileExistsError:
+            try:
+                stored = await self.records.read(job_id)
+            except FileNotFoundError:
+                raise JobGone(job_id) from None
+            if stored is not None and stored.is_final:
+                raise JobGone(job_id) from None
+            await self.client.put(file, data, len(data), fields)
+
+    def _fields(self, name: str, made: MadeVariant) -> dict[str, str]:
+        """The header fields with which the server is to send a variant to whoever has a signed URL of it."""
+        max_age = int(min(SIGNED_URL_LIFETIME_S, self.retention))
+        return {
+            "Content-Type": MEDIA_TYPES[made.format],
+            "Content-Disposition": f'inline; filename="{made.file_name(name)}"',
+            "Cache-Control": f"public, max-age={max_age}",
+        }

@@ -33,11 +33,12 @@ from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
-from app.storage.s3.images import IMAGES, image_name, put_image
+from app.storage.s3.images import IMAGES, ImageWriter, image_name
 from app.storage.s3.kept_objects import KeptObjects
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
 from app.storage.s3.secret import shared_secret
+from app.storage.s3.signer import BucketSigner
 from app.storage.s3.sources import SOURCES, Sources, parse_source_name
 from app.storage.s3.sweep import Sweep
 from app.storage.spool import SOURCE, FileSpool
@@ -64,6 +65,7 @@ class S3Store(StoreBase):
         """Keeps about `max_bytes`, and each job for `retention` seconds of `clock` after it is final."""
         super().__init__(max_bytes, retention, clock)
         self._client = S3Client(bucket, prefix)
+        self.signer = BucketSigner(self._client)
         self._scratch = Scratch()
         self._records = Records(self._client, clock)
         self._sources = Sources(self._client, self.write_in_thread)
@@ -178,10 +180,8 @@ class S3Store(StoreBase):
 
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         inspected = await self.write_in_thread(_inspect, folder, made)
-        puts = (
-            put_image(self._client, self._records, image_name(job.id, variant.file), job.id, data)
-            for variant, data in inspected.values()
-        )
+        images = ImageWriter(self._client, self._records, self.retention)
+        puts = (images.put(job.id, name, variant, data) for name, (variant, data) in inspected.items())
         await asyncio.gather(*puts)
         self._space.used += sum(variant.size for variant, _ in inspected.values())
         return {name: variant for name, (variant, _) in inspected.items()}
