@@ -221,7 +221,7 @@ def check() -> None:
         raise typer.Exit(1)
 
 
-def stampede(
+def stampede(  # size: each parameter is an option of the command
     url: Annotated[str, typer.Argument(help="Where a Spillway of your own listens: http://127.0.0.1:8000")],
     act: Annotated[
         list[str] | None,
@@ -242,6 +242,9 @@ def stampede(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="A folder shared by stampedes that print one table."),
     ] = None,
+    beside: Annotated[
+        str | None, typer.Option(hidden=True, help="Another service, to which a crowd uploads as well.")
+    ] = None,
 ) -> None:
     """Let a flood loose on a server of your own, in acts, and see what is sent, answered, promised and kept.
 
@@ -249,7 +252,7 @@ def stampede(
     """
     from app.stampede.acts import ACTS, Pressure
     from app.stampede.runner import run
-    from app.stampede.target import BadTarget
+    from app.stampede.target import BadTarget, resolve
 
     interrupt_at_signals()
     names = act or []
@@ -258,7 +261,9 @@ def stampede(
     if unknown:
         _fail(f"there is no act {unknown[0]!r}; there are {', '.join(known)}")
     try:
-        status = run(url, names, Pressure(seconds, rate), photo, as_json=as_json, together=together)
+        other = None if beside is None else resolve(beside)[0]
+        pressure = Pressure(seconds, rate, other)
+        status = run(url, names, pressure, photo, as_json=as_json, together=together)
     except (BadTarget, OSError) as error:
         _fail(error)
     raise typer.Exit(status)

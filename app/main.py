@@ -136,7 +136,7 @@ def _make_demo(settings: Settings, engine: Engine, runner: DemoRunner) -> Demo |
     """The demonstration, if DEMO is set. It needs a local engine, which it can reconfigure."""
     if not settings.demo or not isinstance(engine, LocalEngine):
         return None
-    return Demo(DemoSettings(settings, engine.reconfigure), runner)
+    return Demo(DemoSettings(settings, engine.reconfigure), runner, engine.local_quota)
 
 
 def _lifespan_of(parts: Parts) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -42,6 +42,8 @@ class _SnapshotCollector(Collector):
         stats = self._snapshot()
         engine = stats.engine
         yield labelled_counter("spillway_jobs", "Jobs by outcome.", "outcome", stats.jobs)
+        accepted_bytes = engine.jobs.accepted_bytes
+        yield counter("spillway_accepted_bytes", "Bytes of accepted uploads.", accepted_bytes)
         yield labelled_counter("spillway_refusals", "Refusals by guard or status.", "guard", stats.refusals)
         yield from _backlog(engine)
         yield gauge("spillway_limiter_clients", "Buckets in the table.", engine.limiter.clients)

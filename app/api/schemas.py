@@ -134,6 +134,7 @@ class StatsDocument(BaseModel):
 
     uptime_s: float
     jobs: dict[str, int]
+    accepted_bytes: int = Field(description="sizes of all accepted uploads together")
     refusals: dict[str, int]
     limiter: dict[str, Any]
     backlog: dict[str, Any]

@@ -48,6 +48,7 @@ class ServiceStats:
             "uptime_s": self.uptime_s,
             "state": engine.state,
             "jobs": self.jobs,
+            "accepted_bytes": engine.jobs.accepted_bytes,
             "refusals": self.refusals,
             "limiter": {
                 "clients": engine.limiter.clients,
@@ -123,4 +124,5 @@ def _backlog(engine: EngineSnapshot) -> dict[str, Any]:
         "awaited": reservations.awaited,
         "parked": reservations.waiting,
         "returning": reservations.return_rate,
+        "due": reservations.due,
     }

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,6 +16,7 @@ from app.api.refusal_counter import RefusalCounter
 from app.api.service_stats import ServiceStats
 from app.api.stats_feed import StatsFeed
 from app.engine.interface import Engine, EngineState
+from app.runtime.memory import resident_bytes
 from app.runtime.metrics import CONTENT_TYPE
 from app.server.headers import ratelimit_fields
 from app.server.problems import ProblemError
@@ -27,7 +27,6 @@ from app.uploads.client_key import client_of
 from app.uploads.degraded import DegradedResponse
 from app.uploads.idempotency import IdempotencyKeys
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MAX_FULL_S = 30.0
 """Seconds for which the queue may be full before a load balancer should send traffic elsewhere."""
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -44,22 +43,6 @@ class NotServing(ProblemError):
 
     def __init__(self, reasons: list[str]) -> None:
         super().__init__(f"Not ready: {', '.join(reasons)}.", retry_after=1.0, members={"reasons": reasons})
-
-
-def resident_bytes(pids: list[int]) -> int:
-    """Resident memory of some processes in bytes.
-
-    Pages that they share count once: those of the first process count in full, of the others only what is not
-    shared. A process that has ended counts nothing.
-    """
-    total = 0
-    for pid in pids:
-        try:
-            _, resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[:3])
-        except OSError:
-            continue
-        total += resident if total == 0 else resident - shared
-    return total * _PAGE_BYTES
 
 
 @dataclass(slots=True)

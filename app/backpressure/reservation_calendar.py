@@ -27,6 +27,10 @@ class ReservationCalendar:
                 return
             least[node] = smaller
 
+    def counts(self, second: int, seconds: int) -> list[int]:
+        """How many clients are expected in each of so many seconds, from this one on."""
+        return [self._least[_SECONDS + (second + each) % _SECONDS] for each in range(seconds)]
+
     def first_below(self, second: int, limit: float) -> int:
         """The first second, from this one on, in which less than `limit` clients are expected.
 

@@ -12,6 +12,8 @@ _MISSED_AFTER_S = 1.0
 """Seconds after its time at which a reservation counts as missed: no slot is kept for it any more."""
 _HONOURED_S = 30.0
 """Seconds after its time for which a client that comes late still goes before those without reservation."""
+SHOWN_S = 60
+"""Seconds of which a snapshot tells how many reservations are due."""
 _MAX_PER_CLIENT = 10
 _MAX_PER_NETWORK = 64
 _MAX_MISSES_PER_NETWORK = 3
@@ -147,6 +149,10 @@ class ReservationTable:
         """Whole seconds after `moment` until a second comes in which less than `max_per_s` are expected."""
         second = int(moment)
         return self._calendar.first_below(second, max_per_s / self.return_rate) - second
+
+    def due(self, moment: float) -> list[int]:
+        """How many reservations are due in each of the `SHOWN_S` seconds from this moment on."""
+        return self._calendar.counts(int(moment), SHOWN_S)
 
     def add(self, reservation: Reservation, now: float, awaited_from: float) -> None:
         """Add a reservation that is awaited from a moment on. Its upload must not have another one.

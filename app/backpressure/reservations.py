@@ -79,7 +79,7 @@ class ReservationsSnapshot:
     """There are `outstanding` reservations, at most `capacity`.
 
     For `awaited` ones a slot is kept free, `missed` ones were not used in time. `waiting` clients wait for a
-    slot, and `return_rate` is the share of clients that come back.
+    slot, `return_rate` is the share of clients that come back, and `due` has how many are to in each second.
     """
 
     outstanding: int
@@ -88,6 +88,7 @@ class ReservationsSnapshot:
     capacity: int
     waiting: int
     return_rate: float
+    due: list[int]
 
 
 class Reservations:
@@ -289,10 +290,9 @@ class Reservations:
 
     def snapshot(self) -> ReservationsSnapshot:
         """The state now."""
-        self._now()
-        table = self._table
+        table, due = self._table, self._table.due(self._now())
         counts = len(table), table.awaited, table.missed, table.capacity, len(self._waiting)
-        return ReservationsSnapshot(*counts, round(table.return_rate, 3))
+        return ReservationsSnapshot(*counts, round(table.return_rate, 3), due)
 
 
 def _whole_seconds(seconds: float) -> int:

@@ -61,6 +61,7 @@ class JobRegistry:
         handle = JobHandle(job, client, accepted_at=self._clock())
         self._known[job.id] = KnownJob(handle, own=True, changed_at=self._clock())
         self.counters.accepted += 1
+        self.counters.accepted_bytes += job.size
         return handle
 
     def update(self, job: Job) -> None:

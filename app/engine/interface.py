@@ -65,9 +65,13 @@ class EngineState(StrEnum):
 
 @dataclass(slots=True)
 class JobCounters:
-    """How many jobs were accepted since the start, and how they ended; `deferred` ones are done as well."""
+    """How many jobs were accepted since the start, and how they ended; `deferred` ones are done as well.
+
+    `accepted_bytes` is the sum of the uploads' sizes.
+    """
 
     accepted: int = 0
+    accepted_bytes: int = 0
     done: int = 0
     failed: int = 0
     cancelled: int = 0

@@ -49,6 +49,7 @@ class JobRegistry:
         handle = JobHandle(job, client, accepted_at=time.monotonic())
         self._handles[job.id] = handle
         self.counters.accepted += 1
+        self.counters.accepted_bytes += job.size
         return handle
 
     def resume(self, job: Job) -> JobHandle:

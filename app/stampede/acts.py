@@ -36,11 +36,13 @@ _FOLLOW_TIMEOUT_S = 300.0
 class Pressure:
     """The load of the acts: `seconds` of arrivals, and uploads a second of a crowd.
 
-    Without a `rate` it follows from what the server can do.
+    Without a `rate` it follows from what the server can do. Every client of a crowd also uploads its photo to
+    the service `beside`, if there is one, to compare.
     """
 
     seconds: float
     rate: float | None = None
+    beside: Target | None = None
 
 
 @dataclass(slots=True)
@@ -245,7 +247,9 @@ async def run_act(run: ActRun, photo: bytes) -> None:
             asyncio.TaskGroup() as following,
         ):
             sources = run.sources if run.act.many_addresses else run.sources[:1]
-            await run.act.arrivals(run, Crowd.of(run.target, photo, run.ledger, sources, following))
+            crowd = Crowd.of(run.target, photo, run.ledger, sources, following)
+            crowd.beside = run.pressure.beside
+            await run.act.arrivals(run, crowd)
     except TimeoutError:
         pass  # the table shows what has not ended
     finally:

@@ -41,6 +41,8 @@ class Crowd:
     sources: Sequence[str | None]
     _connections: asyncio.Semaphore
     _following: asyncio.TaskGroup
+    beside: Target | None = None
+    """A service of another kind to which every client uploads the photo as well; its answers do not count."""
 
     @classmethod
     def of(
@@ -95,7 +97,13 @@ class Crowd:
             self.ledger.photos += 1
             self.ledger.addresses.add(source or socket.gethostname())
             clients.create_task(upload(source))
+            if self.beside is not None:
+                clients.create_task(self._upload_beside(self.beside))
         return first + count
+
+    async def _upload_beside(self, beside: Target) -> None:
+        with suppress(NoAnswer):
+            await ask(beside, "POST /upload", headers={"Content-Type": "image/jpeg"}, body=self.photo)
 
     async def hasty(self, source: str | None) -> None:
         """Upload once, whatever the answer is."""

@@ -46,7 +46,12 @@ class Target:
         """Addresses for the clients of the act with this number; `[None]` leaves the choice to the system."""
         if not self.has_many_addresses:
             return [None]
-        return [f"127.{77 + act}.{number // 250}.{1 + number % 250}" for number in range(_ADDRESSES_PER_ACT)]
+        return [source_address(act, number) for number in range(_ADDRESSES_PER_ACT)]
+
+
+def source_address(act: int, number: int) -> str:
+    """The loopback address of the client with this number, in the act with that one."""
+    return f"127.{77 + act}.{number // 250}.{1 + number % 250}"
 
 
 def _can_bind(address: str) -> bool:

@@ -8,13 +8,17 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from app.backpressure.token_bucket import Quota
 from app.server.hosts import Hosts, host_of, is_address
 from app.server.listener import local_url
 from app.server.problems import KINDS, NotFound, ProblemError
 from app.server.routes import UnparsedRoute, query_of
 from app.stampede.acts import ACTS
+from app.stampede.target import source_address
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings, InvalidDemoSetting, Lever
+
+_BUCKETS_SHOWN = 6
 
 
 class ForeignOrigin(ProblemError):
@@ -85,18 +89,34 @@ class DemoDocument(BaseModel):
     act: str | None = Field(description="the act that runs")
     left_s: int | None = Field(description="the seconds that it may last yet")
     last: dict[str, Any] | None = Field(description="the figures of the act before")
+    buckets: list[float] = Field(
+        description="how full the buckets of the act's first clients are, from 0 to 1; empty without an act"
+    )
+    unbounded: dict[str, Any] | None = Field(
+        description="the figures of the service whose queue has no bound, in the last act with a crowd"
+    )
 
 
 class Demo:
     """The levers and the acts of one server."""
 
-    def __init__(self, settings: DemoSettings, runner: DemoRunner) -> None:
+    def __init__(self, settings: DemoSettings, runner: DemoRunner, quota_of: Callable[[str], Quota]) -> None:
+        """`quota_of` tells what is left in a client's bucket."""
         self.settings = settings
         self.runner = runner
+        self._quota_of = quota_of
 
     def snapshot(self) -> dict[str, Any]:
         """The state of the levers and of the act that runs, as `/v1/stats` and these endpoints show it."""
-        return self.settings.snapshot() | self.runner.snapshot()
+        return self.settings.snapshot() | self.runner.snapshot() | {"buckets": self._buckets()}
+
+    def _buckets(self) -> list[float]:
+        """How full the buckets of the first clients of the act that runs are, from 0 to 1."""
+        if self.runner.act is None:
+            return []
+        number = [act.name for act in ACTS].index(self.runner.act)
+        quotas = [self._quota_of(source_address(number, client)) for client in range(_BUCKETS_SHOWN)]
+        return [quota.remaining / quota.limit for quota in quotas]
 
 
 def demo_router(demo: Demo, host: str, named_hosts: Iterable[str], public_authority: str) -> APIRouter:

@@ -5,13 +5,14 @@ import json
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 import structlog
 
 from app.engine.worker_process import spawn
 from app.server.problems import ProblemError
+from app.web.unbounded_twin import UnboundedTwin
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,8 @@ ARRIVALS_S: Final = 12.0
 """Seconds in which the clients of an act arrive."""
 _ACT_TIMEOUT_S: Final = 90.0
 """Seconds after which an act is stopped, whatever is still under way; accepted jobs go on without it."""
+_WITH_TWIN: Final = "crowd"
+"""The act beside which a service whose queue has no bound gets the same uploads, and dies of them."""
 _TERMINATION_TIMEOUT_S: Final = 5.0
 """Seconds that the process has after SIGTERM to print its figures, before SIGKILL."""
 
@@ -37,11 +40,13 @@ class DemoRunner:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._act: str | None = None
+        self.act: str | None = None
+        """The act that runs."""
         self._deadline = 0.0
         self._stop_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._last: dict[str, Any] | None = None
+        self._twin = UnboundedTwin()
 
     def start(self, act: str, url: str) -> None:
         """Start an act against the server at `url`.
@@ -49,9 +54,9 @@ class DemoRunner:
         Raises:
             ActRunning: another has not ended.
         """
-        if self._act is not None:
-            raise ActRunning(self._act, max(1.0, self._deadline - self._clock()))
-        self._act = act
+        if self.act is not None:
+            raise ActRunning(self.act, max(1.0, self._deadline - self._clock()))
+        self.act = act
         self._deadline = self._clock() + _ACT_TIMEOUT_S
         self._stop_requested = asyncio.Event()
         self._task = asyncio.create_task(self._run(act, url), name=f"act {act}")
@@ -71,19 +76,20 @@ class DemoRunner:
             await self.stop()
 
     async def _run(self, act: str, url: str) -> None:
+        command = ["app.cli", "stampede", url, "--act", act, "--seconds", f"{ARRIVALS_S:g}", "--json"]
         try:
-            process = await spawn(
-                *("app.cli", "stampede", url, "--act", act, "--seconds", f"{ARRIVALS_S:g}", "--json"),
-                stdin=DEVNULL,
-                stderr=DEVNULL,
-            )
-            self._last = {"act": act, **_summary(await self._output(process))}
+            async with AsyncExitStack() as stack:
+                if act == _WITH_TWIN:
+                    other = await stack.enter_async_context(self._twin.running())
+                    command += [] if other is None else ["--beside", other]
+                process = await spawn(*command, stdin=DEVNULL, stderr=DEVNULL)
+                self._last = {"act": act, **_summary(await self._output(process))}
         except OSError as error:
             log.error("an act could not be run", act=act, reason=str(error))
         except Exception:
             log.exception("an act ended unexpectedly", act=act)
         finally:
-            self._act = None
+            self.act = None
 
     async def _output(self, process: Process) -> bytes:
         """All that the process prints until it ends by itself or is stopped; it is gone afterwards."""
@@ -106,8 +112,13 @@ class DemoRunner:
 
     def snapshot(self) -> dict[str, Any]:
         """The act that runs, the seconds that it may last yet, and a summary of the one before."""
-        seconds_left = None if self._act is None else max(0, round(self._deadline - self._clock()))
-        return {"act": self._act, "left_s": seconds_left, "last": self._last}
+        seconds_left = None if self.act is None else max(0, round(self._deadline - self._clock()))
+        return {
+            "act": self.act,
+            "left_s": seconds_left,
+            "last": self._last,
+            "unbounded": self._twin.snapshot(),
+        }
 
 
 def _summary(output: bytes) -> dict[str, Any]:
@@ -116,6 +127,7 @@ def _summary(output: bytes) -> dict[str, Any]:
         report = json.loads(output)
         act = report["acts"][0]
         return {
+            "people": act["people"],
             "sent": act["sent"],
             "answers": act["answers"],
             "kept": act["kept"],

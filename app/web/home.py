@@ -8,6 +8,7 @@ from app.server.problems import KINDS
 from app.settings import Settings
 from app.stampede.acts import ACTS
 from app.web.demo_settings import levers_of
+from app.web.tour import TOUR
 from workers.formats import SOURCE_NAMES
 
 MAX_SLOTS_DRAWN: Final = 100
@@ -63,6 +64,7 @@ def home_values(settings: Settings) -> dict[str, Any]:
         "brownout_mark": brownout_mark,
         "workers_drawn": min(settings.workers, MAX_WORKERS_DRAWN),
         "acts": ACTS,
+        "tour": TOUR,
         "keeps_for_good": math.isinf(settings.retention),
         "levers": levers_of(settings),
     }

@@ -57,7 +57,7 @@ SWAGGER_ROOT: Final = files("fastapi_offline") / "static"
 SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
 HOME_FILES: Final = ("upload.css", "path.css", "js/main.js")
 STATISTICS_FILES: Final = ("minute.css", "js/live.js")
-DEMO_FILES: Final = ("pressure.css", "js/demo.js")
+DEMO_FILES: Final = ("pressure.css", "js/demo.js", "js/tour.js")
 _GZIP_LEVEL: Final = 5
 """Half the time of the highest level, most of it before the service is ready, for files 1.3 % larger."""
 IMPORT: Final = re.compile(r'^import .*?"\./([^"]+)";$', re.MULTILINE)

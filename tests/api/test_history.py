@@ -20,7 +20,7 @@ def stats(second: int) -> ServiceStats:
         JobCounters(accepted=second * (second + 1) // 2),
         LimiterSnapshot(0, 100, 0),
         UploadQueueSnapshot(10, 20, 0, 0, 0, 1.0, 10 * second),
-        ReservationsSnapshot(0, 0, 0, 100, 0, 1.0),
+        ReservationsSnapshot(0, 0, 0, 100, 0, 1.0, []),
         [],
         {},
         BrownoutSnapshot(active=False, begun=0, deferred=0, capacity=0),

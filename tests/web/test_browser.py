@@ -418,13 +418,38 @@ def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
 def test_an_act_is_played_and_stopped(service: Service, visit: Open) -> None:
     """One act runs at a time; its figures are shown, and the server is as before."""
     page = visit(service)
-    page.get_by_role("button", name="bully").click()
-    expect(page.get_by_role("button", name="bully")).to_have_attribute("aria-pressed", "true")
-    expect(page.get_by_role("button", name="crowd")).to_be_disabled()
+    page.locator("[data-act=bully]").click()
+    expect(page.locator("[data-act=bully]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-act=bully]")).to_be_focused()
+    expect(page.locator("[data-act=crowd]")).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("#buckets i")).to_have_count(6)
     expect(figure(page, "refusals.rate")).to_have_text(re.compile("^[1-9]"))
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#outcome")).to_contain_text(re.compile(r"bully: \d+ uploads sent, answered .*429"))
-    expect(page.get_by_role("button", name="crowd")).to_be_enabled()
+    expect(page.locator("#outcome")).to_contain_text(
+        re.compile(r"One asks too often: \d+ people; \d+ got in;.* requests were answered .*429")
+    )
+    expect(page.locator("[data-act=crowd]")).to_have_attribute("aria-disabled", "false")
+
+
+def test_a_link_plays_its_act_and_the_tour_explains_it_by_keyboard(service: Service, visit: Open) -> None:
+    """A guess, the act, what it showed, and the code; while another act is played, the tour waits."""
+    page = visit(service, "/?act=bully")
+    expect(page.locator("[data-act=bully]")).to_have_attribute("aria-pressed", "true")
+    tab_to(page, page.locator("#tour-open"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#tour-title")).to_be_focused()
+    step = page.locator(".step:visible")
+    tab_to(page, step.locator(".answers button").nth(1))
+    page.keyboard.press("Enter")
+    expect(step.locator(".verdict")).to_have_text("Yes. See it happen:")
+    expect(step.locator("code")).to_contain_text("self.max_debt")
+    is_readable(page, "light")
+    expect(step.locator(".act")).to_contain_text("turned away so far")
+    page.get_by_role("button", name="Stop").click()
+    expect(step.locator(".act")).to_contain_text(re.compile(r"\d+ people; |without figures"))
+    tab_to(page, step.locator(".next"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#tour-title")).to_have_text("The queue without a bound")
 
 
 def test_levers_act_at_once_and_go_back(service: Service, visit: Open) -> None:

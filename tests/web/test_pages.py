@@ -203,7 +203,7 @@ class TestHome:
 
     async def test_escapes_what_it_shows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Text from elsewhere in the program cannot become markup."""
-        hostile = Act("x", '<i>"title"</i>', "<b>x</b>", "<script>says</script>", ACTS[0].arrivals)
+        hostile = Act("x", "x", '<i>"title"</i>', "<script>says</script>", ACTS[0].arrivals)
         monkeypatch.setattr(home, "ACTS", (hostile,))
         async with client(application(demo=True)) as http:
             text = (await http.get("/")).text

@@ -41,16 +41,17 @@ async function sendLevers() {
   sending = false;
 }
 
-function sentence({ act, sent, answers, kept, promised, whole, interrupted }) {
-  if (sent === undefined) return `${act}: no figures came back.`;
+function sentence({ act, people, sent, answers, interrupted }) {
+  const name = acts.find((button) => button.dataset.act === act)?.textContent ?? act;
+  if (sent === undefined) return `${name}: no figures came back.`;
   const answered = Object.entries(answers).map(([status, count]) => `${count} × ${status}`).join(", ");
-  const end = whole ? "nothing lost" : interrupted ? "stopped; what was accepted goes on" : "some jobs were not followed to their end";
-  return `${act}: ${sent} uploads sent, answered ${answered}; ${kept} of ${promised} accepted are done; ${end}.`;
+  return `${name}: ${people} ${sent} requests were answered ${answered}.${interrupted ? " It was stopped; what was accepted goes on." : ""}`;
 }
 
 function show({ act, left_s: left, last, levers: values, back_in_s: seconds }) {
   for (const button of acts) {
-    button.disabled = act !== null;
+    // Not disabled, for a disabled button loses the focus.
+    button.setAttribute("aria-disabled", String(act !== null));
     button.setAttribute("aria-pressed", String(button.dataset.act === act));
     if (button.dataset.act === act) write(outcome, button.title);
   }
@@ -70,7 +71,12 @@ function label(input) {
   write(input.parentElement.querySelector("output"), `${input.value}${input.dataset.unit}`);
 }
 
-for (const button of acts) button.addEventListener("click", () => ask("POST", `acts/${button.dataset.act}`));
+const play = (act) => ask("POST", `acts/${act}`);
+for (const button of acts) button.addEventListener("click", () => button.getAttribute("aria-disabled") === "true" || play(button.dataset.act));
+document.addEventListener("play", ({ detail }) => play(detail));
+// A link to a scenario, such as /?act=crowd, plays it.
+const linked = new URLSearchParams(location.search).get("act");
+if (acts.some((button) => button.dataset.act === linked)) play(linked);
 stop.addEventListener("click", () => ask("DELETE", "acts"));
 back.addEventListener("click", () => {
   touched = 0;
