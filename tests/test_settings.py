@@ -263,10 +263,10 @@ def test_a_background_is_a_colour_of_css(
 
 
 def test_a_background_that_is_transparent_is_told_so(environment: pytest.MonkeyPatch) -> None:
-    """It is a colour of CSS, so that it is none would be a lie."""
+    """CSS has such colours, so the error does not say that it is none."""
     for written in ("transparent", "#fff0", "hsla(0, 0%, 0%, 0)"):
         environment.setenv("SPILLWAY_BACKGROUND", written)
-        with pytest.raises(SettingsError, match="behind the background there is nothing"):
+        with pytest.raises(SettingsError, match="cannot be transparent"):
             load_settings()
 
 

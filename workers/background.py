@@ -9,7 +9,7 @@ _HEX = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
 
 
 def read_colour(text: str) -> Colour:
-    """The colour that is written as `#rgb`, `#rrggbb` or a CSS name; raises ValueError with a sentence."""
+    """The colour that is written as `#rgb`, `#rrggbb` or a CSS name; raises ValueError, which says why."""
     word = text.strip().lower()
     if _HEX.fullmatch(word):
         digits = word[1:] if len(word) == 7 else "".join(2 * digit for digit in word[1:])
@@ -21,5 +21,5 @@ def read_colour(text: str) -> Colour:
     if isinstance(named, str):
         return read_colour(named)
     if word == "transparent" or re.fullmatch(r"#([0-9a-f]{4}|[0-9a-f]{8})|(rgb|hsl)a\(.*", word):
-        raise ValueError(f"{text!r} lets something shine through, and behind the background there is nothing")
-    raise ValueError(f"{text!r} is no colour such as #fff, #ffffff or a name of CSS, such as white")
+        raise ValueError("a background cannot be transparent: it is what shows through transparency")
+    raise ValueError("not a colour such as #fff, #ffffff or white (a name of CSS)")

@@ -125,6 +125,18 @@ def test_photos_come_back_in_every_size(service: Service, visit: Open, bring: An
     expect(details).not_to_be_visible()
 
 
+def test_a_cut_does_not_stand_for_the_whole(service: Service, visit: Open) -> None:
+    """In the HTML that is copied, a browser may take any address of a srcset for any other."""
+    sizes = {"large": (1600, 1067), "small": (320, 213), "avatar": (256, 256), "wide": (800, 200)}
+    variants = {
+        name: {"url": f"/v1/images/1/{name}", "width": width, "height": height}
+        for name, (width, height) in sizes.items()
+    }
+    script = "async (job) => (await import('/static/js/cascade.js')).srcset({job})"
+    html = visit(service).evaluate(script, {"variants": variants})
+    assert re.findall(r"(\w+) (\d+)w", html) == [("large", "1600"), ("small", "320")]
+
+
 def test_a_removal_can_be_taken_back(service: Service, visit: Open) -> None:
     """The photo comes back unharmed; removed again, it goes when the page is left, if not before."""
     page = visit(service)
