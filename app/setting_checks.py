@@ -78,6 +78,8 @@ def warnings_for(settings: Settings) -> list[str]:
         found.append(SHARED_ENGINE_NEEDS_BUCKET)
     if settings.max_upload_bytes > settings.store_max_bytes:
         found.append("MAX_UPLOAD_BYTES is more than STORE_MAX_BYTES: the largest uploads can never be stored")
+    if settings.demo and settings.upload_keys:
+        found.append("DEMO=true with UPLOAD_KEYS: the page's pressure has no tickets and is refused with 401")
     if settings.client_share > settings.queue_size + settings.max_receiving:
         found.append("CLIENT_SHARE is more than QUEUE_SIZE + MAX_RECEIVING: no client can ever reach it")
     return found

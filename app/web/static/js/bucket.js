@@ -1,7 +1,8 @@
 import { at } from "./address.js";
 import { write } from "./format.js";
+import { onTicket, ticketFields, ticketRefused } from "./ticket.js";
 
-// The token bucket of this visitor's address. Between two answers of the server its level follows from the rate.
+// The token bucket of this visitor's address, or of their ticket. Between two answers of the server its level follows from the rate.
 
 const level = document.getElementById("level");
 const tokens = document.getElementById("tokens");
@@ -34,9 +35,12 @@ async function ask() {
   await sleep(askedAt + PACE_MS - performance.now());
   askedAt = performance.now();
   try {
-    const answer = await fetch(at("v1/quota"), { cache: "no-store" });
-    if (!answer.ok) return;
+    const ticket = ticketFields();
+    const answer = await fetch(at("v1/quota"), { cache: "no-store", headers: ticket });
     const quota = await answer.json();
+    if (answer.status === 401) ticketRefused(quota, ticket);
+    if (!answer.ok) return;
+    if (quota.policy === "ticket") rate = quota.limit / quota.window_s;
     const fraction = quota.next_token_ms ? 1 - Math.min(1, (quota.next_token_ms / 1000) * rate) : 0;
     known = { limit: quota.limit, remaining: Math.floor(quota.remaining) + fraction, at: performance.now() };
     draw();
@@ -84,3 +88,4 @@ function draw() {
 }
 
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
+onTicket(refresh);

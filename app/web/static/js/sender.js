@@ -1,4 +1,5 @@
 import { tokenAvailable } from "./bucket.js";
+import { onTicket, ticketMissing, ticketRefused } from "./ticket.js";
 import { send } from "./transport.js";
 
 const MAX_SENDING = 2;
@@ -10,7 +11,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Sends the waiting photos, in order. A refused photo is sent again exactly when Retry-After says, which keeps
 // its reservation; no other photo is sent before that, for it would be refused as well.
-// Paused, or without a network, it begins nothing new.
+// Paused, without a network, or without a ticket where one is needed, it begins nothing new.
 export class Sender extends EventTarget {
   paused = false;
   #waiting = [];
@@ -21,6 +22,7 @@ export class Sender extends EventTarget {
   constructor() {
     super();
     addEventListener("online", () => this.dispatchEvent(new Event("online")));
+    onTicket(() => this.dispatchEvent(new Event("ticket")));
   }
 
   pause(paused) {
@@ -30,10 +32,11 @@ export class Sender extends EventTarget {
 
   // Returns when something may be sent.
   async #allowed() {
-    while (this.paused || !navigator.onLine) {
+    while (this.paused || !navigator.onLine || ticketMissing()) {
       await new Promise((resolve) => {
         this.addEventListener("pause", resolve, { once: true });
         this.addEventListener("online", resolve, { once: true });
+        this.addEventListener("ticket", resolve, { once: true });
       });
     }
   }
@@ -88,7 +91,7 @@ export class Sender extends EventTarget {
     }
   }
 
-  async #settle(photo, { status, body, wait }) {
+  async #settle(photo, { status, body, wait, ticket }) {
     if (photo.dropped) return true;
     this.dispatchEvent(new Event("answer"));
     // An upload whose job has failed already is answered with the problem, which contains the job.
@@ -105,6 +108,10 @@ export class Sender extends EventTarget {
     if (status === 0 && !(await readable(photo.file))) {
       photo.set({ state: "failed", problem: { title: "This file can no longer be read", detail: "Choose it again." } });
       return true;
+    }
+    if (status === 401 && ticketRefused(body, ticket)) {
+      photo.set({ state: "waiting", refusal: null, until: 0 });
+      return false;
     }
     if (!degraded && !RETRIED.has(status)) {
       photo.set({ state: "failed", problem: body ?? { title: `Refused with status ${status}` } });
