@@ -1,9 +1,9 @@
-"""A real nginx before a service, for the tests: with the server of the documentation's example."""
+"""A real nginx before a service, for the tests: with the examples of the documentation."""
 
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,37 +26,37 @@ http {{
   fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi;
   scgi_temp_path scgi;
-{server}
+{servers}
 }}
 """
 
 
-def example() -> str:
-    """The first example of a server of nginx in the documentation."""
-    found = re.search(r"```nginx\n(server \{\n.+?\n\})\n```", OPERATIONS.read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+def examples() -> list[str]:
+    """The examples for nginx in the documentation: a service under a path, and one behind a cache."""
+    return re.findall(r"```nginx\n(.+?)\n```", OPERATIONS.read_text(), re.DOTALL)
 
 
 @contextmanager
-def proxying(folder: Path, port: int, service_port: int) -> Iterator[None]:
-    """Run the example on a port of its own, before a service, for the length of the block.
+def proxying(folder: Path, ports: Sequence[int], service_port: int) -> Iterator[None]:
+    """Run each example on a port of its own, all before one service, for the length of the block.
 
     Skips the test where nginx is not installed.
     """
     binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if binary is None:
         pytest.skip("nginx is not installed")
-    server = example()
-    for there, here in ("listen 80;", f"listen 127.0.0.1:{port};"), (":8000/;", f":{service_port}/;"):
-        assert there in server
-        server = server.replace(there, here)
-    (folder / "nginx.conf").write_text(_AROUND.format(server=server))
+    servers = ""
+    for example, port in zip(examples(), ports, strict=True):
+        assert "listen 80;" in example
+        here = example.replace("listen 80;", f"listen 127.0.0.1:{port};")
+        servers += here.replace("127.0.0.1:8000", f"127.0.0.1:{service_port}")
+    servers = servers.replace("/var/cache/nginx/", "")
+    (folder / "nginx.conf").write_text(_AROUND.format(servers=servers))
     process = subprocess.Popen(
         [binary, "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"], stdin=subprocess.DEVNULL
     )
     try:
-        until(lambda: _listens(port) or process.poll() is not None, "nginx to listen")
+        until(lambda: all(map(_listens, ports)) or process.poll() is not None, "nginx to listen")
         assert process.poll() is None
         yield
     finally:

@@ -28,6 +28,8 @@ class Site:
     service: Service
     url: str
     """The public URL, with its final slash."""
+    cached_url: str
+    """The URL of a cache before it, which knows nothing of the public one."""
 
     def client(self) -> httpx.Client:
         """A client that knows the public URL alone."""
@@ -37,14 +39,14 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A service at /photos/ of nginx."""
-    folder, port = tmp_path_factory.mktemp("site"), free_port()
-    url = f"http://127.0.0.1:{port}/photos/"
+    folder, ports = tmp_path_factory.mktemp("site"), (free_port(), free_port())
+    url, cached_url = f"http://127.0.0.1:{ports[0]}/photos/", f"http://127.0.0.1:{ports[1]}"
     settings = {"rate": 1000, "burst": 1000, "public_url": url, "cors_origins": ORIGIN}
     with (
         serving(folder, trusted_proxies="127.0.0.1", **settings) as service,
-        proxying(tmp_path_factory.mktemp("nginx"), port, service.port),
+        proxying(tmp_path_factory.mktemp("nginx"), ports, service.port),
     ):
-        yield Site(service, url)
+        yield Site(service, url, cached_url)
 
 
 def addresses(page: str) -> set[str]:
@@ -131,6 +133,23 @@ def test_pages_of_other_origins_read_answers_and_refusals(site: Site) -> None:
             assert answer.headers["access-control-allow-origin"] == ORIGIN
         preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
         assert client.options("v1/images", headers=preflight).status_code == 200
+
+
+def test_a_cache_keeps_variants_for_its_own_time_and_nothing_else(site: Site) -> None:
+    """So a deleted image is seen there for a while, but nobody is told that it still is."""
+    waiting = {"Content-Type": "image/jpeg", "Prefer": "wait=20"}
+    with httpx.Client(base_url=site.cached_url, timeout=PATIENCE) as client:
+        made = client.post("/v1/images", content=SMALL, headers=waiting).json()
+        image, thumb = (f"/v1/images/{made['id']}{rest}" for rest in ("", "/thumb"))
+        seen = [client.get(thumb).headers["x-cache"] for _ in range(2)]
+        assert seen == ["MISS", "HIT"]
+        assert "x-cache" not in client.get(f"{image}/events").headers
+        assert client.get(image).status_code == 200
+        token = {"Authorization": f"Bearer {made['delete_token']}"}
+        assert client.delete(image, headers=token).status_code == 204
+        assert client.get(image).status_code == 404
+        assert client.get(thumb).headers["x-cache"] == "HIT"
+        assert client.get(thumb.replace("thumb", "small")).status_code == 404
 
 
 def test_a_proxy_may_leave_the_path_on(site: Site) -> None:
