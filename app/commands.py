@@ -10,6 +10,7 @@ import typer
 
 from app.runtime.signals import end_at_signals, interrupt_at_signals
 from app.ticket_command import ticket
+from app.webhooks.command import webhook_receiver
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -292,6 +293,6 @@ def put(
 def run() -> None:
     """Run the command that the arguments name."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
-    for command in (check, put, stampede, ticket, worker):
+    for command in (check, put, stampede, ticket, webhook_receiver, worker):
         cli.command()(command)
     cli(prog_name="spillway")

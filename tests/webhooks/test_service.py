@@ -3,13 +3,17 @@
 import base64
 import hashlib
 import hmac
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import samples
 from tests.conftest import Start
-from tests.service import Service, fresh_address, serving, until
+from tests.service import COMMAND, Service, environment, fresh_address, run, serving, until
 from tests.webhooks.receiver import OTHER_SECRET, SECRET, Receiver, receiving
 
 ALL = "image.done,image.completed,image.failed,image.deleted,image.expired"
@@ -73,6 +77,32 @@ def test_a_failed_a_deleted_and_a_cancelled_image_are_told(service: Service, rec
         receiver.waits_for(lambda: "image.deleted" in receiver.types_of(document["id"]), "the removal")  # noqa: B023
         (told,) = [each for each in receiver.of(document["id"]) if each.type == "image.deleted"]
         assert told.payload["data"]["status"] == status
+
+
+def test_the_receiver_for_trials_prints_what_is_signed(tmp_path: Path) -> None:
+    """A line for each webhook; what is signed with another secret, or not at all, is refused."""
+    environ = environment(webhook_secret=f"{OTHER_SECRET} {SECRET}")
+    command = [COMMAND, "webhook-receiver", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = re.findall(r"http://\S+", process.stdout.readline())[0]
+            with serving(
+                tmp_path, variants="thumb=16", webhook_url=url, webhook_secret=SECRET, burst=100
+            ) as service:
+                job_id = service.upload(prefer="wait=20").json()["id"]
+                line = process.stdout.readline()
+            assert " image.done " in line
+            assert job_id in line
+            assert httpx.post(url, content=b"{}", headers={"webhook-id": "msg_1"}).status_code == 401
+            assert process.stdout.readline().startswith("refused")
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    for bad in ("", "whsec_short"):
+        refused = run("webhook-receiver", folder=tmp_path, webhook_secret=bad)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("spillway: ")
 
 
 def test_an_upload_cannot_name_a_receiver(service: Service, receiver: Receiver) -> None:
