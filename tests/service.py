@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,21 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 def run(*arguments: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run the `spillway` command in `folder` until it ends."""
+    """Run the `spillway` command in `folder` until it ends, in a forked process (tests/preloaded.py)."""
+    with tempfile.TemporaryFile() as errors:
+        process = Forked([COMMAND, *arguments], folder, environment(**settings), errors)
+        with process.stdout as output:
+            try:
+                written = output.read()  # ends with the process, which pytest's deadline bounds
+                status = process.wait(PATIENCE)
+            finally:
+                process.kill()
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, status, written.decode(), errors.read().decode())
+
+
+def execute(*arguments: str, folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Execute the `spillway` command in `folder` until it ends, as a user does it."""
     return subprocess.run(
         [COMMAND, *arguments],
         cwd=folder,

@@ -95,7 +95,9 @@ def test_an_unknown_act_is_told_the_known_ones(tmp_path: Path) -> None:
     """The error lists the names of all acts."""
     ended = run("stampede", "http://127.0.0.1:1", "--act", "ballet", folder=tmp_path)
     assert ended.returncode == 2
-    assert "there is no act 'ballet'; there are bully, crowd, patient, lenient, slow" in ended.stderr
+    assert (
+        "there is no act 'ballet'; there are bully, crowd, patient, impatient, lenient, slow" in ended.stderr
+    )
 
 
 def test_only_ipv4_loopback_has_a_crowd_of_addresses() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app.engine.worker_process import spawn
 from tests.conftest import Start
-from tests.service import Executed, run
+from tests.service import Executed, execute
 
 MODULES = ("app", "workers", "random", "json", "asyncio", "typing", "PIL", "uvloop", "sitecustomize")
 
@@ -37,7 +37,7 @@ def test_a_service_and_its_children_run_none_of_it(mark: Path, start: Start) -> 
 @pytest.mark.parametrize("arguments", [("--help",), ("check",), ("serve", "--help"), ("stampede", "--help")])
 def test_the_other_commands_run_none_of_it(mark: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """The script of the command does not look for modules there."""
-    done = run(*arguments, folder=tmp_path, workers=1, worker_memory="64MiB")
+    done = execute(*arguments, folder=tmp_path, workers=1, worker_memory="64MiB")
     assert done.returncode == 0, done.stderr
     assert not mark.exists()
 

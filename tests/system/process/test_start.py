@@ -14,7 +14,7 @@ import pytest
 from app import __version__
 from app.settings import Settings
 from tests.conftest import Start
-from tests.service import COMMAND, PATIENCE, Executed, environment, run, serving
+from tests.service import COMMAND, PATIENCE, Executed, environment, execute, run, serving
 
 BAD_SETTINGS = {
     "rate": "0",
@@ -89,7 +89,7 @@ class TestInterrupted:
         """With 0 where the command is ended by signals, else with the status that shells give to a signal."""
         interrupt = f"import os, time\nos.kill(os.getpid(), {number:d})\ntime.sleep(30)\n"
         (folder_of_modules / f"{module}.py").write_text(interrupt)
-        done = run(*command.split(), folder=tmp_path)
+        done = execute(*command.split(), folder=tmp_path)
         assert (done.stdout, done.stderr) == ("", "")
         assert done.returncode == (0 if serves else 128 + number)
 
@@ -132,7 +132,7 @@ class TestRefusing:
 
     def test_a_store_in_use(self, tmp_path: Path, start: Start) -> None:
         """A store that another service has open is refused."""
-        service = start(kind=Executed)
+        service = start()
         line = complaint(tmp_path, port=0, workers=1)
         assert "in use" in line
         assert service.upload().status_code == 202
@@ -171,7 +171,7 @@ class TestStarting:
     def test_uses_a_file_of_settings(self, tmp_path: Path, start: Start) -> None:
         """`.env` in the folder is used, below the environment; logs may be JSON."""
         (tmp_path / ".env").write_text("SPILLWAY_BURST=3\nSPILLWAY_RATE=9\nSPILLWAY_LOG_FORMAT=json\n")
-        service = start(kind=Executed, rate=0.5)
+        service = start(rate=0.5)
         with service.client() as client:
             quota = client.get("/v1/quota").json()
         assert (quota["limit"], quota["window_s"]) == (3, 6)
@@ -221,7 +221,7 @@ class TestShowing:
 
     def test_help_of_all(self, tmp_path: Path) -> None:
         """The bare command lists its subcommands."""
-        done = run("--help", folder=tmp_path)
+        done = execute("--help", folder=tmp_path)
         assert done.returncode == 0
         assert "serve" in done.stdout
         assert "check" in done.stdout
@@ -237,7 +237,7 @@ class TestNames:
         assert done.returncode == 1
         assert "SPILLWAY_QUEUE_SZE is no setting: did you mean SPILLWAY_QUEUE_SIZE?" in done.stderr
         assert "SPILLWAY_BUST is no setting: did you mean SPILLWAY_BURST?" in done.stderr
-        service = start(kind=Executed)
+        service = start()
         assert service.errors().count("did you mean") == 1
         assert "spillway: warning: SPILLWAY_QUEUE_SZE" in service.errors()
 
@@ -251,7 +251,7 @@ class TestStoreCheck:
         assert done.returncode == 0
         assert f"data is not there yet and can be made by uid {os.geteuid()}" in done.stderr
         assert not (tmp_path / "data").exists()
-        service = start(kind=Executed)
+        service = start()
         before = sorted(service.store.rglob("*"))
         done = run("check", folder=tmp_path, workers=1, worker_memory="64MiB")
         assert done.returncode == 0
