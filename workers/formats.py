@@ -15,22 +15,22 @@ MEDIA_TYPES = {"jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif",
 
 @dataclass(frozen=True, slots=True)
 class SourceFormat:
-    """A format in which photos are taken: its name for people, its media types, and Pillow's name of it."""
+    """A format in which photos are taken: its name for people, its media type, and Pillow's name of it."""
 
     name: str
-    media_types: tuple[str, ...]
+    media_type: str
     pillow_name: str
 
 
 SOURCE_FORMATS = {
-    "jpeg": SourceFormat("JPEG", ("image/jpeg",), "JPEG"),
-    "png": SourceFormat("PNG", ("image/png",), "PNG"),
-    "webp": SourceFormat("WebP", ("image/webp",), "WEBP"),
-    "gif": SourceFormat("GIF", ("image/gif",), "GIF"),
-    "tiff": SourceFormat("TIFF", ("image/tiff",), "TIFF"),
-    "bmp": SourceFormat("BMP", ("image/bmp",), "BMP"),
-    "avif": SourceFormat("AVIF", ("image/avif",), "AVIF"),
-    "heic": SourceFormat("HEIC", ("image/heic", "image/heif"), "HEIF"),
+    "jpeg": SourceFormat("JPEG", "image/jpeg", "JPEG"),
+    "png": SourceFormat("PNG", "image/png", "PNG"),
+    "webp": SourceFormat("WebP", "image/webp", "WEBP"),
+    "gif": SourceFormat("GIF", "image/gif", "GIF"),
+    "tiff": SourceFormat("TIFF", "image/tiff", "TIFF"),
+    "bmp": SourceFormat("BMP", "image/bmp", "BMP"),
+    "avif": SourceFormat("AVIF", "image/avif", "AVIF"),
+    "heic": SourceFormat("HEIC", "image/heic", "HEIF"),
 }
 """The formats that are accepted."""
 

@@ -10,8 +10,9 @@ from app.uploads.file_kinds import explain_refusal
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE, Form, Part
 from workers.formats import SNIFF_BYTES, SOURCE_FORMATS, sniff
 
-_IMAGE_TYPES = [each for source in SOURCE_FORMATS.values() for each in source.media_types]
-ACCEPT = ", ".join((MULTIPART, *_IMAGE_TYPES, "application/octet-stream"))
+ACCEPT = ", ".join(
+    (MULTIPART, *(each.media_type for each in SOURCE_FORMATS.values()), "application/octet-stream")
+)
 """What an upload may be, as an Accept field. Other types of images may be declared, too: the bytes decide."""
 _SEND_A_FILE = "Add the photo as a file by the name of file, as curl's -F file=@photo.jpg does."
 _TEXT_AS_FILE = (

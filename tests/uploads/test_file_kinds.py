@@ -81,5 +81,7 @@ def test_what_is_accepted_is_listed_once() -> None:
     assert SOURCE_NAMES == "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and HEIC"
     listed = ACCEPT.split(", ")
     assert (listed[0], listed[-1]) == ("multipart/form-data", "application/octet-stream")
-    assert listed[1:-1] == [each for source in SOURCE_FORMATS.values() for each in source.media_types]
+    assert listed[1:-1] == [each.media_type for each in SOURCE_FORMATS.values()]
+    named = ", ".join(each.removeprefix("image/") for each in listed[1:-1])
+    assert named == SOURCE_NAMES.lower().replace(" and ", ", ")
     assert SOURCE_NAMES in KINDS["unsupported-media-type"].remedy
