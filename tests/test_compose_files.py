@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app.settings import Settings, load_settings
 
@@ -24,6 +25,15 @@ def test_every_setting_of_the_shell_reaches_the_container(file: str) -> None:
         re.findall(r"^ +SPILLWAY_([A-Z0-9_]+):(?: \$\{SPILLWAY_\1:-[^}]*\}+)?(?: #.*)?$", text, re.MULTILINE)
     )
     assert names - handed_on == set()
+
+
+def test_an_override_in_the_documentation_names_what_there_is() -> None:
+    """Its settings exist, and the service is the one of the compose file."""
+    (override,) = re.findall(r"```yaml\n(.+?)\n```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    services = yaml.safe_load(override)["services"]
+    assert services.keys() <= yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys()
+    names = {f"SPILLWAY_{name.upper()}" for name in Settings.model_fields}
+    assert services["spillway"]["environment"].keys() <= names
 
 
 def test_nothing_is_left_behind_by_a_stampede() -> None:

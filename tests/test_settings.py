@@ -370,6 +370,8 @@ BAD = [
     ("STORE_URL", "file:"),
     ("STORE_URL", "file://"),
     ("ENGINE_URL", "nats://localhost"),
+    ("ADMIN_PORT", "65536"),
+    ("SERVE", "elsewhere"),
     ("PUBLIC_URL", "www.example/photos"),
     ("PUBLIC_URL", "/photos/"),
     ("PUBLIC_URL", "ftp://www.example"),

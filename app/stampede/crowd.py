@@ -180,7 +180,7 @@ class Crowd:
                 raise
         self.ledger.count(answer)
         if answer.status == 202:
-            location = answer.headers.get("location", "/v1/images/none")
+            location = answer.location or "/v1/images/none"
             self._following.create_task(self._follow(source, location, time.monotonic()))
         return answer
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import h11
 
@@ -53,6 +54,12 @@ class Answer:
         """The Retry-After field in seconds; None without one, or where it is a date."""
         value = self.headers.get("retry-after", "")
         return float(value) if value.isdecimal() else None
+
+    @property
+    def location(self) -> str | None:
+        """The path that the Location field names: the same server is asked, whatever its public URL is."""
+        value = self.headers.get("location")
+        return None if value is None else urlsplit(value).path
 
     def json(self) -> dict[str, Any]:
         """The body if it is a JSON object, otherwise an empty dictionary."""

@@ -45,6 +45,13 @@ def post(target: Target) -> Answer:
     return asyncio.run(ask(target, "POST /v1/images", body=BODY, timeout_s=5))
 
 
+@pytest.mark.parametrize("location", ["/v1/images/a", "https://www.example/v1/images/a"])
+def test_a_job_is_followed_where_it_was_accepted(location: str) -> None:
+    """Whatever the public URL of the server is, which may lead elsewhere."""
+    assert Answer(202, {"location": location}, b"", 0.1).location == "/v1/images/a"
+    assert Answer(202, {}, b"", 0.1).location is None
+
+
 def test_a_refusal_is_seen_while_the_body_is_still_going_out() -> None:
     """Eight megabytes fit in no buffer, and the answer comes before the server has read them."""
 

@@ -16,6 +16,7 @@ from tests.service import COMMAND, PATIENCE, SMALL, Executed, free_port, run, se
 from tests.web.browser import PATIENCE_MS, browsing, choose, chromium
 
 OPERATIONS = ("/metrics", "/v1/stats", "/v1/stats/stream", "/v1/demo/levers", "/v1/demo/acts")
+OPERATIONS_PAGE = Path(__file__).parents[2] / "docs/operations.md"
 STREAMS = 3
 
 
@@ -124,6 +125,13 @@ def test_a_flood_of_connections_leaves_the_admin_port_open(service: TwoPorts) ->
             assert admin.get("/healthz").status_code == 200
             assert "spillway_uptime_seconds" in admin.get("/metrics").text
             assert admin.get("/v1/stats").status_code == 200
+
+
+def test_the_documentation_shows_the_line_that_is_printed(service: TwoPorts) -> None:
+    """With the usual ports."""
+    line = service.ready_line.strip().replace(service.url, "http://127.0.0.1:8000")
+    line = line.replace(service.admin_url, "http://127.0.0.1:9000")
+    assert f"\n{line}\n" in OPERATIONS_PAGE.read_text()
 
 
 def test_a_taken_admin_port_ends_the_start(tmp_path: Path, service: TwoPorts) -> None:
