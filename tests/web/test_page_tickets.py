@@ -59,12 +59,3 @@ def test_photos_wait_for_a_ticket_which_stays_in_memory(browser: Browser, guarde
     expect(notice).to_contain_text("Uploads here need a ticket.")
     expect(done).to_have_count(2)
     context.close()
-
-
-def test_a_ticket_can_be_pasted_into_the_api_page(browser: Browser, guarded: Service) -> None:
-    """Swagger UI then sends it with the uploads that are tried from there."""
-    page = browser.new_page()
-    page.goto(f"{guarded.url}/docs")
-    page.get_by_role("button", name="Authorize", exact=True).first.click()
-    expect(page.get_by_text("ticket (http, Bearer)")).to_be_visible()
-    page.close()
