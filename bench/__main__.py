@@ -11,6 +11,7 @@ import sys
 BENCHES = (
     "limiter",
     "refusals",
+    "tickets",
     "viewers",
     "visibility",
     "throughput",

@@ -13,8 +13,9 @@ servers are measured alternately.
 import http.client
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,11 +31,14 @@ _OWN = {"date", "connection"}
 _MARK = b'"retry_after_ms"'
 
 
-def sample(port: int, host: str = HOST) -> Answer:
-    """Empty the client's bucket. Returns the refusal that follows."""
+def sample(port: int, host: str = HOST, token: str | None = None) -> Answer:
+    """Empty the bucket of the client, or of the one that a ticket names. Returns the refusal that follows."""
+    fields = {"Content-Type": "image/jpeg"}
+    if token is not None:
+        fields["Authorization"] = f"Bearer {token}"
     for _ in range(2):
         connection = http.client.HTTPConnection(host, port)
-        connection.request("POST", "/v1/images", b"", {"Content-Type": "image/jpeg"})
+        connection.request("POST", "/v1/images", b"", fields)
         response = connection.getresponse()
         body = response.read().decode()
         connection.close()
@@ -44,33 +48,39 @@ def sample(port: int, host: str = HOST) -> Answer:
     return Answer(429, [header for header in headers if header[0] not in _OWN], body)
 
 
-def _request(size: int) -> bytes:
-    head = b"POST /v1/images HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+def upload(size: int, fields: bytes = b"") -> bytes:
+    """An upload of so many bytes, with further header lines."""
+    head = b"POST /v1/images HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\nAccept: */*\r\n" + fields
     head += b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % size
     return head + b"\xff" * size
 
 
 def refusal_us(serving: Serving, size: int, requests: int) -> float:
     """Microseconds of the server's CPU for each of about `requests` refusals, spread over all connections."""
-    request = _request(size)
+    return refusals_us(serving, [upload(size)], requests)
+
+
+def refusals_us(serving: Serving, uploads: Sequence[bytes], requests: int) -> float:
+    """As `refusal_us`, for these uploads in turn."""
+    turn = cycle(uploads)
     connections = [socket.create_connection((HOST, serving.port)) for _ in range(_CONNECTIONS)]
     for connection in connections:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _loop(connections, request, 50)
+    _loop(connections, turn, 50)
     rounds = math.ceil(requests / _CONNECTIONS)
     before = cpu_s(serving.pid)
-    _loop(connections, request, rounds)
+    _loop(connections, turn, rounds)
     used = cpu_s(serving.pid) - before
     for connection in connections:
         connection.close()
     return 1e6 * used / (rounds * _CONNECTIONS)
 
 
-def _loop(connections: Sequence[socket.socket], request: bytes, rounds: int) -> None:
-    """Send the request over every connection and read all answers, `rounds` times."""
+def _loop(connections: Sequence[socket.socket], uploads: Iterator[bytes], rounds: int) -> None:
+    """Send an upload over every connection and read all answers, `rounds` times."""
     for _ in range(rounds):
         for connection in connections:
-            connection.sendall(request)
+            connection.sendall(next(uploads))
         for connection in connections:
             _answered(connection)
 

@@ -116,6 +116,19 @@ def test_a_public_key_is_no_secret(tmp_path: Path) -> None:
         assert "names no key" in refusal(forged, keys)
 
 
+@pytest.mark.parametrize("algorithm", ["HS256", *PRIVATE_KEYS])
+def test_a_ticket_has_one_spelling(tmp_path: Path, algorithm: str) -> None:
+    """A signature of another length, and one whose last letter differs in bits that mean nothing, are bad."""
+    keys = f"app:{SECRET},{jwks(tmp_path / 'keys.json', public_keys(*PRIVATE_KEYS))}"
+    key, kid = (SECRET, "app") if algorithm == "HS256" else (PRIVATE_KEYS[algorithm], "idp")
+    token = signed(SOON, key, algorithm, kid=kid)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    twin = letters[letters.index(token[-1]) ^ 1]
+    unsigned = token.rpartition(".")[0]
+    for other in (token[:-1] + twin, f"{unsigned}.AA", f"{unsigned}.{'A' * 400}", f"{token}=", f"{token}\n"):
+        assert refusal(other, keys)
+
+
 # --- time -----------------------------------------------------------------------------------------------
 
 
