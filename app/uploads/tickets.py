@@ -34,7 +34,7 @@ _MAX_CACHED = 4096
 _ALGORITHMS = get_default_algorithms()
 """What checks a signature, by the name of the algorithm."""
 _TOKEN = re.compile(r"(([\w-]+)\.([\w-]+))\.([\w-]+)", re.ASCII)
-"""A signed token (RFC 7515, section 7.1): what is signed (1), of it header (2) and claims (3); signature (4)."""
+"""A signed token (RFC 7515, section 7.1): group 1 is signed, 2 the header, 3 the claims, 4 the signature."""
 
 
 class BadTicket(ProblemError):
