@@ -85,6 +85,8 @@ def _make_variants(task: Task) -> Done:
                 hash_ = blurhash(frame.small, background) if task.blurhash else ""
                 groups = group_outputs(still, frame.image, frame.info, background)
                 prepared = [(outputs, *_prepare(frame, outputs)) for outputs in groups]
+                # What is made next needs the memory of the decoded picture.
+                del frame
             if len(still) < len(variants):
                 animated = [each for each in variants if each not in still]
                 made |= make_animated(source, animated, folder, task.max_pixels)
