@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import structlog
 from fastapi import FastAPI, Request
 
 from app.api.errors import ErrorHandlers
@@ -35,6 +36,8 @@ from app.web.demo import Demo
 from app.web.demo_runner import DemoRunner
 from app.web.demo_settings import DemoSettings
 
+log = structlog.get_logger(__name__)
+
 
 def create_app(settings: Settings | None = None, *, serves_while_starting: bool = False) -> FastAPI:
     """The whole service as an application; `app.state` has the parts of it that Spillway's own server needs.
@@ -51,6 +54,10 @@ def create_app(settings: Settings | None = None, *, serves_while_starting: bool 
     parts = _make_parts(load_settings() if settings is None else settings, serves_while_starting)
     if parts.settings.admin_port is None:
         return make_application(parts, Audience.EVERYBODY, _lifespan_of(parts))
+    if not serves_while_starting:
+        log.warning(
+            "not under `spillway serve`, so ADMIN_PORT is not open, and nothing else has what is on it"
+        )
     app = make_application(parts, Audience.USERS, _lifespan_of(parts))
     app.state.admin_app = make_application(parts, Audience.OPERATORS)
     return app

@@ -49,6 +49,13 @@ def test_any_other_is_not(value: str) -> None:
     assert not HOSTS.serve(scope("photos.example", value))
 
 
+def test_every_address_may_be_served_too() -> None:
+    """No name can be made to point to one; names are still those that are listed."""
+    hosts = Hosts(["photos.example"], any_address=True)
+    assert all(hosts.serve(scope(value)) for value in ("10.0.0.7:9000", "[::1]", "photos.example"))
+    assert not any(hosts.serve(scope(value)) for value in ("evil.example", "10.0.0.7.example", ""))
+
+
 def test_a_request_without_a_host_is_served() -> None:
     """Only HTTP/1.0 has such, which no browser speaks; health checks do."""
     assert HOSTS.serve(scope())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.server.middleware import HeadAsGet, SecurityHeaders
+from app.server.middleware import HeadAsGet, SecurityHeaders, StripPrefix
 
 pytestmark = pytest.mark.anyio
 
@@ -80,3 +80,33 @@ async def test_a_head_of_an_endless_stream_ends() -> None:
 
     await ask(HeadAsGet(endless), "HEAD")
     assert order == [False, "http.disconnect"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "seen"),
+    [
+        ("/photos", "/photos/v1/images", "/v1/images"),
+        ("/photos", "/photos/", "/"),
+        ("/photos", "/v1/images", "/v1/images"),
+        ("/photos", "/photos", "/photos"),
+        ("/photos", "/photosy/v1/images", "/photosy/v1/images"),
+        ("/photos", "/photos/nowhere", "/photos/nowhere"),
+        ("/v1", "/v1/images", "/v1/images"),
+        ("/v1", "/v1/v1/images", "/v1/images"),
+    ],
+)
+async def test_a_prefix_is_taken_off_where_a_known_path_is_left(prefix: str, path: str, seen: str) -> None:
+    """Whether or not a proxy has taken it off already, and although an own path may begin like it."""
+    came: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        came.append(scope["path"])
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    known = {"/", "/v1/images"}
+    await StripPrefix(app, prefix, lambda scope: scope["path"] in known)(
+        {"type": "http", "path": path}, nothing, nothing
+    )
+    assert came == [seen]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog.testing
 
 from app.main import create_app
 from app.settings import load_settings
@@ -130,6 +131,13 @@ class TestOnUvicorn:
         for _ in range(2):
             plain.upload()
         assert plain.errors().count(WARNING) == 1
+
+
+def test_an_admin_port_that_nobody_opens_is_told(tmp_path: Path) -> None:
+    """The log says so, for metrics and statistics are nowhere then."""
+    with structlog.testing.capture_logs() as lines:
+        create_app(load_settings(admin_port=9000, store_url=f"file:{tmp_path}"))
+    assert [line["event"] for line in lines if "ADMIN_PORT is not open" in line["event"]]
 
 
 def test_spillway_s_own_server_misses_nothing(tmp_path: Path) -> None:
