@@ -69,13 +69,12 @@ async def answer_upload(
     job, received = accepted
     handle = images.engine.find(job.id)
     fields = dict(ratelimit_fields(upload.quota)) | dict([VARY])
-    wait_s = parse_prefer(request.headers.getlist("prefer")).wait
-    if wait_s is not None:
-        fields["Preference-Applied"] = f"wait={min(wait_s, images.max_hold_s):.0f}"
-    elif picture is not None:
-        wait_s = images.max_hold_s
-    if wait_s is not None and handle is not None:
-        await _wait(request, images, upload, handle, min(wait_s, images.max_hold_s))
+    preferred_s = parse_prefer(request.headers.getlist("prefer")).wait
+    if preferred_s is not None or picture is not None:
+        wait_s = images.max_hold_s if preferred_s is None else min(preferred_s, images.max_hold_s)
+        waited = handle is None or await _wait(request, images, upload, handle, wait_s)
+        if waited and preferred_s is not None:
+            fields["Preference-Applied"] = f"wait={wait_s:.0f}"
     if handle is not None:
         job = handle.job
     token = images.store.delete_token(job.id)
@@ -98,8 +97,8 @@ async def answer_upload(
 
 async def _wait(
     request: Request, images: ImageService, upload: UploadRequest, handle: JobHandle, wait_s: float
-) -> None:
-    """Wait until the job has ended, or for `wait_s` seconds, unless too many requests wait already.
+) -> bool:
+    """Wait until the job has ended, or for `wait_s` seconds; False if too many requests wait already.
 
     A client that has left cannot know the job's address, unless it repeats the upload by its Idempotency-Key.
     Without one the job is dropped.
@@ -107,3 +106,5 @@ async def _wait(
     with suppress(TooManyStreams):  # the job is accepted all the same, so it is answered at once
         await images.wait(request, handle, upload.client, wait_s)
         handle.client_left = upload.keyed is None and await request.is_disconnected()
+        return True
+    return False

@@ -172,6 +172,8 @@ NO_REFUSALS = {
     "WorkerProcessFailed": "the engine tries the job again, or fails it",
     "JobExists": "the upload gets the 409 of KeyInUse",
     "EngineUnusable": "ends the start with one line",
+    "SendFailed": "the delivery of webhooks tries again",
+    "EventNotKept": "the engine tries the job's last step again, the sweep the removal",
     "EngineDown": "the engine refuses by its breaker",
     "StorageFull": "the engine refuses as EngineFull while a job waits",
     "StreamFull": "the engine refuses by its queue",

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from app.cluster import reconciler
 from app.cluster.connection import NatsConnection
 from app.cluster.engine import ClusterEngine
-from app.cluster.factory import ProcessParts, make_consumer
+from app.cluster.factory import ProcessParts, make_consumer, make_outbox
 from app.cluster.heartbeats import Heartbeats
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import LeasedSlot
@@ -102,15 +102,15 @@ async def test_the_status_watch_goes_on(engine: ClusterEngine, monkeypatch: pyte
         await check_goes_on(update, logs, "job status watch")
 
 
-async def test_the_outbox_goes_on(engine: ClusterEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_job_publisher_goes_on(engine: ClusterEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that cannot be sent gives up its lease and keeps no other job from the queue."""
     with capture_logs() as logs:
         await engine.start()
-        send = FailsOnce(monkeypatch, engine._outbox, "_send")
+        send = FailsOnce(monkeypatch, engine._unqueued, "_send")
         slots = [await slot(engine) for _ in range(2)]
         for each in slots:
             engine.enqueue(each, job())
-        await check_goes_on(send, logs, "outbox")
+        await check_goes_on(send, logs, "job publisher")
     assert [each._lease for each in slots] == [None, None]
     assert len(await engine._jobs.stream.job_ids()) == 1
 
@@ -122,7 +122,9 @@ async def test_a_worker_goes_on_taking_jobs(
     connection = await connect()
     job_status = JobStatusStore(connection)
     await job_status.prepare()
-    consumer = make_consumer(settings, connection, job_status, parts)
+    consumer = make_consumer(
+        settings, connection, job_status, make_outbox(settings, connection, parts), parts
+    )
     pull = FailsOnce(monkeypatch, consumer, "_next")
     waiting = await accepted(parts.store, job=job())
     with capture_logs() as logs:
@@ -144,7 +146,9 @@ async def test_the_heartbeats_of_a_worker_go_on(
     """A failed heartbeat is followed by the next one."""
     connection: NatsConnection = await connect()
     heartbeats = Heartbeats(connection)
-    consumer = make_consumer(settings, connection, JobStatusStore(connection), parts)
+    consumer = make_consumer(
+        settings, connection, JobStatusStore(connection), make_outbox(settings, connection, parts), parts
+    )
     send = FailsOnce(monkeypatch, heartbeats, "send")
     with capture_logs() as logs:
         task = tasks.supervise(lambda: _run_heartbeats(connection, heartbeats, consumer), "heartbeats")

@@ -12,7 +12,7 @@ from app.backpressure.waiting_room import QueueFull
 from app.cluster import job_delivery
 from app.cluster.connection import UNAVAILABLE
 from app.cluster.engine import ClusterEngine
-from app.cluster.factory import ProcessParts, make_consumer
+from app.cluster.factory import ProcessParts, make_consumer, make_outbox
 from app.cluster.job_delivery import cancel_subject
 from app.cluster.job_status import JobStatusStore
 from app.cluster.leases import Leases
@@ -110,7 +110,7 @@ async def test_a_worker_tells_that_a_job_is_gone(
     begun = replace(job(), status=JobStatus.PROCESSING)
     await status.announce(begun)
     assert await publish(connection, begun.id)
-    consumer = make_consumer(settings, connection, status, parts)
+    consumer = make_consumer(settings, connection, status, make_outbox(settings, connection, parts), parts)
     await consumer.start()
     try:
         await cancelled(status, begun.id)

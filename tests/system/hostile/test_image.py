@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-MADE_OF = {"app", "workers", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"}
+MADE_OF = {"app", "workers", "clients/python", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"}
 SECRET = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bxox[abp]-"
     rb"|(?i:(?:password|passwd|secret|api_?key|token)\s*=\s*[\"'][^\"'{}\s]{8,}[\"'])"

@@ -134,14 +134,14 @@ def test_with_a_byte_a_second(slow: Callable[[str], Outcome]) -> None:
     """An upload below MIN_UPLOAD_RATE gets a 408 after the grace period."""
     answer = slow("a byte a second").answer
     assert answer is not None
-    assert "slower" in problem(answer, 408, "upload-too-slow")["detail"]
+    assert "less than" in problem(answer, 408, "upload-too-slow")["detail"]
 
 
 def test_with_the_minimum_rate_while_all_slots_are_taken(slow: Callable[[str], Outcome]) -> None:
     """A rate that is otherwise sufficient gets a 408 while others need the receiving slot."""
     answer = slow("the minimum rate, all slots taken").answer
     assert answer is not None
-    assert "slower" in problem(answer, 408, "upload-too-slow")["detail"]
+    assert "less than" in problem(answer, 408, "upload-too-slow")["detail"]
 
 
 def test_with_uploads_in_all(slow: Callable[[str], Outcome]) -> None:
