@@ -13,6 +13,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from app.api.openapi_requests import upload_parameters
+from app.api.openapi_webhooks import WebhookDocument, webhooks
 from app.api.schemas import (
     DegradedDocument,
     HealthDocument,
@@ -84,6 +85,7 @@ def problems(*slugs: str) -> Responses:
 TAGS: Final = [
     {"name": "images", "description": "Upload images, follow their jobs, fetch and delete what was made."},
     {"name": "status", "description": "Quota, statistics, health and metrics. None of it costs a token."},
+    {"name": "webhooks", "description": "What the service posts to WEBHOOK_URL, where that is set."},
     {"name": "demo", "description": "Change some settings for a while, and put the server under pressure."},
 ]
 
@@ -238,6 +240,10 @@ def _complete(document: dict[str, Any], variants: Sequence[Variant], needs_ticke
     schemas.setdefault(
         "ProblemDocument", ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     )
+    webhook = WebhookDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(webhook.pop("$defs", {}) | schemas)
+    schemas["WebhookDocument"] = webhook
+    document["webhooks"] = webhooks()
     # FastAPI describes its own 422 wherever there is a parameter. Here a request that it finds invalid is
     # answered with a problem, and the 422s that an endpoint declares are problems too.
     for operations in document["paths"].values():

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.api.openapi_webhooks import WebhookDocument
 from tests import samples
 from tests.conftest import Start
 from tests.service import COMMAND, Service, environment, fresh_address, run, serving, until
@@ -52,6 +53,7 @@ def test_a_finished_image_is_told_signed_and_without_its_delete_token(
         assert each.headers["content-type"] == "application/json"
         assert each.verified(SECRET) == each.verified(OTHER_SECRET) == each.payload
         assert each.payload["data"] == current
+        WebhookDocument.model_validate(each.payload)
         assert each.payload["timestamp"] == current["finished_at"]
         assert document["delete_token"].encode() not in each.body
         key = base64.b64decode(SECRET.removeprefix("whsec_"))
@@ -59,6 +61,11 @@ def test_a_finished_image_is_told_signed_and_without_its_delete_token(
         by_hand = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
         assert each.headers["webhook-signature"].split()[0] == f"v1,{by_hand}"
     assert len({each.id for each in receiver.of(document["id"])}) == 2
+    described = service.get("/openapi.json").json()
+    assert sorted(described["webhooks"]) == sorted(ALL.split(","))
+    assert (
+        "JobDocument" in described["components"]["schemas"]["WebhookDocument"]["properties"]["data"]["$ref"]
+    )
 
 
 def test_a_failed_a_deleted_and_a_cancelled_image_are_told(service: Service, receiver: Receiver) -> None:
