@@ -126,7 +126,8 @@ UPLOAD: Final[Responses] = {
         "type, or `image/*`, to JSON. Or a JSON document: the queue is full and `handling=lenient` is "
         "preferred, or the default: nothing was kept; a preview of the image, and the time after which to "
         "send it again.",
-        "content": dict.fromkeys(MEDIA_TYPES.values(), _BYTES),
+        # A page of the description asks for the first of these.
+        "content": {"application/json": {}, **dict.fromkeys(MEDIA_TYPES.values(), _BYTES)},
         "headers": _headers(
             *("Retry-After", "Preference-Applied", "RateLimit-Policy", "RateLimit"),
             *("Location", "Content-Location", "Delete-Token", "ETag"),
