@@ -12,6 +12,11 @@ _FRAME_HEADERS = (0xC0, 0xC1, 0xC2)
 _SCAN = 0xDA
 _CONTAINERS = (b"meta", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl")
 _PNG_HEAD = 8
+_BIG_TIFF = 43
+_TIFF_SIDES = (256, 257, 277, 278, 322, 323)
+_SUB_DIRECTORIES = 330
+_BMP_V5 = (54, 58, 62, 66, 70, 126, 130)
+"""Where a BMP may have its masks, its kind of colour space, and the place and size of its profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +132,41 @@ def _gif(data: bytes, found: Anatomy) -> None:
 
 def _tiff(data: bytes, found: Anatomy) -> None:
     order = "<" if data[:2] == b"II" else ">"
-    start = struct.unpack_from(order + "I", data, 4)[0]
-    found.lengths += [Number(4, 4, order), Number(start, 2, order)]
-    count = struct.unpack_from(order + "H", data, start)[0]
-    for at in range(start + 2, start + 2 + 12 * count, 12):
-        tag = struct.unpack_from(order + "H", data, at)[0]
-        found.parts.append((at, at + 12))
-        found.lengths += [Number(at, 2, order), Number(at + 2, 2, order), Number(at + 4, 4, order)]
-        # The field holds the value itself or its offset; for these tags it is a number of pixels.
-        sized = tag in (256, 257, 277, 278, 322, 323)
-        (found.sides if sized else found.lengths).append(Number(at + 8, 4, order))
+    big = struct.unpack_from(order + "H", data, 2)[0] == _BIG_TIFF
+    # The bytes of an offset, of the count of entries, and of an entry.
+    wide, count_bytes, entry_bytes = (8, 8, 20) if big else (4, 2, 12)
+    waiting = [8 if big else 4]  # where the offsets of directories are
+    while waiting:
+        at = waiting.pop()
+        found.lengths.append(Number(at, wide, order))
+        start = _read(data, at, wide, order)
+        if not 0 < start < len(data):
+            continue
+        found.lengths.append(Number(start, count_bytes, order))
+        first = start + count_bytes
+        end = first + entry_bytes * _read(data, start, count_bytes, order)
+        for entry in range(first, end, entry_bytes):
+            tag = struct.unpack_from(order + "H", data, entry)[0]
+            found.parts.append((entry, entry + entry_bytes))
+            found.lengths += [Number(entry, 2, order), Number(entry + 2, 2, order)]
+            found.lengths.append(Number(entry + 4, wide, order))
+            # The field holds the value itself or its offset; for these tags it is a number of pixels.
+            value = Number(entry + 4 + wide, wide, order)
+            (found.sides if tag in _TIFF_SIDES else found.lengths).append(value)
+            if tag == _SUB_DIRECTORIES:
+                waiting.append(value.at)
+        waiting.append(end)
+
+
+def _read(data: bytes, at: int, width: int, order: str) -> int:
+    return int.from_bytes(data[at : at + width], "little" if order == "<" else "big")
 
 
 def _bmp(data: bytes, found: Anatomy) -> None:
     found.sides += [Number(18, 4, "<"), Number(22, 4, "<")]
-    found.lengths += [Number(at, 4, "<") for at in (2, 10, 14, 30, 34, 46, 50)] + [Number(28, 2, "<")]
+    found.lengths += [Number(at, 4, "<") for at in (2, 10, 14, 30, 34, 46, 50, *_BMP_V5)] + [
+        Number(28, 2, "<")
+    ]
     found.parts += [(at, at + 16) for at in range(0, len(data) - 16, 16)]
 
 

@@ -3,7 +3,10 @@
 import struct
 from dataclasses import dataclass
 
+from PIL import Image
+
 from tests import samples
+from tests.samples.raw_bmp import BMPS, Bmp, raw_bmp
 
 _DISPLAY_P3 = samples.rgb_profile(2.2, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 _PRIMARIES = struct.pack(">8I", 31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000)
@@ -29,6 +32,7 @@ def seeds() -> list[Seed]:
         "jpeg camera": samples.jpeg(
             160, 120, orientation=6, gps=True, thumbnail=samples.jpeg(32, 24), icc_profile=_DISPLAY_P3
         ),
+        "jpeg adobe rgb": samples.jpeg(64, 48, exif=b"Exif\0\0" + samples.adobe_rgb_exif()),
         "jpeg restart": samples.jpeg(120, 90, subsampling=2, restart_marker_blocks=4),
         "png": samples.png(96, 72, exif=samples.exif(8)),
         "png alpha": samples.png(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
@@ -68,7 +72,7 @@ def seeds() -> list[Seed]:
         "tiff packbits": samples.tiff(64, 48, mode="L", compression="packbits"),
         "tiff fax": samples.tiff(64, 48, mode="1", compression="group4"),
         "tiff cmyk": samples.tiff(32, 24, mode="CMYK", icc_profile=_PRESS),
-        "tiff float": samples.tiff(32, 24, mode="F"),
+        "tiff grey float": samples.tiff(32, 24, mode="F"),
         "tiff 16 bit": samples.deep_tiff(48, 36),
         "tiff tiled": samples.deep_tiff(64, 48, tile=16),
         "tiff planes": samples.sampled_tiff(samples.picture(64, 48), samples.TiffKind(planes=True)),
@@ -79,10 +83,38 @@ def seeds() -> list[Seed]:
         "tiff inverted": samples.sampled_tiff(
             samples.picture(64, 48, "L"), samples.TiffKind(order=">", photometric=0)
         ),
+        "tiff float": samples.sampled_tiff(
+            samples.picture(32, 24), samples.TiffKind("f32", deflate=True, more=((34_675, _DISPLAY_P3),))
+        ),
+        "tiff half": samples.sampled_tiff(samples.picture(32, 24, "LA"), samples.TiffKind("f16", ">")),
+        "tiff float planes": samples.sampled_tiff(
+            samples.picture(32, 24, "RGBA"), samples.TiffKind("f24", tile=16, planes=True)
+        ),
+        "tiff 32 bit": samples.sampled_tiff(samples.picture(32, 24, "L"), samples.TiffKind("u32", big=True)),
+        "tiff 10 bit": samples.sampled_tiff(samples.picture(45, 24), samples.TiffKind("u10", deflate=True)),
+        "tiff inks alpha": samples.sampled_tiff(
+            [*samples.picture(32, 24, "CMYK").split(), Image.new("L", (32, 24), 99)],
+            samples.TiffKind("u8", photometric=5, extra=(1,), more=((34_675, _PRESS),)),
+        ),
+        "tiff lab": samples.sampled_tiff(samples.picture(32, 24), samples.TiffKind(photometric=8)),
+        "tiff icclab": samples.sampled_tiff(
+            samples.picture(32, 24), samples.TiffKind(photometric=9, tile=16)
+        ),
+        "tiff thumbnail": samples.thumbnail_tiff(
+            samples.picture(48, 36), samples.TiffKind("u8", deflate=True), {254: [1]}
+        ),
+        "tiff below thumbnail": samples.thumbnail_tiff(
+            samples.picture(48, 36), samples.TiffKind(big=True, order=">"), {254: [1]}, below=True
+        ),
         "tiff pages": samples.tiff(32, 24, save_all=True, append_images=[samples.picture(30, 20)]),
         "bmp": samples.bmp(64, 48),
         "bmp palette": samples.bmp(64, 48, mode="P"),
         "bmp one bit": samples.bmp(64, 48, mode="1"),
+        "bmp two bits": raw_bmp(BMPS["pal2"]),
+        "bmp bit fields": raw_bmp(BMPS["rgb32-7187"]),
+        "bmp runs": raw_bmp(BMPS["rgb24rle24"]),
+        "bmp alpha": raw_bmp(BMPS["rgba16-1924"]),
+        "bmp profile": raw_bmp(Bmp(24, header=124, profile=_DISPLAY_P3)),
         "avif": samples.avif(96, 72, exif=samples.exif(6)),
         "avif alpha": samples.avif(64, 48, mode="RGBA", icc_profile=_DISPLAY_P3),
         "heic": samples.heic(96, 72, exif=samples.exif(6)),

@@ -19,7 +19,7 @@ from tests.samples.files import (
     webp,
 )
 from tests.samples.hostile import bomb_gif, bomb_png, pretenders, truncated
-from tests.samples.metadata import SECRET, exif
+from tests.samples.metadata import SECRET, adobe_rgb_exif, exif
 from tests.samples.picture import BLUE, CORNERS, GREEN, RED, YELLOW, picture, stored_as
 from tests.samples.profiles import Chromaticity, cmyk_profile, rgb_profile
 from tests.samples.raw import deep_png, packed_rows, raw_png
@@ -36,6 +36,7 @@ __all__ = (
     "Chromaticity",
     "GifFrame",
     "TiffKind",
+    "adobe_rgb_exif",
     "animated_webp",
     "apng",
     "avif",

@@ -34,3 +34,11 @@ def _with_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
     body += struct.pack(order + "HHII", 513, 4, 1, start)
     body += struct.pack(order + "HHII", 514, 4, 1, len(thumbnail))
     return b"Exif\0\0" + bytes(body) + bytes(4) + thumbnail
+
+
+def adobe_rgb_exif(space: int = 0xFFFF, index: bytes = b"R03\0", start: int = 0) -> bytes:
+    """The EXIF of a camera: a directory, that of the photo, and that of interoperability, at `start`."""
+    first = struct.pack(">H HHII I", 1, 0x8769, 4, 1, start + 26, 0)
+    second = struct.pack(">H HHIHxx HHII I", 2, 0xA001, 3, 1, space, 0xA005, 4, 1, start + 56, 0)
+    third = struct.pack(">H HHI4s I", 1, 1, 2, 4, index, 0)
+    return b"MM\0*" + struct.pack(">I", 8) + first + second + third

@@ -78,6 +78,10 @@ ALPHA_BMPS = {
 """Kinds with an alpha channel; the last one has its masks after the header."""
 
 
+BMPS = GOOD_BMPS | OTHER_BMPS | ALPHA_BMPS
+"""All of them."""
+
+
 def bmp_picture(bmp: Bmp) -> Image.Image:
     """The picture in `raw_bmp` of this kind: `picture`, with as many colours as the palette has."""
     image = picture(bmp.width, 48, "RGBA" if len(bmp.masks) > 3 else "RGB")

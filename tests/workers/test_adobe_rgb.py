@@ -18,14 +18,6 @@ _SHOWN = (0, 201, 67)
 """Of Adobe RGB, in sRGB: red is outside the gamut."""
 
 
-def _exif(space: int = 0xFFFF, index: bytes = b"R03\0", start: int = 0) -> bytes:
-    """The EXIF of a camera: a directory, that of the photo, and that of interoperability, at `start`."""
-    first = struct.pack(">H HHII I", 1, 0x8769, 4, 1, start + 26, 0)
-    second = struct.pack(">H HHIHxx HHII I", 2, 0xA001, 3, 1, space, 0xA005, 4, 1, start + 56, 0)
-    third = struct.pack(">H HHI4s I", 1, 1, 2, 4, index, 0)
-    return b"MM\0*" + struct.pack(">I", 8) + first + second + third
-
-
 def _file(format_: str, exif: bytes, **options: object) -> bytes:
     file = BytesIO()
     Image.new("RGB", (32, 32), _STORED).save(file, format_, exif=b"Exif\0\0" + exif, **options)
@@ -42,13 +34,19 @@ _OPTIONS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("format_", _OPTIONS)
 def test_it_is_converted_in_every_format_with_exif(seen: Seen, format_: str) -> None:
     """The value is that which the definition of Adobe RGB (1998) gives."""
-    shown = pixel(seen(_file(format_, _exif(), **_OPTIONS[format_])), 8, 8)
+    shown = pixel(seen(_file(format_, samples.adobe_rgb_exif(), **_OPTIONS[format_])), 8, 8)
     assert distance(shown, _SHOWN) <= 3
 
 
 @pytest.mark.parametrize(
     "exif",
-    [_exif(space=1), _exif(index=b"R98\0"), _exif(space=2), _exif()[:-20], b"MM\0*\0\0\0\x08"],
+    [
+        samples.adobe_rgb_exif(space=1),
+        samples.adobe_rgb_exif(index=b"R98\0"),
+        samples.adobe_rgb_exif(space=2),
+        samples.adobe_rgb_exif()[:-20],
+        b"MM\0*\0\0\0\x08",
+    ],
     ids=range(5),
 )
 def test_any_other_exif_leaves_the_colours_as_they_are(seen: Seen, exif: bytes) -> None:
@@ -61,13 +59,13 @@ def test_what_the_file_itself_says_goes_before_exif(seen: Seen, chunk: str) -> N
     """A PNG that names sRGB in any way is sRGB."""
     if chunk == "iCCP":
         srgb = samples.rgb_profile(2.2, (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-        data = _file("PNG", _exif(), icc_profile=srgb)
+        data = _file("PNG", samples.adobe_rgb_exif(), icc_profile=srgb)
         with_profile = seen(_file("PNG", b"MM\0*\0\0\0\x08", icc_profile=srgb))
         assert distance(pixel(seen(data), 8, 8), pixel(with_profile, 8, 8)) == 0
         return
     value = b"\0" if chunk == "sRGB" else (45_455).to_bytes(4, "big")
     rows = samples.packed_rows(16, 16, bytes(_STORED))
-    data = samples.raw_png(16, 16, 8, 2, rows, **{chunk: value, "eXIf": _exif()})
+    data = samples.raw_png(16, 16, 8, 2, rows, **{chunk: value, "eXIf": samples.adobe_rgb_exif()})
     assert distance(pixel(seen(data), 8, 8), _STORED) <= 1
 
 
@@ -81,5 +79,5 @@ def test_it_is_converted_in_tiff(seen: Seen, kind: TiffKind) -> None:
     data = bytearray(samples.sampled_tiff(image, with_pointer))
     at = data.index(struct.pack(">HHI", 0x8769, 4, 1)) + 8
     data[at : at + 4] = struct.pack(">I", len(data) + 26)
-    data += _exif(start=len(data))
+    data += samples.adobe_rgb_exif(start=len(data))
     assert distance(pixel(seen(bytes(data)), 8, 8), _SHOWN) <= 3
