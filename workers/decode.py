@@ -17,7 +17,7 @@ from workers.failures import JobError, explain_damage, too_many_pixels, too_much
 from workers.formats import PILLOW_NAMES, SNIFF_BYTES, SOURCE_NAMES, read_claimed_size, read_jpeg_depth, sniff
 from workers.gif import clear_outside
 from workers.jpeg import load_without_end
-from workers.memory import MOVING_WEBP, predict_bytes
+from workers.memory import FRAME_BYTES_PER_PIXEL, MOVING_WEBP, predict_bytes
 from workers.named_colours import find_profile
 from workers.orientation import SIDEWAYS, drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
@@ -113,6 +113,8 @@ class Bounds:
         if width * height * frames > self.max_pixels:
             raise too_many_pixels(size, self.max_pixels, frames)
         needed = predict_bytes(format_, mode, size, self.variants, scale=scale, progressive=progressive)
+        if frames > 1:
+            needed += width * height * FRAME_BYTES_PER_PIXEL
         if needed > self.memory_bytes:
             raise too_much_memory(size, needed, self.memory_bytes)
 
@@ -145,7 +147,8 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
         image = _open_with_plugin(path, format_, closing, b"" if tiff is None else tiff.head)
         frames = _count_frames(image) if animated and format_ in _ANIMATED else 1
         scale, progressive = _decoder_scale(image, bounds.variants), "progressive" in image.info
-        bounds.check(format_, image.mode, image.size, frames, scale=scale, progressive=progressive)
+        kind = MOVING_WEBP if format_ == "webp" else format_
+        bounds.check(kind, image.mode, image.size, frames, scale=scale, progressive=progressive)
         if format_ == "png":
             # Its orientation may follow its pixels, so these are read first to tell their failure apart.
             try:

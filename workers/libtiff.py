@@ -7,7 +7,7 @@ this takes neither memory nor another dependency (docs/formats.md says why not t
 import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from workers.failures import JobError
 
 _PIECE_BYTES = 1024 * 1024
 """Samples that are handed out at once, at least, if there are so many."""
+_MAX_TILE_PIXELS = 2**22
+"""Of a tile that is larger than its picture by far; there are none for good reason."""
 _SUCCESS = 1
 
 _Int, _UInt16, _UInt32, _Size, _Pointer = (
@@ -100,22 +102,29 @@ class TiffReader:
     def read_rows(self, size: tuple[int, int], row_bytes: int, plane: int) -> Iterator[Piece]:
         """The rows of one plane (0 where all samples are together), some at a time; raises JobError.
 
-        `row_bytes` is what a row must have by the tags.
+        `row_bytes` is what a row must have by the tags. The rows end where the file does, if truncated files
+        are accepted.
         """
         width, height = size
         if self._functions.row_bytes(self._handle) != row_bytes:
             raise JobError("undecodable")
         at_once = max(1, _PIECE_BYTES // row_bytes)
-        for top in range(0, height, at_once):
+        top, is_whole = 0, True
+        while is_whole and top < height:
             count = min(at_once, height - top)
             buffer = ctypes.create_string_buffer(row_bytes * count)
-            for row in range(count):
-                at = ctypes.byref(buffer, row * row_bytes)
-                _check(self._functions.read_row(self._handle, at, top + row, plane) == _SUCCESS)
+            is_whole = _is_whole(
+                self._functions.read_row(
+                    self._handle, ctypes.byref(buffer, row * row_bytes), top + row, plane
+                )
+                == _SUCCESS
+                for row in range(count)
+            )
             yield Piece(0, top, width, count, buffer.raw)
+            top += count
 
     def read_tiles(self, size: tuple[int, int], tile: tuple[int, int, int], plane: int) -> Iterator[Piece]:
-        """The tiles of one plane (0 where all samples are together); raises JobError.
+        """The tiles of one plane (0 where all samples are together), as `read_rows`; raises JobError.
 
         `tile` is the width and the height of a tile, and its bytes. Tiles reach beyond the picture.
         """
@@ -123,15 +132,18 @@ class TiffReader:
         columns, rows = -(-width // across), -(-height // down)
         first = columns * rows * plane
         if (
-            self._functions.tile_bytes(self._handle) != tile_bytes
+            across * down > max(_MAX_TILE_PIXELS, 4 * width * height)
+            or self._functions.tile_bytes(self._handle) != tile_bytes
             or self._functions.count_tiles(self._handle) < first + columns * rows
         ):
             raise JobError("undecodable")
         for index in range(columns * rows):
             buffer = ctypes.create_string_buffer(tile_bytes)
             read = self._functions.read_tile(self._handle, first + index, buffer, tile_bytes)
-            _check(read == tile_bytes)
+            is_whole = _is_whole((read == tile_bytes,))
             yield Piece(index % columns * across, index // columns * down, across, down, buffer.raw)
+            if not is_whole:
+                return
 
     def read_rgba(self, size: tuple[int, int], orientation: int) -> Image.Image:
         """The picture as libtiff shows it, in RGBa and not turned by its `orientation`; raises JobError."""
@@ -140,7 +152,7 @@ class TiffReader:
         strict = not ImageFile.LOAD_TRUNCATED_IMAGES
         # It turns the picture from its own orientation to the one that is asked for.
         done = self._functions.read_rgba(self._handle, width, height, buffer, orientation, strict)
-        _check(done == _SUCCESS)
+        _is_whole((done == _SUCCESS,))
         return Image.frombytes("RGBa", size, buffer.raw)
 
 
@@ -166,7 +178,13 @@ def open_tiff(path: Path, directory: int) -> Iterator[TiffReader]:
         _FUNCTIONS.close(handle)
 
 
-def _check(succeeded: bool) -> None:
-    """Raise JobError for samples that could not be read, unless truncated files are accepted."""
-    if not succeeded and not ImageFile.LOAD_TRUNCATED_IMAGES:
+def _is_whole(steps: Iterable[bool]) -> bool:
+    """Whether all steps succeed; after one that fails no more are taken.
+
+    Raises JobError for that, unless truncated files are accepted.
+    """
+    if all(steps):
+        return True
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
         raise JobError("undecodable", "The TIFF ends before its picture does, or is damaged.")
+    return False

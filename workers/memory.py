@@ -15,6 +15,9 @@ MOVING_WEBP = "webp+anim"
 _DECODER_BYTES_PER_PIXEL = {"webp": 4, MOVING_WEBP: 12, "avif": 5, "heic": 6}
 """Held by the decoder beside Pillow's pixels (planes, canvases, a copy to hand over), as measured."""
 
+FRAME_BYTES_PER_PIXEL = 8
+"""Held beside the decoder's canvas while a frame becomes one of an animation: two copies of it."""
+
 _COEFFICIENT_BYTES_PER_PIXEL = 3
 """Of a progressive JPEG, all coefficients of which are held at once; with the usual subsampling."""
 

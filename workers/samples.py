@@ -3,6 +3,7 @@
 import math
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from PIL import Image
@@ -22,25 +23,29 @@ _EXACT = [(value + 128) // 257 for value in range(65_536)]
 """The value in 8 bits for each in 16."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How integers of 16 bits become 8 bits: divided by `divisor`, and then shifted by `offset`."""
+
+    divisor: int = 257
+    offset: int = 0
+    signed: bool = False
+
+
 def read_integers(
-    samples: bytes,
-    size: tuple[int, int],
-    bits: int,
-    channel: int,
-    channels: int,
-    table: list[int] | None = None,
+    samples: bytes, size: tuple[int, int], bits: int, channel: int, channels: int, scale: Scale
 ) -> Image.Image:
     """One of the interleaved `channels` of integers with 1 to 16, or 24, `bits`, in mode L.
 
-    Samples of 16 bits are looked up in `table` (65 536 values); without one they are scaled, as all others
-    are, from the range of their bits.
+    `scale` is for 16 bits; all others are scaled from the range of their bits.
     """
     if bits == 8:
         return Image.frombytes("L", size, samples[channel::channels])
     if bits == 16:
         plane = array("H", samples)[channel::channels].tobytes()
-        deep = Image.frombytes("I;16", size, plane).convert("I")  # the only mode that takes such a table
-        return deep.point(table or _EXACT, "L")
+        wide = Image.frombytes("F", size, plane, "raw", "F;16NS" if scale.signed else "F;16N")
+        shift = scale.offset + 0.5
+        return wide.point(lambda value: value * (1 / scale.divisor) + shift).convert("L")  # which rounds down
     if bits == 24:  # libtiff has exchanged their bytes if need be, and the highest is the last
         return Image.frombytes("L", size, samples[3 * channel + 2 :: 3 * channels])
     return _read_packed(samples, size, bits, channel, channels)

@@ -11,7 +11,7 @@ from workers import libtiff
 from workers.adobe_rgb import ADOBE_RGB, names_adobe_rgb
 from workers.colour import to_srgb
 from workers.failures import JobError
-from workers.samples import read_floats, read_integers, scale_floats, scale_integers
+from workers.samples import Scale, read_floats, read_integers, scale_floats, scale_integers
 from workers.tiff_directory import Directory, Tag, find_picture
 from workers.tiff_layout import Alpha, Photometric, SampleLayout
 
@@ -23,10 +23,10 @@ _WITH_ALPHA = {
     ("RGB", Alpha.UNASSOCIATED): "RGBA",
 }
 _LARGEST_INTEGER = 2**32 - 1
-_ROUNDED = [min(255, (value + 128) >> 8) for value in range(65_536)]
-"""The value in 8 bits for each in 16 of which 256 are one."""
-_ROUNDED_SIGNED = [min(255, ((value ^ 0x8000) + 128) >> 8) for value in range(65_536)]
-"""The same for values with a sign; 0 becomes 128."""
+_PLAIN = Scale()
+_ICCLAB = Scale(256)
+_CIELAB_COLOUR = Scale(256, 128, signed=True)
+"""For a* and b*: in Pillow's mode LAB their zero is 128."""
 
 Info = dict[str | tuple[int, int], object]
 
@@ -152,12 +152,12 @@ def _read_samples(
     if layout.needs_floats:
         return read_floats(piece.samples, size, layout.bits, index, together, floating=layout.is_float)
     has_sign = layout.photometric == Photometric.CIELAB and channel in (1, 2)
-    table = None
+    scale = _PLAIN
     if has_sign:
-        table = _ROUNDED_SIGNED
+        scale = _CIELAB_COLOUR
     elif layout.photometric == Photometric.ICCLAB and channel < len(layout.mode):
-        table = _ROUNDED
-    image = read_integers(piece.samples, size, layout.bits, index, together, table)
+        scale = _ICCLAB
+    image = read_integers(piece.samples, size, layout.bits, index, together, scale)
     return image.point([value ^ 128 for value in range(256)]) if has_sign and layout.bits == 8 else image
 
 
