@@ -56,8 +56,8 @@ def test_a_finished_job_stays_finished(
     late = start_worker(job_timeout=job_timeout)
     job_id, child = begun(cluster, late)
     pause(late)
-    set_ack_wait(cluster.nats.url, 1)
     other = start_worker()
+    set_ack_wait(cluster.nats.url, 1)  # each worker sets it when it starts
     assert cluster.here.ended(job_id)["status"] == "done"
     resume(late, child, how)
     other.process.terminate()
@@ -79,10 +79,10 @@ def test_a_job_that_was_taken_over_is_not_failed_by_the_late_worker(
     late = start_worker(job_timeout=job_timeout)
     job_id, child = begun(cluster, late)
     pause(late)
-    set_ack_wait(cluster.nats.url, 7)  # the other worker extends it every 5 s
     other = start_worker()
     held = other.child
     os.kill(held, signal.SIGSTOP)
+    set_ack_wait(cluster.nats.url, 7)  # the other worker extends it every 5 s
     until(lambda: taken_over(cluster, job_id), "the other worker to begin")
     resume(late, child, how)
     assert does_another_job(cluster)
