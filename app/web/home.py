@@ -14,7 +14,7 @@ from workers.formats import SOURCE_NAMES
 MAX_SLOTS_DRAWN: Final = 100
 """In a longer queue each drawn slot stands for several: a picture of ten thousand slots shows nothing."""
 MAX_WORKERS_DRAWN: Final = 32
-GUARDS: Final = ("rate", "share", "draining", "breaker", "queue", "disk")
+GUARDS: Final = ("rate", "share", "queue", "draining", "breaker", "disk")
 
 
 @dataclass(frozen=True, slots=True)

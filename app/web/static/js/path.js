@@ -12,12 +12,24 @@ const active = document.getElementById("active");
 const levers = [...path.querySelectorAll("[data-lever]")];
 const workerItem = workerList.firstElementChild;
 const MAX_WORKERS_SHOWN = 32;
+const since = document.getElementById("since");
+const seen = new Map();
 
 const FORMATS = { size, rate: (n) => n.toFixed(n < 10 ? 1 : 0), active: (on) => (on ? "on" : "off"), wait: (ms) => (ms > 0 ? duration(ms) : "none") };
 
 function valueOf(snapshot, name) {
   const value = name.split(".").reduce((node, key) => node?.[key], snapshot);
   return name.startsWith("refusals.") ? (value ?? 0) : value;
+}
+
+// What a guard does now, or how long ago it last refused somebody while this page was open.
+function showTile(tile, name, value) {
+  const { last = value, at } = seen.get(name) ?? {};
+  const more = Math.max(0, value - last);
+  const now = Date.now();
+  seen.set(name, { last: value, at: more ? now : at });
+  tile.classList.toggle("hit", more > 0);
+  write(tile.querySelector("em"), more ? `${more} now` : at ? `${duration(now - at)} ago` : "");
 }
 
 export function showPath(snapshot) {
@@ -28,11 +40,12 @@ export function showPath(snapshot) {
     const value = valueOf(snapshot, name);
     if (name.startsWith("refusals.")) {
       refused += value;
-      element.closest("li").classList.toggle("hit", value > 0);
+      showTile(element.closest("li"), name, value);
     }
     write(element, value === undefined ? "–" : (FORMATS[element.dataset.as] ?? String)(value));
   }
   write(path.querySelector('[data-figure="refusals"]'), String(refused));
+  write(since, ` in ${duration(1000 * snapshot.uptime_s)}`);
   showSlots(snapshot.backlog);
   showLevers(snapshot.demo?.levers);
   showWorkers(snapshot.workers, snapshot.demo?.levers.workers);
