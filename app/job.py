@@ -138,11 +138,28 @@ class Job:
     asked: tuple[str, ...] | None = None
     """Names of the variants that an upload with an Idempotency-Key asked for, empty for all of them, to tell
     repeats from other uploads."""
+    original: bool = False
+    """Whether the upload is to be kept when the job is done, by the settings when it was accepted."""
+    reopened: int = 0
+    """How often its owner has asked for more variants, made of the original, after it was final."""
 
     @property
     def is_final(self) -> bool:
         """Whether the record will not change any more: the status is terminal and nothing is deferred."""
         return self.status.is_terminal and not self.deferred
+
+    @property
+    def keeps_original(self) -> bool:
+        """Whether its upload is kept: while and after it is made into variants, and not of a failed job."""
+        return self.original and self.status == JobStatus.DONE
+
+    @property
+    def run(self) -> tuple[float, int]:
+        """Identifies one run of a job, from its acceptance, or its being reopened, to a final record.
+
+        A later job of the same id, and a later run of the same job, have others.
+        """
+        return self.created_at, self.reopened
 
     @property
     def state_id(self) -> str:
@@ -162,6 +179,9 @@ class Job:
         fields = asdict(self)
         for name in _LATER_FIELDS:
             if fields[name] is None:
+                del fields[name]
+        for name in ("original", "reopened"):
+            if not fields[name]:
                 del fields[name]
         return json.dumps({"version": 1, **fields}, separators=(",", ":")).encode()
 
@@ -200,6 +220,8 @@ class Job:
                 ticket_until=_optional(data, "ticket_until", float),
                 repeat_id=_optional(data, "repeat_id", str),
                 asked=_optional(data, "asked", _names),
+                original=bool(data.get("original", False)),
+                reopened=int(data.get("reopened", 0)),
             )
             for seconds in (job.created_at, job.finished_at or 0, job.completed_at or 0):
                 datetime.fromtimestamp(seconds, UTC)  # a time that no calendar has could not be shown

@@ -96,7 +96,9 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> Parts:
         engine, store, client_key, Tickets(settings), idempotency_keys, degraded_response.wanted_by, max_bytes
     )
     body_reader = BodyReader(engine, max_bytes, settings.upload_timeout, settings.min_upload_rate)
-    receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, settings.variants)
+    receiver = UploadReceiver(
+        body_reader, idempotency_keys, store, breakers.store, settings.variants, settings.keep_original
+    )
     images = ImageService(receiver, engine, store, open_requests, settings.max_hold, links, signer)
     runner = DemoRunner()
     demo = _make_demo(settings, engine, runner)

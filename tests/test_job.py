@@ -42,6 +42,8 @@ jobs = st.builds(
     name=st.none() | st.text(),
     reference=st.none() | st.text(),
     asked=st.none() | st.lists(names, max_size=2).map(tuple),
+    original=st.booleans(),
+    reopened=st.integers(0, 3),
 )
 
 

@@ -312,18 +312,32 @@ class Store(Protocol):
     async def save(self, job: Job) -> None:
         """Replace the job's record, durably. When the job is final, its source is removed afterwards.
 
+        Of a job that keeps its original, the source becomes that.
+
         Raises:
             JobGone: the job has been removed; it is not brought back.
             StoreFull, OSError: the record is what it was.
         """
 
+    async def reopen(self, job: Job) -> None:
+        """Have a final job that keeps its original make more variants: its original is its source again.
+
+        `job` is the job with the variants deferred that are to be made, in the next run after that of the
+        record, which it replaces, durably. After a crash at any moment there is the old record or the new
+        one, with the original or the source that belongs to it.
+
+        Raises:
+            JobGone: the job has been removed or has expired, or is not what it was before this run.
+            StoreFull, OSError: the record is what it was.
+        """
+
     # --- reading ---------------------------------------------------------------------------------------
 
-    async def load(self, job_id: str) -> Job | None:
+    async def load(self, job_id: str, *, fresh: bool = False) -> Job | None:
         """The job of a record; None when there is none, it is damaged, or its retention is over.
 
-        Any string may be asked for: what is no id is None. A final job may come from memory, but if another
-        process deletes it, it must be gone here within two seconds.
+        Any string may be asked for: what is no id is None. Unless it is to be `fresh`, a final job may come
+        from memory, but if another process deletes it, it must be gone here within two seconds.
 
         Raises:
             OSError: it cannot be read now.
@@ -334,6 +348,13 @@ class Store(Protocol):
 
         `span` tells the first and last byte that will be read, so that no more is transferred. None when the
         file is gone or has another size than the record says.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
+
+    async def original(self, job: Job, span: tuple[int, int]) -> Blob | None:
+        """Open the upload of a job that keeps it, as `blob()` does a variant. None when it is gone.
 
         Raises:
             OSError: it cannot be read now.

@@ -30,13 +30,17 @@ class UnknownVariant(ProblemError):
 
 @dataclass(frozen=True, slots=True)
 class UploadReceiver:
-    """Reads bodies into the store; `variants` are those that the service makes."""
+    """Reads bodies into the store; `variants` are those that the service makes.
+
+    With `keep_original` the uploads of jobs that are done stay there.
+    """
 
     body_reader: BodyReader
     idempotency_keys: IdempotencyKeys
     store: Store
     store_breaker: CircuitBreaker
     variants: Sequence[Variant]
+    keep_original: bool
 
     async def receive(
         self, request: Request, upload: UploadRequest, names: str | None
@@ -60,6 +64,7 @@ class UploadReceiver:
                 received = await self._read(request, spool, upload)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.name, job.reference = received.name, upload.reference
+                job.original = self.keep_original
                 if upload.keyed is not None:
                     job.asked = self._asked(wanted)
                     job.ticket_until, job.repeat_id = upload.keyed.ticket_until, upload.keyed.key_id

@@ -12,7 +12,7 @@ _MAX_DOUBT_S = 60.0
 
 
 class EventType(StrEnum):
-    """What can happen to an image. Each happens at most once to a job."""
+    """What can happen to an image. Each happens at most once in a run of a job."""
 
     DONE = "image.done"
     """Its most needed variant is made; others may be deferred."""
@@ -54,13 +54,16 @@ class Event:
     """When the job was accepted: a later job may have the same id."""
     at: float
     """When it happened."""
+    reopened: int = 0
+    """In which run of the job it happened: more variants may be asked for after it was completed."""
     removed: Job | None = None
     """The job as it last was, of a removal, after which there is no record."""
 
     @property
     def id(self) -> str:
         """Identifies the event to its receiver: the same for every try, and after a restart."""
-        name = f"{self.type}\0{self.job_id}\0{self.created_at!r}"
+        run = f"\0{self.reopened}" if self.reopened else ""
+        name = f"{self.type}\0{self.job_id}\0{self.created_at!r}{run}"
         return f"msg_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
     def standing(self, record: Job | None, now: float) -> Standing:
@@ -76,6 +79,8 @@ class Event:
     def to_bytes(self) -> bytes:
         """The event as JSON, in the form in which it is kept."""
         data = {"type": self.type, "job": self.job_id, "created_at": self.created_at, "at": self.at}
+        if self.reopened:
+            data["reopened"] = self.reopened
         if self.removed is not None:
             data["removed"] = json.loads(self.removed.to_record())
         return json.dumps(data, separators=(",", ":")).encode()
@@ -91,7 +96,8 @@ class Event:
             fields = json.loads(data)
             kind = EventType(fields["type"])
             removed = Job.from_record(json.dumps(fields["removed"]).encode()) if kind.is_removal else None
-            return cls(kind, str(fields["job"]), float(fields["created_at"]), float(fields["at"]), removed)
+            created_at, reopened = float(fields["created_at"]), int(fields.get("reopened", 0))
+            return cls(kind, str(fields["job"]), created_at, float(fields["at"]), reopened, removed)
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"damaged event: {error}") from None
 
@@ -102,7 +108,7 @@ def removal(kind: EventType, job: Job, now: float) -> Event:
     One that has not ended by then never will: it is cancelled.
     """
     status = job.status if job.status.is_terminal else JobStatus.CANCELLED
-    return Event(kind, job.id, job.created_at, now, replace(job, status=status))
+    return Event(kind, job.id, job.created_at, now, removed=replace(job, status=status))
 
 
 def events_of(job: Job) -> frozenset[EventType]:
@@ -117,4 +123,4 @@ def events_of(job: Job) -> frozenset[EventType]:
 def changes(before: Job, after: Job, now: float) -> list[Event]:
     """The events that happen when the record `before` is replaced by `after`."""
     new = events_of(after) - events_of(before)
-    return [Event(kind, after.id, after.created_at, now) for kind in EventType if kind in new]
+    return [Event(kind, after.id, after.created_at, now, after.reopened) for kind in EventType if kind in new]

@@ -10,6 +10,7 @@
     images/<ab>/<id>/       an accepted job, below the first two characters of its id:
         job.json            its record
         source              the upload, until the job is final
+        original            the upload after that, where it is kept
         <name>.<extension>  its variants
 
 What happens below `images` is in `job_folders`. A name that ends in `.new` is a file that was being written

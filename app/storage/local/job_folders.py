@@ -29,6 +29,9 @@ from workers.messages import Made
 T = TypeVar("T")
 
 RECORD = "job.json"
+ORIGINAL = "original"
+"""The name of an upload that is kept after its job has become final. By that of a source, a start finds the
+jobs that are not."""
 
 
 class JobFolders:
@@ -134,15 +137,42 @@ class JobFolders:
                 raise JobGone(home.name) from None
             raise
 
-    def remove_source(self, job_id: str) -> int:
-        """Remove a job's upload; the bytes that this freed."""
-        source = self.source(job_id)
+    def settle_source(self, job: Job) -> int:
+        """Remove the upload of a final job, or keep it as the original; the bytes that this freed."""
+        source = self.source(job.id)
         try:
+            if job.keeps_original:
+                source.rename(source.with_name(ORIGINAL))
+                return 0
             size = source.stat().st_size
             source.unlink()
         except FileNotFoundError:
             return 0
         return size
+
+    def reopen(self, job: Job) -> None:
+        """Make the original the source again, and then write the record of the job's next run.
+
+        A crash between the two leaves a final job with a source, which `settle_source()` puts right. The lock
+        keeps the sweep from removing the job meanwhile.
+
+        Raises:
+            JobGone: the job is gone, has expired, or is not what it was before this run.
+            StoreFull, OSError: nothing has changed.
+        """
+        with self._removal:
+            stored = self.read_record(job.id)
+            was = (job.created_at, job.reopened - 1)
+            if stored is None or not stored.is_final or stored.run != was or self._is_expired(stored):
+                raise JobGone(job.id)
+            source = self.source(job.id)
+            original = source.with_name(ORIGINAL)
+            self._write_into(source.parent, lambda: durable.move(original, source, source.parent))
+            try:
+                self.write_record(job)
+            except OSError:
+                source.rename(original)
+                raise
 
     def delete(self, job_id: str) -> int:
         """Remove a job's folder, for readers in one step; the bytes that this freed."""

@@ -24,9 +24,9 @@ from app.runtime.recently_used import RecentlyUsed
 from app.storage.base import StoreBase
 from app.storage.interface import EventNotKept, JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
-from app.storage.local.job_folders import JobFolders
+from app.storage.local.job_folders import ORIGINAL, JobFolders
 from app.storage.local.kept_files import KeptFiles
-from app.storage.spool import FileSpool
+from app.storage.spool import SOURCE, FileSpool
 from workers.messages import Made
 
 log = structlog.get_logger(__name__)
@@ -102,7 +102,7 @@ class LocalStore(StoreBase):
                 except (FileNotFoundError, JobGone):  # deleted since the start
                     continue
             if job.is_final:  # the process died after it had written the record
-                await self._remove_source(job_id)
+                await self._settle_source(job)
             else:
                 yield job
 
@@ -152,18 +152,22 @@ class LocalStore(StoreBase):
         self._final_jobs.pop(job.id)
         await self.write_in_thread(self.folders.write_record, job)
         if job.is_final:
-            await self._remove_source(job.id)
+            await self._settle_source(job)
 
-    async def _remove_source(self, job_id: str) -> None:
-        freed = await self.write_in_thread(self.folders.remove_source, job_id)
+    async def _settle_source(self, job: Job) -> None:
+        freed = await self.write_in_thread(self.folders.settle_source, job)
         self._space.used -= freed
+
+    async def reopen(self, job: Job) -> None:
+        await self.write_in_thread(self.folders.reopen, job)
+        self._final_jobs.pop(job.id)
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    async def load(self, job_id: str) -> Job | None:
+    async def load(self, job_id: str, *, fresh: bool = False) -> Job | None:
         if not is_id(job_id):
             return None
-        job = self._final_jobs.get(job_id)
+        job = None if fresh else self._final_jobs.get(job_id)
         if job is None:
             job = await self.read_in_thread(self.folders.read_record, job_id)
             if job is None:
@@ -178,12 +182,27 @@ class LocalStore(StoreBase):
         variant: str,
         span: tuple[int, int] | None = None,  # noqa: ARG002 - a file can be read from any offset
     ) -> "OpenFile | None":
-        path = self.folders.home(job.id) / job.made[variant].file
+        made = job.made[variant]
+        return await self._open_file(job.id, made.file, made.size)
+
+    async def original(
+        self,
+        job: Job,
+        span: tuple[int, int],  # noqa: ARG002 - a file can be read from any offset
+    ) -> "OpenFile | None":
+        for name in (ORIGINAL, SOURCE, ORIGINAL):  # which becomes the other when the job ends or is reopened
+            file = await self._open_file(job.id, name, job.size)
+            if file is not None:
+                return file
+        return None
+
+    async def _open_file(self, job_id: str, name: str, size: int) -> "OpenFile | None":
+        path = self.folders.home(job_id) / name
         try:
             descriptor = await self.read_in_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if os.fstat(descriptor).st_size != job.made[variant].size:  # cut by a failing disk, or by hand
+        if os.fstat(descriptor).st_size != size:  # cut by a failing disk, or by hand
             os.close(descriptor)
             return None
         return OpenFile(descriptor, self.read_in_thread)

@@ -1,12 +1,17 @@
 """The variants of a bucket's jobs, as objects `images/<id>/<file>`."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.job import MadeVariant
 from app.storage.interface import SIGNED_URL_LIFETIME_S, JobGone
 from app.storage.s3.client import S3Client
 from app.storage.s3.records import Records
+from app.storage.verify import claimed_file, made_variant
 from workers.formats import MEDIA_TYPES
+from workers.messages import Made
 
 IMAGES = "images"
 
@@ -34,7 +39,7 @@ class ImageWriter:
         record was written.
 
         Raises:
-            JobGone: the job is final or removed.
+            JobGone: the job is final or removed, or has this variant already.
             StoreFull, StoreUnavailable: it was not written.
         """
         file, fields = image_name(job_id, made.file), self._fields(name, made)
@@ -45,7 +50,7 @@ class ImageWriter:
                 stored = await self.records.read(job_id)
             except FileNotFoundError:
                 raise JobGone(job_id) from None
-            if stored is not None and stored.is_final:
+            if stored is not None and (stored.is_final or name in stored.made):
                 raise JobGone(job_id) from None
             await self.client.put(file, data, len(data), fields)
 
@@ -57,3 +62,17 @@ class ImageWriter:
             "Content-Disposition": f'inline; filename="{made.file_name(name)}"',
             "Cache-Control": f"public, max-age={max_age}",
         }
+
+
+def inspect_images(folder: Path, made: Sequence[Made]) -> dict[str, tuple[MadeVariant, bytes]]:
+    """Variants and their bytes. Each file is read once, so the bytes inspected are those that are kept.
+
+    Raises:
+        VariantRejected, OSError: as `claimed_file`.
+    """
+    inspected = {}
+    for each in made:
+        with claimed_file(folder, each) as file:
+            data = file.read()
+        inspected[each.name] = made_variant(each, len(data), hashlib.sha256(data).hexdigest()), data
+    return inspected

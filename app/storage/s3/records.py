@@ -147,6 +147,25 @@ class Records:
                 return
         raise ObjectChanged(f"the record of {job.id} is being written by others")
 
+    async def reopen(self, job: Job, is_expired: Callable[[Job], bool]) -> None:
+        """Write the record of a job's next run in place of the final one, which must not have expired.
+
+        Raises:
+            JobGone: the record is removed or has expired, or is not that of the run before.
+            OSError: it could not be written.
+        """
+        name, record = record_name(job.id), job.to_record()
+        try:
+            there, version = await self._client.get(name)
+            stored = parse_record(job.id, there)
+            was = (job.created_at, job.reopened - 1)
+            if stored is None or not stored.is_final or stored.run != was or is_expired(stored):
+                raise JobGone(job.id)
+            self._versions.put(job.id, await self._take_place(name, record, version))
+        except (FileNotFoundError, FileExistsError):
+            raise JobGone(job.id) from None
+        self._final_jobs.pop(job.id)
+
     async def remove(self, job_id: str) -> None:
         """Remove a record. Does nothing when there is none."""
         await self._client.delete([record_name(job_id)])
@@ -156,7 +175,7 @@ class Records:
 
 def _may_replace(stored: Job, job: Job) -> bool:
     """Whether a process that last knew the job in another state may write `job` over `stored`."""
-    if stored.created_at != job.created_at:  # a later upload has the id by now
+    if stored.run != job.run:  # a later upload has the id by now, or the job was reopened
         return False
     if stored.is_final:
         return False

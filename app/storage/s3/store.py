@@ -4,7 +4,8 @@
     note                    the state that a process saves for the next one; removed as it is read
     probe                   written by each start to find out whether the server has conditional writes
     records/<id>.json       the record of a job: the job exists when, and only when, this does
-    sources/<id>/<upload>   its upload, until it is final
+    sources/<id>/<upload>   its upload, until it is final; empty if that is kept
+    originals/<id>/<upload> its upload, if that is kept
     images/<id>/<file>      its variants
     outbox/<name>           an event that waits to be delivered, by the engine of one machine
     spent/<id>              a single-use ticket whose image was removed
@@ -17,7 +18,6 @@ Each replica counts the bytes of the others within the hour; until then the sum 
 """
 
 import asyncio
-import hashlib
 import os
 import secrets
 import shutil
@@ -33,16 +33,15 @@ from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
-from app.storage.s3.images import IMAGES, ImageWriter, image_name
+from app.storage.s3.images import IMAGES, ImageWriter, image_name, inspect_images
 from app.storage.s3.kept_objects import KeptObjects
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
 from app.storage.s3.secret import shared_secret
 from app.storage.s3.signer import BucketSigner
-from app.storage.s3.sources import SOURCES, Sources, parse_source_name
+from app.storage.s3.sources import SOURCES, Sources, parse_source_name, source_name
 from app.storage.s3.sweep import Sweep
 from app.storage.spool import SOURCE, FileSpool
-from app.storage.verify import claimed_file, made_variant
 from workers.messages import Made
 
 log = structlog.get_logger(__name__)
@@ -118,7 +117,7 @@ class S3Store(StoreBase):
                 try:
                     job = await self._records.read(job_id)
                     if job is None:
-                        job = Job(job_id, item.written_at, item.size, wanted=(), upload=upload)
+                        job = await self._sources.find(item, job_id, upload)
                         await self.save(job)
                 except (FileNotFoundError, JobGone):  # never accepted, or deleted since
                     continue
@@ -130,7 +129,7 @@ class S3Store(StoreBase):
                 if job.upload != upload:  # of an upload that was not accepted: left to the sweep
                     continue
                 if job.is_final:  # the process died after it had written the record
-                    await self._remove_source(job)
+                    await self._settle_source(job)
                 else:
                     yield job
             if unread is not None:
@@ -179,7 +178,7 @@ class S3Store(StoreBase):
         return path
 
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
-        inspected = await self.write_in_thread(_inspect, folder, made)
+        inspected = await self.write_in_thread(inspect_images, folder, made)
         images = ImageWriter(self._client, self._records, self.retention)
         puts = (images.put(job.id, name, variant, data) for name, (variant, data) in inspected.items())
         await asyncio.gather(*puts)
@@ -197,34 +196,44 @@ class S3Store(StoreBase):
                 await self._remove_images_without_record(job.id)
             raise
         if job.is_final:
-            await self._remove_source(job)
+            await self._settle_source(job)
 
-    async def _remove_source(self, job: Job) -> None:
-        """Remove the source of a final job. One that cannot be removed now is left to the sweep."""
+    async def _settle_source(self, job: Job) -> None:
+        """Remove the source of a final job, or keep it. What cannot be removed now is left to the sweep."""
         try:
-            await self._sources.remove(job)
+            freed = await self._sources.settle(job)
         except OSError as error:
             log.warning("source of an ended job not removed yet", job=job.id, reason=str(error))
         else:
-            self._space.used -= job.size
+            self._space.used -= freed
 
-    async def load(self, job_id: str) -> Job | None:
+    async def reopen(self, job: Job) -> None:
+        await self._sources.mark_unfinished(job)
+        await self._records.reopen(job, self._is_expired)
+        await self._sources.mark_unfinished(job)  # who saw the mark before the record may have removed it
+
+    async def load(self, job_id: str, *, fresh: bool = False) -> Job | None:
         if not is_id(job_id):
             return None
         try:
-            job = await self._records.read_cached(job_id)
+            job = await (self._records.read(job_id) if fresh else self._records.read_cached(job_id))
         except FileNotFoundError:
             return None
         return None if job is None or self._is_expired(job) else job
 
     async def blob(self, job: Job, variant: str, span: tuple[int, int] | None = None) -> Download | None:
         made = job.made[variant]
-        first, last = span or (0, made.size - 1)
+        return await self._download(image_name(job.id, made.file), span or (0, made.size - 1), made.size)
+
+    async def original(self, job: Job, span: tuple[int, int]) -> Download | None:
+        return await self._download(source_name(job), span, job.size)
+
+    async def _download(self, name: str, span: tuple[int, int], size: int) -> Download | None:
         try:
-            download = await self._client.download(image_name(job.id, made.file), first, last)
+            download = await self._client.download(name, *span)
         except FileNotFoundError:
             return None
-        if download.size != made.size:  # replaced by hand
+        if download.size != size:  # replaced by hand
             download.close()
             return None
         return download
@@ -241,7 +250,7 @@ class S3Store(StoreBase):
             await self._sources.remove_all(job_id)
         else:
             await self._sources.remove(job)
-            self._space.used -= 0 if job.is_final else job.size
+            self._space.used -= 0 if job.is_final and not job.keeps_original else job.size
 
     async def _remove_images(self, job_id: str) -> None:
         images = [item async for item in self._client.list(f"{IMAGES}/{job_id}")]
@@ -288,13 +297,3 @@ def _source_beside(folder: Path) -> Path:
 def _remove_workspace(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _source_beside(folder).unlink(missing_ok=True)
-
-
-def _inspect(folder: Path, made: Sequence[Made]) -> dict[str, tuple[MadeVariant, bytes]]:
-    """Variants and their bytes. Each file is read once, so the bytes inspected are those that are kept."""
-    inspected = {}
-    for each in made:
-        with claimed_file(folder, each) as file:
-            data = file.read()
-        inspected[each.name] = made_variant(each, len(data), hashlib.sha256(data).hexdigest()), data
-    return inspected

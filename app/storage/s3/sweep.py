@@ -11,7 +11,7 @@ from app.storage.interface import EventNotKept
 from app.storage.s3.client import ObjectInfo, S3Client
 from app.storage.s3.images import IMAGES
 from app.storage.s3.records import RECORDS, Records
-from app.storage.s3.sources import SOURCES, source_name
+from app.storage.s3.sources import ORIGINALS, SOURCES, names_needed
 
 _ORPHAN_AGE_S = 3600.0
 """A file without a record is left alone for so long, because it may belong to an upload on its way in."""
@@ -139,9 +139,8 @@ class Sweep:
             job = await self._records.read(stored.id)
         except FileNotFoundError:
             return []
-        if job is None:
-            return []
-        return old if job.is_final else [source for source in old if source.name != source_name(job)]
+        needed = {source.name for source in old} if job is None else names_needed(job)
+        return [source for source in old if source.name not in needed]
 
 
 async def stored_jobs(client: S3Client) -> AsyncIterator[StoredJob]:
@@ -150,13 +149,13 @@ async def stored_jobs(client: S3Client) -> AsyncIterator[StoredJob]:
     S3 lists names in order, so the listings of records, sources and images are read side by side, and memory
     does not grow with the number of jobs. Raises OSError.
     """
-    listings = [_JobListing(client.list(folder), folder) for folder in (RECORDS, SOURCES, IMAGES)]
+    listings = [_JobListing(client.list(folder), folder) for folder in (RECORDS, SOURCES, IMAGES, ORIGINALS)]
     for listing in listings:
         await listing.advance()
     while ids := [listing.id for listing in listings if listing.id is not None]:
         job_id = min(ids)
-        records, sources, images = [await listing.take(job_id) for listing in listings]
-        yield StoredJob(job_id, next(iter(records), None), tuple(sources), tuple(images))
+        records, sources, images, originals = [await listing.take(job_id) for listing in listings]
+        yield StoredJob(job_id, next(iter(records), None), tuple(sources + originals), tuple(images))
 
 
 class _JobListing:
