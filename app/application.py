@@ -18,6 +18,7 @@ from app.api.image_routes import router as image_router
 from app.api.images import ImageService
 from app.api.metrics import Metrics
 from app.api.openapi import TAGS, complete_openapi
+from app.api.originals import Originals
 from app.api.stats_feed import StatsFeed
 from app.api.status import Status, operations_router
 from app.api.status import router as status_router
@@ -126,6 +127,7 @@ def _add_routes(app: FastAPI, parts: Parts, audience: Audience, site: Site) -> N
     app.state.client_key = parts.client_key
     app.state.admission = parts.admission
     app.state.images = parts.images
+    app.state.originals = Originals(parts.images, parts.admission)
     app.state.status = parts.status
     app.state.stats_feed = parts.feed
     app.state.metrics = parts.metrics

@@ -34,6 +34,15 @@ SOURCE_FORMATS = {
 }
 """The formats that are accepted."""
 
+SOURCE_MEDIA_TYPES = {
+    **MEDIA_TYPES,
+    "gif": "image/gif",
+    "tiff": "image/tiff",
+    "bmp": "image/bmp",
+    "heic": "image/heic",
+}
+"""Media type of each format that is accepted."""
+
 PILLOW_NAMES = {key: each.pillow_name for key, each in SOURCE_FORMATS.items()}
 """Pillow's name of each format that is accepted."""
 

@@ -1,7 +1,9 @@
 """Files as answers: whole, in part, or not at all where the client has them already."""
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
@@ -91,6 +93,14 @@ async def redirect(
     url = await signer.sign(job, variant, "HEAD" if is_head else "GET", lifetime_s)
     cache_control = "no-store" if is_head else f"public, max-age={lifetime_s // 2}"
     return RedirectResponse(url, 302, {"Cache-Control": cache_control})
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition by which a file is saved under this name (RFC 6266)."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", name)
+    if plain == name:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 async def _pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from app.api import openapi, openapi_requests
 from app.api.downloads import redirect
 from app.api.images import ImageService
+from app.api.originals import Originals
 from app.api.upload_answers import answer_upload, picture_wanted
 from app.job import Job
 from app.server.headers import bearer_token, parse_prefer
@@ -33,9 +34,19 @@ def _images(request: Request) -> ImageService:
     return images
 
 
+def _originals(request: Request) -> Originals:
+    originals: Originals = request.app.state.originals
+    return originals
+
+
 async def spend_token(request: Request) -> UploadRequest:
     """Guard 1, the token bucket of each client, as a dependency: an upload whose token is spent."""
     return await _admission(request).spend_token(request)
+
+
+async def spend_owner_token(request: Request) -> UploadRequest:
+    """Guard 1 as a dependency for who has a delete token and needs no ticket."""
+    return await _admission(request).spend_owner_token(request)
 
 
 async def admit(
@@ -78,7 +89,7 @@ async def get_image(request: Request, id: str) -> Response:  # noqa: A002 - the 
         wait_s = min(wait_s, images.max_hold_s)
         headers["Preference-Applied"] = f"wait={wait_s:.0f}"
         if handle is not None:
-            await images.wait(request, handle, client_of(request), wait_s)
+            await images.wait(request, handle.decided, client_of(request), wait_s)
     return JSONResponse(images.document(job, handle), headers=headers)
 
 
@@ -105,6 +116,18 @@ async def _last_event(job: Job, document: dict[str, Any]) -> AsyncGenerator[byte
     yield event(job.status, document, job.state_id)
 
 
+@router.get(
+    "/{id}/original",
+    response_class=Response,
+    openapi_extra={"security": [{"delete_token": []}]},
+    responses=openapi.ORIGINAL,
+)
+async def get_original(request: Request, id: str) -> Response:  # noqa: A002
+    """The upload as it came, for the owner of the image, where it is kept."""
+    file = await _originals(request).find(id, bearer_token(request.headers.get("authorization")))
+    return await file.answer(request, {"Cache-Control": "private, no-store"})
+
+
 @router.get("/{id}/{variant}", response_class=Response, responses=openapi.VARIANT)
 async def get_variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
     """The bytes of one variant, or with SERVE=redirect where they are."""
@@ -115,6 +138,24 @@ async def get_variant(request: Request, id: str, variant: str) -> Response:  # n
         return await redirect(images.signer, request, job, variant, left_s)
     fields = {"Cache-Control": f"public, max-age={int(left_s)}, immutable"}
     return await images.variant_file(job, variant).answer(request, fields)
+
+
+@router.post(
+    "/{id}/variants",
+    status_code=202,
+    response_class=JSONResponse,
+    openapi_extra={"security": [{"delete_token": []}]},
+    responses=openapi.MORE_VARIANTS,
+)
+async def make_variants(
+    request: Request,
+    id: str,  # noqa: A002
+    upload: Annotated[UploadRequest, Depends(spend_owner_token)],
+) -> Response:
+    """Have more variants made of the upload that is kept, for the owner of the image."""
+    token = bearer_token(request.headers.get("authorization"))
+    names = query_of(request.scope).get("variants")
+    return await _originals(request).make(request, upload, id, token, names)
 
 
 @router.delete(

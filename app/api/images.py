@@ -1,8 +1,9 @@
 """Images as their clients see them: uploaded, looked up, followed, served and removed."""
 
+import asyncio
 import hmac
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from app.uploads.receiver import UploadReceiver
 from app.uploads.upload_request import UploadRequest
 from app.webhooks.events import EventType, removal
 from workers.formats import MEDIA_TYPES
-from workers.variants import read_specs
+from workers.variants import Variant, read_specs
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,7 @@ class NotReady(ProblemError):
 
 
 class Unauthorized(ProblemError):
-    """Raised when a request to delete an image bears no token."""
+    """Raised when a request that only the owner of an image may make bears no token."""
 
     slug = "unauthorized"
 
@@ -54,7 +55,7 @@ class Unauthorized(ProblemError):
 
 
 class Forbidden(ProblemError):
-    """Raised when a request to delete an image bears another token than its own."""
+    """Raised when such a request bears another token than that of the image."""
 
     slug = "forbidden"
 
@@ -124,6 +125,19 @@ class ImageService:
             raise NotFound("There is no such image, or no longer.")
         return job, None
 
+    async def find_owned(self, job_id: str, token: str | None) -> tuple[Job, JobHandle | None]:
+        """As `find`, for the holder of the delete token.
+
+        Raises:
+            NotFound, Unauthorized, Forbidden: there is no such job, or this is not its delete token.
+        """
+        found = await self.find(job_id)
+        if token is None:
+            raise Unauthorized
+        if not hmac.compare_digest(token.encode(), self.store.delete_token(job_id).encode()):
+            raise Forbidden
+        return found
+
     def document(self, job: Job, handle: JobHandle | None) -> dict[str, Any]:
         """The job document as of now."""
         if handle is not None:
@@ -133,14 +147,14 @@ class ImageService:
             position, wait_s = self.engine.position(handle)
         return job_document(job, self.links, self.store.expires_at(job), position, wait_s)
 
-    async def wait(self, request: Request, handle: JobHandle, client: str, seconds: float) -> None:
-        """Return when the job is done or has failed, or after `seconds`, or when the client has left.
+    async def wait(self, request: Request, until: asyncio.Event, client: str, seconds: float) -> None:
+        """Return when the event is set, or after `seconds`, or when the client has left.
 
         Raises:
             TooManyStreams: too many requests are waiting already.
         """
         with self.open_requests.hold(client):
-            await self.open_requests.wait(handle.decided, seconds, request)
+            await self.open_requests.wait(until, seconds, request)
 
     async def follow(self, handle: JobHandle) -> AsyncGenerator[bytes]:
         """Server-sent events of a job until nothing more will change.
@@ -176,11 +190,14 @@ class ImageService:
         made = job.made.get(name)
         if made is not None:
             return job, made
-        wanted = read_specs(job.wanted) if job.wanted else self.receiver.variants
-        if handle is not None and any(variant.name == name for variant in wanted):
+        if handle is not None and any(variant.name == name for variant in self.wanted(job)):
             _, wait_s = self.engine.position(handle)
             raise NotReady(name, max(1.0, wait_s or 0.0))
         raise NotFound("There is no such variant of this image.")
+
+    def wanted(self, job: Job) -> Sequence[Variant]:
+        """All variants that a job is to end with."""
+        return read_specs(job.wanted) if job.wanted else self.receiver.variants
 
     def lifetime_s(self, job: Job) -> float:
         """Seconds until the job's image expires, at most a year.
@@ -210,11 +227,7 @@ class ImageService:
         Raises:
             NotFound, Unauthorized, Forbidden: and then nothing was removed.
         """
-        job, _ = await self.find(job_id)
-        if token is None:
-            raise Unauthorized
-        if not hmac.compare_digest(token.encode(), self.store.delete_token(job_id).encode()):
-            raise Forbidden
+        job, _ = await self.find_owned(job_id, token)
         removed = removal(EventType.DELETED, job, time.time())
         async with self.engine.outbox.announcing([removed]):
             await self.engine.cancel(job_id)

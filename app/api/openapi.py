@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from app.api.openapi_requests import upload_parameters
+from app.api.openapi_requests import more_parameters, upload_parameters
 from app.api.openapi_webhooks import WebhookDocument, webhooks
 from app.api.schemas import (
     DegradedDocument,
@@ -187,6 +187,31 @@ VARIANT: Final[Responses] = {
     304: {"description": "Not modified.", "headers": _headers("ETag")},
     **problems("not-found", "not-ready", "precondition-failed", "range-not-satisfiable", "breaker"),
 }
+ORIGINAL: Final[Responses] = {
+    200: {
+        "description": "The upload's bytes.",
+        "content": {"application/octet-stream": _BYTES, "image/*": _BYTES},
+        "headers": _headers("ETag"),
+    },
+    206: {
+        "description": "A part of them.",
+        "content": {"application/octet-stream": _BYTES, "image/*": _BYTES},
+        "headers": _headers("ETag", "Content-Range"),
+    },
+    304: {"description": "Not modified.", "headers": _headers("ETag")},
+    **problems("unauthorized", "forbidden", "not-found", "not-ready"),
+    **problems("precondition-failed", "range-not-satisfiable", "breaker"),
+}
+MORE_VARIANTS: Final[Responses] = {
+    200: {"model": JobDocument, "description": "All of them are there."},
+    201: {"model": JobDocument, "description": "Made within the wait that was asked for."},
+    202: {"model": JobDocument, "description": "They will be made: `deferred` names them."},
+    **problems(
+        *("rate", "share", "starting", "draining", "breaker", "queue", "disk"),
+        *("unauthorized", "forbidden", "not-found", "under-way", "unknown-variant", "bad-request"),
+        *("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died", "internal"),
+    ),
+}
 REMOVE: Final[Responses] = {
     204: {"description": "Every file is gone."},
     **problems("unauthorized", "forbidden", "not-found", "breaker"),
@@ -224,6 +249,7 @@ def complete_openapi(app: FastAPI, variants: Sequence[Variant], *, needs_ticket:
 def _complete(document: dict[str, Any], variants: Sequence[Variant], needs_ticket: bool) -> None:
     upload = document["paths"]["/v1/images"]["post"]
     upload["parameters"] = upload_parameters(variants)
+    document["paths"]["/v1/images/{id}/variants"]["post"]["parameters"] += more_parameters(variants)
     components = document["components"]
     components["securitySchemes"] = {
         "delete_token": {"type": "http", "scheme": "bearer"},

@@ -79,3 +79,8 @@ def _variants_parameter(variants: Sequence[Variant]) -> dict[str, Any]:
 def upload_parameters(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     """What an upload reads of query and header, beside its body."""
     return [_variants_parameter(variants), _REFERENCE, _UPLOAD_PREFER, _IDEMPOTENCY_KEY]
+
+
+def more_parameters(variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    """What a request for more variants of an image reads of query and header."""
+    return [_variants_parameter(variants), PREFER]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -88,11 +89,18 @@ async def answer_upload(
     if received.ignored_files:
         document["ignored_files"] = received.ignored_files
     if job.status == JobStatus.FAILED and job.problem is not None:
-        slug, detail = job.problem
-        problem = Problem(KINDS[slug], detail, headers=tuple(fields.items()), members={"job": document})
-        return render(problem, images.links)
+        return answer_failed(images, job.problem, document, fields)
     fields["Cache-Control"] = "no-store"
     return JSONResponse(document, 201 if job.status == JobStatus.DONE else 202, fields)
+
+
+def answer_failed(
+    images: ImageService, problem: tuple[str, str], document: dict[str, Any], fields: dict[str, str]
+) -> Response:
+    """The answer to who has waited for a job that failed: its problem, with the job's document in it."""
+    slug, detail = problem
+    headers = tuple(fields.items())
+    return render(Problem(KINDS[slug], detail, headers=headers, members={"job": document}), images.links)
 
 
 async def _wait(
@@ -104,7 +112,7 @@ async def _wait(
     Without one the job is dropped.
     """
     with suppress(TooManyStreams):  # the job is accepted all the same, so it is answered at once
-        await images.wait(request, handle, upload.client, wait_s)
+        await images.wait(request, handle.decided, upload.client, wait_s)
         handle.client_left = upload.keyed is None and await request.is_disconnected()
         return True
     return False

@@ -114,7 +114,7 @@ class DeliveryHandler:
             await self._finish(message, job, status.revision)
         else:
             # On a first delivery the replica that accepted the job has written its status.
-            is_announced = status.job is not None and status.job.created_at == job.created_at
+            is_announced = status.job is not None and status.job.run == job.run
             last = _LastStatus(status.revision, job.state_id if is_announced and not is_redelivered else "")
             await self._follow(message, handle or self._dispatcher.resume(job), last)
 
@@ -122,7 +122,7 @@ class DeliveryHandler:
         """Read the job's record from the store, waiting until the store is available."""
         while True:
             try:
-                return await self._store.load(job_id)
+                return await self._store.load(job_id, fresh=True)
             except (OSError, BreakerOpen) as error:
                 log.warning("a job cannot be read from the store", job=job_id, reason=str(error))
                 await self._extend_ack(message)
@@ -144,7 +144,7 @@ class DeliveryHandler:
         begun. It is written to the record too: the other process, should it be alive, can then not fail the
         job. Returns the job as it is now, None when it is gone.
         """
-        if last is None or last.created_at != job.created_at:
+        if last is None or last.run != job.run:
             return job
         deaths = last.deaths
         if last.status == JobStatus.PROCESSING:

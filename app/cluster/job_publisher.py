@@ -13,6 +13,9 @@ from app.engine.job_handle import JobHandle
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 0.1
+_MAX_LATE_TRIES = 20
+"""How often a reopened job is tried again while that of its run before is in the queue. After that it is left
+to the reconciler."""
 
 
 class JobPublisher:
@@ -48,16 +51,18 @@ class JobPublisher:
         """Publish a job, trying until NATS takes it or the job is cancelled."""
         job = handle.job
         status_written = found_full = False
+        tries_left = _MAX_LATE_TRIES if job.reopened else 0
         while not handle.cancelled:
             try:
                 if not status_written:  # before a worker can have the job
                     await self._job_status.announce(job)
                     status_written = True
-                await self._job_stream.publish(job, f"{job.id}.{job.created_at}")
+                await self._job_stream.publish(job, f"{job.id}.{job.created_at}.{job.reopened}")
             except StreamFull as full:
-                if full.subject:
+                if full.subject and not tries_left:
                     return
-                if not found_full:
+                tries_left -= full.subject
+                if not found_full and not full.subject:
                     found_full = True
                     self._found_full += 1
                     log.info("the queue was full when an upload was complete", so_far=self._found_full)

@@ -45,8 +45,8 @@ class JobRegistry:
         self._histograms = histograms
         self._clock = clock
         self._known: dict[str, KnownJob] = {}
-        self._ended: RecentlyUsed[float] = RecentlyUsed(_MAX_ENDED)
-        """When jobs were created whose end was heard of, by id."""
+        self._ended: RecentlyUsed[tuple[float, int]] = RecentlyUsed(_MAX_ENDED)
+        """The runs of jobs whose end was heard of, by id."""
 
     def __iter__(self) -> Iterator[KnownJob]:
         return iter(list(self._known.values()))
@@ -69,10 +69,10 @@ class JobRegistry:
         known = self._known.get(job.id)
         if known is None:
             if job.is_final:
-                self._ended.put(job.id, job.created_at)
-            elif self._ended.get(job.id) != job.created_at:
+                self._ended.put(job.id, job.run)
+            elif self._ended.get(job.id) != job.run:
                 self._add(job)
-        elif not known.handle.cancelled and job.created_at == known.handle.job.created_at:
+        elif not known.handle.cancelled and _follows(job, known.handle.job):
             self._change(known, job)
 
     def _add(self, job: Job) -> None:
@@ -116,7 +116,8 @@ class JobRegistry:
     def _forget(self, known: KnownJob) -> None:
         job = known.handle.job
         self._known.pop(job.id, None)
-        self._ended.put(job.id, job.created_at)
+        self._upload_queue.discard(known.handle)  # where one that was reopened is still counted
+        self._ended.put(job.id, job.run)
         if known.begun_at is not None and job.status == JobStatus.DONE:
             self._upload_queue.drain_rate.record(self._clock() - known.begun_at)
         if known.own:
@@ -142,3 +143,8 @@ class JobRegistry:
             if known.handle.job.status == JobStatus.QUEUED:
                 position += 1
         return None
+
+
+def _follows(job: Job, before: Job) -> bool:
+    """Whether a status is of the same run of a job as the one before, or of a later one."""
+    return job.created_at == before.created_at and job.reopened >= before.reopened

@@ -98,7 +98,7 @@ class JobStatusStore:
         Raises:
             EngineDown, BreakerOpen, StreamFull: NATS does not take it.
         """
-        await self._write_unless(job, 0, lambda last: last.created_at >= job.created_at)
+        await self._write_unless(job, 0, lambda last: last.run >= job.run)
 
     async def finish(self, job: Job, revision: int = 0) -> None:
         """Write the status of an ended job, unless a final one, or that of a later upload, is there already.
@@ -110,9 +110,9 @@ class JobStatusStore:
         """
 
         def outranks(last: Job) -> bool:
-            if last.created_at == job.created_at:
+            if last.run == job.run:
                 return last.is_final
-            return last.created_at > job.created_at
+            return last.run > job.run
 
         await self._write_unless(job, revision, outranks)
 

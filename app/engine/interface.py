@@ -206,7 +206,10 @@ class Engine(Protocol):
         """
 
     def enqueue(self, slot: UploadSlot, job: Job) -> JobHandle:
-        """Queue a job that the store has accepted, in exchange for its slot. Never waits, never refuses."""
+        """Queue a job that the store has accepted, or reopened, in exchange for its slot.
+
+        Never waits, never refuses.
+        """
 
     def find(self, job_id: str) -> JobHandle | None:
         """The job with this id if it is under way, else None."""

@@ -45,11 +45,15 @@ class JobRegistry:
         return len(self._handles)
 
     def accept(self, job: Job, client: str) -> JobHandle:
-        """Register and count a new job; `client` is the one whose share it counts against."""
+        """Register and count a new job; `client` is the one whose share it counts against.
+
+        One that was reopened is done already, and not counted again.
+        """
         handle = JobHandle(job, client, accepted_at=time.monotonic())
         self._handles[job.id] = handle
-        self.counters.accepted += 1
-        self.counters.accepted_bytes += job.size
+        if not job.reopened:
+            self.counters.accepted += 1
+            self.counters.accepted_bytes += job.size
         return handle
 
     def resume(self, job: Job) -> JobHandle:

@@ -242,6 +242,13 @@ KINDS: dict[str, Kind] = {
             "Ask again after the seconds that Retry-After names, or follow the event stream at links.events.",
         ),
         Kind(
+            "under-way",
+            409,
+            "The image is still being made",
+            "More variants can be made of an image when those that were asked for before are made.",
+            "Ask again after the seconds that Retry-After names, or follow the event stream at links.events.",
+        ),
+        Kind(
             "not-acceptable",
             406,
             "No answer of an accepted kind",

@@ -8,7 +8,7 @@
     6  disk      bytes in the store                                                  507
 
 Guard 1 stands alone, in `Admission.spend_token`: like the bouncer of a club it takes a token from everybody
-who asks, so that whoever hammers a full queue soon gets 429 instead of 503. Guards 2 to 6 are the list in
+who asks, so that whoever hammers a full queue soon gets 429 instead of 503. Guards 2 to 6 are the lists in
 `Admission.__init__`. A refused request holds nothing but the token that it spent.
 
 The same list serves two callers. The upload endpoint has FastAPI dependencies that run every guard. The
@@ -90,11 +90,13 @@ class Admission:
         self._is_lenient = is_lenient
         self._max_bytes = max_bytes
         self._delayed = 0
-        self._guards = (
-            # Guard(in the endpoint, on the head alone)
+        # Guard(in the endpoint, on the head alone)
+        self._file_guards = (
             Guard(self._check_declared, self._check_declared),  # 2
             Guard(self._read_reference, None),
             Guard(self._recognise_repeat, None),
+        )
+        self._load_guards = (
             Guard(self._check_share, self._check_share),  # 3
             Guard(self._check_open, self._check_open),  # 4
             Guard(self._reserve_slot, self._refuse_slot),  # 5
@@ -129,7 +131,7 @@ class Admission:
         quota = self._engine.acquire_local_token(uploader.bucket, limits)
         upload = upload_request(scope, requester, quota, uploader.ticket)
         try:
-            for guard in self._guards:
+            for guard in self._file_guards + self._load_guards:
                 if guard.reject_early is not None:
                     guard.reject_early(upload)
         except _EARLY_REFUSALS as error:
@@ -166,6 +168,18 @@ class Admission:
         except (BadTicket, BeyondTicket):
             await self._engine.acquire_token(address)
             raise
+        return await self._spend(request, uploader)
+
+    async def spend_owner_token(self, request: Request) -> UploadRequest:
+        """Guard 1 for who has the delete token of an image and needs no ticket: a token of the address.
+
+        Raises:
+            RateLimited: the bucket of the address is empty.
+        """
+        return await self._spend(request, Uploader(self._client_key.of(request.scope)))
+
+    async def _spend(self, request: Request, uploader: Uploader) -> UploadRequest:
+        scope = request.scope
         requester = requester_of(uploader, scope)
         if self._engine.waive_token(requester.key):
             grant = Grant(self._engine.local_quota(uploader.bucket, uploader.limits), 0)
@@ -201,10 +215,12 @@ class Admission:
             self._delayed -= 1
 
     @asynccontextmanager
-    async def admit(self, upload: UploadRequest) -> AsyncIterator[None]:
+    async def admit(self, upload: UploadRequest, *, has_file: bool = True) -> AsyncIterator[None]:
         """Run guards 2 to 6, then the block, in which the body may be read.
 
-        After the block the slot and the space that the upload still holds are given back.
+        Who asks for more variants of a file that is here already has none in the body, so without `has_file`
+        only guards 3 to 6 are run. After the block the slot and the space that the upload still holds are
+        given back.
 
         Raises:
             TooLarge, UnsupportedType, UnsupportedCoding, ShareExceeded, Starting, Draining, BreakerOpen,
@@ -215,7 +231,7 @@ class Admission:
             ClientGone: the client left while the upload waited for its receiving slot.
         """
         try:
-            for guard in self._guards:
+            for guard in (self._file_guards if has_file else ()) + self._load_guards:
                 decision = guard.admit(upload)
                 if decision is not None:
                     await decision

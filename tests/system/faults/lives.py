@@ -25,6 +25,7 @@ SETTINGS = {
     "burst": 10_000,
     "client_share": 100,
     "variants": "big=48,tiny=16",
+    "keep_original": "true",
     # A brownout begins when two jobs wait, and ends when none does.
     "brownout_high": 0.02,
     "brownout_low": 0.0,
@@ -127,7 +128,11 @@ class Witness:
         self.deleted: set[str] = set()
         self.unsure: set[str] = set()
         """Jobs whose deletion was asked for, answered or not."""
-        self.unanswered: dict[str, bytes] = {}
+        self.partial: set[str] = set()
+        """Jobs whose uploads asked for one variant."""
+        self.completed: set[str] = set()
+        """Those of which the others were then asked for, and promised."""
+        self.unanswered: dict[str, tuple[bytes, str]] = {}
         """Uploads without an answer, by key; they are sent again."""
         self._open: set[str] = set()
         self._ended: dict[str, str] = {}
@@ -144,6 +149,7 @@ class Witness:
             self._delete(client, victim)
             self._upload(client, SMALL, prefer="wait=20")
             self._delete(client, self._upload(client, SMALL, prefer="wait=20"))
+            self._complete(client)
             self._await_all(client)
 
     def _await_all(self, client: httpx.Client) -> None:
@@ -160,22 +166,34 @@ class Witness:
 
     def _ask_again(self, client: httpx.Client) -> None:
         """Send each upload that was not answered again, under its key."""
-        for key, data in list(self.unanswered.items()):
-            self._upload(client, data, key)
+        for key, (data, query) in list(self.unanswered.items()):
+            self._upload(client, data, key, query)
 
-    def _upload(self, client: httpx.Client, data: bytes, key: str = "", **headers: str) -> Any:
+    def _upload(
+        self, client: httpx.Client, data: bytes, key: str = "", query: str = "", **headers: str
+    ) -> Any:
         self._numbers += 1
         key = key or f'"{self._numbers}"'
-        self.unanswered[key] = data
+        self.unanswered[key] = data, query
         fields = {"content-type": "image/jpeg", "idempotency-key": key, **headers}
-        answer = client.post("/v1/images", content=data, headers=fields)
+        answer = client.post(f"/v1/images{query}", content=data, headers=fields)
         assert answer.status_code in (201, 202, 422), answer.text
         document = answer.json().get("job", answer.json())
         assert document["id"] not in self.jobs, "one job for two uploads"
         self.jobs[document["id"]] = document
         self._open.add(document["id"])
+        self.partial |= {document["id"]} if query else set()
         del self.unanswered[key]
         return document
+
+    def _complete(self, client: httpx.Client) -> None:
+        """Have one variant made of a photo, and the others of its original afterwards."""
+        document = self._upload(client, SMALL, query="?variants=tiny", prefer="wait=20")
+        fields = {"authorization": f"Bearer {document['delete_token']}"}
+        answer = client.post(f"{document['links']['self']}/variants", headers=fields)
+        assert answer.status_code == 202, answer.text
+        self.completed.add(document["id"])
+        self._open.add(document["id"])
 
     def _delete(self, client: httpx.Client, document: Any) -> None:
         self.unsure.add(document["id"])
@@ -194,7 +212,9 @@ class Witness:
         for folder in there.values():
             job = Job.from_record((folder / "job.json").read_bytes())
             assert job.id == folder.name
-            assert job.is_final or (folder / "source").stat().st_size == job.size
+            kept = [file.stat().st_size for file in folder.iterdir() if file.name in ("source", "original")]
+            assert kept == [job.size] if job.keeps_original or not job.is_final else kept in ([], [job.size])
+            assert job.is_final or (folder / "source").exists()
             for variant in job.made.values():
                 data = (folder / variant.file).read_bytes()
                 assert hashlib.sha256(data).hexdigest() == variant.digest
@@ -212,6 +232,7 @@ class Witness:
         files = [service.store / name for name in service.stored()]
         assert not [path for path in files if "images" not in path.parts]
         assert {path.parent.name for path in files} <= self.jobs.keys(), "a job that nobody asked for"
+        assert not [path for path in files if path.name == "source"]
         assert stats["store_bytes"] == sum(path.stat().st_size for path in files if path.name != "job.json")
 
     def _look(self, client: httpx.Client, job_id: str) -> None:
@@ -225,7 +246,9 @@ class Witness:
             assert document["problem"]["type"] == "/problems/undecodable"
             return
         assert document["status"] == "done", document
-        assert (set(document["variants"]), document["deferred"]) == ({"big", "tiny"}, [])
+        assert document["deferred"] == []
+        made = set(document["variants"])
+        assert made == {"big", "tiny"} or (made == {"tiny"} and job_id in self.partial - self.completed)
         for variant in document["variants"].values():
             image = client.get(variant["url"])
             assert image.status_code == 200

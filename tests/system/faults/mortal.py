@@ -69,7 +69,8 @@ class Checkpoints:
         if "job.json" in whole:
             job = json.loads(bytes(data))
             later = f", {len(job['deferred'])} deferred" if job["deferred"] else ""
-            self._states[whole] = f"({job['status']}{later})"
+            again = ", reopened" if "reopened" in job and later else ""
+            self._states[whole] = f"({job['status']}{later}{again})"
 
 
 def _of_descriptor(descriptor: int) -> str:

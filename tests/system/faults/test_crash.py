@@ -29,12 +29,17 @@ create images/AB/ID/job.json.new
 write images/AB/ID/job.json.new (done)
 fsync images/AB/ID/job.json.new (done)
 rename images/AB/ID/job.json.new (done) to images/AB/ID/job.json
-unlink images/AB/ID/source
+rename images/AB/ID/source to images/AB/ID/original
 """
-"""The steps before a variant is published and its source removed, in the order in which they must be."""
+"""The steps before a variant is published and its source kept, in the order in which they must be."""
+MORE = """
+rename images/AB/ID/original to images/AB/ID/source
+write images/AB/ID/job.json.new (done, 1 deferred, reopened)
+"""
+"""The steps before more variants of it are promised."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_whenever_it_dies(tmp_path: Path) -> None:
     """The service runs once for each step of two whole runs, and goes on with the store of the run before.
 
@@ -44,7 +49,7 @@ def test_nothing_is_lost_whenever_it_dies(tmp_path: Path) -> None:
     found = steps(tmp_path / "whole")
     kinds = {"create", "write", "fsync", "rename", "unlink", "mkdir", "answer", "answered"}
     assert {step.split()[0] for step in found} >= kinds
-    for order in (PROMISE, OUTCOME):
+    for order in (PROMISE, OUTCOME, MORE):
         expected = order.strip().splitlines()
         assert [step for step in found if step in expected] == expected
     witness = Witness()
