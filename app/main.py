@@ -86,8 +86,7 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> Parts:
     signer = store.signer if settings.serve == "redirect" else None
     delivery = make_delivery(settings, store, lambda job: job_document(job, links, store.expires_at(job)))
     engine = make_engine(settings, store, pool, histograms, breakers, delivery)
-    open_requests = OpenRequests(settings.max_streams)
-    previews = PreviewWorker()
+    open_requests, previews = OpenRequests(settings.max_streams), PreviewWorker()
     degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")
     idempotency_keys = IdempotencyKeys(store, engine.find)
     client_key = ClientKey(settings.ipv6_prefix, settings.trusted_proxies)
@@ -96,9 +95,8 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> Parts:
         engine, store, client_key, Tickets(settings), idempotency_keys, degraded_response.wanted_by, max_bytes
     )
     body_reader = BodyReader(engine, max_bytes, settings.upload_timeout, settings.min_upload_rate)
-    receiver = UploadReceiver(
-        body_reader, idempotency_keys, store, breakers.store, settings.variants, settings.keep_original
-    )
+    variants, keeps = settings.variants, settings.keep_original
+    receiver = UploadReceiver(body_reader, idempotency_keys, store, breakers.store, variants, keeps)
     images = ImageService(receiver, engine, store, open_requests, settings.max_hold, links, signer)
     runner = DemoRunner()
     demo = _make_demo(settings, engine, runner)

@@ -24,6 +24,8 @@ from workers.variants import Variant
 
 log = structlog.get_logger(__name__)
 
+_NOT_KEPT = "The upload of this image was not kept."
+
 
 class UnderWay(ProblemError):
     """Raised when more variants are asked for while those asked for before are still to be made."""
@@ -35,13 +37,6 @@ class UnderWay(ProblemError):
             "Other variants of this image are still to be made; ask again when it is completed.",
             retry_after=retry_after,
         )
-
-
-class NotKept(NotFound):
-    """Raised when the upload of an image was not kept."""
-
-    def __init__(self) -> None:
-        super().__init__("The upload of this image was not kept.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +52,12 @@ class Originals:
         """The upload of an image, as it came.
 
         Raises:
-            NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`.
-            NotKept: it was not kept.
+            NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`; or it was not kept.
             NotReady: its job is not done yet.
         """
         job, _ = await self.images.find_owned(job_id, token)
         if not job.original or job.status == JobStatus.FAILED:
-            raise NotKept
+            raise NotFound(_NOT_KEPT)
         if not job.keeps_original or job.source is None:
             raise NotReady("original", 1.0)
 
@@ -87,9 +81,8 @@ class Originals:
         waits for them.
 
         Raises:
-            NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`.
+            NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`; or the upload was not kept.
             UnknownVariant: one of the names is unknown.
-            NotKept: the upload was not kept.
             UnderWay: other variants are being made.
             Others: as `Admission.admit`.
         """
@@ -108,10 +101,10 @@ class Originals:
         """Whether the variants that are not there will be made anyway.
 
         Raises:
-            NotKept, UnderWay: they cannot be made, or not now.
+            NotFound, UnderWay: they cannot be made, or not now.
         """
         if not job.original or job.status == JobStatus.FAILED:
-            raise NotKept
+            raise NotFound(_NOT_KEPT)
         if job.is_final:
             return False
         coming = set(job.deferred or (variant.name for variant in self.images.wanted(job)))
@@ -124,7 +117,7 @@ class Originals:
         """Begin the next run of a job and queue it, unless another request has just done so.
 
         Raises:
-            UnderWay, NotFound, NotKept: the job is not what it was before the guards.
+            UnderWay, NotFound: the job is not what it was before the guards.
             BreakerOpen, StoreFull: the store failed, or has no room.
         """
         if job_id in self._opening:

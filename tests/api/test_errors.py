@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 import app
 from app.api.errors import ROWS, ErrorHandlers
 from app.api.images import Forbidden, NotReady, Unauthorized
+from app.api.originals import UnderWay
 from app.api.refusal_counter import RefusalCounter
 from app.api.status import NotServing
 from app.api.upload_answers import NotAcceptable
@@ -138,6 +139,7 @@ EXPECTED = [
     Expected(InvalidDemoSetting("Rate goes from 1 to 2."), 400, "/problems/bad-request"),
     Expected(PreconditionFailed(), 412, "/problems/precondition-failed"),
     Expected(TooManyParameters(), 400, "/problems/bad-request"),
+    Expected(UnderWay(1.2), 409, "/problems/under-way", None, None, 2, 1200),
     Expected(NotReady("thumb", 1.2), 404, "/problems/not-ready", None, None, 2, 1200),
     Expected(
         RangeNotSatisfiable(17),

@@ -45,7 +45,9 @@ async def content_of_repeat(of: Job, names: str | None) -> Any:
     """The digest of a repeat that was read."""
     keys = IdempotencyKeys(cast("Any", None), lambda _: None)
     variants = parse_variants("large=1600,thumb=96")
-    receiver = UploadReceiver(cast("Any", _Body()), keys, cast("Any", None), cast("Any", None), variants)
+    receiver = UploadReceiver(
+        cast("Any", _Body()), keys, cast("Any", None), cast("Any", None), variants, False
+    )
     return (await receiver.read_repeat(cast("Any", None), cast("Any", _Upload()), names, of))[0]
 
 
