@@ -1,5 +1,6 @@
 """README.md and docs tell the truth about the code, and the README's commands do what it shows."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -19,7 +20,8 @@ from workers.variants import parse_variants
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
-REFUSALS = (ROOT / "docs/api.md").read_text().partition("## Refusals")[2].partition("\n## ")[0]
+API = (ROOT / "docs/api.md").read_text()
+REFUSALS = API.partition("## Refusals")[2].partition("\n## ")[0]
 COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
 
 
@@ -73,7 +75,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         pytest.skip("curl is not installed")
     folder = tmp_path_factory.mktemp("readme")
     (folder / "photo.jpg").write_bytes(samples.jpeg(640, 480))
-    with serving(folder, rate=0.01) as service:
+    with serving(folder, rate=0.01, keep_original="true") as service:
         yield service
 
 
@@ -123,6 +125,14 @@ def test_a_picture_is_the_answer(running: Service) -> None:
     shell(running, command("curl -sfH"))
     with Image.open(running.folder / "thumb.jpg") as image:
         assert (image.format, image.size) == ("JPEG", (96, 72))
+
+
+def test_an_original_is_kept_for_its_owner(running: Service) -> None:
+    """The commands of the API's page, as they stand: the upload comes back, and more is made of it."""
+    example = API.partition("### Originals")[2].partition("```\n")[2].partition("```")[0]
+    printed = shell(running, example.replace("localhost:8000", "127.0.0.1:8000"))
+    assert set(json.loads(printed)["variants"]) == {"thumb", "small", "large"}
+    assert (running.folder / "original.jpg").read_bytes() == (running.folder / "photo.jpg").read_bytes()
 
 
 def test_who_is_too_fast_is_refused(running: Service) -> None:

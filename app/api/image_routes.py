@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.convertors import Convertor, register_url_convertor
 
 from app.api import openapi, openapi_requests
 from app.api.downloads import redirect
@@ -20,6 +21,23 @@ from app.uploads.client_key import client_of
 from app.uploads.upload_request import UploadRequest
 
 UPLOAD_PATH = "/v1/images"
+
+
+class VariantName(Convertor[str]):
+    """A part of a path that may name a variant: not `variants`, which only a POST is for."""
+
+    regex = "(?!variants$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        """The part as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The same."""
+        return value
+
+
+register_url_convertor("variant", VariantName())
 
 router = APIRouter(prefix=UPLOAD_PATH, tags=["images"], route_class=UnparsedRoute)
 
@@ -128,7 +146,7 @@ async def get_original(request: Request, id: str) -> Response:  # noqa: A002
     return await file.answer(request, {"Cache-Control": "private, no-store"})
 
 
-@router.get("/{id}/{variant}", response_class=Response, responses=openapi.VARIANT)
+@router.get("/{id}/{variant:variant}", response_class=Response, responses=openapi.VARIANT)
 async def get_variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
     """The bytes of one variant, or with SERVE=redirect where they are."""
     images = _images(request)

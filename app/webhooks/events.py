@@ -54,10 +54,10 @@ class Event:
     """When the job was accepted: a later job may have the same id."""
     at: float
     """When it happened."""
-    reopened: int = 0
-    """In which run of the job it happened: more variants may be asked for after it was completed."""
     removed: Job | None = None
     """The job as it last was, of a removal, after which there is no record."""
+    reopened: int = 0
+    """In which run of the job it happened: more variants may be asked for after it was completed."""
 
     @property
     def id(self) -> str:
@@ -97,7 +97,7 @@ class Event:
             kind = EventType(fields["type"])
             removed = Job.from_record(json.dumps(fields["removed"]).encode()) if kind.is_removal else None
             created_at, reopened = float(fields["created_at"]), int(fields.get("reopened", 0))
-            return cls(kind, str(fields["job"]), created_at, float(fields["at"]), reopened, removed)
+            return cls(kind, str(fields["job"]), created_at, float(fields["at"]), removed, reopened)
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"damaged event: {error}") from None
 
@@ -123,4 +123,5 @@ def events_of(job: Job) -> frozenset[EventType]:
 def changes(before: Job, after: Job, now: float) -> list[Event]:
     """The events that happen when the record `before` is replaced by `after`."""
     new = events_of(after) - events_of(before)
-    return [Event(kind, after.id, after.created_at, now, after.reopened) for kind in EventType if kind in new]
+    run = after.reopened
+    return [Event(kind, after.id, after.created_at, now, reopened=run) for kind in EventType if kind in new]

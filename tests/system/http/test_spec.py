@@ -18,6 +18,7 @@ SETTINGS = {
     "queue_size": 1000,
     "client_share": 1000,
     "max_hold": 1,
+    "keep_original": "true",
 }
 """A service that refuses nobody, so that every call gets to what it asks for."""
 

@@ -32,12 +32,15 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     """Remember what an upload was told."""
     if case.method.upper() == "POST" and response.status_code in (201, 202):
         document = response.json()
-        _tokens[document["id"]] = document["delete_token"]
+        if "delete_token" in document:
+            _tokens[document["id"]] = document["delete_token"]
 
 
-@schemathesis.auth(refresh_interval=None).apply_to(method="DELETE")
+@schemathesis.auth(refresh_interval=None).apply_to(
+    lambda ctx: {"delete_token": []} in (ctx.operation.definition.raw.get("security") or [])
+)
 class DeleteToken:
-    """The token of the image to delete: an image of its own where the id is made up."""
+    """The token of an image, where one is needed: of an image of its own where the id is made up."""
 
     def get(self, case: Any, context: Any) -> tuple[str, str]:  # noqa: ARG002 - by its name
         """The id of an image, and its token."""
