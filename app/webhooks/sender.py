@@ -83,21 +83,14 @@ class HttpSender:
         self._webhooks = [Webhook(secret) for secret in secrets]
         self._find = find
         self._clock = clock
-        encrypted = self._url.scheme == "https"
-        # A context of its own, because `trust_env=False` would ignore SSL_CERT_FILE too.
-        context = httpx.create_ssl_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._client = httpx.AsyncClient(
-            verify=context,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=_TIMEOUT_S,
-            limits=httpx.Limits(max_connections=MAX_AT_ONCE, max_keepalive_connections=MAX_AT_ONCE),
-            headers={"User-Agent": f"Spillway/{__version__}"},
-        )
+        self._client: httpx.AsyncClient | None = None
+        """Made for the first request."""
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def post(self, event_id: str, body: str) -> Answer:
         """Post a JSON document and return what its receiver says.
@@ -131,6 +124,8 @@ class HttpSender:
         return await self._post(urls[-1], body, headers)
 
     async def _post(self, url: httpx.URL, body: str, headers: dict[str, str]) -> httpx.Response:
+        if self._client is None:
+            self._client = _new_client(encrypted=url.scheme == "https")
         request = self._client.build_request("POST", url, content=body, headers=headers)
         return await self._client.send(request, stream=True)
 
@@ -152,6 +147,19 @@ class HttpSender:
             return parsedate_to_datetime(value).timestamp() - self._clock()
         except (ValueError, OverflowError):
             return None
+
+
+def _new_client(*, encrypted: bool) -> httpx.AsyncClient:
+    """A client with a TLS context of its own, because `trust_env=False` would ignore SSL_CERT_FILE too."""
+    context = httpx.create_ssl_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.AsyncClient(
+        verify=context,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=_TIMEOUT_S,
+        limits=httpx.Limits(max_connections=MAX_AT_ONCE, max_keepalive_connections=MAX_AT_ONCE),
+        headers={"User-Agent": f"Spillway/{__version__}"},
+    )
 
 
 async def _skip_body(response: httpx.Response) -> None:
