@@ -196,6 +196,57 @@ def test_the_table_shrinks_while_it_is_used() -> None:
     assert limiter.snapshot().clients < 5
 
 
+# --- limits of their own --------------------------------------------------------------------------------
+
+LIMITS = {"a": (2.0, 3), "b": (2.0, 3), "c": (0.5, 2), "d": (7.3, 1), "e": (3.0, 5), "f": (0.001, 4)}
+"""Rate and burst of each client; those of a and b are the limiter's."""
+
+
+@examples
+@given(visits=visits)
+def test_buckets_with_limits_of_their_own_are_as_exact_as_the_others(
+    visits: list[tuple[str, int, bool]],
+) -> None:
+    """Each is filled and forgotten by its own rate, in one table with the others."""
+    clock = HandClock(10 * SECOND)
+    limiter = RateLimiter(GCRA.token_bucket(2, 3), 6, clock=clock)
+    own = {name: GCRA.token_bucket(*LIMITS[name], "ticket") for name in "cdef"}
+    model = {name: TokenBucket(rate, burst, clock) for name, (rate, burst) in LIMITS.items()}
+    for name, passes, takes in visits:
+        clock.advance(abs(passes))
+        if takes:
+            try:
+                quota = limiter.acquire(name, own.get(name)).quota
+            except RateLimited as refusal:
+                assert not model[name].allow()
+                quota = refusal.quota
+            else:
+                assert model[name].allow()
+            assert quota.policy == ("ticket" if name in own else "ip")
+        left, right = limiter.peek(name, own.get(name)), model[name].snapshot()
+        assert (left.limit, left.remaining, left.next_token_ms) == (
+            right.limit,
+            right.remaining,
+            right.next_token_ms,
+        )
+
+
+def test_who_finds_no_room_shares_the_bucket_of_all_whatever_its_limits() -> None:
+    """So limits of their own are no way past the bound of the table."""
+    clock = HandClock(SECOND)
+    limiter = RateLimiter(GCRA.token_bucket(1, 2), 3, clock=clock)
+    own = GCRA.token_bucket(0.001, 100, "ticket")
+    for name in "abc":
+        limiter.acquire(name, own)
+    assert [limiter.acquire(name, own).quota.limit for name in "de"] == [2, 2]
+    with pytest.raises(RateLimited):
+        limiter.acquire("f", own)
+    assert limiter.peek("g", own).remaining == 0
+    limiter.reconfigure(GCRA.token_bucket(5, 5))
+    assert limiter.peek("a", own).remaining == 99
+    assert limiter.snapshot().clients == 3
+
+
 # --- as a leaky bucket ----------------------------------------------------------------------------------
 
 

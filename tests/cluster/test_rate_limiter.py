@@ -75,6 +75,29 @@ async def test_a_bucket_written_by_a_clock_that_is_ahead_is_an_empty_one(connect
     assert await granted([here], 5) == 2
 
 
+async def test_a_client_with_limits_of_its_own_has_them_on_every_replica(connect: Connect) -> None:
+    """Beside its other buckets, and while NATS is away too."""
+    clock = HandClock(1_000 * SECOND)
+    replicas = await limiters(connect, 2, clock)
+    own = GCRA.token_bucket(0.5, 3, "ticket")
+    assert await granted(replicas, 12) == 10
+    grants = [(await limiter.acquire("ticket:a 0.5/3", own)).quota for limiter in (*replicas, replicas[0])]
+    assert [(quota.policy, quota.limit, quota.remaining) for quota in grants] == [
+        ("ticket", 3, 2),
+        ("ticket", 3, 1),
+        ("ticket", 3, 0),
+    ]
+    with pytest.raises(RateLimited) as refusal:
+        await replicas[1].acquire("ticket:a 0.5/3", own)
+    assert refusal.value.quota.next_token_ms == 2000
+    clock.advance(2 * SECOND)
+    assert (await replicas[0].peek("ticket:a 0.5/3", own)).remaining == 1
+    # The limits of the settings under another name are no limits of its own.
+    usual = GCRA.token_bucket(2, 10, "ticket")
+    assert (await replicas[0].acquire("ticket:b", usual)).quota.policy == "ticket"
+    assert (await replicas[1].peek("ticket:b", usual)).remaining == 9
+
+
 async def refused(limiter: SharedRateLimiter) -> Quota:
     """The quota with which a request is refused."""
     with pytest.raises(RateLimited) as refusal:
