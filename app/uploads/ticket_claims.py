@@ -5,7 +5,7 @@ something near it: `true` is no number, `"5"` is none either.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -20,11 +20,8 @@ MAX_LIFE_S = 86_400.0
 """Seconds for which a ticket may be good."""
 AUDIENCE = "spillway"
 """What a ticket that names an audience has to name (RFC 7519, section 4.1.3)."""
-_MAX_TEXT = 255
 _MAX_TIME = 2.0**40
 """Seconds since the epoch: thousands of years ahead, and still exact in a double."""
-_MIN_RATE, _MAX_RATE = 0.001, 100_000.0
-_MAX_BURST, _MAX_SHARE, _MAX_BYTES = 1_000_000, 200_000, 2**40
 
 
 class BadClaims(Exception):
@@ -96,101 +93,108 @@ class TicketLimits:
         return GCRA.leaky_bucket(rate, max_delay, "ticket")
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a claim has to be: a check, and the words for it."""
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def _number(least: float, most: float) -> _Form:
+    def fits(value: Any) -> bool:
+        return type(value) in (int, float) and least <= value <= most  # which NaN is not
+
+    return _Form(fits, f"a number from {least:g} to {most:.0f}")
+
+
+def _integer(most: int) -> _Form:
+    return _Form(lambda value: type(value) is int and 1 <= value <= most, f"a whole number from 1 to {most}")
+
+
+def _text(longest: int, is_fine: Callable[[str], bool] = str.isprintable) -> _Form:
+    def fits(value: Any) -> bool:
+        return (
+            isinstance(value, str) and 1 <= len(value) <= longest and value.isprintable() and is_fine(value)
+        )
+
+    return _Form(fits, f"1 to {longest} printable characters")
+
+
+def _is_names(value: Any) -> bool:
+    """Whether this is a list of names, or a text in which commas separate them."""
+    return isinstance(value, str) or (
+        isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+    )
+
+
+_CLAIMS = {
+    "exp": _number(0, _MAX_TIME),
+    "nbf": _number(0, _MAX_TIME),
+    "iat": _number(0, _MAX_TIME),
+    "sub": _text(255),
+    "jti": _text(255),
+    "once": _Form(lambda value: isinstance(value, bool), "true or false"),
+    "rate": _number(0.001, 100_000),
+    "burst": _integer(1_000_000),
+    "share": _integer(200_000),
+    "max_bytes": _integer(2**40),
+    "variants": _Form(_is_names, "a list of names"),
+    "reference": _text(128, is_reference),
+}
+"""The claims that mean something here, with the bounds of the settings; others are ignored.
+
+All but exp may be missing, but null is no value."""
+
+
 def read_claims(claims: Any, key: str, limits: TicketLimits, known_variants: Collection[str]) -> Ticket:
     """The ticket that these claims describe; `key` is the name of the key that signed them.
 
-    Its times are not compared with the clock yet, but for one another.
+    Its times are not compared with the clock yet.
 
     Raises:
         BadClaims: a claim is missing, is not what it has to be, or names a variant that is not known here.
     """
     if not isinstance(claims, dict):
         raise BadClaims("The ticket's claims are not a JSON object.")
-    _check_audience(claims)
-    expires_at = _number(claims, "exp", 0, _MAX_TIME)
-    if expires_at is None:
+    for name, value in claims.items():
+        form = _CLAIMS.get(name)
+        if form is not None and not form.fits(value):
+            raise BadClaims(f"The ticket's {name} claim is not {form.words}.")
+    if "exp" not in claims:
         raise BadClaims("The ticket has no exp claim, which has to say when it expires.")
-    begins = [_number(claims, name, 0, _MAX_TIME) or 0.0 for name in ("nbf", "iat")]
-    rate = _number(claims, "rate", _MIN_RATE, _MAX_RATE)
-    burst = _integer(claims, "burst", _MAX_BURST)
-    sub = _text(claims, "sub")
+    if "aud" in claims:
+        _check_audience(claims["aud"])
+    get = claims.get
+    rate, burst, sub, jti = get("rate"), get("burst"), get("sub"), get("jti")
+    if get("once") and jti is None:
+        raise BadClaims("The ticket is to be used once, and has no jti claim by which to know it again.")
     return Ticket(
         key=key,
-        valid_from=max(begins) - LEEWAY_S,
-        valid_until=expires_at + LEEWAY_S,
+        valid_from=max(get("nbf", 0), get("iat", 0)) - LEEWAY_S,
+        valid_until=claims["exp"] + LEEWAY_S,
         limits=limits.of(rate, burst),
-        bucket="" if rate is None and burst is None else f"{rate}/{burst}",
+        bucket="" if rate is None and burst is None else f"{rate and float(rate)}/{burst}",
         client=None if sub is None else client_key(key, "sub", sub),
-        share=_integer(claims, "share", _MAX_SHARE),
-        max_bytes=_integer(claims, "max_bytes", _MAX_BYTES),
-        variants=_variants(claims, known_variants),
-        reference=_claim(claims, "reference", _is_reference, "1 to 128 printable characters"),
-        single_use=_single_use(claims),
+        share=get("share"),
+        max_bytes=get("max_bytes"),
+        variants=_variants(claims["variants"], known_variants) if "variants" in claims else None,
+        reference=get("reference"),
+        single_use=jti if get("once") else None,
     )
 
 
-def _check_audience(claims: Mapping[str, Any]) -> None:
+def _check_audience(audience: Any) -> None:
     """A token that names its audience is for that one alone; it may be signed by the same key."""
-    audience = claims.get("aud", AUDIENCE)
     if AUDIENCE not in (audience if isinstance(audience, list) else [audience]):
         raise BadClaims(f'The ticket is for another audience (aud) than "{AUDIENCE}".')
 
 
-def _claim(claims: Mapping[str, Any], name: str, check: Callable[[Any], bool], form: str) -> Any:
-    """A claim, None if it is missing. One that is there has to fit: null is no value."""
-    if name not in claims:
-        return None
-    value = claims[name]
-    if not check(value):
-        raise BadClaims(f"The ticket's {name} claim is not {form}.")
-    return value
-
-
-def _number(claims: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
-    def fits(value: Any) -> bool:
-        return type(value) in (int, float) and least <= value <= most  # which NaN is not
-
-    value = _claim(claims, name, fits, f"a number from {least:g} to {most:.0f}")
-    return None if value is None else float(value)
-
-
-def _integer(claims: Mapping[str, Any], name: str, most: int) -> int | None:
-    def fits(value: Any) -> bool:
-        return type(value) is int and 1 <= value <= most
-
-    return _claim(claims, name, fits, f"a whole number from 1 to {most}")  # type: ignore[no-any-return]
-
-
-def _text(claims: Mapping[str, Any], name: str) -> str | None:
-    def fits(value: Any) -> bool:
-        return isinstance(value, str) and 1 <= len(value) <= _MAX_TEXT and value.isprintable()
-
-    return _claim(claims, name, fits, f"1 to {_MAX_TEXT} printable characters")  # type: ignore[no-any-return]
-
-
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and is_reference(value)
-
-
-def _variants(claims: Mapping[str, Any], known: Collection[str]) -> tuple[str, ...] | None:
-    """The names in `variants`, a list, or a text in which commas separate them."""
-    value = claims.get("variants")
-    if isinstance(value, str):
-        value = [name.strip() for name in value.split(",")]
-    if value is None and "variants" not in claims:
-        return None
-    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise BadClaims("The ticket's variants claim is not a list of names.")
-    for name in value:
+def _variants(names: str | list[str], known: Collection[str]) -> tuple[str, ...]:
+    """The variants of these names, in the order of the settings."""
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",")]
+    for name in names:
         if name not in known:
             raise BadClaims(f"The ticket's variants claim names {name[:40]!r}, which is not made here.")
-    return tuple(name for name in known if name in value)
-
-
-def _single_use(claims: Mapping[str, Any]) -> str | None:
-    """The `jti` of a ticket that is good for one upload."""
-    jti = _text(claims, "jti")
-    once = _claim(claims, "once", lambda value: isinstance(value, bool), "true or false")
-    if once and jti is None:
-        raise BadClaims("The ticket is to be used once, and has no jti claim by which to know it again.")
-    return jti if once else None
+    return tuple(name for name in known if name in names)

@@ -157,7 +157,7 @@ class Tickets:
         if not any(_ALGORITHMS[key.algorithm].verify(signed, key.material, signature) for key in keys):
             raise BadClaims("The ticket's signature is not that of its key.")
         try:
-            claims = json.loads(_decode(segments[3]))
+            claims = json.loads(_decode(segments[3]).decode())
         except (ValueError, RecursionError):
             raise BadClaims("The ticket's claims are not JSON.") from None
         return read_claims(claims, name, self._limits, self._variants)
