@@ -38,7 +38,7 @@ MAX_DEATHS = 2
 """Worker processes that may die on one job. After that many it is failed and not tried again."""
 _LATER_FIELDS = (
     *("upload", "completed_at", "digest", "name", "reference"),
-    *("ticket_until", "repeat_id", "asked"),
+    *("ticket_until", "repeat_id", "asked", "allowed"),
 )
 """Fields that records have only where they are not None."""
 WORKER_DIED = ("worker-died", "The process that worked on it died twice.")
@@ -135,6 +135,8 @@ class Job:
     """When the single-use ticket ends that the id belongs to, if it does; its upload was this job."""
     repeat_id: str | None = None
     """What the id would be by the upload's Idempotency-Key, where the id belongs to a single-use ticket."""
+    allowed: tuple[str, ...] | None = None
+    """Names of the variants that the ticket of the upload allows; None where it allows all."""
     asked: tuple[str, ...] | None = None
     """Names of the variants that an upload with an Idempotency-Key asked for, empty for all of them, to tell
     repeats from other uploads."""
@@ -219,6 +221,7 @@ class Job:
                 reference=_optional(data, "reference", str),
                 ticket_until=_optional(data, "ticket_until", float),
                 repeat_id=_optional(data, "repeat_id", str),
+                allowed=_optional(data, "allowed", _names),
                 asked=_optional(data, "asked", _names),
                 original=bool(data.get("original", False)),
                 reopened=int(data.get("reopened", 0)),

@@ -208,7 +208,8 @@ MORE_VARIANTS: Final[Responses] = {
     202: {"model": JobDocument, "description": "They will be made: `deferred` names them."},
     **problems(
         *("rate", "share", "starting", "draining", "breaker", "queue", "disk"),
-        *("unauthorized", "forbidden", "not-found", "under-way", "unknown-variant", "bad-request"),
+        *("unauthorized", "forbidden", "beyond-ticket", "not-found", "under-way", "unknown-variant"),
+        "bad-request",
         *("undecodable", "too-many-pixels", "too-slow", "too-much-memory", "worker-died", "internal"),
     ),
 }

@@ -18,6 +18,7 @@ from app.server.open_requests import TooManyStreams
 from app.server.problems import NotFound, ProblemError
 from app.storage.interface import Blob, JobGone, StoreFull
 from app.uploads.admission import Admission
+from app.uploads.tickets import check_variants
 from app.uploads.upload_request import UploadRequest
 from workers.formats import SOURCE_MEDIA_TYPES
 from workers.variants import Variant
@@ -83,11 +84,14 @@ class Originals:
         Raises:
             NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`; or the upload was not kept.
             UnknownVariant: one of the names is unknown.
+            BeyondTicket: the ticket of the upload did not allow one of them.
             UnderWay: other variants are being made.
             Others: as `Admission.admit`.
         """
         wanted = self.images.receiver.choose(names)
         job, handle = await self.images.find_owned(job_id, token)
+        check_variants(job.allowed, names)
+        wanted = [variant for variant in wanted if job.allowed is None or variant.name in job.allowed]
         if all(variant.name in job.made for variant in wanted):
             return self._answer(upload, job, handle, 200)
         if not self._is_coming(job, handle, wanted):

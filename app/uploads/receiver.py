@@ -64,6 +64,7 @@ class UploadReceiver:
                 received = await self._read(request, spool, upload)
                 job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                 job.name, job.reference = received.name, upload.reference
+                job.allowed = None if upload.ticket is None else upload.ticket.variants
                 job.original = self.keep_original
                 if upload.keyed is not None:
                     job.asked = self._asked(wanted)

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -33,7 +33,7 @@ _MAX_CACHED = 4096
 """Tickets that are remembered as verified."""
 _ALGORITHMS = get_default_algorithms()
 """What checks a signature, by the name of the algorithm."""
-_TOKEN = re.compile(r"(([\w-]+)\.([\w-]+))\.([\w-]+)", re.ASCII)
+_TOKEN = re.compile(r"(([\w-]+)\.([\w-]+))\.([\w-]*)", re.ASCII)
 """A signed token (RFC 7515, section 7.1): group 1 is signed, 2 the header, 3 the claims, 4 the signature."""
 
 
@@ -211,6 +211,19 @@ def _decode(segment: str) -> bytes:
     return data
 
 
+def check_variants(allowed: Sequence[str] | None, names: str | None) -> None:
+    """Check that `?variants=` names none but those that a ticket allows; either may be missing.
+
+    Raises:
+        BeyondTicket: it names others.
+    """
+    if allowed is None or names is None:
+        return
+    others = {name.strip() for name in names.split(",")}.difference(allowed)
+    if others:
+        raise BeyondTicket(f"The ticket allows the variants {', '.join(allowed)}, not {min(others)[:40]!r}.")
+
+
 def check_claims(
     ticket: Ticket, query: Mapping[str, str], media_type: str, declared_size: int | None
 ) -> None:
@@ -219,11 +232,7 @@ def check_claims(
     Raises:
         BeyondTicket: it does.
     """
-    if ticket.variants is not None and "variants" in query:
-        others = {name.strip() for name in query["variants"].split(",")}.difference(ticket.variants)
-        if others:
-            allowed = ", ".join(ticket.variants)
-            raise BeyondTicket(f"The ticket allows the variants {allowed}, and not {min(others)[:40]!r}.")
+    check_variants(ticket.variants, query.get("variants"))
     if ticket.reference is not None and query.get("reference", ticket.reference) != ticket.reference:
         raise BeyondTicket("The ticket is for another reference.")
     if ticket.max_bytes is not None and declared_size is not None:

@@ -22,6 +22,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("guarded")
     keys = f"app:{SECRET},{jwks(folder / 'keys.json', public_keys(*PRIVATE_KEYS))}"
     settings = {"upload_keys": keys, "rate": 0.01, "burst": BURST, "cors_origins": FOREIGN}
+    settings["keep_original"] = True
     with serving(folder, **settings) as service:
         yield service
 
@@ -167,6 +168,19 @@ class TestClaims:
         assert asked["thumb"].status_code == 202
         assert "large" in problem(asked["thumb,large"], 403, "beyond-ticket")["detail"]
         assert asked["thumb,large"].headers["www-authenticate"] == 'Bearer error="insufficient_scope"'
+
+    def test_variants_that_are_made_later_are_those_of_the_ticket_too(self, guarded: Service) -> None:
+        """They need no ticket, but the delete token, which is in its place."""
+        fields = app(sub="lena", variants=["thumb", "small"], rate=100) | {"prefer": "wait=20"}
+        with guarded.client() as client:
+            files = {"file": samples.jpeg(640, 480)}
+            made = client.post("/v1/images?variants=thumb", files=files, headers=fields).json()
+            owner = {"authorization": f"Bearer {made['delete_token']}", "prefer": "wait=20"}
+            more = f"{made['links']['self']}/variants"
+            other = client.post(f"{more}?variants=large", headers=owner)
+            rest = client.post(more, headers=owner)
+        assert "allows the variants" in problem(other, 403, "beyond-ticket")["detail"]
+        assert set(rest.json()["variants"]) == {"thumb", "small"}
 
     def test_a_reference_of_the_ticket_is_the_document_s(self, guarded: Service) -> None:
         """Whoever uploads cannot give another one."""
