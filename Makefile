@@ -15,10 +15,10 @@ help: ## this list
 run: environment ## start the service; settings come from SPILLWAY_… or .env
 	@exec $(BIN)/spillway serve $(ARGS)
 
-# Three processes, because tests spend a third of their time waiting; file by file, in the order of tests/conftest.py.
+# Four processes, because tests spend half of their time waiting; file by file, in the order of tests/conftest.py.
 # They start the service a hundred times, so its bytecode is kept.
 test: environment-dev ## all tests, or some: make test ARGS="tests/backpressure/test_token_bucket.py -k refill"
-	@exec env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: environment-dev ## style, of the page's scripts too, types and import contracts
 	$(BIN)/ruff check .

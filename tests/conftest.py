@@ -17,12 +17,18 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 Start = Callable[..., Service]
-_LONG = ("web", "process", "faults")
+_LONG = ("test_paused_worker", "test_browser", "test_cluster", "web", "process", "faults")
+"""Modules, or folders of them, that take longest; the first and the third mostly wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first, so that parallel runners end at about the same time."""
-    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+    def rank(item: pytest.Item) -> int:
+        names = (item.path.stem, item.path.parent.name)
+        return next((number for number, name in enumerate(_LONG) if name in names), len(_LONG))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture
