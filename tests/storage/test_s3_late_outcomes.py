@@ -9,7 +9,7 @@ import pytest
 from app.job import WORKER_DIED, Job, JobStatus
 from app.storage.interface import JobGone
 from tests.storage.conftest import Open
-from tests.storage.jobs import PHOTO, accepted, fetched, made, pending, read
+from tests.storage.jobs import PHOTO, accepted, fetched, job_of, made, pending, read
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +51,26 @@ async def test_a_final_record_is_never_written_over(
         assert await store.load(job.id) == final
         assert not final.made or await read(store, final, "thumb") == PHOTO
         assert await pending(store) == []
+
+
+async def test_a_late_outcome_of_an_earlier_run_changes_nothing(open_s3: Open) -> None:
+    """A job that was reopened meanwhile stays so, with the variants that it had."""
+    quick, paused = await open_s3(), await open_s3()
+    job = job_of(PHOTO)
+    job.original = True
+    await accepted(quick, job=job)
+    assert await paused.load(job.id) == job
+    final = await outcome(quick, job, "done", 2)
+    await quick.save(final)
+    reopened = replace(final, deferred=("large",), reopened=1)
+    await quick.reopen(reopened)
+    with pytest.raises(JobGone):
+        await made(paused, job, thumb=PHOTO + b"by another version")
+    with pytest.raises(JobGone):
+        await paused.save(replace(final, finished_at=time.time() + 3))
+    assert await paused.load(job.id, fresh=True) == reopened
+    assert await read(quick, reopened, "thumb") == PHOTO
+    assert await pending(paused) == [reopened]
 
 
 async def test_one_process_does_not_write_over_its_own_final_record(open_s3: Open) -> None:

@@ -35,7 +35,8 @@ class Records:
         """`clock` gives seconds since the epoch."""
         self._client = client
         self._clock = clock
-        self._versions: RecentlyUsed[str] = RecentlyUsed()
+        self._versions: RecentlyUsed[tuple[str, tuple[float, int]]] = RecentlyUsed()
+        """The version of each record as last read or written here, and the run of the job that it is of."""
         self._final_jobs: RecentlyUsed[tuple[float, Job]] = RecentlyUsed()
         """Final jobs, and when each was read."""
 
@@ -67,7 +68,7 @@ class Records:
                 async with expiring(there):
                     version = await self._take_place(name, record, version)
                 replaced = True
-        self._versions.put(job.id, version)
+        self._versions.put(job.id, (version, job.run))
         self._final_jobs.pop(job.id)
         return replaced
 
@@ -95,7 +96,7 @@ class Records:
         data, version = await self._client.get(record_name(job_id))
         job = parse_record(job_id, data)
         if job is not None and not job.is_final:  # the caller may be about to replace it
-            self._versions.put(job_id, version)
+            self._versions.put(job_id, (version, job.run))
         return job
 
     async def read_cached(self, job_id: str) -> Job | None:
@@ -126,7 +127,8 @@ class Records:
             OSError: it could not be written.
         """
         name, record = record_name(job.id), job.to_record()
-        version = self._versions.pop(job.id)
+        known = self._versions.pop(job.id)
+        version = known[0] if known is not None and known[1] == job.run else None
         for _ in range(_MAX_ATTEMPTS):
             try:
                 if version is None:
@@ -138,7 +140,7 @@ class Records:
                         raise JobGone(job.id)
                 version = await self._client.replace(name, record, version)
                 if not job.is_final:  # a final record is never replaced, so its version is of no use
-                    self._versions.put(job.id, version)
+                    self._versions.put(job.id, (version, job.run))
             except FileNotFoundError:
                 raise JobGone(job.id) from None
             except ObjectChanged:
@@ -161,7 +163,7 @@ class Records:
             was = (job.created_at, job.reopened - 1)
             if stored is None or not stored.is_final or stored.run != was or is_expired(stored):
                 raise JobGone(job.id)
-            self._versions.put(job.id, await self._take_place(name, record, version))
+            self._versions.put(job.id, (await self._take_place(name, record, version), job.run))
         except (FileNotFoundError, FileExistsError):
             raise JobGone(job.id) from None
         self._final_jobs.pop(job.id)
