@@ -11,6 +11,8 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageSequence
 
 from tests import samples
+from tests.samples import TiffKind
+from tests.samples.raw_bmp import BMPS, raw_bmp
 from workers.cicp import make_profile
 from workers.codecs import load_codecs
 from workers.colour import SRGB, to_eight_bit
@@ -82,6 +84,29 @@ def _linear_png() -> bytes:
     return samples.raw_png(*_SIZE, 8, 2, _packed(image), gAMA=(100_000).to_bytes(4, "big"))
 
 
+def picture(mode: str = "RGB") -> Image.Image:
+    """The picture of all samples."""
+    return samples.picture(*_SIZE, mode)
+
+
+def _light_tiff() -> bytes:
+    linear = samples.rgb_profile(1.0, (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+    light = picture().point([round(255 * (value / 255) ** 2.2) for value in range(256)] * 3)
+    return samples.sampled_tiff(light, TiffKind("f32", more=((34_675, linear),)))
+
+
+def _lab_tiff() -> bytes:
+    lab = ImageCms.profileToProfile(picture(), SRGB, ImageCms.createProfile("LAB"), outputMode="LAB")
+    assert lab is not None
+    return samples.sampled_tiff(lab, TiffKind(photometric=9))
+
+
+def _by_exif() -> bytes:
+    file = BytesIO()
+    _pale(_ADOBE_RGB).save(file, "JPEG", quality=92, exif=b"Exif\0\0" + samples.adobe_rgb_exif())
+    return file.getvalue()
+
+
 def _turned(format_: str, orientation: int) -> bytes:
     return samples.encoded(samples.stored_as(orientation, samples.picture(*_SIZE)), format_, orientation)
 
@@ -127,6 +152,17 @@ def shown() -> dict[str, bytes]:
         "TIFF, 16 bits a channel": lambda: samples.deep_tiff(*size),
         "TIFF, 16 bits, tiled": lambda: samples.deep_tiff(128, 96, tile=16),
         "TIFF, floating point": lambda: samples.tiff(*size, mode="F"),
+        "TIFF, floats in linear light": _light_tiff,
+        "TIFF, 10 bits in planes": lambda: samples.sampled_tiff(picture(), TiffKind("u10", planes=True)),
+        "TIFF, CMYK with alpha": lambda: samples.sampled_tiff(
+            [*picture("CMYK").split(), picture("RGBA").getchannel("A")], TiffKind(photometric=5, extra=(2,))
+        ),
+        "TIFF, CIELAB of 16 bits": _lab_tiff,
+        "TIFF, behind its thumbnail": lambda: samples.thumbnail_tiff(picture(), TiffKind("u8"), {254: [1]}),
+        "JPEG, Adobe RGB by EXIF": _by_exif,
+        "BMP, bit fields": lambda: raw_bmp(BMPS["rgb32-7187"]),
+        "BMP, one bit of alpha": lambda: raw_bmp(BMPS["rgba16-5551"]),
+        "BMP, run lengths of 24 bits": lambda: raw_bmp(BMPS["rgb24rle24"]),
         "BMP": lambda: samples.bmp(*size),
         "BMP, palette": lambda: samples.bmp(*size, mode="P"),
         "AVIF, alpha": lambda: samples.avif(*size, mode="RGBA"),
@@ -136,10 +172,16 @@ def shown() -> dict[str, bytes]:
 
 
 def stored(data: bytes) -> Image.Image:
-    """The pixels of a file taken for sRGB and without its orientation: what the service must not show."""
-    with Image.open(BytesIO(data)) as image:
-        image.load()
-        return to_eight_bit(image).copy()
+    """The pixels of a file taken for sRGB and without its orientation: what the service must not show.
+
+    A grey square where Pillow refuses the file.
+    """
+    try:
+        with Image.open(BytesIO(data)) as image:
+            image.load()
+            return to_eight_bit(image).copy()
+    except (OSError, SyntaxError):
+        return Image.new("RGB", _BOX, _CHECKS[1])
 
 
 def variants(data: bytes, *specs: str) -> list[Image.Image]:

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageCms
 
 from workers.background import Colour
 from workers.chromaticities import is_srgb_gamma
-from workers.icc import make_display_p3_profile
+from workers.icc import make_display_p3_profile, make_rgb_profile, srgb_light
 from workers.samples import scale_floats, scale_integers
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -26,6 +26,8 @@ _CHANNELS_WITH_ALPHA = {"RGBA": "RGB", "LA": "L"}
 _MAX_PROFILE_BYTES = 8 * 1024 * 1024
 _SRGB_GAMMA = 1 / 2.2
 _LARGEST_SIGNED = 2**31 - 1
+_LINEAR_GREY, _LINEAR_GREY_SHOWN = 55, 128
+"""A value of linear light, and the same in sRGB."""
 _MAX_ROUNDING_ERROR = 1
 """Difference, of 255, that rounding alone can make."""
 _MIN_EXCESS = 8
@@ -44,7 +46,7 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     elif mode == "I":
         image = scale_integers([image.convert("F")], _LARGEST_SIGNED)[0]
     elif mode == "F":
-        image = scale_floats([image], has_profile="icc_profile" in image.info)[0]
+        image = scale_floats([image])[0]
     elif mode == "1":
         image = to_eight_bit(image.convert("L"))
     elif mode == "P":
@@ -121,6 +123,21 @@ def _spread(mode: str) -> Image.Image:
     colours = itertools.product(_LEVELS, repeat=channels)
     size = len(_LEVELS), len(_LEVELS) ** (channels - 1)
     return Image.frombytes(mode, size, bytes(itertools.chain(*colours)))
+
+
+def encode_light(icc: bytes) -> bytes | None:
+    """The profile `icc` with the curve of sRGB in place of linear light; None if it is not one of that.
+
+    8 bits are too few for linear light: all of its shadows would be one of a dozen values.
+    """
+    grey = Image.new("RGB", (1, 1), (_LINEAR_GREY,) * 3)
+    shown = to_srgb(grey, {"icc_profile": icc}).getpixel((0, 0))
+    if not isinstance(shown, tuple) or abs(shown[1] - _LINEAR_GREY_SHOWN) > _MAX_ROUNDING_ERROR:
+        return None
+    profile = ImageCms.ImageCmsProfile(BytesIO(icc)).profile
+    colorants = (profile.red_colorant, profile.green_colorant, profile.blue_colorant)
+    columns = [each[0] for each in colorants if each is not None]
+    return make_rgb_profile((columns[0], columns[1], columns[2]), srgb_light) if len(columns) == 3 else None
 
 
 def _convert_by_profile(

@@ -4,6 +4,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 
 from PIL import Image
@@ -73,21 +74,32 @@ def scale_integers(planes: Sequence[Image.Image], largest: int) -> list[Image.Im
     return [_to_eight_bit(plane, white, _EXACT) for plane in planes]
 
 
-def scale_floats(planes: Sequence[Image.Image], *, has_profile: bool = False) -> list[Image.Image]:
+class White(Enum):
+    """What floats of the value 1 are, and what those below."""
+
+    UNKNOWN = auto()
+    """To be found out from the values."""
+    STATED = auto()
+    """White; a profile says what the others are."""
+    LIGHT = auto()
+    """White; the others are linear light, which the curve of sRGB is to be applied to."""
+
+
+def scale_floats(planes: Sequence[Image.Image], white: White = White.UNKNOWN) -> list[Image.Image]:
     """Planes of floats in mode F with 8 bits.
 
-    White is 1. Where most values that are not black lie above, they are on another scale, and white is 255,
-    65 535, or the brightest of them. Where only some do, it is a picture of high dynamic range: these are
-    highlights, which become white, and the others are linear light. Values up to 1 are taken to be those of
-    sRGB, divided, as programs write them. With a profile they are what that says.
+    Where nothing is known, white is 1. If most values that are not black lie above, they are on another
+    scale, and white is 255, 65 535, or the brightest of them. If only some do, it is one of high dynamic
+    range: these are highlights, which become white, and the others are linear light. Values up to 1 are taken
+    to be those of sRGB, divided, as programs write them.
     """
     brightest = max(_brightest(plane) for plane in planes)
-    if brightest <= 1 or has_profile:
+    if white is White.STATED or (white is White.UNKNOWN and brightest <= 1):
         return [_to_eight_bit(plane, 1.0, _EXACT) for plane in planes]
-    if _has_highlights(planes):
+    if white is White.LIGHT or _has_highlights(planes):
         return [_to_eight_bit(plane, 1.0, _light_table()) for plane in planes]
-    white = next((white for white in _LARGEST_FLOATS if brightest <= white), brightest)
-    return [_to_eight_bit(plane, white, _EXACT) for plane in planes]
+    largest = next((largest for largest in _LARGEST_FLOATS if brightest <= largest), brightest)
+    return [_to_eight_bit(plane, largest, _EXACT) for plane in planes]
 
 
 def _to_eight_bit(plane: Image.Image, white: float, table: list[int]) -> Image.Image:

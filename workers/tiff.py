@@ -9,9 +9,9 @@ from PIL import Image, ImageChops
 
 from workers import libtiff
 from workers.adobe_rgb import ADOBE_RGB, names_adobe_rgb
-from workers.colour import to_srgb
+from workers.colour import encode_light, to_srgb
 from workers.failures import JobError
-from workers.samples import Scale, read_floats, read_integers, scale_floats, scale_integers
+from workers.samples import Scale, White, read_floats, read_integers, scale_floats, scale_integers
 from workers.tiff_directory import Directory, Tag, find_picture
 from workers.tiff_layout import Alpha, Photometric, SampleLayout
 
@@ -102,7 +102,8 @@ class TiffPicture:
         colours = [planes.pop(index) for index in wanted[: len(layout.mode)]]
         alpha = list(planes.values())
         if layout.is_float:
-            colours = scale_floats(colours, has_profile="icc_profile" in info)
+            white, info = _find_white(info)
+            colours = scale_floats(colours, white)
             alpha = [scale_floats([plane])[0] for plane in alpha]
         elif layout.needs_floats:
             colours = scale_integers(colours, _LARGEST_INTEGER)
@@ -142,6 +143,15 @@ def read_tiff(path: Path) -> TiffPicture | None:
     if directory.number(Tag.PHOTOMETRIC) in _RAW:
         raise JobError("undecodable", "The file is the raw picture of a camera, which is not decoded here.")
     return TiffPicture(path, directory, head)
+
+
+def _find_white(info: Info) -> tuple[White, Info]:
+    """What floats mean in a picture with this `info`, and its `info` once they have 8 bits."""
+    icc = info.get("icc_profile")
+    if not isinstance(icc, bytes):
+        return White.UNKNOWN, info
+    encoded = encode_light(icc)
+    return (White.STATED, info) if encoded is None else (White.LIGHT, {**info, "icc_profile": encoded})
 
 
 def _read_samples(

@@ -191,8 +191,30 @@ class TestFloats:
         """Light in a linear profile is brightened."""
         linear = samples.rgb_profile(1.0, (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
         image = seen(self._float_tiff([0.2, 0.2, 3.0], t34675=linear))
-        assert abs(pixel(image, 0, 0)[1] - 124) <= 3
+        assert abs(pixel(image, 0, 0)[1] - 124) <= 2
         assert pixel(image, 2, 0)[1] == 255
+
+    def test_linear_light_keeps_its_shadows(self, seen: Seen) -> None:
+        """With 8 bits of linear light there would be nothing between 0, 13 and 22."""
+        wide = samples.rgb_profile(1.0, (0.68, 0.32), (0.28, 0.65), (0.155, 0.07))
+        lights = [0.001, 0.002, 0.003, 0.005, 0.008, 0.5]
+        image = seen(self._float_tiff(lights, t34675=wide)).convert("RGB")
+        shown = [12.92 * each if each <= 0.0031308 else 1.055 * each ** (1 / 2.4) - 0.055 for each in lights]
+        assert all(abs(pixel(image, x, 0)[1] - 255 * value) <= 2 for x, value in enumerate(shown))
+
+    def test_colours_in_linear_light_are_those_of_its_profile(self, seen: Seen) -> None:
+        """Wide primaries are converted, as they are with 8 bits."""
+        wide = (0.68, 0.32), (0.28, 0.65), (0.155, 0.07)
+        usual = Image.new("RGB", (16, 16), (100, 180, 80))
+        gamma = TiffKind("f32", more=((34_675, samples.rgb_profile(2.2, *wide)),))
+        expected = pixel(seen(samples.sampled_tiff(usual, gamma)), 8, 8)
+        light = [(value / 255) ** 2.2 for value in (100, 180, 80)]
+        block = struct.pack("<3d", *light) * 256
+        entries = {256: [16], 257: [16], 258: [64] * 3, 259: [1], 262: [2], 277: [3], 278: [16], 339: [3] * 3}
+        shown = pixel(
+            seen(raw_tiff(entries | {34_675: samples.rgb_profile(1.0, *wide)}, Layout([block]))), 8, 8
+        )
+        assert distance(shown, expected) <= 2
 
 
 @pytest.mark.parametrize(
