@@ -65,16 +65,19 @@ class Project:
         scratch: Path,
         file: str = "docker-compose.yml",
         services: Sequence[str] = ("spillway",),
+        dot_env: str = "",
     ) -> None:
-        """`services` are those that run the service's own image."""
+        """`services` are those that run the service's own image; `dot_env` is what stands in `.env`."""
         self.name = name
         self._settings: dict[str, object] = {"port": free_port(), "front": f"172.30.{os.getpid() % 256}"}
         self.url = f"http://127.0.0.1:{self._settings['port']}"
         override = scratch / "override.yml"  # a developer's .env and image stay out of it
         own = (f"  {service}:\n    image: {name}\n    env_file: !reset []\n" for service in services)
         override.write_text("services:\n" + "".join(own))
+        variables = scratch / "env"
+        variables.write_text(dot_env)
         self._options = (
-            *("--project-name", name, "--project-directory", str(ROOT), "--env-file", os.devnull),
+            *("--project-name", name, "--project-directory", str(ROOT), "--env-file", str(variables)),
             *("--file", str(ROOT / file), "--file", str(override)),
         )
 
