@@ -14,22 +14,25 @@ log = structlog.get_logger(__name__)
 
 _BODY_STATUSES = (400, 408, 413, 415)
 """The statuses with which an upload's body, or what its head says of the body, is refused."""
+_TICKETS = ("ticket", "beyond-ticket")
+"""The kinds of problems with which an upload is refused for its ticket; they count by their statuses too."""
 _LOG_PERIOD_S = 1.0
 
 
 class RefusalCounter:
-    """One counter for each guard, and one for each status with which bodies are refused."""
+    """One counter for each guard, and one for each status with which bodies and tickets are refused."""
 
     def __init__(self) -> None:
         guards = [kind.guard for kind in KINDS.values() if kind.guard is not None]
-        self._counts: Counter[str] = Counter(dict.fromkeys([*guards, *map(str, _BODY_STATUSES)], 0))
+        statuses = *_BODY_STATUSES, *(KINDS[slug].status for slug in _TICKETS)
+        self._counts: Counter[str] = Counter(dict.fromkeys([*guards, *map(str, statuses)], 0))
         self._logged = self._counts.copy()
 
     def count(self, kind: Kind, method: str) -> None:
         """Count one refusal of a request with this method; a problem that is no refusal counts nowhere."""
         if kind.guard is not None:
             self._counts[kind.guard] += 1
-        elif method == "POST" and kind.status in _BODY_STATUSES:
+        elif method == "POST" and (kind.status in _BODY_STATUSES or kind.slug in _TICKETS):
             self._counts[str(kind.status)] += 1
 
     def snapshot(self) -> dict[str, int]:

@@ -77,8 +77,10 @@ class TestWithoutGoodTicket:
     def test_guessing_ends_in_429_and_keeps_no_neighbour_out(self, guarded: Service) -> None:
         """Failures are charged to the address; who has a ticket there goes on uploading."""
         address = fresh_address()
+        before = guarded.stats()["refusals"]
         answers = [guarded.upload(address=address, **app(sub="guess", exp=5)) for _ in range(BURST + 2)]
         assert statuses(*answers) == [401] * BURST + [429] * 2
+        assert guarded.stats()["refusals"]["401"] == before["401"] + BURST
         assert problem(answers[-1], 429, QUOTA_EXCEEDED, guard="rate")["violated-policies"] == ["ip"]
         assert guarded.upload(address=address, **app(sub="neighbour")).status_code == 202
 
