@@ -380,15 +380,18 @@ def test_every_kind_is_explained_and_has_a_status_that_fits() -> None:
 
 
 def test_refusals_are_counted_by_guard_and_by_status_of_the_body() -> None:
-    """Each refusal counts once; errors that are neither a guard's nor a body's count nowhere."""
+    """Each refusal counts once; errors that are no guard's, body's or ticket's count nowhere."""
     before = RefusalCounter().snapshot()
     guards = {"rate", "share", "starting", "draining", "breaker", "queue", "disk", "streams", "repeats"}
-    assert set(before) == guards | {"400", "408", "413", "415"}
+    assert set(before) == guards | {"400", "401", "403", "408", "413", "415"}
     assert set(before.values()) == {0}
     for error, key in (
         (RateLimited(EMPTY), "rate"),
         (QueueFull(1, 100), "queue"),
         (TooLarge(1), "413"),
+        (BadTicket("Expired."), "401"),
+        (BeyondTicket("Too large."), "403"),
+        (Unauthorized(), None),
         (NoFile("No file."), "400"),
         (NotFound("No such image."), None),
     ):
