@@ -189,7 +189,7 @@ class ErrorHandlers:
         """The answer to an upload that is refused by its head alone, before there is a `Request`."""
         problem = problem_of(error, quota)
         self.refusals.count(problem.kind, "POST")
-        return render(problem, self.links)
+        return self.render_for(problem, "POST", ())
 
     def _render(self, problem: Problem, scope: Scope) -> Response:
         """A page for a browser that asks for one with GET, else JSON. (HEAD is a GET here.)"""
@@ -199,9 +199,10 @@ class ErrorHandlers:
     def render_for(self, problem: Problem, method: str, accept: Iterable[str]) -> Response:
         """The answer to a request with this method and these Accept lines, whether or not it was whole."""
         response = render(problem, self.links)
+        if method in ("GET", "POST"):  # what an upload is answered with depends on it, too
+            response.headers.add_vary_header("Accept")
         if method != "GET":
             return response
-        response.headers.add_vary_header("Accept")
         return self.make_page(problem, response) if Accept.parse(accept).prefers_html() else response
 
     async def queue_full(self, request: Request, error: QueueFull) -> Response:

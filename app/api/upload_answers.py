@@ -28,9 +28,6 @@ class NotAcceptable(ProblemError):
 
     slug = "not-acceptable"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers=[VARY])
-
 
 def picture_wanted(request: Request, wanted: Sequence[Variant]) -> Variant | None:
     """The variant that is itself the answer to an upload which asks for `wanted`; None for the document.

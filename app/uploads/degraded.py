@@ -95,6 +95,7 @@ class DegradedResponse:
             "Cache-Control": "no-store",
             "Retry-After": str(seconds),
             "Preference-Applied": "handling=lenient",
+            "Vary": "Accept",
         }
         return JSONResponse(document, headers=fields | dict(ratelimit_fields(refusal.quota, refusal.policy)))
 

@@ -67,8 +67,9 @@ def test_a_removal_that_did_not_take_place_is_not_expected_for_ever() -> None:
 
 
 def test_an_id_is_that_of_the_event_and_of_nothing_else() -> None:
-    """The same after it was kept and read again; another for another event, and for a later job of the id."""
+    """The same after it was kept and read again; another for another event, run, and later job of the id."""
     events = [Event(kind, job.id, job.created_at, 5.0) for kind in (D, C, F) for job in (QUEUED, REUSED)]
+    events += [Event(C, QUEUED.id, QUEUED.created_at, 5.0, reopened=run) for run in (1, 2)]
     events += [removal(EventType.DELETED, job, 5.0) for job in (QUEUED, REUSED)]
     assert len({event.id for event in events}) == len(events)
     for event in events:

@@ -127,3 +127,4 @@ def test_of_the_only_variant_needs_no_name_and_is_never_a_preview(tmp_path: Path
             for prefer in ("handling=lenient", f"wait={PATIENCE:.0f}"):
                 refused = send(service, IMAGES, "", prefer=prefer)
                 problem(refused, 503, REDUCED_CAPACITY, guard="queue")
+                assert refused.headers["vary"] == "Accept"
