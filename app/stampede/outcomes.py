@@ -7,6 +7,9 @@ from app.stampede.server_stats import ServerStats
 
 _MB = 1_000_000
 
+_CROWD = 100
+"""Addresses below which a crowd is small: what their buckets let in may be less than a server can do."""
+
 Outcome = Callable[[Ledger, ServerStats], str]
 
 
@@ -87,6 +90,10 @@ def _never_full(ledger: Ledger, server: ServerStats) -> str:
     why = ""
     if limited:
         why = f"; {limited} were told 429, because to the server they are fewer clients than they should be"
+    elif 0 < len(ledger.addresses) < _CROWD:
+        why = (
+            f"; each of {len(ledger.addresses)} addresses asked as often as it may, which is too little here"
+        )
     return (
         f"The queue did not fill ({server.queue_peak} of {server.capacity} places): {_let_in(ledger)}{why}."
     )

@@ -44,6 +44,15 @@ def test_one_address_says_why_the_queue_did_not_fill() -> None:
     assert "20 were told 429" in told
 
 
+def test_ten_addresses_that_are_too_few_are_told() -> None:
+    """Containers are one address each; what their buckets let in may not fill the queue of a fast server."""
+    ledger = Ledger(photos=40, sent=40, promised=40, done=40, addresses={f"10.0.0.{i}" for i in range(10)})
+    ledger.answers[202] = 40
+    told = _act("crowd").outcome(ledger, ServerStats(capacity=100, queue_peak=54))
+    assert told.startswith("The queue did not fill (54 of 100 places)")
+    assert "each of 10 addresses asked as often as it may" in told
+
+
 def test_impatience_is_told_with_what_it_gained() -> None:
     """Whether those who asked again at once got in before the moment that they were told."""
     ledger = Ledger(photos=10, sent=52, promised=10, done=10, turned_away=4, got_in=4)
