@@ -124,10 +124,15 @@ class HttpSender:
         return await self._post(urls[-1], body, headers)
 
     async def _post(self, url: httpx.URL, body: str, headers: dict[str, str]) -> httpx.Response:
+        client = self._client or self._open(await _tls_context(url))
+        request = client.build_request("POST", url, content=body, headers=headers)
+        return await client.send(request, stream=True)
+
+    def _open(self, context: ssl.SSLContext) -> httpx.AsyncClient:
+        """The client, which another request may have made meanwhile."""
         if self._client is None:
-            self._client = _new_client(encrypted=url.scheme == "https")
-        request = self._client.build_request("POST", url, content=body, headers=headers)
-        return await self._client.send(request, stream=True)
+            self._client = _new_client(context)
+        return self._client
 
     def _signature(self, event_id: str, body: str) -> dict[str, str]:
         """The header fields of Standard Webhooks, with a signature for each secret."""
@@ -149,9 +154,17 @@ class HttpSender:
             return None
 
 
-def _new_client(*, encrypted: bool) -> httpx.AsyncClient:
-    """A client with a TLS context of its own, because `trust_env=False` would ignore SSL_CERT_FILE too."""
-    context = httpx.create_ssl_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+async def _tls_context(url: httpx.URL) -> ssl.SSLContext:
+    """The authorities that are trusted, which SSL_CERT_FILE may name; none where nothing is encrypted.
+
+    A client with `trust_env=False` that makes its own would ignore that variable.
+    """
+    if url.scheme == "https":
+        return await asyncio.to_thread(httpx.create_ssl_context)  # it reads a large file
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _new_client(context: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         verify=context,
         trust_env=False,

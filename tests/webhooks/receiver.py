@@ -1,5 +1,6 @@
 """A receiver of webhooks on loopback, which does with each request what a test has told it to do."""
 
+import asyncio
 import base64
 import json
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from app.webhooks.sender import HttpSender
 from tests.service import until
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -105,6 +107,24 @@ class Receiver:
     def waits_for(self, condition: Callable[[], Any], what: str) -> Any:
         """Wait until something is true of what was received."""
         return until(condition, what, show=lambda: [each.payload for each in self.received])
+
+
+def post_signed(url: str, kind: str, job_id: str) -> int:
+    """Post an event as the service does; the status of the answer."""
+    payload = {
+        "type": kind,
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "data": {"id": job_id, "status": "done", "reference": "order 7", "url": f"/v1/images/{job_id}/thumb"},
+    }
+
+    async def post() -> int:
+        sender = HttpSender(url, [SECRET])
+        try:
+            return (await sender.post("msg_7", json.dumps(payload))).status
+        finally:
+            await sender.close()
+
+    return asyncio.run(post())
 
 
 @contextmanager

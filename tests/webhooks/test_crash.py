@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from app.webhooks.events import Event
 from tests.service import Service, until
@@ -98,6 +99,7 @@ def is_between(step: str) -> bool:
     return "outbox" in step or step.startswith(made_true)
 
 
+@pytest.mark.timeout(300)
 def test_no_webhook_is_lost_whenever_it_dies(tmp_path: Path) -> None:
     """One run for each step that touches the outbox, each on the store that the one before left."""
     with receiving() as receiver:
