@@ -11,9 +11,10 @@ import pytest
 
 from app.server.problems import REDUCED_CAPACITY
 from tests import samples
-from tests.service import Service, run, serving
+from tests.service import Service, run, serving, until
 from tests.storage.servers import Ceph, S3Server
 from tests.system.http.expect import problem
+from tests.webhooks.receiver import SECRET, receiving
 
 
 @pytest.fixture
@@ -59,6 +60,23 @@ def test_the_life_of_an_image_in_the_bucket(service: Service, server: S3Server, 
         assert client.get(self).status_code == client.get(large["url"]).status_code == 404
     assert names(server, bucket, "records") == names(server, bucket, "images") == []
     assert service.stats()["store_bytes"] == 0
+
+
+def test_a_webhook_waits_in_the_bucket(server: S3Server, bucket: str, tmp_path: Path) -> None:
+    """It survives a kill of the service while the receiver does not answer, and is removed afterwards."""
+    with receiving() as receiver:
+        receiver.hang.set()
+        settings = {"webhook_url": receiver.url, "webhook_secret": SECRET, "variants": "thumb=16"}
+        with serving(tmp_path, store_url=f"s3://{bucket}/photos", **settings) as service:
+            job_id = service.upload(prefer="wait=20").json()["id"]
+            until(lambda: receiver.of(job_id), "a request")
+            assert len(names(server, bucket, "outbox")) == 1
+            service.kill()
+            receiver.hang.clear()
+            service.start()
+            until(lambda: len(receiver.of(job_id)) == 2, "another request")
+            until(lambda: not names(server, bucket, "outbox"), "an empty outbox")
+        assert len({each.id for each in receiver.of(job_id)}) == 1
 
 
 def test_accepted_jobs_survive_kill_9(service: Service, server: S3Server, bucket: str) -> None:

@@ -92,9 +92,10 @@ async def test_proxies_of_the_environment_are_not_used(
 
 async def test_a_name_is_connected_to_at_the_address_that_was_checked(receiver: Receiver) -> None:
     """The receiver sees the name; the next address is tried where nobody listens at the first."""
-    url = f"http://backend:{receiver.port}/hooks"
+    url = f"http://user:secret@backend:{receiver.port}/hooks"
     await post(HttpSender(url, [SECRET], resolving("8.8.8.8", "127.9.9.9", "127.0.0.1")))
     assert receiver.received[-1].headers["host"] == f"backend:{receiver.port}"
+    assert receiver.received[-1].headers["authorization"].startswith("Basic ")
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "169.254.169.254", "2001:db8::1", "::ffff:8.8.8.8"])
