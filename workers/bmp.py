@@ -169,7 +169,8 @@ def _take_bits(packed: bytes, size: tuple[int, int], pixel_bytes: int, mask: int
     words = bytearray(2 * size[0] * size[1])
     words[::2], words[1::2] = packed[byte::pixel_bytes], packed[byte + 1 :: pixel_bytes]
     highest, shift = 2**kept - 1, lowest - 8 * byte
-    table = [round((value >> shift & highest) * 255 / highest) for value in range(65_536)]
+    scaled = [round(value * 255 / highest) for value in range(highest + 1)]
+    table = [scaled[value >> shift & highest] for value in range(65_536)]
     return Image.frombytes("I;16", size, bytes(words)).convert("I").point(table, "L")
 
 

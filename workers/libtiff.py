@@ -148,12 +148,13 @@ class TiffReader:
     def read_rgba(self, size: tuple[int, int], orientation: int) -> Image.Image:
         """The picture as libtiff shows it, in RGBa and not turned by its `orientation`; raises JobError."""
         width, height = size
-        buffer = ctypes.create_string_buffer(4 * width * height)
+        pixels = bytearray(4 * width * height)
+        buffer = (ctypes.c_char * len(pixels)).from_buffer(pixels)
         strict = not ImageFile.LOAD_TRUNCATED_IMAGES
         # It turns the picture from its own orientation to the one that is asked for.
         done = self._functions.read_rgba(self._handle, width, height, buffer, orientation, strict)
         _is_whole((done == _SUCCESS,))
-        return Image.frombytes("RGBa", size, buffer.raw)
+        return Image.frombuffer("RGBa", size, pixels, "raw", "RGBa", 0, 1)
 
 
 @contextlib.contextmanager

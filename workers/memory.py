@@ -6,8 +6,9 @@ from workers.shapes import Size, cut_size, output_size
 from workers.variants import Variant
 
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-_BYTES_PER_PIXEL |= {"F": 12, "FF": 17, "FFF": 22, "FFFF": 27}
-"""In Pillow's modes; all others take four. Channels of floats are brought to 8 bits one by one."""
+_BYTES_PER_PIXEL |= {"F": 14, "FF": 17, "FFF": 22, "FFFF": 27, "PLANES": 8, "CMYKA": 16}
+"""In Pillow's modes; all others take four. Channels of floats are brought to 8 bits one by one; up to four
+channels of 8 bits are merged; inks, or Lab, with alpha become colours."""
 
 MOVING_WEBP = "webp+anim"
 """Stands for a WebP whose first frame, at least, is decoded as one of an animation."""

@@ -52,9 +52,12 @@ class TiffPicture:
 
     @property
     def mode(self) -> str:
-        """Pillow's mode of what is held while it is decoded; an F for each channel of floats."""
+        """A mode, of Pillow or of `workers.memory`, that tells what is held while it is decoded."""
         layout = self._layout
-        return "F" * len(layout.wanted_channels) if layout.is_readable() and layout.needs_floats else "RGBA"
+        if layout.is_readable() and layout.needs_floats:
+            return "F" * len(layout.wanted_channels)
+        is_converted = layout.is_readable() and layout.alpha and layout.mode in ("CMYK", "LAB")
+        return "CMYKA" if is_converted else "PLANES"
 
     def is_for_pillow(self) -> bool:
         """Whether Pillow reads this picture, or refuses it for good reason."""

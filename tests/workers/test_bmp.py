@@ -82,7 +82,7 @@ def test_bounds_and_damage_are_noticed(making: Making, name: str) -> None:
     with pytest.raises(JobError, match="ends before its picture"):
         making(data[:-40])
     making(data[:-40], truncated=True)
-    for at in range(14, 14 + 70):
+    for at in range(14, 14 + 70, 3):
         try:
             making(data[:at] + b"\xff" + data[at + 1 :], max_pixels=10**5)
         except JobError as error:

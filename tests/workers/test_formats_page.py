@@ -92,7 +92,7 @@ def test_the_memory_is_that_which_is_reckoned_with(key: str) -> None:
 
 def test_the_bounds_that_follow_from_memory_are_the_numbers_of_the_page() -> None:
     """At the default of WORKER_MEMORY, 1 GiB."""
-    for mode, per_pixel, bound in (("F", 12, 89), ("FFF", 22, 48)):
+    for mode, per_pixel, bound in (("F", 14, 76), ("FFF", 22, 48), ("CMYKA", 16, 67)):
         assert predict_bytes("tiff", mode, (1000, 1000)) == per_pixel * 10**6
         assert 2**30 // per_pixel // 10**6 == bound
         assert f"{per_pixel} " in _PAGE

@@ -19,8 +19,10 @@ Seen = Callable[..., Image.Image]
 
 _CASES = Path(__file__).parent / "cases"
 _LAYOUTS = [
-    {"tile": tile, "deflate": deflate, "planes": planes}
-    for tile, deflate, planes in itertools.product((0, 32), (False, True), (False, True))
+    {"tile": 0, "deflate": False, "planes": False},
+    {"tile": 32, "deflate": True, "planes": False},
+    {"tile": 0, "deflate": True, "planes": True},
+    {"tile": 32, "deflate": False, "planes": True},
 ]
 
 
@@ -37,10 +39,8 @@ def _difference(image: Image.Image, expected: Image.Image) -> int:
 def test_deep_samples_show_the_picture(seen: Seen, mode: str, depth: str) -> None:
     """In strips and tiles, compressed or not, together or in planes, in both byte orders, small and big."""
     expected = samples.picture(64, 48, mode)
-    for number, layout in enumerate(_LAYOUTS):
-        if mode == "L" and layout["planes"]:
-            continue
-        kind = TiffKind(depth, "<>"[number.bit_count() % 2], big=number % 3 == 1, **layout)
+    for number, layout in enumerate(_LAYOUTS[:2] if mode == "L" else _LAYOUTS):
+        kind = TiffKind(depth, "<>"[number % 2], big=number in (1, 2), **layout)
         image = seen(samples.sampled_tiff(expected, kind))
         assert _difference(image, expected) <= 1, kind
         assert image.getbands() == expected.getbands()
@@ -289,7 +289,7 @@ class TestDamage:
         data = samples.sampled_tiff(samples.picture(64, 48, mode), kind)
         with pytest.raises(JobError, match="too-many-pixels"):
             making(data, max_pixels=64 * 48 - 1)
-        for at in range(len(data) - 250, len(data), 3):
+        for at in range(len(data) - 250, len(data), 5):
             try:
                 making(data[:at] + b"\xff" + data[at + 1 :], max_pixels=10**5)
             except JobError as error:
