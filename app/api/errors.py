@@ -28,7 +28,7 @@ from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.links import FROM_ROOT, Links
 from app.server.middleware import UnexpectedErrors
 from app.server.problems import KINDS, Problem, ProblemError, rate_limited, render, whole_seconds
-from app.storage.interface import StoreFull, StoreUnavailable
+from app.storage.interface import EventNotKept, StoreFull, StoreUnavailable
 from app.uploads.degraded import DegradedResponse
 
 log = structlog.get_logger(__name__)
@@ -77,6 +77,11 @@ def _engine_full(error: EngineFull, quota: Quota | None) -> Problem:
     return Problem(KINDS["disk"], _sentence(error), error.retry_after, quota)
 
 
+def _event_not_kept(_: EventNotKept, quota: Quota | None) -> Problem:
+    detail = "The webhook that would tell of this cannot be kept at the moment."
+    return Problem(KINDS["breaker"], detail, 1.0, quota, members={"breaker": "engine"})
+
+
 def _store_failed(_: OSError, quota: Quota | None) -> Problem:
     detail = "The store does not work at the moment."
     return Problem(KINDS["breaker"], detail, 1.0, quota, members={"breaker": "store"})
@@ -115,6 +120,7 @@ ROWS: dict[type[Exception], Row] = {
     StoreFull: _store_full,
     EngineFull: _engine_full,
     StoreUnavailable: _store_failed,
+    EventNotKept: _event_not_kept,
     OSError: _store_failed,
     RangeNotSatisfiable: _range,
     HTTPException: _http,

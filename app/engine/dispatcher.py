@@ -263,6 +263,8 @@ class Dispatcher:
         except JobGone:
             log.warning("the files of a job have been removed", job=handle.job.id)
             self._end_cancelled(handle)
+        except EventNotKept as error:
+            await self._retry_later(handle, Postponed(str(error), "its webhook could not be kept"))
         except (OSError, BreakerOpen) as error:
             await self._retry_later(handle, Postponed(str(error)))
         except Exception:

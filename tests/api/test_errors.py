@@ -47,7 +47,7 @@ from app.server.problems import (
     whole_seconds,
 )
 from app.server.routes import TooManyParameters
-from app.storage.interface import StoreFull, StoreUnavailable
+from app.storage.interface import EventNotKept, StoreFull, StoreUnavailable
 from app.uploads.body import UploadTooSlow
 from app.uploads.degraded import DegradedResponse
 from app.uploads.file_sink import ACCEPT, NoFile, TooLarge, UnsupportedCoding, UnsupportedType
@@ -163,6 +163,7 @@ EXPECTED = [
     ),
     Expected(StoreUnavailable("no answer within 3.0 s"), 503, REDUCED_CAPACITY, "breaker", None, 1, 1000),
     Expected(OSError("Input/output error"), 503, REDUCED_CAPACITY, "breaker", None, 1, 1000),
+    Expected(EventNotKept("NATS is away"), 503, REDUCED_CAPACITY, "breaker", None, 1, 1000),
 ]
 
 NO_REFUSALS = {
@@ -175,7 +176,6 @@ NO_REFUSALS = {
     "JobExists": "the upload gets the 409 of KeyInUse",
     "EngineUnusable": "ends the start with one line",
     "SendFailed": "the delivery of webhooks tries again",
-    "EventNotKept": "the engine tries the job's last step again, the sweep the removal",
     "EngineDown": "the engine refuses by its breaker",
     "StorageFull": "the engine refuses as EngineFull while a job waits",
     "StreamFull": "the engine refuses by its queue",
