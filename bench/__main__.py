@@ -15,6 +15,7 @@ BENCHES = (
     "viewers",
     "visibility",
     "throughput",
+    "picture",
     "imaging",
     "shapes",
     "crops",

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from bench.photos import photo_file
-from bench.rig import HOST, Report, Serving, cpu_s, median, options, spillway
+from bench.rig import HOST, Report, Serving, median, options, spillway
 
 _OPEN = {"rate": 100_000, "burst": 1_000_000, "client_share": 200, "log_format": "json", "workers": 1}
 """Settings under which no guard refuses a single address."""
@@ -29,6 +29,11 @@ class Round(NamedTuple):
 
     wall_ms: float
     server_ms: float
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of CPU of a process, in nanoseconds and not in ticks (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def _request(
@@ -62,11 +67,11 @@ def measure(serving: Serving, photo: bytes, uploads: int) -> tuple[Round, Round]
     wall, cpu = [0.0, 0.0], [0.0, 0.0]
     for _ in range(10):
         for number, way in enumerate(ways):
-            began, used = time.monotonic(), cpu_s(serving.pid)
+            began, used = time.monotonic(), _cpu_s(serving.pid)
             for _ in range(max(1, uploads // 10)):
                 way(connection, photo)
             wall[number] += time.monotonic() - began
-            cpu[number] += cpu_s(serving.pid) - used
+            cpu[number] += _cpu_s(serving.pid) - used
     connection.close()
     count = 10 * max(1, uploads // 10)
     first, second = (Round(1000 * wall[n] / count, 1000 * cpu[n] / count) for n in range(2))
