@@ -74,9 +74,12 @@ def copy_source(name: str, folder: Path) -> Path:
 
 
 def bundle(source: Path, platform: str = "browser") -> Path:
-    """Make one script of a source and the packages that it imports, beside it, with esbuild."""
+    """Make one module of a source and the packages that it imports, beside it, with esbuild.
+
+    What it imports from an address it gets from there.
+    """
     made = source.with_suffix(".bundle.mjs" if platform == "node" else ".bundle.js")
-    options = ("--bundle", f"--platform={platform}", f"--outfile={made}", "--log-level=warning")
-    format_ = "--format=esm" if platform == "node" else "--format=iife"
-    run_node(packages() / "esbuild/bin/esbuild", source, *options, format_, folder=source.parent)
+    options = ["--bundle", "--format=esm", "--external:http://*", "--log-level=warning"]
+    options += [f"--platform={platform}", f"--outfile={made}"]
+    run_node(packages() / "esbuild/bin/esbuild", source, *options, folder=source.parent)
     return made

@@ -192,7 +192,7 @@ ACTS = (
         "impatient",
         "impatient",
         "Asking again at once",
-        "The same crowd does not wait: whoever is refused asks every two seconds. It gains nothing by that.",
+        "The same crowd does not wait: whoever is refused asks again every second. It gains nothing by that.",
         _impatient,
         outcomes.of_impatient,
     ),

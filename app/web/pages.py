@@ -51,8 +51,18 @@ PAGE_HEADERS: Final = MappingProxyType(
 )
 
 MEDIA_TYPES: Final = MappingProxyType(
-    {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
+    {
+        ".css": "text/css",
+        ".js": "text/javascript",
+        ".ts": "application/typescript",
+        ".svg": "image/svg+xml",
+        ".png": "image/png",
+    }
 )
+CLIENT_FILES: Final = ("js/client.js", "js/client.d.ts")
+"""What pages of other origins use: they may read it, from the root of the service too."""
+COMMENT_LINES: Final = re.compile(rb"^ *//.*\n", re.MULTILINE)
+"""Lines of a script that are comments, a quarter of it when gzipped. Browsers are sent the rest."""
 SWAGGER_ROOT: Final = files("fastapi_offline") / "static"
 SWAGGER_FILES: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
 HOME_FILES: Final = ("upload.css", "path.css", "js/main.js")
@@ -92,6 +102,8 @@ class Document:
     digest: str
     """The first 32 hexadecimal digits of the SHA-256 of `body`, for entity tags."""
     policy: str = CONTENT_SECURITY_POLICY
+    is_for_everyone: bool = False
+    """Whether pages of any origin may read it."""
 
     @classmethod
     def of(cls, body: bytes, media_type: str) -> "Document":
@@ -109,6 +121,8 @@ class Document:
             "Cache-Control": self.cache_control,
             "Vary": "Accept-Encoding",
         }
+        if self.is_for_everyone:
+            headers["Access-Control-Allow-Origin"] = "*"
         headers["ETag"] = gzip_etag if zipped else plain_etag
         if is_not_modified(request.headers, plain_etag, gzip_etag):
             return Response(status_code=304, headers=headers)
@@ -218,6 +232,11 @@ def pages_router(settings: Settings, site: Site = WHOLE_SITE) -> APIRouter:
     async def send_asset(request: Request, path: str) -> Response:
         return _document(served, path).answer(request)
 
+    @router.get("/client.js")
+    @router.get("/client.d.ts")
+    async def send_client(request: Request) -> Response:
+        return _document(served, f"js/{request.url.path.rpartition('/')[2]}").answer(request)
+
     @router.get("/favicon.ico")
     async def send_favicon(request: Request) -> Response:
         return served["favicon.svg"].answer(request)
@@ -255,7 +274,14 @@ def _assets() -> dict[str, Document]:
         if path.suffix in MEDIA_TYPES
     }
     swagger = {f"swagger/{name}": (SWAGGER_ROOT / name).read_bytes() for name in SWAGGER_FILES}
-    return {path: Document.of(body, MEDIA_TYPES[Path(path).suffix]) for path, body in (own | swagger).items()}
+    return {path: _asset(path, body) for path, body in (own | swagger).items()}
+
+
+def _asset(path: str, body: bytes) -> Document:
+    if path.startswith("js/") and path.endswith(".js"):
+        body = COMMENT_LINES.sub(b"", body)
+    document = Document.of(body, MEDIA_TYPES[Path(path).suffix])
+    return replace(document, is_for_everyone=path in CLIENT_FILES)
 
 
 @cache

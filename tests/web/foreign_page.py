@@ -7,7 +7,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-_PAGE = '<!doctype html><meta charset="utf-8"><title>elsewhere</title><script src="{script}"></script>'
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>elsewhere</title><main>{body}</main>
+<script type="module" src="{script}"></script>"""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -18,9 +19,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def foreign_page(folder: Path, script: Path) -> Iterator[str]:
-    """Serve a page with this script, which is in the folder, for the length of the block; its origin."""
-    (folder / "index.html").write_text(_PAGE.format(script=script.relative_to(folder)))
+def foreign_page(folder: Path, script: str = "", body: str = "") -> Iterator[str]:
+    """Serve a page with this HTML and module for the length of the block; its origin.
+
+    The module is in the folder when the page is loaded, if not before.
+    """
+    (folder / "index.html").write_text(_PAGE.format(script=script, body=body))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, name="foreign page")
     thread.start()

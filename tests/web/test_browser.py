@@ -263,7 +263,7 @@ def test_a_file_that_is_no_photo_says_why(service: Service, visit: Open) -> None
 
 def test_more_photos_than_tokens_all_arrive(start: Any, visit: Open) -> None:
     """The bucket holds one: the page says who refused, counts down, and continues by itself."""
-    service = start(rate=0.8, burst=1)
+    service = start(rate=0.5, burst=1)
     page = visit(service)
     page.evaluate(
         """() => {
@@ -273,14 +273,14 @@ def test_more_photos_than_tokens_all_arrive(start: Any, visit: Open) -> None:
           }).observe(document.body, { subtree: true, childList: true, characterData: true });
         }"""
     )
-    choose(page, {f"{number}.jpg": samples.jpeg(64 + number, 48) for number in range(8)})
-    arrived(page, 8)
+    choose(page, {f"{number}.jpg": samples.jpeg(64 + number, 48) for number in range(4)})
+    arrived(page, 4)
     said = page.evaluate("() => [...window.said]")
     assert any(
         line.startswith("Refused by the bouncer: your bucket is empty (429). Back in") for line in said
     )
     jobs = service.stats()["jobs"]
-    assert (jobs["accepted"], jobs["done"]) == (8, 8)
+    assert (jobs["accepted"], jobs["done"]) == (4, 4)
 
 
 def test_a_full_queue_is_named_and_waited_for(start: Any, visit: Open) -> None:

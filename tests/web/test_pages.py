@@ -13,7 +13,7 @@ from app.server.problems import KINDS
 from app.settings import Settings
 from app.stampede.acts import ACTS, Act
 from app.web import home
-from app.web.pages import CONTENT_SECURITY_POLICY, pages_router
+from app.web.pages import CONTENT_SECURITY_POLICY, STATIC_ROOT, pages_router
 
 ELSEWHERE = ("/v1/", "/metrics", "/openapi.json")
 PAGES = ("/", "/docs", "/problems", *(f"/problems/{slug}" for slug in sorted(KINDS)))
@@ -254,6 +254,31 @@ class TestStatic:
             assert (answer.status_code, answer.content) == (304, b"")
             assert answer.headers["etag"] == tag
         assert (await http.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+
+    async def test_has_the_client_for_pages_of_other_origins(self, http: httpx.AsyncClient) -> None:
+        """A module of at most 6 KB without imports, which everybody may read, and which caches revalidate."""
+        client = await http.get("/client.js")
+        assert client.headers["content-type"].startswith("text/javascript")
+        assert int(client.headers["content-length"]) <= 6000
+        assert not re.search(r"^import |\bimport\(", client.text, re.MULTILINE)
+        released = next(
+            answer for url, answer in (await assets_of(http, "/")).items() if url.endswith("client.js")
+        )
+        assert released.content == client.content
+        types = await http.get("/client.d.ts")
+        assert "export declare function upload" in types.text
+        for answer in (client, types, released):
+            assert answer.headers["access-control-allow-origin"] == "*"
+        for answer in (client, types):
+            assert answer.headers["cache-control"] == "no-cache"
+        assert "access-control-allow-origin" not in (await http.get("/static/js/main.js")).headers
+
+    async def test_sends_scripts_without_their_comments(self, http: httpx.AsyncClient) -> None:
+        """Lines that are comments are left out, and nothing else."""
+        for url in [url for url in await assets_of(http, "/") if url.endswith(".js")]:
+            source = (STATIC_ROOT / "js" / url.rpartition("/")[2]).read_text().splitlines(keepends=True)
+            code = [line for line in source if not line.lstrip().startswith("//")]
+            assert (await http.get(url)).text == "".join(code)
 
     async def test_is_gzipped_for_clients_that_accept_it(self, http: httpx.AsyncClient) -> None:
         """The content is the same, the entity tag is another, and Vary tells caches what it depends on."""

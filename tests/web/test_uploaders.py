@@ -1,7 +1,9 @@
-"""The uploaders of other people (uppy, Dropzone, FilePond), in Chromium, on a page of another origin."""
+"""The uploaders of other people (uppy, Dropzone, FilePond), and ours, on a page of another origin."""
 
 import base64
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,16 @@ pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium is insta
 
 UPLOADERS = ["uppy", "dropzone", "filepond"]
 LIMIT = 2**20
-_UPLOAD = """
+DOCS = (Path(__file__).parents[2] / "docs/front-end.md").read_text()
+RECIPES = {
+    "script": ("Uploading by script", "publish"),
+    "uppy": ("uppy", "uppy"),
+    "dropzone": ("Dropzone", "dropzone"),
+    "filepond": ("FilePond", "pond"),
+}
+"""File: the heading in the documentation, and the name that its example defines."""
+BODY = '<form id="dropzone"></form><input type="file" id="filepond">'
+_REFUSED = """
 ([name, endpoint, packed, padding]) => {
   const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
   const file = new File([bytes, new Uint8Array(padding)], "photo.jpg", { type: "image/jpeg" });
@@ -26,48 +37,59 @@ _UPLOAD = """
 """
 
 
-class Elsewhere:
-    """A service, and the page of another origin from which it is used."""
-
-    def __init__(self, service: Service, page: Page) -> None:
-        self.service = service
-        self._page = page
-
-    def upload(self, uploader: str, padding: int = 0) -> Any:
-        """Upload a photo, with so many bytes behind it: the status and body that the uploader was told."""
-        packed = base64.b64encode(samples.jpeg(320, 240)).decode()
-        return self._page.evaluate(_UPLOAD, [uploader, f"{self.service.url}/v1/images", packed, padding])
+def example(heading: str) -> str:
+    """The first script below a heading of the documentation."""
+    section = DOCS.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    found = re.search(r"^```js\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert found is not None, heading
+    return found[1]
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    """One page and one service for all tests here; the service lets that page call, and no other."""
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Page]]:
+    """A service of few tokens and a small queue, and a page of another origin with the uploaders."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    script = bundle(copy_source("uploaders.js", folder))
-    settings = {"max_upload_bytes": LIMIT, "rate": 50, "burst": 100}
+    copy_source("uploaders.js", folder)
+    entry = copy_source("recipes.js", folder)
+    bounds = {"max_upload_bytes": LIMIT, "rate": 20, "burst": 5, "queue_size": 3, "client_share": 1000}
+    settings = bounds | {"variants": "large=160,thumb=96"}
     with (
-        foreign_page(folder, script) as origin,
+        foreign_page(folder, "recipes.bundle.js", BODY) as origin,
         browsing() as browser,
         serving(tmp_path_factory.mktemp("service"), cors_origins=origin, **settings) as service,
     ):
+        for name, (heading, defined) in RECIPES.items():
+            script = example(heading).replace("https://photos.example", service.url)
+            glue = f"window.recipes = {{ ...window.recipes, {defined} }};"
+            (folder / f"{name}.js").write_text(f"{script}\n{glue}\n")
+        entry.write_text(f'import "./uploaders.js";\n{entry.read_text()}')
+        bundle(entry)
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(origin)
-        yield Elsewhere(service, page)
+        yield service, page
         page.close()
 
 
-@pytest.mark.parametrize("uploader", UPLOADERS)
-def test_a_photo_arrives(elsewhere: Elsewhere, uploader: str) -> None:
-    """With the header fields that the uploader adds, for which the browser asks first (a preflight)."""
-    told = elsewhere.upload(uploader)
-    assert told["status"] == 202
-    assert elsewhere.service.ended(told["body"]["id"])["status"] == "done"
+def test_twenty_of_twenty_arrive_under_pressure(elsewhere: tuple[Service, Page]) -> None:
+    """By the recipes of the documentation, all four at once for one bucket and a queue of three places."""
+    service, page = elsewhere
+    page.evaluate("(packed) => sendAll(packed)", base64.b64encode(samples.jpeg(320, 240)).decode())
+    all_there = "Object.values(window.arrived).every((ids) => ids.length >= 20)"
+    page.wait_for_function(all_there, timeout=3 * PATIENCE_MS)
+    arrived = page.evaluate("window.arrived")
+    assert {name: len(set(ids)) for name, ids in arrived.items()} == dict.fromkeys(RECIPES, 20)
+    jobs, refusals = service.stats()["jobs"], service.stats()["refusals"]
+    assert jobs["accepted"] == 80
+    assert refusals["rate"] + refusals["queue"] > 0
+    assert service.ended(arrived["uppy"][0])["status"] == "done"
 
 
 @pytest.mark.parametrize("uploader", UPLOADERS)
-def test_a_refusal_is_told(elsewhere: Elsewhere, uploader: str) -> None:
+def test_a_refusal_is_told(elsewhere: tuple[Service, Page], uploader: str) -> None:
     """The problem of a file that is far too large reaches the uploader, though the browser reads late."""
-    told = elsewhere.upload(uploader, 90 * 10**6)
+    service, page = elsewhere
+    packed = base64.b64encode(samples.jpeg(320, 240)).decode()
+    told: Any = page.evaluate(_REFUSED, [uploader, f"{service.url}/v1/images", packed, 90 * 10**6])
     assert told["status"] == 413
     assert told["body"]["type"] == "/problems/too-large"

@@ -1,6 +1,6 @@
 import { at } from "./address.js";
 import { write } from "./format.js";
-import { onTicket, ticketFields, ticketRefused } from "./ticket.js";
+import { onTicket, presentTicket, ticketRefused } from "./ticket.js";
 
 // The token bucket of this visitor's address, or of their ticket. Between two answers of the server its level follows from the rate.
 
@@ -35,8 +35,9 @@ async function ask() {
   await sleep(askedAt + PACE_MS - performance.now());
   askedAt = performance.now();
   try {
-    const ticket = ticketFields();
-    const answer = await fetch(at("v1/quota"), { cache: "no-store", headers: ticket });
+    const ticket = presentTicket();
+    const headers = ticket ? { Authorization: `Bearer ${ticket}` } : {};
+    const answer = await fetch(at("v1/quota"), { cache: "no-store", headers });
     const quota = await answer.json();
     if (answer.status === 401) ticketRefused(quota, ticket);
     if (!answer.ok) return;
@@ -49,20 +50,6 @@ async function ask() {
   } finally {
     request = null;
   }
-}
-
-// Resolves when there should be a token to spend, and takes it from the level that is computed; calls onWait with the
-// time of the next one (ms) if there is none yet.
-export async function tokenAvailable(onWait) {
-  if (!known) return;
-  const missing = 1 - tokensNow();
-  if (missing > 0) {
-    const wait = Math.max(20, (missing / rate) * 1000);
-    onWait(Date.now() + wait);
-    await sleep(wait);
-  }
-  known = { ...known, remaining: tokensNow() - 1, at: performance.now() };
-  draw();
 }
 
 // A demonstration may change rate and burst while the page is open.

@@ -24,7 +24,6 @@ export class Gallery {
   #dirty = true;
   #oldest = Infinity;
   #expired = 0;
-  #unkept = 0;
 
   constructor(sender, watcher) {
     this.sender = sender;
@@ -36,20 +35,18 @@ export class Gallery {
     this.older = document.getElementById("older");
     this.older.addEventListener("click", () => this.#showOlder());
     sender.addEventListener("accepted", ({ detail: photo }) => {
-      store.dropFile(photo.key);
       store.remember(photo);
       watcher.watch(photo);
     });
     setInterval(() => this.#draw(), DRAW_MS);
     // A reload keeps what was accepted, and what is still to be sent where the browser could keep the files.
-    addEventListener("beforeunload", (event) => this.#unkept && this.#unsent().length && event.preventDefault());
+    addEventListener("beforeunload", (event) => this.#unsent().some((photo) => photo.kept === false) && event.preventDefault());
   }
 
   async add(files) {
     for (const file of files) {
       const photo = new Photo(file.name || "pasted photo", { file });
       this.#take(photo);
-      store.keepFile(photo).then((kept) => (this.#unkept += kept ? 0 : 1));
       this.#check(photo);
     }
     this.#draw();
@@ -59,8 +56,8 @@ export class Gallery {
   // What this browser remembers: what it has still to send goes on, what is done is shown without a question.
   async restore() {
     await this.#showOlder();
-    for (const { key, name, order, file } of (await store.leftFiles()).toReversed()) {
-      const photo = new Photo(name, { key, order, file });
+    for (const { file, options } of await this.sender.unsent()) {
+      const photo = new Photo(options.name, { key: options.key, order: options.order, file, options });
       this.#take(photo);
       this.sender.add(photo);
     }
@@ -103,7 +100,6 @@ export class Gallery {
     if (photo.dropped) return;
     if (problem) photo.set({ state: "failed", problem, file: null });
     else this.sender.add(photo);
-    if (problem) store.dropFile(photo.key);
   }
 
   #send(photo) {
@@ -158,7 +154,6 @@ export class Gallery {
 
   async #removeNow(photo) {
     this.sender.drop(photo);
-    store.dropFile(photo.key);
     if (photo.id && photo.token && photo.state !== "expired" && !(await deleted(photo))) {
       this.#photos.add(photo);
       return photo.set({ state: "failed", problem: { title: "Could not be removed just now", detail: "Try once more." } });

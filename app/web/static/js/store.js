@@ -1,13 +1,8 @@
 // What this browser remembers, in a database of its own: the photos that it has uploaded, with the tokens that can delete
-// them, and the files that it has still to send. Without the database, as in some private windows, nothing is remembered
-// and everything else works.
+// them. Without the database, as in some private windows, nothing is remembered and everything else works.
 
 const MAX_UPLOADS = 10_000;
 const OLD_KEY = "spillway.uploads"; // where earlier versions of this page kept them
-const tab = crypto.randomUUID?.() ?? String(Math.random());
-
-// A lock that is held for as long as this tab lives tells other tabs whose files are still being sent.
-navigator.locks?.request(`spillway-${tab}`, () => new Promise(() => {}));
 
 const done = (request) =>
   new Promise((resolve, reject) => {
@@ -20,7 +15,6 @@ const opened = (async () => {
     const request = indexedDB.open("spillway", 1);
     request.onupgradeneeded = () => {
       request.result.createObjectStore("uploads", { keyPath: "id" }).createIndex("order", "order");
-      request.result.createObjectStore("unsent", { keyPath: "key" });
     };
     const database = await done(request);
     await adoptOld(database);
@@ -43,22 +37,20 @@ async function adoptOld(database) {
   localStorage.removeItem(OLD_KEY);
 }
 
-// Runs `use` with a store of the database; what it gives, or `otherwise` if that fails or there is none.
-async function within(name, mode, use, otherwise) {
+// Runs `use` with the uploads of the database; what it gives, or `otherwise` if that fails or there is none.
+async function within(mode, use, otherwise) {
   try {
     const database = await opened;
-    return database ? await use(database.transaction(name, mode).objectStore(name)) : otherwise;
+    return database ? await use(database.transaction("uploads", mode).objectStore("uploads")) : otherwise;
   } catch {
     return otherwise; // it is full, forbidden or closed
   }
 }
 
-const change = (name, use) => within(name, "readwrite", use, undefined);
-
-// --- uploads ---
+const change = (use) => within("readwrite", use, undefined);
 
 export function remember({ id, token, name, order, size, job, ended }) {
-  return change("uploads", async (uploads) => {
+  return change(async (uploads) => {
     await done(uploads.put({ id, token, name, order, size, job: ended ? job : undefined }));
     if ((await done(uploads.count())) > MAX_UPLOADS) {
       const oldest = await done(uploads.index("order").openKeyCursor());
@@ -67,11 +59,11 @@ export function remember({ id, token, name, order, size, job, ended }) {
   });
 }
 
-export const forget = (id) => change("uploads", (uploads) => done(uploads.delete(id)));
+export const forget = (id) => change((uploads) => done(uploads.delete(id)));
 
 // At most `count` uploads that are older than the one with this order, the newest first.
 export function page(before, count) {
-  return within("uploads", "readonly", (uploads) => new Promise((resolve, reject) => {
+  return within("readonly", (uploads) => new Promise((resolve, reject) => {
     const found = [];
     const cursors = uploads.index("order").openCursor(IDBKeyRange.upperBound(before, true), "prev");
     cursors.onerror = () => reject(cursors.error);
@@ -82,23 +74,4 @@ export function page(before, count) {
       else resolve(found);
     };
   }), []);
-}
-
-// --- files that are still to be sent ---
-
-// Whether it was kept, so that a reload loses nothing.
-export function keepFile({ key, name, order, file }) {
-  return within("unsent", "readwrite", (unsent) => done(unsent.put({ key, name, order, file, tab })).then(() => true), false);
-}
-
-export const dropFile = (key) => change("unsent", (unsent) => done(unsent.delete(key)));
-
-// The files that tabs have left which are gone now. They are this tab's from here on.
-export async function leftFiles() {
-  const held = new Set(((await navigator.locks?.query())?.held ?? []).map(({ name }) => name));
-  return within("unsent", "readwrite", async (unsent) => {
-    const left = (await done(unsent.getAll())).filter((entry) => !held.has(`spillway-${entry.tab}`) || entry.tab === tab);
-    for (const entry of left) unsent.put({ ...entry, tab });
-    return left.toSorted((a, b) => b.order - a.order);
-  }, []);
 }

@@ -3,24 +3,28 @@
 
 const notice = document.getElementById("ticket");
 const listeners = [];
-let ticket = null;
+let current = null;
 
-export const ticketMissing = () => Boolean(notice) && !ticket;
-
-export const ticketFields = () => (ticket ? { Authorization: `Bearer ${ticket}` } : {});
+export const presentTicket = () => current;
 
 export function onTicket(listener) {
   listeners.push(listener);
 }
 
-// The server did not accept the ticket that was sent with these fields; by now there may be another one. Tells whether
-// a new one can help.
-export function ticketRefused(problem, fields) {
-  if (notice && fields.Authorization === ticketFields().Authorization) {
-    ticket = null;
-    tell(problem?.detail ?? "The ticket was not accepted.");
-  }
-  return Boolean(notice);
+// The ticket for an upload, as soon as there is one; null where none is needed. `refused` is a ticket that the server did not
+// accept, with its problem.
+export async function ticket(refused) {
+  if (refused) ticketRefused(refused.problem, refused.ticket);
+  if (!notice || current) return current;
+  await new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+  return ticket();
+}
+
+// The server did not accept this ticket; by now there may be another one.
+export function ticketRefused(problem, refused) {
+  if (!notice || refused !== current) return;
+  current = null;
+  tell(problem?.detail ?? "The ticket was not accepted.");
 }
 
 function tell(reason) {
@@ -31,12 +35,12 @@ function tell(reason) {
 function take() {
   const given = new URLSearchParams(location.hash.replace(/^#\??/, "")).get("ticket");
   if (!given || !notice) return;
-  ticket = given;
+  current = given;
   history.replaceState(history.state, "", location.pathname + location.search);
   notice.hidden = true;
   for (const listener of listeners) listener();
 }
 
 take();
-if (ticketMissing()) tell("Uploads here need a ticket.");
+if (notice && !current) tell("Uploads here need a ticket.");
 addEventListener("hashchange", take);
