@@ -38,9 +38,23 @@ async def test_every_end_is_counted_once() -> None:
     become(registry, failed, status=JobStatus.FAILED, problem=("undecodable", "No."))
     registry.end_cancelled(cancelled)
     become(registry, deferred, status=JobStatus.DONE, deferred=("large",), made={"thumb": MADE})
-    assert counts(registry) == {"accepted": 4, "done": 2, "failed": 1, "cancelled": 1, "deferred": 1}
+    assert counts(registry) == {
+        "accepted": 4,
+        "accepted_bytes": 40,
+        "done": 2,
+        "failed": 1,
+        "cancelled": 1,
+        "deferred": 1,
+    }
     become(registry, deferred, deferred=(), made={"thumb": MADE, "large": MADE})
-    assert counts(registry) == {"accepted": 4, "done": 2, "failed": 1, "cancelled": 1, "deferred": 1}
+    assert counts(registry) == {
+        "accepted": 4,
+        "accepted_bytes": 40,
+        "done": 2,
+        "failed": 1,
+        "cancelled": 1,
+        "deferred": 1,
+    }
 
 
 async def test_a_job_is_found_until_it_is_final() -> None:
@@ -59,7 +73,7 @@ async def test_a_job_that_is_deleted_while_variants_are_deferred_stays_counted_a
     handle = accepted(registry)
     become(registry, handle, status=JobStatus.DONE, deferred=("large",), made={"thumb": MADE})
     registry.end_cancelled(handle)
-    assert counts(registry) == {"accepted": 1, "done": 1, "deferred": 1}
+    assert counts(registry) == {"accepted": 1, "accepted_bytes": 10, "done": 1, "deferred": 1}
     assert (handle.job.status, handle.job.made, handle.job.deferred) == (JobStatus.CANCELLED, {}, ())
     assert handle.finished.is_set()
 
