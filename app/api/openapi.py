@@ -25,7 +25,7 @@ from app.api.schemas import (
     UploadDocument,
 )
 from app.server.problems import KINDS
-from workers.formats import MEDIA_TYPES
+from workers.formats import MEDIA_TYPES, SOURCE_MEDIA_TYPES
 from workers.variants import Variant
 
 Responses = dict[int | str, dict[str, Any]]
@@ -187,20 +187,21 @@ VARIANT: Final[Responses] = {
     304: {"description": "Not modified.", "headers": _headers("ETag")},
     **problems("not-found", "not-ready", "precondition-failed", "range-not-satisfiable", "breaker"),
 }
+_ORIGINAL_CONTENT: Final = dict.fromkeys(("application/octet-stream", *SOURCE_MEDIA_TYPES.values()), _BYTES)
 ORIGINAL: Final[Responses] = {
     200: {
         "description": "The upload's bytes.",
-        "content": {"application/octet-stream": _BYTES, "image/*": _BYTES},
+        "content": _ORIGINAL_CONTENT,
         "headers": _headers("ETag"),
     },
     206: {
         "description": "A part of them.",
-        "content": {"application/octet-stream": _BYTES, "image/*": _BYTES},
+        "content": _ORIGINAL_CONTENT,
         "headers": _headers("ETag", "Content-Range"),
     },
     304: {"description": "Not modified.", "headers": _headers("ETag")},
-    **problems("unauthorized", "forbidden", "not-found", "not-ready"),
-    **problems("precondition-failed", "range-not-satisfiable", "breaker"),
+    **problems("unauthorized", "forbidden", "not-found", "precondition-failed"),
+    **problems("range-not-satisfiable", "breaker"),
 }
 MORE_VARIANTS: Final[Responses] = {
     200: {"model": JobDocument, "description": "All of them are there."},

@@ -1,5 +1,6 @@
 """What only the owner of an image may do with the upload that is kept: fetch it, and have more made of it."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -8,7 +9,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.downloads import StoredFile, attachment
-from app.api.images import ImageService, NotReady
+from app.api.images import ImageService
 from app.api.upload_answers import answer_failed
 from app.backpressure.circuit_breaker import BreakerOpen
 from app.engine.job_handle import JobHandle
@@ -20,7 +21,7 @@ from app.storage.interface import Blob, JobGone, StoreFull
 from app.uploads.admission import Admission
 from app.uploads.tickets import check_variants
 from app.uploads.upload_request import UploadRequest
-from workers.formats import SOURCE_MEDIA_TYPES
+from workers.formats import SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from workers.variants import Variant
 
 log = structlog.get_logger(__name__)
@@ -50,17 +51,14 @@ class Originals:
     """Jobs that are being reopened."""
 
     async def find(self, job_id: str, token: str | None) -> StoredFile:
-        """The upload of an image, as it came.
+        """The upload of an image, as it came, from its acceptance on.
 
         Raises:
             NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`; or it was not kept.
-            NotReady: its job is not done yet.
         """
         job, _ = await self.images.find_owned(job_id, token)
         if not job.original or job.status == JobStatus.FAILED:
             raise NotFound(_NOT_KEPT)
-        if not job.keeps_original or job.source is None:
-            raise NotReady("original", 1.0)
 
         async def open_original(first: int, last: int) -> Blob:
             blob = await self.images.store.original(job, (first, last))
@@ -68,7 +66,7 @@ class Originals:
                 raise NotFound("The file of this upload is gone.")
             return blob
 
-        kind = str(job.source["format"])
+        kind = await _sniff(open_original) if job.source is None else str(job.source["format"])
         name = job.name or f"original.{kind}"
         media_type = SOURCE_MEDIA_TYPES.get(kind, "application/octet-stream")
         return StoredFile(job.size, job.digest or "", media_type, attachment(name), open_original)
@@ -193,3 +191,12 @@ class Originals:
                 if job.problem is not None:
                     return answer_failed(self.images, job.problem, document, fields)
         return JSONResponse(document, status, fields | {"Cache-Control": "no-store"})
+
+
+async def _sniff(open_file: Callable[[int, int], Awaitable[Blob]]) -> str:
+    """The format of an upload that no worker has decoded yet, by its first bytes."""
+    blob = await open_file(0, SNIFF_BYTES - 1)
+    try:
+        return sniff(await blob.read(0, SNIFF_BYTES)) or "image"
+    finally:
+        blob.close()

@@ -85,14 +85,16 @@ class TestOriginal:
             nowhere = "/v1/images/" + "0" * 32 + "/original"
             problem(client.get(nowhere, headers=bearer(other)), 404, "not-found")
 
-    def test_waits_for_its_job_and_goes_with_a_failed_one(self, keeping: Service) -> None:
-        """404 `not-ready` before the job is done; 404 when it failed, and nothing stays on disk."""
+    def test_is_there_from_the_beginning_and_goes_with_a_failed_job(self, keeping: Service) -> None:
+        """While its job waits, with the type of its first bytes; 404 when it failed, and no file stays."""
         with keeping.paused():
-            waiting = keeping.upload().json()
-            answer = keeping.get(
-                f"{waiting['links']['self']}/original", f"Authorization: Bearer {waiting['delete_token']}"
-            )
-            problem(answer, 404, "not-ready")
+            waiting = keeping.upload(samples.png()).json()
+            with keeping.client() as client:
+                url = f"{waiting['links']['self']}/original"
+                answer = client.get(url, headers=bearer(waiting))
+            assert (answer.status_code, answer.content) == (200, samples.png())
+            assert answer.headers["content-type"] == "image/png"
+            assert answer.headers["content-disposition"] == 'attachment; filename="original.png"'
         failed = keeping.upload(SMALL[:300]).json()
         keeping.ended(failed["id"])
         keeping.settled()
