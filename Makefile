@@ -7,7 +7,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench screenshots fuzz soak hostile audit lock upgrade clean environment environment-dev environment-bench
+.PHONY: help run test lint format bench screenshots recording fuzz soak hostile audit lock upgrade clean environment environment-dev environment-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -36,6 +36,9 @@ bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 
 screenshots: environment-dev ## new pictures of the page for docs, with this machine's Chromium
 	@exec $(BIN)/python -m tests.web.screenshots $(ARGS)
+
+recording: environment-dev ## a new run of the crowd for docs/recording, which plays it without a server
+	@exec $(BIN)/python -m tests.web.recording
 
 fuzz: environment-dev ## 100 000 damaged images through the workers, as docs/fuzzing.md says; then the API's description
 	@$(BIN)/python -m bench.fuzz $(ARGS)

@@ -19,14 +19,10 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def foreign_page(folder: Path, script: str = "", body: str = "") -> Iterator[str]:
-    """Serve a page with this HTML and module for the length of the block; its origin.
-
-    The module is in the folder when the page is loaded, if not before.
-    """
-    (folder / "index.html").write_text(_PAGE.format(script=script, body=body))
+def static_server(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder for the length of the block; the origin."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, name="foreign page")
+    thread = threading.Thread(target=server.serve_forever, name="static server")
     thread.start()
     try:
         yield f"http://localhost:{server.server_port}"
@@ -34,3 +30,14 @@ def foreign_page(folder: Path, script: str = "", body: str = "") -> Iterator[str
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def foreign_page(folder: Path, script: str = "", body: str = "") -> Iterator[str]:
+    """Serve a page with this HTML and module for the length of the block; its origin.
+
+    The module is in the folder when the page is loaded, if not before.
+    """
+    (folder / "index.html").write_text(_PAGE.format(script=script, body=body))
+    with static_server(folder) as origin:
+        yield origin

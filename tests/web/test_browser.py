@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests import samples
 from tests.service import SMALL, Service, free_port, serving, stopped, until
+from tests.web import recording
 from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, drop
+from tests.web.foreign_page import static_server
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium is installed here")
 expect.set_options(timeout=PATIENCE_MS)
@@ -425,6 +427,23 @@ def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
 
 
 # --- make pressure --------------------------------------------------------------------------------------
+
+
+def test_the_recording_plays_without_a_service(browser: Browser) -> None:
+    """A server of files is enough; the page's own scripts show the figures of the run, which changes."""
+    with static_server(recording.ROOT) as origin, browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{origin}/docs/recording/index.html")
+        expect(figure(page, "jobs.accepted")).to_have_text(re.compile(r"^[1-9]\d*$"))
+        expect(figure(page, "backlog.waiting")).to_have_text(re.compile(r"^[1-9]\d*$"))
+        expect(page.locator("#twin-real")).to_contain_text("The usual service got the same crowd beside")
+        expect(page.locator("#live")).to_have_text("a recording")
+        expect(page.locator("#clock")).to_contain_text("nobody lost")
+        expect(page.locator("#mood p")).not_to_have_text("as configured")
+        assert page.evaluate("document.styleSheets.length") == 4
+        assert faults == []
 
 
 def test_an_act_is_played_and_stopped(service: Service, visit: Open) -> None:

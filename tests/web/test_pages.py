@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.stampede.acts import ACTS, Act
 from app.web import home
 from app.web.pages import CONTENT_SECURITY_POLICY, STATIC_ROOT, pages_router
+from tests.web import recording
 
 ELSEWHERE = ("/v1/", "/metrics", "/openapi.json")
 PAGES = ("/", "/docs", "/problems", *(f"/problems/{slug}" for slug in sorted(KINDS)))
@@ -228,6 +229,11 @@ class TestProblems:
     async def test_unknown_kind_is_not_found(self, http: httpx.AsyncClient) -> None:
         """A kind that is not in the catalogue has no page."""
         assert (await http.get("/problems/no-such-kind")).status_code == 404
+
+
+def test_the_recording_is_shown_by_the_templates_of_the_page() -> None:
+    """Of today: after a change of these, `make recording` writes it anew."""
+    assert (recording.FOLDER / "index.html").read_text() == recording.page()
 
 
 @pytest.mark.anyio

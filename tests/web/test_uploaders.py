@@ -35,6 +35,13 @@ _REFUSED = """
   return window.uploaders[name](endpoint, file);
 }
 """
+_TWELVE = """
+async (packed) => {
+  const file = new File([Uint8Array.from(atob(packed), (c) => c.charCodeAt(0))], "photo.jpg");
+  const line = document.createElement("p");
+  await Promise.all(Array.from({ length: 12 }, () => window.recipes.publish(file, {}, line)));
+}
+"""
 
 
 def example(heading: str) -> str:
@@ -83,6 +90,15 @@ def test_twenty_of_twenty_arrive_under_pressure(elsewhere: tuple[Service, Page])
     assert jobs["accepted"] == 80
     assert refusals["rate"] + refusals["queue"] > 0
     assert service.ended(arrived["uppy"][0])["status"] == "done"
+
+
+def test_few_photos_are_sent_in_vain(elsewhere: tuple[Service, Page]) -> None:
+    """`upload()` spaces them by what the first answers say of the bucket."""
+    service, page = elsewhere
+    before = service.stats()["refusals"].get("rate", 0)
+    packed = base64.b64encode(samples.jpeg(64, 48)).decode()
+    page.evaluate(_TWELVE, packed)
+    assert service.stats()["refusals"].get("rate", 0) <= before + 2
 
 
 @pytest.mark.parametrize("uploader", UPLOADERS)

@@ -27,7 +27,7 @@ export function follow(show, onLost) {
     source?.close();
     source = new EventSource(at("v1/stats/stream"));
     source.addEventListener("stats", (event) => {
-      mark("on", "live");
+      mark("on", line.dataset.on ?? "live");
       clearTimeout(stale);
       stale = setTimeout(lost, STALE_MS);
       show(JSON.parse(event.data));
