@@ -18,12 +18,8 @@ from tests.web.foreign_page import foreign_page
 
 CLIENT = Path(__file__).parents[2] / "app/web/static/js/client.d.ts"
 PHOTO = samples.jpeg(320, 240)
-FORM = """
-<h1>Elsewhere</h1>
-<form id="form">
-<spillway-upload name="photos" multiple required aria-label="Photos of the flat"></spillway-upload>
-</form>
-"""
+DOCS = (Path(__file__).parents[2] / "docs/front-end.md").read_text()
+FORM = re.findall(r"<form.*?</form>", DOCS, re.DOTALL)[0]
 BEGIN = """
 async ([client, packed]) => {
   window.client = await import(client);
@@ -59,7 +55,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     """One page and one service with a queue of two places for all tests here."""
     settings = {"rate": 50, "burst": 100, "queue_size": 2, "brownout": "off"}
     with (
-        foreign_page(tmp_path_factory.mktemp("page"), body=FORM) as origin,
+        foreign_page(tmp_path_factory.mktemp("page"), body=f"<h1>Elsewhere</h1>{FORM}") as origin,
         browsing() as browser,
         serving(tmp_path_factory.mktemp("service"), cors_origins=origin, **settings) as service,
     ):
@@ -144,8 +140,8 @@ def test_the_element_is_a_field_of_a_form(elsewhere: Elsewhere) -> None:
     """Its value are the ids; without one it is invalid; a removed photo is deleted."""
     elsewhere.load()
     page = elsewhere.page
-    value = "new FormData(document.getElementById('form')).getAll('photos')"
-    is_valid = "document.getElementById('form').checkValidity()"
+    value = "new FormData(document.forms[0]).getAll('photos')"
+    is_valid = "document.forms[0].checkValidity()"
     assert page.evaluate(is_valid) is False
     files: Any = [
         {"name": name, "mimeType": "image/jpeg", "buffer": data}
@@ -164,7 +160,7 @@ def test_the_element_is_a_field_of_a_form(elsewhere: Elsewhere) -> None:
     page.get_by_role("button", name="Remove one.jpg").click()
     until(lambda: elsewhere.service.get(f"/v1/images/{ids[0]}").status == 404, "the photo to be gone")
     assert page.evaluate(value) == ids[1:]
-    page.evaluate("document.getElementById('form').reset()")
+    page.evaluate("document.forms[0].reset()")
     expect(rows).to_have_count(0)
     assert page.evaluate(is_valid) is False
 

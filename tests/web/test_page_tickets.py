@@ -1,5 +1,6 @@
 """The page of a service that needs tickets, in a real Chromium."""
 
+import base64
 import time
 from collections.abc import Iterator
 
@@ -59,3 +60,36 @@ def test_photos_wait_for_a_ticket_which_stays_in_memory(browser: Browser, guarde
     expect(notice).to_contain_text("Uploads here need a ticket.")
     expect(done).to_have_count(2)
     context.close()
+
+
+def test_the_client_asks_for_another_ticket_if_one_is_refused(browser: Browser, guarded: Service) -> None:
+    """A function is asked again, and told why; a plain ticket that is refused ends the upload."""
+    page = browser.new_page()
+    page.goto(f"{guarded.url}/problems")
+    told = page.evaluate(
+        """
+        async ([packed, expired, good]) => {
+          const client = await import("/client.js");
+          const file = new File([Uint8Array.from(atob(packed), (c) => c.charCodeAt(0))], "one.jpg");
+          const refused = await client.upload(file, { ticket: expired }).catch(({ status }) => status);
+          const reasons = [];
+          const ticket = async (last) => {
+            reasons.push(last?.problem.detail ?? null);
+            return last ? good : expired;
+          };
+          const { id } = await client.upload(file, { ticket });
+          const stubborn = await client.upload(file, { ticket: () => expired }).catch(({ status }) => status);
+          return { refused, reasons, id, stubborn };
+        }
+        """,
+        [
+            base64.b64encode(PHOTO).decode(),
+            ticket(exp=int(time.time()) - 120),
+            ticket(sub="carol", rate=50, burst=50),
+        ],
+    )
+    assert (told["refused"], told["stubborn"]) == (401, 401)
+    assert told["reasons"][0] is None
+    assert "has expired" in told["reasons"][1]
+    assert guarded.ended(told["id"])["status"] == "done"
+    page.close()
