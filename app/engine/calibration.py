@@ -5,6 +5,7 @@ for the first time. The measured job is of a photo that the service makes itself
 """
 
 import asyncio
+from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from app.engine.worker_process import spawn
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 60.0
+_TERMINATE_AGAIN_S = 0.5
 _BUSY_PER_CPU = 1.4
 """Seconds that a worker is busy with a job for each second of CPU that the job takes.
 
@@ -46,8 +48,20 @@ async def _measure(variants: Sequence[str]) -> float:
         output = await process.stdout.read()
         await process.wait()
     except BaseException:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        await _end(process)
         raise
     return float(output)
+
+
+async def _end(process: Process) -> None:
+    """Have the process remove its files and end.
+
+    It is asked until it has: what its handler of SIGTERM raises is lost where Python is just in a hook of
+    `fork()`, or in a destructor.
+    """
+    while process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TERMINATE_AGAIN_S):
+                await process.wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.engine import calibration
 from app.engine.calibration import calibrate
 from tests.conftest import Start
 from tests.service import until
@@ -60,6 +61,34 @@ def test_a_trial_that_is_cancelled_leaves_nothing(folder: Path) -> None:
 
     assert asyncio.run(cancelled())
     assert reported == []
+
+
+def test_a_trial_that_misses_a_signal_is_sent_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its handler raises may be lost; a service that stops does not wait for the whole trial then."""
+    misses_one = (
+        "import pathlib, signal, sys, time\n"
+        "signals = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1) if signals else signals.append(1))\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "while True: time.sleep(60)\n"
+    )
+    ready = tmp_path / "ready"
+
+    async def spawn(*_: str) -> asyncio.subprocess.Process:
+        command = (sys.executable, "-c", misses_one, str(ready))
+        return await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+
+    async def cancelled() -> bool:
+        trial = asyncio.create_task(calibrate(LADDER, lambda _: None))
+        await asyncio.to_thread(until, ready.exists, "the process")
+        trial.cancel()
+        await asyncio.wait([trial])
+        return trial.cancelled()
+
+    monkeypatch.setattr(calibration, "spawn", spawn)
+    assert asyncio.run(cancelled())
 
 
 @pytest.mark.usefixtures("folder")
