@@ -12,6 +12,7 @@ BENCHES = (
     "limiter",
     "refusals",
     "tickets",
+    "page",
     "viewers",
     "visibility",
     "throughput",

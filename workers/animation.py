@@ -1,5 +1,6 @@
 """Animated variants: every frame of the source resized, written as one animated WebP."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ _MAX_DURATION_MS = 600_000
 _DEFAULT_DURATION_MS = 100
 _FLAGS_AT = 20
 """Where an extended WebP has its flags (WebP container specification, "Extended File Format")."""
-_ANIMATION, _ALPHA, _PROFILE = 0x02, 0x10, 0x20
+_ANIMATION, _ALPHA = 0x02, 0x10
 
 
 @dataclass(slots=True)
@@ -126,17 +127,14 @@ def _loop_count(source: OpenedImage) -> int:
 
 
 def _save(frames: list[Image.Image], options: dict[str, Any], path: Path) -> None:
-    with open_file(path) as file:
-        frames[0].save(
-            file,
-            "WEBP",
-            save_all=True,
-            append_images=frames[1:],
-            background=(0, 0, 0, 0),
-            **options,
-        )
-        if len(frames) > 1 and any(frame.mode in ("LA", "RGBA") for frame in frames):
-            # The encoder says that there is no transparency where only the disposal of frames makes some.
-            profile = _PROFILE if "icc_profile" in options else 0
-            file.seek(_FLAGS_AT)
-            file.write(bytes((_ANIMATION | _ALPHA | profile,)))
+    encoded = io.BytesIO()
+    frames[0].save(
+        encoded, "WEBP", save_all=True, append_images=frames[1:], background=(0, 0, 0, 0), **options
+    )
+    with encoded.getbuffer() as data, open_file(path) as file:
+        # The encoder omits the flag of transparency where only the disposal of frames makes some. Of frames
+        # that are all alike it makes a still picture, whose flags are right.
+        is_animated = bytes(data[12:16]) == b"VP8X" and data[_FLAGS_AT] & _ANIMATION
+        if is_animated and any(frame.mode in ("LA", "RGBA") for frame in frames):
+            data[_FLAGS_AT] |= _ALPHA
+        file.write(data)

@@ -96,15 +96,24 @@ def _faults_of_variant(variant: Variant, made: Made, size: tuple[int, int], path
     if SECRET in data:
         found.append(f"{name} has the metadata of its source")
     # A file of our own encoder: the damaged one is opened by nobody but the confined process.
-    with Image.open(path, formats=[PILLOW_NAMES[variant.format]]) as image:
-        image.load()
-        if image.size != (made.width, made.height):
-            found.append(f"{name} is {image.size}")
-        if getattr(image, "n_frames", 1) > 1 and not variant.animated:
-            found.append(f"{name} moves")
-        profile = image.info.get("icc_profile")
-        if image.getexif() or not (profile is None or (variant.p3 and profile == P3_PROFILE)):
-            found.append(f"{name} has metadata")
+    try:
+        with Image.open(path, formats=[PILLOW_NAMES[variant.format]]) as image:
+            image.load()
+            found += _faults_of_picture(image, variant, (made.width, made.height))
+    except OSError as error:
+        found.append(f"{name} does not decode: {error}")
+    return found
+
+
+def _faults_of_picture(image: Image.Image, variant: Variant, size: tuple[int, int]) -> list[str]:
+    found, name = [], variant.name
+    if image.size != size:
+        found.append(f"{name} is {image.size}")
+    if getattr(image, "n_frames", 1) > 1 and not variant.animated:
+        found.append(f"{name} moves")
+    profile = image.info.get("icc_profile")
+    if image.getexif() or not (profile is None or (variant.p3 and profile == P3_PROFILE)):
+        found.append(f"{name} has metadata")
     return found
 
 

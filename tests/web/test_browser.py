@@ -172,10 +172,10 @@ def test_all_photos_are_linked_packed_and_shown_as_an_album(service: Service, vi
         assert archive.testzip() is None
         assert Image.open(archive.open("one.jpg")).size == (800, 600)
     page.get_by_role("button", name="Copy all links").click()
-    page.wait_for_function("window.copied?.includes('/large')")
+    until(lambda: page.evaluate("window.copied?.includes('/large')"), "the links")
     assert len(page.evaluate("window.copied").splitlines()) == 2
     page.get_by_role("button", name="Copy album link").click()
-    page.wait_for_function("window.copied?.includes('#album=')")
+    until(lambda: page.evaluate("window.copied?.includes('#album=')"), "the album's address")
     other = visit(service, page.evaluate("window.copied").removeprefix(service.url))
     expect(other.get_by_role("heading", name="2 photos")).to_be_visible()
     expect(other.locator(".grid img").last).to_have_js_property("naturalWidth", 320)
@@ -295,8 +295,13 @@ def test_a_full_queue_is_named_and_waited_for(start: Any, visit: Open) -> None:
         choose(page, {"late.jpg": PHOTO})
         line = page.locator(".photo.refused .state")
         expect(line).to_contain_text(re.compile(r"Refused by the queue: it is full \(503\)\. Back in \d"))
-        expect(line.locator("a")).to_have_attribute("href", "/problems/queue")
+        expect(line.locator("a")).to_have_attribute("href", "/problems/queue#visitor")
         expect(page.locator("#mood p")).to_have_text("Pressure")
+        with page.expect_popup() as why:
+            line.locator("a").click()
+        expect(why.value.locator(".visitor")).to_be_visible()
+        why.value.goto(f"{service.url}/problems/queue")
+        expect(why.value.locator(".visitor")).not_to_be_visible()
     arrived(page)
 
 
@@ -313,7 +318,7 @@ def test_a_preview_is_shown_as_a_preview(start: Any, visit: Open) -> None:
         expect(line).to_contain_text(
             re.compile(r"Only a preview for now: the queue is full\. The photo itself is sent again in \d")
         )
-        expect(line.locator("a")).to_have_attribute("href", "/problems/queue")
+        expect(line.locator("a")).to_have_attribute("href", "/problems/queue#visitor")
         expect(photo.locator(".frame img")).to_have_attribute("src", re.compile("^data:image/"))
         expect(page.locator("#summary")).to_contain_text("0 of 1 ready, 1 as a preview for now")
     arrived(page)

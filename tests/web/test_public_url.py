@@ -192,7 +192,7 @@ def test_the_page_uploads_a_photo_and_shows_it_and_the_docs_load(site: Site) -> 
         choose(page, {"photo.jpg": samples.jpeg(800, 600)})
         shown = page.locator(".grid img").first
         expect(shown).to_be_visible(timeout=PATIENCE_MS)
-        page.wait_for_function("document.querySelector('.grid img').naturalWidth > 0")
+        expect(shown).not_to_have_js_property("naturalWidth", 0)
         script = "async () => (await import(new URL('client.js', location))).uploader.base"
         assert page.evaluate(script) == site.url
         page.goto(f"{site.url}docs")

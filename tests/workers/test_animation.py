@@ -69,3 +69,18 @@ def test_a_still_picture_stays_one(making: Making) -> None:
     with Image.open(files["it"]) as image:
         assert getattr(image, "n_frames", 1) == 1
         assert shows_the_picture(image, 24)
+
+
+@pytest.mark.parametrize("kind", ["webp+anim", "webp+anim+p3"])
+def test_frames_that_are_all_alike_make_a_still_picture(making: Making, kind: str) -> None:
+    """Also where they are transparent in places, and differ there alone: the file has no animation then."""
+    frames = [Image.new("RGBA", (60, 40), (200, 30, 30, 255)) for _ in range(3)]
+    for number, frame in enumerate(frames):
+        frame.paste((60 * number, 0, 0, 0), (0, 0, 20, 20))
+    file = BytesIO()
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:], duration=80)
+    _, files = making(file.getvalue(), f"it=60@{kind}")
+    with Image.open(files["it"]) as image:
+        image.load()
+        assert image.convert("RGBA").getpixel((5, 5))[3] == 0
+        assert image.convert("RGBA").getpixel((40, 30))[3] == 255

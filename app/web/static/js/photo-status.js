@@ -25,7 +25,7 @@ export function statusOf(photo) {
     case "token": return { text: `Waiting for a token, ${timeLeft(photo)}` };
     case "sending": return { text: photo.progress < 1 ? `Sending, ${Math.round(photo.progress * 100)} %` : "Sent; waiting for the answer" };
     case "refused": return refused(photo);
-    case "degraded": return { text: `${PREVIEWS[photo.refusal.preview?.kind] ?? "Not kept yet"}: the queue is full. The photo itself is sent again in ${timeLeft(photo)}`, link: page(null, "queue") };
+    case "degraded": return { text: `${PREVIEWS[photo.refusal.preview?.kind] ?? "Not kept yet"}: the queue is full. The photo itself is sent again in ${timeLeft(photo)}`, link: page(null, "queue", "#visitor") };
     case "queued": return { text: queued(photo) };
     case "processing": return { text: "A worker has it" };
     case "done": return { text: done(job) };
@@ -41,12 +41,13 @@ function refused(photo) {
   if (!status) return { text: navigator.onLine ? `No answer from the server. Trying again in ${timeLeft(photo)}` : "Offline. Goes on when the network is back" };
   const by = breaker ? `the ${breaker}: failing, to be tried again` : GUARDS[guard];
   const who = by ? `Refused by ${by}` : "Refused";
-  return { text: `${who} (${status}). Back in ${timeLeft(photo)}`, link: page(type, guard) };
+  return { text: `${who} (${status}). Back in ${timeLeft(photo)}`, link: page(type, guard, "#visitor") };
 }
 
-function page(type, guard) {
+// The page that explains a problem. With the mark it also tells visitors that they have nothing to do.
+function page(type, guard, mark = "") {
   const slug = /\/problems\/([a-z-]+)$/.exec(type)?.[1] ?? (guard in GUARDS ? guard : null);
-  return slug && at(`problems/${slug}`);
+  return slug && at(`problems/${slug}`) + mark;
 }
 
 // A place that was told a while ago has changed since.
