@@ -86,7 +86,7 @@ function scene(colour) {
   context.fillText("queue", 158, 156 - 18);
   context.fillText("weir", 350, 120);
   context.fillStyle = colour("--ember");
-  context.fillText(overTold, 384, 96);
+  context.fillText(overTold, 384, 24);
 }
 
 flow({ minute: {}, backlog: { waiting: 0, capacity: 1 } });
