@@ -245,6 +245,15 @@ def test_sending_is_paused_cancelled_and_waits_for_the_network(start: Any, visit
     page.context.set_offline(False)
     expect(page.locator("#bar p")).to_contain_text("paused")
     expect(page).to_have_title(re.compile("^0/3 · "))
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 844})
+        for place in ("0", "document.getElementById('photos').offsetTop"):
+            page.evaluate(f"scrollTo(0, {place})")
+            expect(page.locator("#bar")).to_be_in_viewport()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.locator("#bar")).to_be_in_viewport()
+    page.set_viewport_size({"width": 1440, "height": 844})
     assert service.stats()["jobs"]["accepted"] == 0
     page.get_by_role("button", name="Remove 2.jpg").click()
     page.get_by_role("button", name="Go on").click()
