@@ -152,17 +152,34 @@ def _read_packed(
     result = bytearray(groups * group_pixels * height)
     for pixel in range(group_pixels):
         first, shift = divmod(pixel * pixel_bits + channel * bits, 8)
-        upper = bytes((value << shift & 0xFF) >> (8 - kept) for value in range(256))
-        lower = bytes((value >> (8 - shift)) >> (8 - kept) for value in range(256))
+        upper, lower = _shift_tables(shift, kept)
         high = padded[first:-1:group_bytes].translate(upper)
         low = padded[first + 1 :: group_bytes][: len(high)].translate(lower)
         value = int.from_bytes(high, "big") | int.from_bytes(low.ljust(len(high), b"\0"), "big")
         result[pixel::group_pixels] = value.to_bytes(len(high), "big")
-    scaled = bytes(result).translate(
-        bytes(min(255, round(value * 255 / (2**kept - 1))) for value in range(256))
-    )
+    scaled = bytes(result).translate(_stretch_table(kept))
     whole = Image.frombytes("L", (groups * group_pixels, height), scaled)
     return whole.crop((0, 0, width, height))
+
+
+@lru_cache
+def _clip_table(infinity: int) -> bytes:
+    """For each highest byte of a short float itself, 0 if it is negative, or the largest of a number."""
+    return bytes(0 if value >= 0x80 else min(value, infinity - 1) for value in range(256))
+
+
+@lru_cache
+def _shift_tables(shift: int, kept: int) -> tuple[bytes, bytes]:
+    """What two adjacent bytes add to the upper `kept` bits of a sample that begins `shift` bits into them."""
+    upper = bytes((value << shift & 0xFF) >> (8 - kept) for value in range(256))
+    lower = bytes((value >> (8 - shift)) >> (8 - kept) for value in range(256))
+    return upper, lower
+
+
+@lru_cache
+def _stretch_table(bits: int) -> bytes:
+    """The value in 8 bits for each in so many, at most 8."""
+    return bytes(min(255, round(value * 255 / (2**bits - 1))) for value in range(256))
 
 
 def _widen_floats(
@@ -173,7 +190,7 @@ def _widen_floats(
     The bits of their exponents and mantissas become those of a float of 32 bits, whose exponent then has
     another bias. Negative values become 0, for nothing is darker; infinity, and what is no number, is large.
     """
-    clipped = bytes(0 if value >= 0x80 else min(value, infinity - 1) for value in range(256))
+    clipped = _clip_table(infinity)
     wide = bytearray(4 * len(planes[0]))
     for byte, plane in enumerate(planes):
         wide[byte::4] = plane if byte + 1 < len(planes) else plane.translate(clipped)

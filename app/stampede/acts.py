@@ -192,7 +192,8 @@ ACTS = (
         "impatient",
         "impatient",
         "Asking again at once",
-        "The same crowd does not wait: whoever is refused asks again every second. It gains nothing by that.",
+        "The same crowd does not wait: whoever is refused asks every two seconds. "
+        "Many times the requests come, and not one photo more is made.",
         _impatient,
         outcomes.of_impatient,
     ),

@@ -17,7 +17,7 @@ from app.stampede.target import Target
 _MAX_CONNECTIONS = 1500
 """Connections at once; further clients wait for one to be closed before they connect."""
 _MAX_ATTEMPTS = 50
-_IMPATIENCE_S = 1.0
+_IMPATIENCE_S = 2.0
 """How long an impatient client waits before it asks again, whatever it was told."""
 _STEPS = 4
 """The parts of an act after each of which the rate of a crowd may grow."""
@@ -114,7 +114,7 @@ class Crowd:
         await self._send(source, {"Prefer": "handling=lenient"})
 
     async def impatient(self, source: str | None) -> None:
-        """Upload until accepted, each time a second after the refusal before, whatever it said."""
+        """Upload until accepted, each time two seconds after the refusal before, whatever it said."""
         await self._insist(source, lambda _: _IMPATIENCE_S)
 
     async def patient(self, source: str | None) -> None:

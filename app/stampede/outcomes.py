@@ -52,9 +52,8 @@ def of_impatient(ledger: Ledger, server: ServerStats) -> str:
     """Whether asking again at once gained anything."""
     if not ledger.turned_away:
         return _never_full(ledger, server)
-    told = (
-        f"{ledger.turned_away} of {ledger.photos} clients were told when to come back and asked every second"
-    )
+    refused = f"{ledger.turned_away} of {ledger.photos} clients"
+    told = f"{refused} were told when to come back and asked every two seconds"
     if not ledger.promise_error_s:
         return f"{told}; none of them got in."
     late_s = sum(ledger.promise_error_s) / len(ledger.promise_error_s)

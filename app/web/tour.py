@@ -70,7 +70,7 @@ TOUR: Final = (
     Step(
         "Backpressure",
         "The queue is full, and you are told to come back in 12 seconds. "
-        "What do you gain by asking every second?",
+        "What do you gain by asking all the time?",
         ("A better chance", "Nothing", "You are shut out"),
         1,
         "patient",

@@ -123,7 +123,7 @@ def test_the_patient_crowd_gets_in_at_last(service: Service, tmp_path: Path, pho
 
 
 def test_the_impatient_crowd_gets_in_no_earlier(service: Service, tmp_path: Path, photo: str) -> None:
-    """Each asks every second until it gets in, and needs more requests than one that comes when told."""
+    """Each asks every two seconds until it gets in, and needs more requests than one that comes when told."""
     figures = played(
         tmp_path, service, "--act", "impatient", "--rate", "80", "--photo", photo, fill_queue=True
     )

@@ -58,7 +58,7 @@ def test_impatience_is_told_with_what_it_gained() -> None:
     ledger = Ledger(photos=10, sent=52, promised=10, done=10, turned_away=4, got_in=4)
     ledger.promise_error_s = [0.5, 1.5, 0.5, 1.5]
     assert _act("impatient").outcome(ledger, ServerStats()) == (
-        "4 of 10 clients were told when to come back and asked every second: 4 got in, "
+        "4 of 10 clients were told when to come back and asked every two seconds: 4 got in, "
         "on average 1.0 s after the moment that they were told, for 5.2 requests each."
     )
 

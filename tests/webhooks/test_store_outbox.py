@@ -213,3 +213,24 @@ async def test_a_drain_delivers_what_is_due_and_waits_for_nothing_else() -> None
     assert loop.time() - began < 11
     await setting.outbox.stop()
     assert len(setting.store.events.kept) == 2
+
+
+async def test_beyond_a_bound_events_are_dropped_counted_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What they would tell of happens all the same; when there is room again, they are kept."""
+    monkeypatch.setattr("app.webhooks.store_outbox.MAX_KEPT", 3)
+    setting = Setting()
+    with capture_logs() as lines:
+        for _ in range(5):
+            await setting.happen()
+    assert [line["event"] for line in lines] == ["webhooks are lost"]
+    assert len(setting.store.events.kept) == 3
+    await setting.outbox.start()
+    await asyncio.sleep(1)
+    event = await setting.happen()
+    await asyncio.sleep(1)
+    assert len(setting.tries(event)) == 1
+    snapshot = setting.outbox.snapshot()
+    assert (snapshot.delivered, snapshot.dropped, snapshot.pending) == (4, 2, 0)
+    await setting.outbox.stop()
