@@ -14,7 +14,15 @@ from PIL.GifImagePlugin import GifImageFile
 from workers.bmp import BmpPicture, read_bmp
 from workers.boxes import read_primary_properties, read_primary_size
 from workers.failures import JobError, explain_damage, too_many_pixels, too_much_memory
-from workers.formats import PILLOW_NAMES, SNIFF_BYTES, SOURCE_NAMES, read_claimed_size, read_jpeg_depth, sniff
+from workers.formats import (
+    PILLOW_NAMES,
+    SNIFF_BYTES,
+    SOURCE_NAMES,
+    read_claimed_size,
+    read_head,
+    read_jpeg_depth,
+    sniff,
+)
 from workers.gif import clear_outside
 from workers.jpeg import load_without_end
 from workers.memory import FRAME_BYTES_PER_PIXEL, MOVING_WEBP, predict_bytes
@@ -31,7 +39,6 @@ from workers.webp import WebpPicture, read_webp
 _ALLOCATING = {"gif": "P", "webp": "RGBA"}
 # Plugins that allocate the length which a chunk or strip claims, before they read it.
 _TRUSTING = ("png", "tiff")
-_MAX_HEADER_BYTES = 1024 * 1024
 # In other formats further pictures are pages, albums or a telephone's second picture, and not frames.
 _ANIMATED = ("gif", "png", "webp", "avif")
 
@@ -139,7 +146,7 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
     if picture is not None:
         bounds.check(format_, picture.mode, picture.size)
         image = picture.decode()
-        profile = find_profile(image, format_, path, _read_head(path))
+        profile = find_profile(image, format_, path)
         yield OpenedImage(image, format_, picture.orientation, 1, profile)
         return
     _check_claimed_size(path, format_, head, bounds)
@@ -159,14 +166,14 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
                 load_png(image, path)
         elif format_ == "tiff":
             drop_xmp(image)
-        profile = find_profile(image, format_, path, _read_head(path))
+        profile = find_profile(image, format_, path)
         yield OpenedImage(image, format_, _orientation(image, format_, path), frames, profile)
 
 
 def _check_claimed_size(path: Path, format_: str, head: bytes, bounds: Bounds) -> None:
     """Raise JobError if the header of a file whose plugin allocates or refuses a large picture claims one."""
     if format_ == "avif":
-        size = read_primary_size(_read_head(path))
+        size = read_primary_size(read_head(path))
         if size is not None:
             bounds.check(format_, "RGB", size)
     elif format_ in _ALLOCATING:
@@ -247,8 +254,7 @@ def _open_essential_png(path: Path, closing: contextlib.ExitStack) -> ImageFile.
 def _explain_refusal(path: Path, format_: str) -> str:
     """A sentence that says why the plugin did not open the file, as far as that is known."""
     if format_ == "jpeg":
-        with path.open("rb") as file:
-            depth = read_jpeg_depth(file.read(_MAX_HEADER_BYTES))
+        depth = read_jpeg_depth(read_head(path))
         if depth not in (None, 8):
             return f"The JPEG has {depth} bits a channel, and only those with 8 can be decoded."
     return explain_damage(format_)
@@ -271,15 +277,10 @@ def _orientation(image: Image.Image, format_: str, path: Path) -> int:
         return 1
     if format_ == "heic":
         # Its decoder applies the rotation and the reflection of the picture, which take precedence.
-        kinds = {kind for kind, _ in read_primary_properties(_read_head(path))}
+        kinds = {kind for kind, _ in read_primary_properties(read_head(path))}
         if kinds & {b"irot", b"imir"}:
             return 1
     return read_orientation(image.info)
-
-
-def _read_head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_MAX_HEADER_BYTES)
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -2,9 +2,12 @@
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 SNIFF_BYTES = 512
 """How many bytes from the start of a file `sniff` needs; of a shorter file, all."""
+
+_MAX_HEADER_BYTES = 1024 * 1024
 
 EXTENSIONS = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "png": "png"}
 """File name extension of each output format."""
@@ -59,6 +62,12 @@ _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _CONTAINER_BRANDS = {b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+
+def read_head(path: Path) -> bytes:
+    """The first megabyte of a file, in which the header of a picture is looked for."""
+    with path.open("rb") as file:
+        return file.read(_MAX_HEADER_BYTES)
 
 
 def sniff(head: bytes) -> str | None:
