@@ -13,7 +13,7 @@ from app.api.images import ImageService
 from app.api.originals import Originals
 from app.api.upload_answers import answer_upload, picture_wanted
 from app.job import Job
-from app.server.headers import bearer_token, parse_prefer
+from app.server.headers import bearer_token
 from app.server.routes import UnparsedRoute, query_of
 from app.server.streaming import EventStream, event
 from app.uploads.admission import Admission
@@ -33,7 +33,7 @@ class VariantName(Convertor[str]):
         return value
 
     def to_string(self, value: str) -> str:
-        """The same."""
+        """The part as it is."""
         return value
 
 
@@ -102,9 +102,8 @@ async def get_image(request: Request, id: str) -> Response:  # noqa: A002 - the 
     images = _images(request)
     job, handle = await images.find(id)
     headers = {"Cache-Control": "no-store"}
-    wait_s = parse_prefer(request.headers.getlist("prefer")).wait
+    wait_s = images.preferred_wait_s(request)
     if wait_s is not None:
-        wait_s = min(wait_s, images.max_hold_s)
         headers["Preference-Applied"] = f"wait={wait_s:.0f}"
         if handle is not None:
             await images.wait(request, handle.decided, client_of(request), wait_s)

@@ -15,6 +15,7 @@ from app.api.schemas import job_document
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus, MadeVariant, is_id
+from app.server.headers import parse_prefer
 from app.server.links import Links
 from app.server.open_requests import OpenRequests
 from app.server.problems import NotFound, ProblemError
@@ -146,6 +147,11 @@ class ImageService:
         if handle is not None and job.status == JobStatus.QUEUED:
             position, wait_s = self.engine.position(handle)
         return job_document(job, self.links, self.store.expires_at(job), position, wait_s)
+
+    def preferred_wait_s(self, request: Request) -> float | None:
+        """For how many seconds a client prefers to wait (`Prefer: wait=N`), at most `max_hold_s`."""
+        wait_s = parse_prefer(request.headers.getlist("prefer")).wait
+        return None if wait_s is None else min(wait_s, self.max_hold_s)
 
     async def wait(self, request: Request, until: asyncio.Event, client: str, seconds: float) -> None:
         """Return when the event is set, or after `seconds`, or when the client has left.

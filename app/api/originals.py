@@ -4,17 +4,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-import structlog
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.downloads import StoredFile, attachment
 from app.api.images import ImageService
 from app.api.upload_answers import answer_failed
-from app.backpressure.circuit_breaker import BreakerOpen
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus
-from app.server.headers import parse_prefer, ratelimit_fields
+from app.server.headers import ratelimit_fields
 from app.server.open_requests import TooManyStreams
 from app.server.problems import NotFound, ProblemError
 from app.storage.interface import Blob, JobGone, StoreFull
@@ -23,8 +21,6 @@ from app.uploads.tickets import check_variants
 from app.uploads.upload_request import UploadRequest
 from workers.formats import SNIFF_BYTES, SOURCE_MEDIA_TYPES, sniff
 from workers.variants import Variant
-
-log = structlog.get_logger(__name__)
 
 _NOT_KEPT = "The upload of this image was not kept."
 
@@ -125,9 +121,12 @@ class Originals:
         if job_id in self._opening:
             raise UnderWay(1.0)
         self._opening.add(job_id)
-        store, breaker = self.images.store, self.images.receiver.store_breaker
+        store, receiver = self.images.store, self.images.receiver
         try:
-            with breaker.guard(OSError, ignored=(StoreFull,)):
+            with (
+                receiver.refusing_store_failures("store failed to reopen a job", job=job_id),
+                receiver.store_breaker.guard(OSError, ignored=(StoreFull,)),
+            ):
                 job = await store.load(job_id, fresh=True)
                 handle = self.images.engine.find(job_id)
                 if job is None:
@@ -138,11 +137,6 @@ class Originals:
                 await store.reopen(job)
         except JobGone:
             raise UnderWay(1.0) from None
-        except StoreFull:
-            raise
-        except OSError as error:
-            log.error("store failed to reopen a job", job=job_id, reason=str(error))
-            raise BreakerOpen("store", max(1.0, breaker.remaining())) from None
         finally:
             self._opening.discard(job_id)
         assert upload.slot is not None  # noqa: S101 - guard 5 gave one
@@ -164,10 +158,9 @@ class Originals:
 
     async def _wait(self, request: Request, upload: UploadRequest, handle: JobHandle | None) -> str | None:
         """Wait for all variants of a job, if the client prefers to; the preference that was applied."""
-        wait_s = parse_prefer(request.headers.getlist("prefer")).wait
+        wait_s = self.images.preferred_wait_s(request)
         if wait_s is None:
             return None
-        wait_s = min(wait_s, self.images.max_hold_s)
         if handle is not None:
             with suppress(TooManyStreams):
                 await self.images.wait(request, handle.finished, upload.client, wait_s)

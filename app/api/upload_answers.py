@@ -11,7 +11,7 @@ from app.api.images import ImageService
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus
 from app.server.accept import Accept
-from app.server.headers import parse_prefer, ratelimit_fields
+from app.server.headers import ratelimit_fields
 from app.server.open_requests import TooManyStreams
 from app.server.problems import KINDS, Problem, ProblemError, render
 from app.uploads.file_sink import Received
@@ -67,9 +67,9 @@ async def answer_upload(
     job, received = accepted
     handle = images.engine.find(job.id)
     fields = dict(ratelimit_fields(upload.quota)) | dict([VARY])
-    preferred_s = parse_prefer(request.headers.getlist("prefer")).wait
+    preferred_s = images.preferred_wait_s(request)
     if preferred_s is not None or picture is not None:
-        wait_s = images.max_hold_s if preferred_s is None else min(preferred_s, images.max_hold_s)
+        wait_s = images.max_hold_s if preferred_s is None else preferred_s
         waited = handle is None or await _wait(request, images, upload, handle, wait_s)
         if waited and preferred_s is not None:
             fields["Preference-Applied"] = f"wait={wait_s:.0f}"

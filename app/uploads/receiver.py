@@ -1,7 +1,8 @@
 """Takes the body of an admitted upload and makes its job durable."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -61,24 +62,36 @@ class UploadReceiver:
         with self.idempotency_keys.first_upload(upload.keyed):
             spool = await self.store.spool(job_id)
             try:
-                received = await self._read(request, spool, upload)
-                job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
-                job.name, job.reference = received.name, upload.reference
-                job.allowed = None if upload.ticket is None else upload.ticket.variants
-                job.original = self.keep_original
-                if upload.keyed is not None:
-                    job.asked = self._asked(wanted)
-                    job.ticket_until, job.repeat_id = upload.keyed.ticket_until, upload.keyed.key_id
-                with self.store_breaker.guard(OSError, ignored=(StoreFull,)):
-                    await self.store.accept(spool, job)
-            except StoreFull:
-                raise  # the client gets 507, as from guard 6
-            except OSError as error:
-                log.error("store failed an upload", reason=str(error))
-                raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
+                with self.refusing_store_failures("store failed an upload"):
+                    received = await self._read(request, spool, upload)
+                    job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
+                    job.name, job.reference = received.name, upload.reference
+                    job.allowed = None if upload.ticket is None else upload.ticket.variants
+                    job.original = self.keep_original
+                    if upload.keyed is not None:
+                        job.asked = self._asked(wanted)
+                        job.ticket_until, job.repeat_id = upload.keyed.ticket_until, upload.keyed.key_id
+                    with self.store_breaker.guard(OSError, ignored=(StoreFull,)):
+                        await self.store.accept(spool, job)
             finally:
                 await spool.discard()
         return job, received
+
+    @contextmanager
+    def refusing_store_failures(self, message: str, **fields: object) -> Iterator[None]:
+        """Around what a request has the store keep: if that fails, it is logged and the request refused.
+
+        Raises:
+            BreakerOpen: the store failed.
+            StoreFull: it has no room; the client gets 507, as from guard 6.
+        """
+        try:
+            yield
+        except StoreFull:
+            raise
+        except OSError as error:
+            log.error(message, reason=str(error), **fields)
+            raise BreakerOpen("store", max(1.0, self.store_breaker.remaining())) from None
 
     async def read_repeat(
         self, request: Request, upload: UploadRequest, names: str | None, job: Job
