@@ -4,10 +4,11 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.runtime.failure import fail
 from app.runtime.signals import end_at_signals, interrupt_at_signals
 from app.ticket_command import ticket
 from app.webhooks.command import webhook_receiver
@@ -63,13 +64,6 @@ def _shown(name: str, value: Any) -> str:
 _SIZES = {"max_upload_bytes", "worker_memory", "min_upload_rate", "store_max_bytes"}
 
 
-def _fail(reason: object) -> NoReturn:
-    from app.runtime import logs
-
-    logs.complain(reason)
-    raise typer.Exit(2)
-
-
 def _prepare(**given: Any) -> "Settings":
     """The settings of a process that is to run; from here on its lines have the format that they name.
 
@@ -89,9 +83,9 @@ def _prepare(**given: Any) -> "Settings":
     try:
         settings = load_settings(**given)
     except SettingsError as error:
-        _fail(error)
+        fail(error)
     if needs_bucket(settings):
-        _fail(SHARED_ENGINE_NEEDS_BUCKET)
+        fail(SHARED_ENGINE_NEEDS_BUCKET)
     for misfit in (*unknown_names(), *warnings_for(settings)):
         logs.complain(misfit, "warning")
     return settings
@@ -153,7 +147,7 @@ def serve(host: Host = None, port: Port = None) -> None:
         uvloop.run(server.serve())
         end_at_signals(0)  # Python itself takes a while to end
     except (AddressTaken, StoreUnusable, PoolNotStarted, EngineUnusable) as error:
-        _fail(error)
+        fail(error)
 
 
 def _published_port() -> int | None:
@@ -166,7 +160,7 @@ def worker() -> None:
     """Do jobs of the queue that ENGINE_URL names, without HTTP, until SIGTERM or SIGINT; then finish them."""
     settings = _prepare()
     if settings.engine_url == "local:" or not settings.workers:
-        _fail("a worker needs SPILLWAY_ENGINE_URL=nats://HOST:PORT and at least one of SPILLWAY_WORKERS")
+        fail("a worker needs SPILLWAY_ENGINE_URL=nats://HOST:PORT and at least one of SPILLWAY_WORKERS")
     import uvloop
 
     from app.cluster.worker import run_worker
@@ -179,7 +173,7 @@ def worker() -> None:
         uvloop.run(run_worker(settings, make_job_defaults(settings), make_store(settings)))
         end_at_signals(0)
     except (StoreUnusable, PoolNotStarted, EngineUnusable) as error:
-        _fail(error)
+        fail(error)
 
 
 def check() -> None:
@@ -195,7 +189,7 @@ def check() -> None:
     try:
         settings = load_settings()
     except SettingsError as error:
-        _fail(error)
+        fail(error)
     for name in Settings.model_fields:
         print(f"SPILLWAY_{name.upper()}={_shown(name, getattr(settings, name))}")
     for variant in settings.variants:
@@ -260,13 +254,13 @@ def stampede(  # size: each parameter is an option of the command
     known = [each.name for each in ACTS]
     unknown = [name for name in names if name not in known]
     if unknown:
-        _fail(f"there is no act {unknown[0]!r}; there are {', '.join(known)}")
+        fail(f"there is no act {unknown[0]!r}; there are {', '.join(known)}")
     try:
         other = None if beside is None else resolve(beside)[0]
         pressure = Pressure(seconds, rate, other)
         status = run(url, names, pressure, photo, as_json=as_json, together=together)
     except (BadTarget, OSError) as error:
-        _fail(error)
+        fail(error)
     raise typer.Exit(status)
 
 

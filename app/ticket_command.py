@@ -2,9 +2,11 @@
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from app.runtime.failure import fail
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -36,10 +38,10 @@ def ticket(  # size: its options
         life_s = TypeAdapter(Seconds).validate_python(expires)
         size = None if max_bytes is None else int(TypeAdapter(Size).validate_python(max_bytes))
     except SettingsError as error:
-        _fail(error)
+        fail(error)
     except ValidationError as error:
         name = "--expires" if error.errors()[0]["input"] == expires else "--max-bytes"
-        _fail(f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}")
+        fail(f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}")
     now = int(time.time())
     claims = {
         "iat": now,
@@ -62,15 +64,13 @@ def _key(settings: "Settings", name: str) -> "UploadKey":
     """The key of this name, or the only one."""
     keys = {key.name: key for key in settings.upload_keys}
     if not keys:
-        _fail("SPILLWAY_UPLOAD_KEYS is empty: uploads need no ticket, and there is no key to sign one with")
+        fail("SPILLWAY_UPLOAD_KEYS is empty: uploads need no ticket, and there is no key to sign one with")
     if not name and len(keys) == 1:
         (name,) = keys
     if name not in keys:
-        _fail(f"--key has to be one of {', '.join(keys)}")
+        fail(f"--key has to be one of {', '.join(keys)}")
     if keys[name].path is not None:
-        _fail(
-            f"{name} is a set of public keys, which sign nothing: whoever has the private key makes tickets"
-        )
+        fail(f"{name} is a set of public keys, which sign nothing: whoever has the private key makes tickets")
     return keys[name]
 
 
@@ -85,12 +85,5 @@ def _signed(settings: "Settings", key: "UploadKey", claims: dict[str, Any]) -> s
     try:
         Tickets(settings).verify(token)
     except BadTicket as error:
-        _fail(str(error).rstrip("."))
+        fail(str(error).rstrip("."))
     return token
-
-
-def _fail(reason: object) -> NoReturn:
-    from app.runtime import logs
-
-    logs.complain(reason)
-    raise typer.Exit(2)

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from app.runtime.failure import fail
+
 
 def webhook_receiver(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -15,7 +17,6 @@ def webhook_receiver(
     ] = "",
 ) -> None:
     """Check the webhooks that arrive, and print each on a line: to try them, not to run a business on."""
-    from app.runtime import logs
     from app.setting_values import webhook_secrets
     from app.webhooks.receiver import serve
 
@@ -25,5 +26,4 @@ def webhook_receiver(
             raise ValueError("SPILLWAY_WEBHOOK_SECRET is needed, that of the service")
         serve(host, port, secrets)
     except (ValueError, OSError) as error:
-        logs.complain(error)
-        raise typer.Exit(2) from None
+        fail(error)
