@@ -4,12 +4,13 @@ import asyncio
 import json
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 import structlog
 
 from app.engine.worker_process import spawn
+from app.runtime import tasks
 from app.runtime.memory import resident_bytes
 
 log = structlog.get_logger(__name__)
@@ -34,28 +35,18 @@ class UnboundedTwin:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str | None]:
         """Run one for the length of the block, which gets its address; None when it does not start."""
-        process = None
-        watching = None
-        try:
-            process = await spawn("app.web.unbounded", stdin=DEVNULL, stderr=DEVNULL)
-            url = await self._address(process)
-            watching = asyncio.create_task(self._watch(process), name="unbounded service")
+        async with AsyncExitStack() as stack:
+            url = None
+            try:
+                process = await spawn("app.web.unbounded", stdin=DEVNULL, stderr=DEVNULL)
+                stack.push_async_callback(_end, process)
+                url = await _address(process)
+            except (OSError, ValueError, LookupError) as error:  # a TimeoutError is an OSError
+                log.error("the service without a bound could not be run", reason=str(error))
+            else:
+                watching = asyncio.create_task(self._watch(process), name="unbounded service")
+                stack.push_async_callback(tasks.cancel_and_wait, [watching])
             yield url
-        except (OSError, TimeoutError, ValueError, LookupError) as error:
-            log.error("the service without a bound could not be run", reason=str(error))
-            yield None
-        finally:
-            if process is not None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-            if watching is not None:
-                await watching
-
-    async def _address(self, process: Process) -> str:
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
-        return str(json.loads(line)["url"])
 
     async def _watch(self, process: Process) -> None:
         """Read its figures until it ends; kill it when it has used all of its memory."""
@@ -76,6 +67,17 @@ class UnboundedTwin:
                 "lost": told["accepted"] - told["done"] if died else 0,
             }
             if died:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                return
+                await _end(process)
+
+
+async def _address(process: Process) -> str:
+    """The address that the process prints first. Raises OSError, ValueError, LookupError."""
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
+    return str(json.loads(line)["url"])
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
