@@ -1,7 +1,7 @@
 import { After } from "./after.js";
-import { at } from "./address.js";
 import { Bar } from "./bar.js";
 import { problemOf } from "./check.js";
+import { remove } from "./client.js";
 import { details } from "./details.js";
 import { write } from "./format.js";
 import { Photo } from "./photo.js";
@@ -182,14 +182,10 @@ export class Gallery {
   }
 }
 
-async function deleted(photo) {
+async function deleted({ id, token }) {
   try {
-    const answer = await fetch(at(`v1/images/${photo.id}`), {
-      method: "DELETE",
-      keepalive: true, // the page may be on its way out
-      headers: { Authorization: `Bearer ${photo.token}` },
-    });
-    return answer.ok || answer.status === 404;
+    await remove({ id, delete_token: token });
+    return true;
   } catch {
     return false;
   }
