@@ -41,7 +41,7 @@ _MAX_VALUE_BYTES = 8 * 1024 * 1024
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: the picture is a smaller version of another one, or a mask for it."""
 _OLD_REDUCED = 2
-"""The value of the old SubfileType that says the former."""
+"""The value of the old SubfileType of a picture that is a smaller version of another one."""
 
 Entry = tuple[int, bytes]
 """The type of a value, and its bytes in the order of the file."""

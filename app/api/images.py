@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus, MadeVariant, is_id
 from app.server.headers import parse_prefer
 from app.server.links import Links
-from app.server.open_requests import OpenRequests
+from app.server.open_requests import OpenRequests, TooManyStreams
 from app.server.problems import NotFound, ProblemError
 from app.server.streaming import COMMENT, HEARTBEAT_S, event
 from app.storage.interface import Blob, Signer, Store
@@ -161,6 +162,15 @@ class ImageService:
         """
         with self.open_requests.hold(client):
             await self.open_requests.wait(until, seconds, request)
+
+    async def wait_if_possible(
+        self, request: Request, until: asyncio.Event, client: str, seconds: float
+    ) -> bool:
+        """As `wait`, for a request that was accepted already; False, at once, if too many are waiting."""
+        with suppress(TooManyStreams):
+            await self.wait(request, until, client, seconds)
+            return True
+        return False
 
     async def follow(self, handle: JobHandle) -> AsyncGenerator[bytes]:
         """Server-sent events of a job until nothing more will change.

@@ -1,7 +1,6 @@
 """What only the owner of an image may do with the upload that is kept: fetch it, and have more made of it."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from fastapi import Request, Response
@@ -13,7 +12,6 @@ from app.api.upload_answers import answer_failed
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus
 from app.server.headers import ratelimit_fields
-from app.server.open_requests import TooManyStreams
 from app.server.problems import NotFound, ProblemError
 from app.storage.interface import Blob, JobGone, StoreFull
 from app.uploads.admission import Admission
@@ -161,9 +159,10 @@ class Originals:
         wait_s = self.images.preferred_wait_s(request)
         if wait_s is None:
             return None
-        if handle is not None:
-            with suppress(TooManyStreams):
-                await self.images.wait(request, handle.finished, upload.client, wait_s)
+        if handle is not None and not await self.images.wait_if_possible(
+            request, handle.finished, upload.client, wait_s
+        ):
+            return None
         return f"wait={wait_s:.0f}"
 
     def _answer(

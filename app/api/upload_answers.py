@@ -1,7 +1,6 @@
 """What an upload is answered with: its job's document, or the picture itself (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,7 +11,6 @@ from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus
 from app.server.accept import Accept
 from app.server.headers import ratelimit_fields
-from app.server.open_requests import TooManyStreams
 from app.server.problems import KINDS, Problem, ProblemError, render
 from app.uploads.file_sink import Received
 from app.uploads.upload_request import UploadRequest
@@ -108,8 +106,7 @@ async def _wait(
     A client that has left cannot know the job's address, unless it repeats the upload by its Idempotency-Key.
     Without one the job is dropped.
     """
-    with suppress(TooManyStreams):  # the job is accepted all the same, so it is answered at once
-        await images.wait(request, handle.decided, upload.client, wait_s)
+    waited = await images.wait_if_possible(request, handle.decided, upload.client, wait_s)
+    if waited:
         handle.client_left = upload.keyed is None and await request.is_disconnected()
-        return True
-    return False
+    return waited

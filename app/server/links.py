@@ -29,7 +29,7 @@ class Links:
 
     @property
     def decoded_prefix(self) -> str:
-        """The same as the path of an ASGI scope has it."""
+        """The path of the public URL without percent-encoding, as the path of an ASGI scope has it."""
         return unquote(self.prefix)
 
     @property

@@ -3,10 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from starlette.requests import Request
 
+from app.runtime import tasks
 from app.server.client_connection import connection_of
 from app.server.problems import ProblemError
 
@@ -89,10 +90,7 @@ class OpenRequests:
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*waits, return_exceptions=True)
+            await tasks.cancel_and_wait(waits)
 
     def close(self) -> None:
         """End every stream and wait."""

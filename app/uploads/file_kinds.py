@@ -87,7 +87,7 @@ _TEXTS: tuple[tuple[bytes, str, str], ...] = (
     (b"[", "JSON text", _PLAIN_BYTES),
     (b"", "text", _NONE),
 )
-"""The same for text."""
+"""How texts begin, what they are then, and what their sender can do. The last one fits every text."""
 
 _BEGUN = {
     b"\xff\xd8": "JPEG",

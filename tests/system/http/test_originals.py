@@ -1,6 +1,7 @@
 """Uploads that are kept for their owner, and variants that are made of them later."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -169,6 +170,24 @@ class TestMoreVariants:
             )
         assert (answer.status_code, answer.headers["preference-applied"]) == (201, "wait=20")
         assert set(answer.json()["variants"]) == {"large", "medium", "small", "thumb"}
+
+    def test_are_not_waited_for_by_who_waits_too_often(self, keeping: Service) -> None:
+        """202 at once, which says that the preference was not applied."""
+        document, address = uploaded(keeping), fresh_address()
+        with keeping.paused(), ExitStack() as stack:
+            waited_for = keeping.upload().json()["links"]["self"]
+            for _ in range(16):
+                stack.enter_context(keeping.connect(address)).head(f"GET {waited_for}", "Prefer: wait=20")
+            client = stack.enter_context(keeping.client(address))
+
+            def refused() -> bool:
+                return client.get(waited_for, headers={"prefer": "wait=0"}).status_code == 503
+
+            until(refused, "all of them to be counted")
+            answer = more(keeping, document, "small", address, prefer="wait=20")
+        assert answer.status_code == 202
+        assert "preference-applied" not in answer.headers
+        keeping.settled()
 
     def test_pass_the_same_guards_as_uploads(self, keeping: Service) -> None:
         """503 where the queue is full, 429 where the bucket is empty; and the job is what it was."""
