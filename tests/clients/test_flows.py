@@ -117,7 +117,7 @@ def test_a_job_that_failed_says_why(flows: Flows, clock: Clock) -> None:
 
 def test_an_image_that_is_gone_is_deleted_already(flows: Flows, clock: Clock) -> None:
     """So a deletion whose answer was lost can be repeated."""
-    drive(flows.delete(JOB["id"], "secret"), clock, [httpx.ReadError("reset"), answer(404)])
+    drive(flows.delete(Image.from_document(JOB)), clock, [httpx.ReadError("reset"), answer(404)])
 
 
 def test_each_upload_gets_a_fresh_ticket_for_each_try(clock: Clock) -> None:

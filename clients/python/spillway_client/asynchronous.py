@@ -97,9 +97,7 @@ class AsyncClient:
 
     async def delete(self, image: Image) -> None:
         """Remove an image that this client uploaded. Raises ValueError if its delete token is not known."""
-        if image.delete_token is None:
-            raise ValueError("the delete token of this image is not known")
-        await self._run(self._flows.delete(image.id, image.delete_token))
+        await self._run(self._flows.delete(image))
 
     async def download(self, image: Image, variant: str) -> bytes:
         """The bytes of one variant.
@@ -134,13 +132,8 @@ class AsyncClient:
             return result
 
     async def _request(self, send: Send) -> httpx.Response:
-        if send.photo is None:
-            return await self._http.request(**transport.arguments(send, None))
-        reader = send.photo.open(send.progress)
-        try:
-            return await self._http.request(**transport.arguments(send, reader))
-        finally:
-            reader.close()
+        with transport.prepared(send) as arguments:
+            return await self._http.request(**arguments)
 
     async def close(self) -> None:
         """Close the connections."""

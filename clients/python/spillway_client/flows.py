@@ -130,15 +130,18 @@ class Flows:
         answer = yield from self._until_taken(lambda: Send("GET", f"/v1/images/{image_id}"), None)
         return Image.from_document(answer.json())
 
-    def delete(self, image_id: str, delete_token: str) -> Flow[None]:
+    def delete(self, image: Image) -> Flow[None]:
         """Remove an image with all its files; one that is gone already is no error.
 
         Raises:
+            ValueError: its delete token is not known.
             Refused: it is another image's token.
         """
-        headers = {"Authorization": f"Bearer {delete_token}"}
+        if image.delete_token is None:
+            raise ValueError("the delete token of this image is not known")
+        headers = {"Authorization": f"Bearer {image.delete_token}"}
         try:
-            yield from self._until_taken(lambda: Send("DELETE", f"/v1/images/{image_id}", headers), None)
+            yield from self._until_taken(lambda: Send("DELETE", f"/v1/images/{image.id}", headers), None)
         except Gone:
             return
 

@@ -104,9 +104,7 @@ class Client:
 
     def delete(self, image: Image) -> None:
         """Remove an image that this client uploaded. Raises ValueError if its delete token is not known."""
-        if image.delete_token is None:
-            raise ValueError("the delete token of this image is not known")
-        self._run(self._flows.delete(image.id, image.delete_token))
+        self._run(self._flows.delete(image))
 
     def download(self, image: Image, variant: str, path: str | Path) -> int:
         """Write one variant to a file, which is there as a whole or not at all; its size in bytes.
@@ -151,13 +149,8 @@ class Client:
             return result
 
     def _request(self, send: Send) -> httpx.Response:
-        if send.photo is None:
-            return self._http.request(**transport.arguments(send, None))
-        reader = send.photo.open(send.progress)
-        try:
-            return self._http.request(**transport.arguments(send, reader))
-        finally:
-            reader.close()
+        with transport.prepared(send) as arguments:
+            return self._http.request(**arguments)
 
     def close(self) -> None:
         """Close the connections."""
