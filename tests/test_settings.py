@@ -10,6 +10,7 @@ from app import setting_checks
 from app.runtime.cgroup import usable_cpus
 from app.setting_checks import describe, unknown_names, warnings_for
 from app.settings import Settings, SettingsError, load_settings
+from tests.settings_error import complaint
 from workers.background import read_colour
 from workers.variants import parse_variants
 
@@ -71,16 +72,6 @@ CONTRACT = {
 def environment(bare_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment with no settings, to be filled by the test."""
     return bare_environment
-
-
-def complaint(**values: object) -> str:
-    """The one line about settings that do not fit."""
-    with pytest.raises(SettingsError) as refusal:
-        load_settings(**values)
-    line = str(refusal.value)
-    assert line
-    assert "\n" not in line
-    return line
 
 
 # --- values ---------------------------------------------------------------------------------------------

@@ -44,11 +44,14 @@ def check_done(cluster: Cluster, job_id: str) -> None:
     assert status_of(cluster.nats.url, job_id).is_final
 
 
-@pytest.mark.parametrize(
+each_end_of_the_late_worker = pytest.mark.parametrize(
     ("how", "job_timeout"),
     [(CONTINUES, 60), (DIES, 60), (HANGS, 1)],
     ids=["continues", "dies", "hangs"],
 )
+
+
+@each_end_of_the_late_worker
 def test_a_finished_job_stays_finished(
     cluster: Cluster, start_worker: StartWorker, how: str, job_timeout: int
 ) -> None:
@@ -67,11 +70,7 @@ def test_a_finished_job_stays_finished(
     check_done(cluster, job_id)
 
 
-@pytest.mark.parametrize(
-    ("how", "job_timeout"),
-    [(CONTINUES, 60), (DIES, 60), (HANGS, 1)],
-    ids=["continues", "dies", "hangs"],
-)
+@each_end_of_the_late_worker
 def test_a_job_that_was_taken_over_is_not_failed_by_the_late_worker(
     cluster: Cluster, start_worker: StartWorker, how: str, job_timeout: int
 ) -> None:

@@ -38,7 +38,7 @@ async def test_every_end_is_counted_once() -> None:
     become(registry, failed, status=JobStatus.FAILED, problem=("undecodable", "No."))
     registry.end_cancelled(cancelled)
     become(registry, deferred, status=JobStatus.DONE, deferred=("large",), made={"thumb": MADE})
-    assert counts(registry) == {
+    ended = {
         "accepted": 4,
         "accepted_bytes": 40,
         "done": 2,
@@ -46,15 +46,9 @@ async def test_every_end_is_counted_once() -> None:
         "cancelled": 1,
         "deferred": 1,
     }
+    assert counts(registry) == ended
     become(registry, deferred, deferred=(), made={"thumb": MADE, "large": MADE})
-    assert counts(registry) == {
-        "accepted": 4,
-        "accepted_bytes": 40,
-        "done": 2,
-        "failed": 1,
-        "cancelled": 1,
-        "deferred": 1,
-    }
+    assert counts(registry) == ended
 
 
 async def test_a_job_is_found_until_it_is_final() -> None:

@@ -41,6 +41,16 @@ def browsing() -> Iterator[Browser]:
         browser.close()
 
 
+def watched_page(browser: Browser, faults: list[str]) -> Page:
+    """An empty page; errors in its console and exceptions of its scripts are added to `faults`."""
+    page = browser.new_page(reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("filechooser", lambda _: None)  # asked for late, one that opens at once would be missed
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    return page
+
+
 def choose(page: Page, photos: Mapping[str, bytes]) -> None:
     """Select photos in the file chooser, as by pressing the button."""
     files = [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in photos.items()]

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests import samples
 from tests.service import COMMAND, PATIENCE, SMALL, Executed, free_port, run, serving
-from tests.web.browser import PATIENCE_MS, browsing, choose, chromium
+from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, watched_page
 
 OPERATIONS = ("/metrics", "/v1/stats", "/v1/stats/stream", "/v1/demo/levers", "/v1/demo/acts")
 OPERATIONS_PAGE = Path(__file__).parents[2] / "docs/operations.md"
@@ -149,11 +149,7 @@ def test_the_public_page_uploads_and_shows_a_photo(service: TwoPorts) -> None:
     faults: list[str] = []
     asked: list[str] = []
     with browsing() as browser:
-        page = browser.new_page(reduced_motion="reduce")
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("filechooser", lambda _: None)
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        page = watched_page(browser, faults)
         page.on("request", lambda request: asked.append(request.url))
         page.goto(service.url)
         choose(page, {"photo.jpg": samples.jpeg(800, 600)})

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from tests import samples
 from tests.nginx import proxying
 from tests.service import PATIENCE, SMALL, Service, free_port, serving
-from tests.web.browser import PATIENCE_MS, browsing, choose, chromium
+from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, watched_page
 
 ORIGIN = "https://app.example"
 HTML = {"Accept": "text/html"}
@@ -181,11 +181,7 @@ def test_the_page_uploads_a_photo_and_shows_it_and_the_docs_load(site: Site) -> 
     """In a real browser, under the policy of the page, at the public address alone."""
     faults: list[str] = []
     with browsing() as browser:
-        page = browser.new_page(reduced_motion="reduce")
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("filechooser", lambda _: None)
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        page = watched_page(browser, faults)
         page.on("request", lambda request: faults.extend(strangers(site, request.url)))
         page.goto(site.url)
         expect(page.locator("#live")).to_have_text("live")

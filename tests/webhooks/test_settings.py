@@ -6,9 +6,10 @@ from typing import get_args
 import pytest
 
 from app.setting_values import WebhookEvent
-from app.settings import SettingsError, load_settings
+from app.settings import load_settings
 from app.webhooks.events import EventType
 from tests.service import run
+from tests.settings_error import complaint
 from tests.webhooks.receiver import OTHER_SECRET, SECRET
 
 URL = "https://backend.example/hooks"
@@ -20,13 +21,6 @@ NOWHERE = f"{'a' * 64}.example"
 def environment(bare_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment with no settings."""
     return bare_environment
-
-
-def refusal(**settings: str) -> str:
-    """The line about settings that do not fit."""
-    with pytest.raises(SettingsError) as error:
-        load_settings(**settings)
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +47,7 @@ def test_a_url_is_encrypted_or_may_be_private(url: str) -> None:
 )
 def test_any_other_url_is_refused(url: str) -> None:
     """The line names the setting."""
-    assert "SPILLWAY_WEBHOOK_URL" in refusal(webhook_url=url, webhook_secret=SECRET)
+    assert "SPILLWAY_WEBHOOK_URL" in complaint(webhook_url=url, webhook_secret=SECRET)
 
 
 def test_secrets_are_of_24_to_64_bytes_and_never_shown() -> None:
@@ -61,7 +55,7 @@ def test_secrets_are_of_24_to_64_bytes_and_never_shown() -> None:
     load_settings(webhook_url=URL, webhook_secret=f" {SECRET}  {OTHER_SECRET.rstrip('=')} ")
     short, long = "whsec_" + "QUJD" * 7, "whsec_" + "QUJD" * 22
     for bad in (short, long, SECRET.removeprefix("whsec_"), "whsec_", "whsec_????", "hunter2hunter2"):
-        line = refusal(webhook_url=URL, webhook_secret=f"{SECRET} {bad}")
+        line = complaint(webhook_url=URL, webhook_secret=f"{SECRET} {bad}")
         assert "SPILLWAY_WEBHOOK_SECRET" in line
         assert "secret 2 of 2" in line
         assert bad.removeprefix("whsec_") not in line.replace("secret 2", "") or bad == "whsec_"
@@ -70,8 +64,8 @@ def test_secrets_are_of_24_to_64_bytes_and_never_shown() -> None:
 
 def test_a_url_without_a_secret_and_a_secret_without_a_url_are_refused() -> None:
     """Each line says what is missing."""
-    assert "needs WEBHOOK_SECRET" in refusal(webhook_url=URL)
-    assert "without WEBHOOK_URL" in refusal(webhook_secret=SECRET)
+    assert "needs WEBHOOK_SECRET" in complaint(webhook_url=URL)
+    assert "without WEBHOOK_URL" in complaint(webhook_secret=SECRET)
 
 
 def test_events_are_a_subset_of_those_there_are() -> None:
@@ -81,7 +75,7 @@ def test_events_are_a_subset_of_those_there_are() -> None:
         "image.done",
         "image.expired",
     )
-    assert "WEBHOOK_EVENTS" in refusal(webhook_events="image.done,image.gone")
+    assert "WEBHOOK_EVENTS" in complaint(webhook_events="image.done,image.gone")
 
 
 def test_check_shows_no_secret_and_looks_for_the_receiver(tmp_path: Path) -> None:
@@ -96,7 +90,7 @@ def test_check_shows_no_secret_and_looks_for_the_receiver(tmp_path: Path) -> Non
     )
     assert lost.returncode == 1
     assert f"webhooks cannot be delivered: {NOWHERE} cannot be resolved" in lost.stderr
-    bad = refusal(webhook_url="http://user:hunter2@8.8.8.8/?sesame", webhook_secret=SECRET)
+    bad = complaint(webhook_url="http://user:hunter2@8.8.8.8/?sesame", webhook_secret=SECRET)
     for text in (shown, lost.stdout, lost.stderr, bad):
         assert "hunter2" not in text
         assert "sesame" not in text
