@@ -30,7 +30,7 @@ from workers.named_colours import find_profile
 from workers.orientation import SIDEWAYS, drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
 from workers.png_pixels import load_png, show_first_frame
-from workers.shapes import needed_size
+from workers.shapes import Size, needed_size
 from workers.tiff import TiffPicture, read_tiff
 from workers.variants import Variant
 from workers.webp import WebpPicture, read_webp
@@ -56,6 +56,8 @@ class OpenedImage:
     frames: int
     icc: bytes | None = None
     """A profile of the colours, if the file names them by code points; None to use the file's own."""
+    stored_size: Size | None = None
+    """Width and height in the file, where `image` may have been scaled down already."""
 
     @property
     def is_sideways(self) -> bool:
@@ -70,7 +72,7 @@ class OpenedImage:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright."""
-        width, height = self.image.size
+        width, height = self.stored_size or self.image.size
         return (height, width) if self.is_sideways else (width, height)
 
 
@@ -142,12 +144,12 @@ def open_image(path: Path, bounds: Bounds, *, animated: bool = False) -> Iterato
     # checks each frame before memory is allocated for it, which is not possible from here.
     Image.MAX_IMAGE_PIXELS = bounds.max_pixels if format_ == "gif" else None
     tiff = read_tiff(path) if format_ == "tiff" else None
-    picture = _read_picture(path, format_, tiff)
+    picture = _read_picture(path, format_, tiff, bounds.variants)
     if picture is not None:
         bounds.check(format_, picture.mode, picture.size)
         image = picture.decode()
         profile = find_profile(image, format_, path)
-        yield OpenedImage(image, format_, picture.orientation, 1, profile)
+        yield OpenedImage(image, format_, picture.orientation, 1, profile, picture.size)
         return
     _check_claimed_size(path, format_, head, bounds)
     with contextlib.ExitStack() as closing:
@@ -209,13 +211,13 @@ def _decode_jpeg(image: Image.Image, box: tuple[int, int]) -> Image.Image:
 
 
 def _read_picture(
-    path: Path, format_: str, tiff: TiffPicture | None
+    path: Path, format_: str, tiff: TiffPicture | None, variants: Sequence[Variant]
 ) -> BmpPicture | TiffPicture | WebpPicture | None:
     """The picture in the file if it is of a kind that Pillow does not read as it should."""
     if format_ == "bmp":
         return read_bmp(path)
     if format_ == "webp":
-        return read_webp(path)
+        return read_webp(path, variants)
     return None if tiff is None or tiff.is_for_pillow() else tiff
 
 

@@ -1,12 +1,12 @@
 """Decodes still WebP pictures by libwebp, in half of the memory that Pillow's plugin takes.
 
 Pillow decodes every WebP as an animation, on canvases that take 16 bytes a pixel. The libwebp that it has
-loaded decodes a still picture into memory that is handed to it.
+loaded decodes a still picture into memory that is handed to it, where it is scaled down without a copy.
 """
 
 import ctypes
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +15,10 @@ from PIL import Image, _webp
 
 from workers.failures import JobError
 from workers.formats import SNIFF_BYTES, read_claimed_size
-from workers.orientation import read_orientation
+from workers.orientation import SIDEWAYS, read_orientation
+from workers.scaling import resize
+from workers.shapes import Size, needed_size
+from workers.variants import Fit, Variant
 
 _MAX_CHUNKS = 1024
 _MAX_METADATA_BYTES = 8 * 1024 * 1024
@@ -45,7 +48,10 @@ class WebpPicture:
     """A still WebP picture; `info` has its profile and its EXIF, by Pillow's names."""
 
     path: Path
-    size: tuple[int, int]
+    size: Size
+    """Width and height as stored."""
+    needed: Size
+    """The width and height to which it may be scaled down."""
     has_alpha: bool
     info: dict[str | tuple[int, int], Any]
 
@@ -60,27 +66,38 @@ class WebpPicture:
         return read_orientation(self.info)
 
     def decode(self) -> Image.Image:
-        """The picture with its `info`; raises JobError."""
+        """The picture with its `info`, without alpha at the size that is needed; raises JobError."""
         assert _DECODE is not None  # noqa: S101 (narrows the type: `read_webp` has checked it)
         data = self.path.read_bytes()
         stride = 4 * self.size[0]
         pixels = bytearray(stride * self.size[1])
         if not _DECODE(data, len(data), _address(pixels), len(pixels), stride):
             raise JobError("undecodable", "The WebP is cut off or damaged.")
-        # With alpha, Pillow uses the pixels where they are.
-        image = Image.frombuffer(
-            self.mode, self.size, pixels, "raw", "RGBA" if self.has_alpha else "RGBX", 0, 1
-        )
+        if self.has_alpha:
+            image = _in_place("RGBA", self.size, pixels)
+        else:
+            # Of Pillow's modes with four bytes a pixel, CMYK is the one whose channels are all scaled alike.
+            # The fourth byte means nothing, and is dropped where RGBX becomes RGB.
+            scaled = resize(_in_place("CMYK", self.size, pixels), self.needed)
+            image = _in_place("RGBX", self.needed, scaled.tobytes() if self.needed != self.size else pixels)
         image.info |= self.info
         return image
+
+
+def _in_place(mode: str, size: Size, pixels: bytes | bytearray) -> Image.Image:
+    """The pixels, of four bytes each, as a picture that uses them where they are."""
+    return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)
 
 
 def _address(buffer: bytearray) -> ctypes.Array[ctypes.c_char]:
     return (ctypes.c_char * len(buffer)).from_buffer(buffer)
 
 
-def read_webp(path: Path) -> WebpPicture | None:
-    """The picture in the WebP file `path`; None if it moves, or is left to Pillow for another reason."""
+def read_webp(path: Path, variants: Sequence[Variant]) -> WebpPicture | None:
+    """The picture in the WebP file `path`, of which `variants` will be made.
+
+    None if it moves, or is left to Pillow for another reason.
+    """
     with path.open("rb") as file:
         head = file.read(SNIFF_BYTES)
         size = read_claimed_size("webp", head)
@@ -88,13 +105,26 @@ def read_webp(path: Path) -> WebpPicture | None:
             return None
         kind, flags = head[12:16], head[20]
         if kind == b"VP8L":
-            return WebpPicture(path, size, bool(head[24] & _LOSSLESS_ALPHA), {})
+            return WebpPicture(path, size, _needed(variants, size), bool(head[24] & _LOSSLESS_ALPHA), {})
         if kind == b"VP8 ":
-            return WebpPicture(path, size, False, {})
+            return WebpPicture(path, size, _needed(variants, size), False, {})
         if flags & _ANIMATION:
             return None
         info = _read_metadata(file)
-        return WebpPicture(path, size, bool(flags & _ALPHA), info)
+    if read_orientation(info) in SIDEWAYS:
+        needed = _needed(variants, size[::-1])[::-1]
+    else:
+        needed = _needed(variants, size)
+    return WebpPicture(path, size, needed, bool(flags & _ALPHA), info)
+
+
+def _needed(variants: Sequence[Variant], size: Size) -> Size:
+    """To what a picture of this `size` may be scaled down, so that variants made of it lose nothing."""
+    needed = needed_size(variants, size)
+    if all(variant.fit is Fit.CONTAIN for variant in variants):
+        return needed
+    # A cut of it is scaled once more, so it stays twice as large.
+    return min(size[0], 2 * needed[0]), min(size[1], 2 * needed[1])
 
 
 def _read_metadata(file: BinaryIO) -> dict[str | tuple[int, int], Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from tests import samples
 from tests.workers.conftest import Making
@@ -32,6 +32,39 @@ def test_the_picture_is_that_of_other_decoders(seen: Seen, mode: str, lossless: 
     data = samples.webp(64, 48, mode=mode, lossless=lossless, exact=True)
     with Image.open(BytesIO(data)) as expected:
         assert seen(data).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("size", [(640, 480), (641, 479), (479, 641), (1001, 201)])
+@pytest.mark.parametrize("variant", ["it=160", "it=600x450", "it=100x60/cover-top", "it=9"])
+def test_a_picture_that_is_scaled_has_the_colours_of_other_decoders(
+    seen: Seen, size: tuple[int, int], variant: str
+) -> None:
+    """It is scaled where it was decoded, and once, whatever part of it is shown."""
+    file = BytesIO()
+    stored = samples.picture(*size)
+    stored.save(file, "WEBP", quality=90)
+    with Image.open(BytesIO(file.getvalue())) as decoded:
+        lossless = BytesIO()
+        decoded.save(lossless, "PNG")
+    made, expected = (seen(data.getvalue(), f"{variant}@png") for data in (file, lossless))
+    assert made.size == expected.size
+    difference = ImageStat.Stat(ImageChops.difference(made, expected))
+    assert max(difference.mean) < 0.5
+    assert max(most for _, most in difference.extrema) < 24
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_picture_that_is_scaled_is_upright_and_has_the_profile_s_colours(
+    seen: Seen, orientation: int
+) -> None:
+    """Also where width and height are exchanged in the file."""
+    wide = samples.rgb_profile(2.2, (0.28, 0.65), (0.68, 0.32), (0.155, 0.07))  # red and green exchanged
+    file = BytesIO()
+    stored = samples.stored_as(orientation, samples.picture(640, 480))
+    stored.save(file, "WEBP", quality=95, icc_profile=wide, exif=samples.exif(orientation))
+    image = seen(file.getvalue(), "it=64@png")
+    assert image.size == (64, 48)
+    assert pixel(image, 2, 2)[1] > 150 > 100 > pixel(image, 2, 2)[0]
 
 
 def test_profile_and_orientation_are_found(seen: Seen) -> None:
