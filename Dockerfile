@@ -10,8 +10,11 @@ COPY app app
 COPY workers workers
 COPY clients/python clients/python
 RUN pip --python /venv/bin/python install --no-deps .
+# Some wheels bring symbols for debuggers, which are most of them.
+RUN apt-get update && apt-get install -y --no-install-recommends binutils \
+ && find /venv -name '*.so' -exec strip --strip-debug {} +
 
-FROM python:3.13-slim
+FROM python:3.13-slim AS system
 # Any user of group 0 may write /data: some platforms (OpenShift) give each container a user id of their choice.
 # libseccomp2 is what confines the workers; pip has no business where nothing is ever installed.
 RUN apt-get update \
@@ -23,10 +26,15 @@ RUN apt-get update \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin spillway \
  && install -d -o spillway -g 0 -m 770 /data
 COPY --from=builder /venv /venv
+
+# One layer, without what the layers above took away again.
+FROM scratch
+COPY --from=system / /
 LABEL org.opencontainers.image.title="Spillway" \
       org.opencontainers.image.description="An image-upload service that stays alive whatever is thrown at it" \
       org.opencontainers.image.licenses="MIT"
-ENV PATH=/venv/bin:$PATH \
+ENV PATH=/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \
