@@ -63,7 +63,7 @@ async def spend_token(request: Request) -> UploadRequest:
 
 
 async def spend_owner_token(request: Request) -> UploadRequest:
-    """Guard 1 as a dependency for who has a delete token and needs no ticket."""
+    """Guard 1 as a dependency for a client that has a delete token and needs no ticket."""
     return await _admission(request).spend_owner_token(request)
 
 

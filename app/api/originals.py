@@ -70,8 +70,8 @@ class Originals:
     ) -> Response:
         """Have those of the variants `names` made that are not there, and answer as an upload is answered.
 
-        200 with the document if all are there; 202 if they will be; 201, or the problem that they met, to who
-        waits for them.
+        200 with the document if all are there; 202 if they will be; 201, or the problem that they met, to a
+        client that waits for them.
 
         Raises:
             NotFound, Unauthorized, Forbidden: as `ImageService.find_owned`; or the upload was not kept.

@@ -92,7 +92,7 @@ async def answer_upload(
 def answer_failed(
     images: ImageService, problem: tuple[str, str], document: dict[str, Any], fields: dict[str, str]
 ) -> Response:
-    """The answer to who has waited for a job that failed: its problem, with the job's document in it."""
+    """The answer to a client that has waited for a job which failed: its problem, with the job's document."""
     slug, detail = problem
     headers = tuple(fields.items())
     return render(Problem(KINDS[slug], detail, headers=headers, members={"job": document}), images.links)

@@ -87,7 +87,7 @@ class ReceivingSlot(Generic[E]):
 
 
 class UploadQueue(Generic[E]):
-    """Receiving slots and waiting jobs, all bounded. Who may come in is for the caller to decide.
+    """Receiving slots and waiting jobs, all bounded. The caller decides who may come in.
 
     A caller looks at `free_slots` or `unreserved_slots`, then calls `count_client()` and `reserve()`, reads
     the body, and ends with `enqueue()` or `release()` of the slot.

@@ -8,9 +8,9 @@ from types import FrameType
 def end_at_signals(status: int | None = None) -> None:
     """From now on either signal ends this process at once, quietly, with this status.
 
-    With None it is the one that shells give to who was ended by a signal: 128 and its number. Python itself
-    would print a traceback at SIGINT, and where an exception is raised while a module is imported it may even
-    be ignored.
+    With None it is the status that shells give to a program which a signal ended: 128 and its number.
+    Python itself would print a traceback at SIGINT, and where an exception is raised while a module is
+    imported it may even be ignored.
     """
 
     def end(number: int, _: FrameType | None) -> None:

@@ -171,7 +171,7 @@ class Admission:
         return await self._spend(request, uploader)
 
     async def spend_owner_token(self, request: Request) -> UploadRequest:
-        """Guard 1 for who has the delete token of an image and needs no ticket: a token of the address.
+        """Guard 1 for the holder of an image's delete token, who needs no ticket: a token of the address.
 
         Raises:
             RateLimited: the bucket of the address is empty.
@@ -218,7 +218,7 @@ class Admission:
     async def admit(self, upload: UploadRequest, *, has_file: bool = True) -> AsyncIterator[None]:
         """Run guards 2 to 6, then the block, in which the body may be read.
 
-        Who asks for more variants of a file that is here already has none in the body, so without `has_file`
+        A request for more variants of a file that is here already has none in the body, so without `has_file`
         only guards 3 to 6 are run. After the block the slot and the space that the upload still holds are
         given back.
 

@@ -287,7 +287,7 @@ def test_never_more_probes_are_under_way_than_allowed(
 
 
 def test_each_change_of_state_is_told_with_what_opened_it(clock: HandClock) -> None:
-    """Who listens hears of every one, in order, and why it opened."""
+    """A listener hears of every one, in order, and why it opened."""
     breaker, heard = breaker_of(clock, failure_threshold=1), []
     breaker.on_state_change = lambda change: heard.append((change.before, change.after, change.reason))
     for _ in range(2):

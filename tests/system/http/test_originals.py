@@ -220,7 +220,7 @@ class TestMoreVariants:
         assert kept == {f"{home}/{name}" for name in ("job.json", "thumb.jpg", "small.jpg", "original")}
 
     def test_that_fail_leave_the_others(self, keeping: Service) -> None:
-        """The problem is in the document, for who waits it is the answer; a further attempt may succeed."""
+        """The problem is in the document, and answers a client that waits; a further attempt may succeed."""
         document = uploaded(keeping)
         home = keeping.store / "images" / document["id"][:2] / document["id"]
         whole = (home / "original").read_bytes()
