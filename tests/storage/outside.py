@@ -26,6 +26,9 @@ class StoreFiles(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Write a file."""
 
+    def get(self, name: str) -> bytes:
+        """Read a file."""
+
     def remove(self, name: str) -> None:
         """Remove a file."""
 
@@ -57,10 +60,13 @@ class DirectoryFiles:
     def names(self) -> list[str]:
         found = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
         names = (str(path.relative_to(self.root)) for path in found)
-        return sorted(name for name in names if name not in ("secret", "lock"))
+        return sorted(name for name in names if name not in ("layout", "lock", "secret"))
 
     def put(self, name: str, data: bytes) -> None:
         (self.root / name).write_bytes(data)
+
+    def get(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink()
@@ -86,10 +92,15 @@ class BucketFiles:
     def names(self) -> list[str]:
         listing = self._client.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}/")
         names = [entry["Key"].removeprefix(f"{self._prefix}/") for entry in listing.get("Contents", [])]
-        return sorted(name for name in names if name not in ("secret", "probe"))
+        return sorted(name for name in names if name not in ("layout", "probe", "secret"))
 
     def put(self, name: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}", Body=data)
+
+    def get(self, name: str) -> bytes:
+        answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")
+        content: bytes = answer["Body"].read()
+        return content
 
     def remove(self, name: str) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")

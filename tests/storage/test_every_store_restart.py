@@ -104,6 +104,37 @@ async def test_a_damaged_secret_is_refused(open_store: Open, files: StoreFiles) 
         await open_store()
 
 
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (b"2\n", r"has layout 2, which a newer version of Spillway wrote; version [0-9.]+ reads layouts up to 1"),
+        (b"new", "the layout of .* is damaged"),
+    ],
+)
+async def test_a_store_of_a_newer_version_is_left_alone(
+    open_store: Open, files: StoreFiles, layout: bytes, said: str
+) -> None:
+    """Neither a start nor `spillway check` changes anything in it."""
+    store = await open_store()
+    await accepted(store)
+    await store.close()
+    before = files.names()
+    files.put("layout", layout)
+    for attempt in (open_store, store.check):
+        with pytest.raises(StoreUnusable, match=said):
+            await attempt()
+    assert files.names() == before
+
+
+async def test_a_store_without_a_layout_gets_one(open_store: Open, files: StoreFiles) -> None:
+    """Versions before there were layouts wrote none."""
+    store = await open_store()
+    await store.close()
+    files.remove("layout")
+    await (await open_store()).close()
+    assert files.get("layout") == b"1\n"
+
+
 async def test_delete_tokens_outlive_a_restart_and_differ(open_store: Open) -> None:
     """They are derived from the store's secret: the same after a restart, another for each job."""
     store = await open_store()

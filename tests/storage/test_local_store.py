@@ -90,7 +90,7 @@ async def test_a_crash_before_the_acceptance_leaves_no_job(open_local: Open, roo
     assert await pending(after) == []
     assert await after.load(half.id) is None
     assert await after.load(ready.id) is None
-    assert files(root) == ["lock", "secret"]
+    assert files(root) == ["layout", "lock", "secret"]
     assert used(after) == 0
 
 

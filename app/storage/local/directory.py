@@ -1,5 +1,6 @@
 """The directory of a local store: its layout, its lock, its secret and the saved state. Every call blocks.
 
+    layout                  the version of this layout, see `app.storage.layout`
     secret                  32 random bytes: the key of the delete tokens
     note                    the state that a process saves for the next one; removed as it is read
     lock                    held (flock) by the one server that uses this directory
@@ -28,6 +29,7 @@ from pathlib import Path
 
 from app.storage.base import SECRET_BYTES
 from app.storage.interface import StoreUnusable
+from app.storage.layout import LAYOUT_BYTES, LAYOUT_NAME, check_layout
 from app.storage.local import durable
 
 _MAX_STATE_BYTES = 64 * 2**20
@@ -56,12 +58,14 @@ class Directory:
         """Take the lock, make the folders, remove what an earlier process left half done, read the secret.
 
         Raises:
-            StoreUnusable: another server has the lock, or the secret is damaged.
+            StoreUnusable: another server has the lock, a newer version wrote it, or the secret is damaged.
             OSError: the directory cannot be used.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         self._device = self.root.stat().st_dev
         self._lock = self._take_lock()
+        if not self._has_layout():
+            self._write_layout()
         for leftover in (self.spool, self.work):
             shutil.rmtree(leftover, ignore_errors=True)
         self._make_folders()
@@ -76,7 +80,8 @@ class Directory:
         """Try whether files can be written in each folder, and leave none; one line on what was found.
 
         Raises:
-            StoreUnusable: one of them cannot be written, or a folder cannot be made.
+            StoreUnusable: one of them cannot be written, or a folder cannot be made; or a newer version
+                wrote it.
         """
         try:
             there = [path for path in (self.root, *self._folders()) if path.exists()]
@@ -87,6 +92,7 @@ class Directory:
             for name in ("lock", "secret"):
                 with suppress(FileNotFoundError), (self.root / name).open("rb"):
                     pass
+            self._has_layout()
         except OSError as error:
             raise self.unusable(error) from None
         state = "may be written" if there else "is not there yet and can be made"
@@ -120,6 +126,23 @@ class Directory:
             raise StoreUnusable(f"the store {self.root} is in use by another server") from None
         return lock
 
+    def _has_layout(self) -> bool:
+        """Whether there is a `layout`. Raises StoreUnusable if this version cannot read what it names."""
+        try:
+            content = (self.root / LAYOUT_NAME).read_bytes()
+        except FileNotFoundError:
+            return False
+        check_layout(content, f"the store {self.root}")
+        return True
+
+    def _write_layout(self) -> None:
+        try:
+            durable.replace(self.root / LAYOUT_NAME, LAYOUT_BYTES)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # A full disk still serves and deletes; a later start writes it.
+
     def _folders(self) -> tuple[Path, ...]:
         return self.spool, self.work, self.images, self.outbox, self.spent
 
@@ -147,6 +170,7 @@ class Directory:
             except StoreUnusable as error:
                 raise OSError(errno.EBUSY, str(error)) from None
             os.close(lock)
+        self._write_layout()
         durable.replace(self.root / "secret", self.secret, 0o600)
         self._make_folders()
         return True

@@ -1,5 +1,6 @@
 """A store in a bucket of an S3 server, which any number of replicas may share.
 
+    layout                  the version of this layout, see `app.storage.layout`
     secret                  32 random bytes: the key of the delete tokens, the same for all replicas
     note                    the state that a process saves for the next one; removed as it is read
     probe                   written by each start to find out whether the server has conditional writes
@@ -30,7 +31,8 @@ import structlog
 
 from app.job import Job, MadeVariant, is_id, new_upload
 from app.storage.base import StoreBase
-from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
+from app.storage.interface import JobExists, JobGone, Spool, StoreFull, StoreUnusable
+from app.storage.layout import LAYOUT_BYTES, LAYOUT_NAME, check_layout
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 from app.storage.s3.images import IMAGES, ImageWriter, image_name, inspect_images
@@ -81,12 +83,17 @@ class S3Store(StoreBase):
 
     async def _connect(self) -> None:
         self._client.connect()
+        with suppress(FileNotFoundError):
+            layout, _ = await self._client.get(LAYOUT_NAME)
+            check_layout(layout, f"the store {self._client}")
         if not await self._client.has_conditional_writes():
             raise StoreUnusable(f"the server of {self._client} does not support conditional writes")
 
     async def open(self) -> None:
         try:
             await self._connect()
+            with suppress(FileExistsError, StoreFull):  # where there is no room a later start writes it
+                await self._client.create(LAYOUT_NAME, LAYOUT_BYTES)
             self._secret = await shared_secret(self._client)
             await self.write_in_thread(self._scratch.open)
         except OSError as error:
