@@ -1,4 +1,4 @@
-"""The version of a store's layout, kept in the store itself, so that a service that does not know it keeps out.
+"""The version of a store's layout, kept in the store, so that a service that does not know it keeps out.
 
 The layout is what lies where, and the form of the records. It is a whole number in a file or object named
 `layout`. A store without one was written before there were versions, and has layout 1.

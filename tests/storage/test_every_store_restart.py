@@ -107,7 +107,10 @@ async def test_a_damaged_secret_is_refused(open_store: Open, files: StoreFiles) 
 @pytest.mark.parametrize(
     ("layout", "said"),
     [
-        (b"2\n", r"has layout 2, which a newer version of Spillway wrote; version [0-9.]+ reads layouts up to 1"),
+        (
+            b"2\n",
+            r"has layout 2, which a newer version of Spillway wrote; version [0-9.]+ reads layouts up to 1",
+        ),
         (b"new", "the layout of .* is damaged"),
     ],
 )

@@ -1,7 +1,6 @@
 """A store in a bucket of an S3 server, which any number of replicas may share.
 
-    layout                  the version of this layout, see `app.storage.layout`
-    secret                  32 random bytes: the key of the delete tokens, the same for all replicas
+    layout, secret          this layout's version, and 32 random bytes: the key of the delete tokens
     note                    the state that a process saves for the next one; removed as it is read
     probe                   written by each start to find out whether the server has conditional writes
     records/<id>.json       the record of a job: the job exists when, and only when, this does
@@ -31,15 +30,14 @@ import structlog
 
 from app.job import Job, MadeVariant, is_id, new_upload
 from app.storage.base import StoreBase
-from app.storage.interface import JobExists, JobGone, Spool, StoreFull, StoreUnusable
-from app.storage.layout import LAYOUT_BYTES, LAYOUT_NAME, check_layout
+from app.storage.interface import JobExists, JobGone, Spool, StoreUnusable
 from app.storage.s3.client import S3Client
 from app.storage.s3.download import Download
 from app.storage.s3.images import IMAGES, ImageWriter, image_name, inspect_images
 from app.storage.s3.kept_objects import KeptObjects
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
-from app.storage.s3.secret import shared_secret
+from app.storage.s3.shared import check_shared_layout, shared_secret
 from app.storage.s3.signer import BucketSigner
 from app.storage.s3.sources import SOURCES, Sources, parse_source_name, source_name
 from app.storage.s3.sweep import Sweep
@@ -83,17 +81,13 @@ class S3Store(StoreBase):
 
     async def _connect(self) -> None:
         self._client.connect()
-        with suppress(FileNotFoundError):
-            layout, _ = await self._client.get(LAYOUT_NAME)
-            check_layout(layout, f"the store {self._client}")
+        await check_shared_layout(self._client)
         if not await self._client.has_conditional_writes():
             raise StoreUnusable(f"the server of {self._client} does not support conditional writes")
 
     async def open(self) -> None:
         try:
             await self._connect()
-            with suppress(FileExistsError, StoreFull):  # where there is no room a later start writes it
-                await self._client.create(LAYOUT_NAME, LAYOUT_BYTES)
             self._secret = await shared_secret(self._client)
             await self.write_in_thread(self._scratch.open)
         except OSError as error:
