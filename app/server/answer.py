@@ -3,11 +3,34 @@
 import asyncio
 from typing import Protocol
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_SKIPPED_BODY = 64 * 1024
 """The longest rest of a body, in bytes, that is read and dropped so that the connection can be kept."""
+
+
+def cut_off_when_cancelled(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """`app`, whose requests end without an answer when the event loop ends and cancels them.
+
+    A second signal ends the service at once. uvicorn would log each request that it meets as an error of the
+    application, and answer it with a 500.
+    """
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            cycle.disconnected = True
+            cycle.transport.close()
+
+    return run
 
 
 class AnsweringConnection(Protocol):

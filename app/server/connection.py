@@ -18,7 +18,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server import head_checks
-from app.server.answer import MAX_SKIPPED_BODY, Answer
+from app.server.answer import MAX_SKIPPED_BODY, Answer, cut_off_when_cancelled
 from app.server.connection_limit import make_room
 from app.server.connection_state import UNPARSED, Input, SharedParts
 from app.server.deadline import Deadline
@@ -372,7 +372,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._eof_is_disconnect = False
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, cut_off_when_cancelled(app, cycle))
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

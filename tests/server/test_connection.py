@@ -577,6 +577,27 @@ async def test_old_http_gets_no_interim_answer(version: bytes, interim: bool) ->
         assert (await client.rest()).startswith(b"HTTP/1.1 100 " if interim else b"HTTP/1.1 200 ")
 
 
+async def test_a_request_that_the_end_of_the_loop_cancels_is_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A second signal ends the service at once: that is no error of the application, and no answer."""
+    tasks: list[asyncio.Task[None] | None] = []
+
+    async def app(_: Scope, __: Receive, ___: Send) -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    async with connected(app) as client:
+        client.send(GET)
+        await settle()
+        (task,) = tasks
+        assert task is not None
+        task.cancel()
+        await asyncio.wait([task])
+        assert await client.rest() == b""
+    assert not caplog.records
+
+
 # --- answers before the body ----------------------------------------------------------------------------
 
 
