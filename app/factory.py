@@ -54,6 +54,7 @@ def make_job_defaults(settings: Settings) -> JobDefaults:
         truncated=settings.truncated == "accept",
         blurhash=settings.blurhash,
         background=settings.background,
+        stand_ins=settings.brownout == "on",
     )
 
 
@@ -114,7 +115,7 @@ def make_engine(
     reservations = Reservations(
         settings.workers, settings.queue_size, lambda: drain_rate.uploads_per_s, settings.max_clients
     )
-    deferred_queue = DeferredQueue(settings.deferred_size if settings.brownout == "on" else 0)
+    deferred_queue = DeferredQueue(0 if settings.brownout == "off" else settings.deferred_size)
     brownout = Brownout(settings.brownout_high, settings.brownout_low, deferred_queue)
     return LocalEngine(
         RateLimiter(gcra, settings.max_clients, smooth=smooth),

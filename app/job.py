@@ -84,10 +84,17 @@ class MadeVariant:
     size: int
     format: str
     digest: str
+    provisional: bool = False
+    """Whether it was made of the thumbnail embedded in the upload, and the true one is deferred."""
 
     def file_name(self, name: str) -> str:
         """What a file of it is best called, where `name` is that of the variant."""
         return f"{name}.{EXTENSIONS[self.format]}"
+
+
+def stand_in_file(name: str, format_: str) -> str:
+    """The file of a provisional variant: never that of a true one, so that either has its own digest."""
+    return f"{name}.provisional.{EXTENSIONS[format_]}"
 
 
 @dataclass(slots=True)
@@ -96,7 +103,8 @@ class Job:
 
     `size` is the size of the upload in bytes. `wanted` holds the specifications of the variants to make; when
     it is empty, the variants of the settings are made. During a brownout a job becomes `done` with its most
-    needed variant, and `deferred` names those that are made later. `finished_at` is set when the status
+    needed variant, and `deferred` names those that are made later; that one too, if it is provisional.
+    `finished_at` is set when the status
     becomes terminal, and `completed_at` when the record becomes final: later, if variants were deferred.
 
     The fields, in this order, are the record that `to_record()` writes. A new field needs a default in
@@ -151,6 +159,20 @@ class Job:
         return self.status.is_terminal and not self.deferred
 
     @property
+    def is_provisional(self) -> bool:
+        """Whether a variant is provisional."""
+        return any(made.provisional for made in self.made.values())
+
+    def has(self, variant: str) -> bool:
+        """Whether the true variant of this name is made."""
+        return variant in self.made and not self.made[variant].provisional
+
+    @property
+    def replaced_files(self) -> list[str]:
+        """Files of provisional variants that may still be there though true ones have replaced them."""
+        return [stand_in_file(name, made.format) for name, made in self.made.items() if self.has(name)]
+
+    @property
     def keeps_original(self) -> bool:
         """Whether its upload is kept: while and after it is made into variants, and not of a failed job."""
         return self.original and self.status == JobStatus.DONE
@@ -185,6 +207,9 @@ class Job:
         for name in ("original", "reopened"):
             if not fields[name]:
                 del fields[name]
+        for made in fields["made"].values():
+            if not made["provisional"]:
+                del made["provisional"]
         return json.dumps({"version": 1, **fields}, separators=(",", ":")).encode()
 
     @classmethod
@@ -263,6 +288,7 @@ def _variant(data: Any) -> MadeVariant:
         size=int(data["size"]),
         format=data["format"],
         digest=str(data["digest"]),
+        provisional=bool(data.get("provisional", False)),
     )
 
 

@@ -113,8 +113,8 @@ class Settings(BaseSettings):
     on_full: Literal["reject", "degrade"] = Field(
         "reject", description="what a full queue answers; or degrade: a preview with 200"
     )
-    brownout: Literal["on", "off"] = Field(
-        "on", description="or off; fewer variants at first when the queue fills"
+    brownout: Literal["on", "decoded", "off"] = Field(
+        "on", description="or off; fewer variants at first when the queue fills; decoded: no stand-ins"
     )
     brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")

@@ -18,8 +18,8 @@ def read_colour(text: str) -> Colour:
     from PIL.ImageColor import colormap
 
     named = colormap.get(word)
-    if isinstance(named, str):
-        return read_colour(named)
+    if named is not None:  # a tuple if Pillow has looked it up in this process
+        return read_colour(named) if isinstance(named, str) else named
     if word == "transparent" or re.fullmatch(r"#([0-9a-f]{4}|[0-9a-f]{8})|(rgb|hsl)a\(.*", word):
         raise ValueError("a background cannot be transparent: it is what shows through transparency")
     raise ValueError("not a colour such as #fff, #ffffff or white (a name of CSS)")

@@ -76,7 +76,7 @@ class OpenedImage:
         return (height, width) if self.is_sideways else (width, height)
 
 
-class _BoundedFile(io.FileIO):
+class BoundedFile(io.FileIO):
     """A file of which no more is read than it has: some plugins ask for all that a chunk claims to have.
 
     It begins with `head`, whatever its first bytes are.
@@ -228,9 +228,9 @@ def _open_with_plugin(
 
     A plugin that is given a file, and no path, reads `head` in place of its first bytes.
     """
-    file: _BoundedFile | Path = path
+    file: BoundedFile | Path = path
     if format_ in _TRUSTING:
-        file = closing.enter_context(_BoundedFile(path, head))
+        file = closing.enter_context(BoundedFile(path, head))
     try:
         image = closing.enter_context(Image.open(file, formats=[PILLOW_NAMES[format_]]))
     except (UnidentifiedImageError, ValueError):

@@ -24,6 +24,7 @@ from workers.scaling import resize
 from workers.shapes import Rect, Size
 from workers.small_picture import make_small_picture
 from workers.smart_crop import find_richest
+from workers.stand_in import find_stand_in
 from workers.variants import Variant, read_specs
 
 
@@ -36,6 +37,8 @@ class _Frame:
     info: Info
     size: Size
     """Width and height of the source, upright."""
+    provisional: bool = False
+    """Whether `image` is the thumbnail embedded in the file."""
 
     @functools.cached_property
     def small(self) -> Image.Image:
@@ -71,6 +74,7 @@ def _make_variants(task: Task) -> Done:
     ImageFile.LOAD_TRUNCATED_IMAGES = task.truncated
     folder, background = Path(task.folder), read_colour(task.background)
     made: dict[str, Size] = {}
+    provisional = False
     prepared: list[tuple[Outputs, Step, list[Target]]] = []
     hash_ = ""
     try:
@@ -80,8 +84,8 @@ def _make_variants(task: Task) -> Done:
             still = [each for each in variants if not (each.animated and source.frames > 1)]
             size = source.size
             if still:
-                frame = _decode_first_frame(source, still)
-                size = frame.size
+                frame = _decode_first_frame(source, still, stand_in=task.stand_in)
+                size, provisional = frame.size, frame.provisional
                 hash_ = blurhash(frame.small, background) if task.blurhash else ""
                 groups = group_outputs(still, frame.image, frame.info, background)
                 prepared = [(outputs, *_prepare(frame, outputs)) for outputs in groups]
@@ -97,12 +101,17 @@ def _make_variants(task: Task) -> Done:
     return Done(
         task.id,
         Source(source.format, *size),
-        tuple(Made(each.name, file_name(each), each.format, *made[each.name]) for each in variants),
+        tuple(
+            Made(each.name, file_name(each), each.format, *made[each.name], provisional) for each in variants
+        ),
         blurhash=hash_,
     )
 
 
-def _decode_first_frame(source: OpenedImage, variants: list[Variant]) -> _Frame:
+def _decode_first_frame(source: OpenedImage, variants: list[Variant], *, stand_in: bool) -> _Frame:
+    """The frame that still variants are made of; with `stand_in` the embedded thumbnail, if that will do."""
+    if stand_in and (found := find_stand_in(source, variants)) is not None:
+        return _Frame(source, to_eight_bit(found.image), found.info, source.size, provisional=True)
     size = source.size
     image = decode(source, variants)
     info = source.info

@@ -51,7 +51,8 @@ class Task:
     The process of the task is killed after `timeout_s` seconds; it may allocate `memory_bytes`. An image with
     more than `max_pixels` is refused. With `truncated` an incomplete file is decoded as far as it goes, and
     with `blurhash` that is computed, too. `background` is the colour that shows through transparency where a
-    format has none (`workers/background.py`). `id` is that of the job.
+    format has none (`workers/background.py`). With `stand_in` the thumbnail embedded in the file may be used
+    in place of its picture (`workers/stand_in.py`). `id` is that of the job.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Task:
     truncated: bool = False
     blurhash: bool = False
     background: str = "#ffffff"
+    stand_in: bool = False
 
     def to_frame(self) -> bytes:
         """This message as a frame, length included."""
@@ -116,13 +118,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A variant that was made; `file` is its name in the folder of the task."""
+    """A variant that was made; `file` is its name in the folder of the task.
+
+    It is `provisional` if it was made of the embedded thumbnail, and not of the picture.
+    """
 
     name: str
     file: str
     format: str
     width: int
     height: int
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

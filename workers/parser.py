@@ -63,6 +63,7 @@ def _read_task(fields: Fields) -> Task:
         truncated=fields.take("truncated", bool),
         blurhash=fields.take("blurhash", bool),
         background=background,
+        stand_in=fields.take("stand_in", bool),
     )
 
 
@@ -114,6 +115,7 @@ def _read_made(value: object) -> Made:
         format=fields.one_of("format", tuple(EXTENSIONS)),
         width=fields.integer("width", 1, MAX_SIDE),
         height=fields.integer("height", 1, MAX_SIDE),
+        provisional=fields.take("provisional", bool),
     )
     fields.finish()
     if made.file != f"{made.name}.{EXTENSIONS[made.format]}":

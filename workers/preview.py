@@ -15,12 +15,13 @@ import sys
 import time
 from io import BytesIO
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from workers import process
 from workers.canary import CanaryError
 from workers.colour import to_eight_bit, to_srgb
 from workers.encode import strip_metadata
+from workers.exif_thumbnail import open_exif_thumbnail
 from workers.fork import NO_PROCESS_ERRNOS, start_fork, start_writing_fork
 from workers.frames import FrameBuffer, ProtocolError, make_frame, write_frame
 from workers.messages import Ready
@@ -36,7 +37,6 @@ _MAX_CPU_S = 0.05
 _NICENESS = 10
 """Lower priority than the workers: jobs that were accepted come first."""
 _MAX_MEMORY_BYTES = 64 * 1024 * 1024
-_MAX_THUMBNAIL_PIXELS = 640 * 480
 _QUALITY = 80
 _READ_BYTES = 65_536
 _TYPE_SHORT, _TYPE_LONG = 3, 4
@@ -50,12 +50,7 @@ def make_preview(segment: bytes) -> bytes:
     """
     exif = Image.Exif()
     exif.load(segment)
-    directory = exif.get_ifd(ExifTags.IFD.IFD1)
-    start = len(EXIF_PREFIX) + directory[_OFFSET]
-    with Image.open(BytesIO(segment[start : start + directory[_LENGTH]]), formats=("JPEG",)) as image:
-        # A thumbnail must be baseline (Exif 2.32, 4.5.5); thousands of progressive scans would be an attack.
-        if image.width * image.height > _MAX_THUMBNAIL_PIXELS or "progressive" in image.info:
-            raise ValueError("the thumbnail is too large or progressive")
+    with open_exif_thumbnail(segment, exif) as image:
         image.thumbnail((MAX_SIDE, MAX_SIDE), reducing_gap=1.0)
         image.load()
         picture = to_srgb(to_eight_bit(image), image.info)

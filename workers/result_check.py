@@ -78,6 +78,7 @@ def _is_possible(task: Task, done: Done) -> bool:
         and made.format == variant.format
         and made.file == file_name(variant)
         and (made.width, made.height) == output_size(variant, (done.source.width, done.source.height))
+        and (task.stand_in or not made.provisional)
         and _is_written(Path(task.folder), variant)
         for made, variant in zip(done.made, variants, strict=True)
     )

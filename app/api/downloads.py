@@ -82,7 +82,8 @@ async def redirect(
     """302 to a signed URL of a variant whose image lives for `left_s` more seconds.
 
     The URL lives no longer than the image, and whoever takes the answer from a cache has at least half of the
-    URL's life left to follow it. One that is signed for HEAD is good for nothing else, so it is not kept.
+    URL's life left to follow it. One that is signed for HEAD is good for nothing else, so it is not kept; nor
+    is that of a provisional variant, which may be removed at any moment.
     Conditions and ranges are for the server that the client is sent to (RFC 9110, section 13.2.1).
 
     Raises:
@@ -91,7 +92,8 @@ async def redirect(
     lifetime_s = max(1, int(min(SIGNED_URL_LIFETIME_S, left_s)))
     is_head = was_head(request.scope)
     url = await signer.sign(job, variant, "HEAD" if is_head else "GET", lifetime_s)
-    cache_control = "no-store" if is_head else f"public, max-age={lifetime_s // 2}"
+    is_kept = not is_head and not job.made[variant].provisional
+    cache_control = f"public, max-age={lifetime_s // 2}" if is_kept else "no-store"
     return RedirectResponse(url, 302, {"Cache-Control": cache_control})
 
 

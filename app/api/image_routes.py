@@ -14,8 +14,10 @@ from app.api.originals import Originals
 from app.api.upload_answers import answer_upload, picture_wanted
 from app.job import Job
 from app.server.headers import bearer_token
+from app.server.problems import NotFound
 from app.server.routes import UnparsedRoute, query_of
 from app.server.streaming import EventStream, event
+from app.storage.interface import PROVISIONAL_LIFETIME_S
 from app.uploads.admission import Admission
 from app.uploads.client_key import client_of
 from app.uploads.upload_request import UploadRequest
@@ -149,11 +151,24 @@ async def get_original(request: Request, id: str) -> Response:  # noqa: A002
 async def get_variant(request: Request, id: str, variant: str) -> Response:  # noqa: A002
     """The bytes of one variant, or with SERVE=redirect where they are."""
     images = _images(request)
-    job, _ = await images.find_variant(id, variant)
+    job, made = await images.find_variant(id, variant)
+    try:
+        return await _answer_variant(request, images, job, variant)
+    except NotFound:
+        if not made.provisional:
+            raise
+    # It was replaced by the true one a moment ago, which the record says already.
+    return await _answer_variant(request, images, await images.find_replaced(id, variant), variant)
+
+
+async def _answer_variant(request: Request, images: ImageService, job: Job, variant: str) -> Response:
+    """The bytes of a variant that has been made, or with SERVE=redirect where they are."""
     left_s = images.lifetime_s(job)
+    provisional = job.made[variant].provisional
     if images.signer is not None:
         return await redirect(images.signer, request, job, variant, left_s)
-    fields = {"Cache-Control": f"public, max-age={int(left_s)}, immutable"}
+    cached = f"{int(min(left_s, PROVISIONAL_LIFETIME_S))}" if provisional else f"{int(left_s)}, immutable"
+    fields = {"Cache-Control": f"public, max-age={cached}"}
     return await images.variant_file(job, variant).answer(request, fields)
 
 

@@ -211,6 +211,13 @@ class ImageService:
             raise NotReady(name, max(1.0, wait_s or 0.0))
         raise NotFound("There is no such variant of this image.")
 
+    async def find_replaced(self, job_id: str, name: str) -> Job:
+        """A job whose provisional variant of this name is gone, by its record. Raises NotFound."""
+        job = await self.store.load(job_id, fresh=True)
+        if job is None or not job.has(name):
+            raise NotFound("There is no such image, or no longer.")
+        return job
+
     def wanted(self, job: Job) -> Sequence[Variant]:
         """All variants that a job is to end with."""
         return read_specs(job.wanted) if job.wanted else self.receiver.variants

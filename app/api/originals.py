@@ -84,7 +84,7 @@ class Originals:
         job, handle = await self.images.find_owned(job_id, token)
         check_variants(job.allowed, names)
         wanted = [variant for variant in wanted if job.allowed is None or variant.name in job.allowed]
-        if all(variant.name in job.made for variant in wanted):
+        if all(job.has(variant.name) for variant in wanted):
             return self._answer(upload, job, handle, 200)
         if not self._is_coming(job, handle, wanted):
             upload.declared_size = job.size  # what is made of it is thought to have no more bytes than that
@@ -104,7 +104,7 @@ class Originals:
         if job.is_final:
             return False
         coming = set(job.deferred or (variant.name for variant in self.images.wanted(job)))
-        if all(variant.name in job.made or variant.name in coming for variant in wanted):
+        if all(job.has(variant.name) or variant.name in coming for variant in wanted):
             return True
         wait_s = None if handle is None else self.images.engine.position(handle)[1]
         raise UnderWay(max(1.0, wait_s or 0.0))
@@ -142,7 +142,7 @@ class Originals:
 
     def _next_run(self, job: Job, wanted: list[Variant]) -> Job:
         """A final job with the variants deferred that are wanted and not there."""
-        missing = {variant.name: variant.spec for variant in wanted if variant.name not in job.made}
+        missing = {variant.name: variant.spec for variant in wanted if not job.has(variant.name)}
         specs = {variant.name: variant.spec for variant in self.images.wanted(job)} | missing
         return replace(
             job,

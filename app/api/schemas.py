@@ -52,6 +52,9 @@ class VariantDocument(BaseModel):
     bytes: int
     format: Literal["jpeg", "webp", "avif", "png"]
     sha256: Digest
+    provisional: bool | None = Field(
+        None, description="true while it is made of the photo's embedded thumbnail, to be replaced soon"
+    )
 
 
 class LinksDocument(BaseModel):
@@ -216,7 +219,7 @@ def _moment(seconds: float | None) -> str | None:
 
 
 def _variant_document(url: str, made: MadeVariant) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "url": url,
         "width": made.width,
         "height": made.height,
@@ -224,3 +227,4 @@ def _variant_document(url: str, made: MadeVariant) -> dict[str, Any]:
         "format": made.format,
         "sha256": made.digest,
     }
+    return document | {"provisional": True} if made.provisional else document

@@ -38,6 +38,7 @@ class ServiceStats:
             "failed": jobs.failed,
             "cancelled": jobs.cancelled,
             "deferred": jobs.deferred,
+            "provisional": jobs.provisional,
             "degraded": self.degraded.degraded,
         }
 

@@ -75,7 +75,7 @@ async def answer_upload(
         job = handle.job
     token = images.store.delete_token(job.id)
     fields["Location"] = images.links.to(f"/v1/images/{job.id}")
-    if picture is not None and job.status == JobStatus.DONE and picture.name in job.made:
+    if picture is not None and job.status == JobStatus.DONE and job.has(picture.name):
         fields["Content-Location"] = images.links.to(f"/v1/images/{job.id}/{picture.name}")
         fields |= {"Cache-Control": "no-store", "Delete-Token": token}
         return await images.variant_file(job, picture.name).whole(fields)

@@ -67,7 +67,8 @@ class EngineState(StrEnum):
 class JobCounters:
     """How many jobs were accepted since the start, and how they ended; `deferred` ones are done as well.
 
-    `accepted_bytes` is the sum of the uploads' sizes.
+    `provisional` counts those of the deferred that were done with a provisional variant. `accepted_bytes` is
+    the sum of the uploads' sizes.
     """
 
     accepted: int = 0
@@ -76,6 +77,7 @@ class JobCounters:
     failed: int = 0
     cancelled: int = 0
     deferred: int = 0
+    provisional: int = 0
 
 
 @dataclass(frozen=True, slots=True)

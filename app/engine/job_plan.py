@@ -11,10 +11,14 @@ from workers.variants import Variant, read_specs
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The variants of a job that are made now, and the names of those that are deferred."""
+    """The variants of a job that are made now, and the names of those that are deferred.
+
+    With `stand_in` those made now may be made of the thumbnail embedded in the upload, and are deferred then.
+    """
 
     now: tuple[Variant, ...]
     later: tuple[str, ...] = ()
+    stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class JobDefaults:
     `variants` are made for a job that names none, of an image of at most `max_pixels`. One job may take a
     worker `timeout_s` seconds and `memory_bytes` of memory. With `truncated`, what is there of a cut-off file
     is used instead of refusing it; with `blurhash`, the first batch of a job makes a BlurHash as well.
-    `background` is the colour that shows through transparency where a format has none.
+    `background` is the colour that shows through transparency where a format has none. With `stand_ins`, a
+    job's most needed variant is made of the thumbnail embedded in the upload during a brownout.
     """
 
     variants: tuple[Variant, ...]
@@ -34,6 +39,7 @@ class JobDefaults:
     truncated: bool
     blurhash: bool
     background: str = "white"
+    stand_ins: bool = False
 
     def wanted(self, job: Job) -> tuple[Variant, ...]:
         """All variants that the job is to end with."""
@@ -43,14 +49,16 @@ class JobDefaults:
         """What to make of the job now.
 
         These are its deferred variants if it has any. Of a new job all variants are made, or the one with
-        the fewest pixels alone during a brownout, if the deferred queue has a place for the rest.
+        the fewest pixels alone during a brownout, if the deferred queue has a place for the rest. That one
+        may be provisional, unless a worker has died on the job: perhaps by the thumbnail.
         """
         wanted = self.wanted(job)
         if job.deferred:
             return Batch(tuple(each for each in wanted if each.name in job.deferred))
         needed = min(wanted, key=lambda each: each.area).name
         now, later = brownout.split(job.id, [each.name for each in wanted], needed)
-        return Batch(tuple(each for each in wanted if each.name in now), tuple(later))
+        stand_in = self.stand_ins and bool(later) and not job.deaths
+        return Batch(tuple(each for each in wanted if each.name in now), tuple(later), stand_in)
 
     def task(self, job: Job, batch: Batch, source: Path, folder: Path) -> Task:
         """The message to a worker: make `batch` of the file `source`, and write it into `folder`."""
@@ -63,6 +71,7 @@ class JobDefaults:
             timeout_s=self.timeout_s,
             memory_bytes=self.memory_bytes,
             truncated=self.truncated,
-            blurhash=self.blurhash and job.blurhash is None,
+            blurhash=self.blurhash and (job.blurhash is None or job.is_provisional),
             background=self.background,
+            stand_in=batch.stand_in,
         )

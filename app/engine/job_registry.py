@@ -104,6 +104,7 @@ class JobRegistry:
         self.counters.done += 1
         if job.deferred:
             self.counters.deferred += 1
+            self.counters.provisional += job.is_provisional
 
     def _forget(self, handle: JobHandle) -> None:
         self._handles.pop(handle.job.id, None)

@@ -128,18 +128,22 @@ class OutcomeRecorder:
             # Names are unique and name their own files: `workers.parser` accepts nothing else.
             if folder is None or {item.name for item in done.made} != {each.name for each in batch.now}:
                 raise VariantRejected("not what was asked for")
-            made = job.made | await self.store.take_variants(job, folder, done.made)
+            provisional = {item.name for item in done.made if item.provisional}
+            if provisional and not batch.stand_in:
+                raise VariantRejected("made of the thumbnail without leave")
+            taken = await self.store.take_variants(job, folder, done.made)
         except VariantRejected as rejection:
             log.error("worker's output rejected", job=job.id, reason=str(rejection))
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
             return self._failed(replace(job, deaths=MAX_DEATHS), unusable)
+        made, wanted = job.made | taken, [each.name for each in self.job_defaults.wanted(job)]
         job = replace(
             job,
             status=JobStatus.DONE,
             source=asdict(done.source),
             blurhash=done.blurhash or job.blurhash,
-            made={each.name: made[each.name] for each in self.job_defaults.wanted(job) if each.name in made},
-            deferred=batch.later,
+            made={name: made[name] for name in wanted if name in made},
+            deferred=tuple(name for name in wanted if name in provisional or name in batch.later),
             deaths=0,
         )
         job.mark_finished(self._clock())

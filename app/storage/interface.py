@@ -42,6 +42,9 @@ from workers.messages import Made
 SIGNED_URL_LIFETIME_S: Final = 600
 """The longest life of an address that a store signs, in seconds."""
 
+PROVISIONAL_LIFETIME_S: Final = 60
+"""Seconds for which caches may keep a provisional variant."""
+
 
 class StoreUnavailable(OSError):
     """Raised when the store cannot do now what it was asked for; the same call may succeed later.
@@ -298,7 +301,8 @@ class Store(Protocol):
         Nothing about the files is believed, because the worker may have been taken over by the image that it
         decoded: they are opened without following links, checked for their format's first bytes, and size
         and digest are those of the very bytes that will be served. If one is rejected, none is taken.
-        Variants of an earlier attempt are replaced. They are served only once a record names them.
+        Variants of an earlier attempt are replaced. They are served only once a record names them. A
+        provisional variant has a file of its own beside that of the true one.
 
         Raises:
             VariantRejected: a file is missing or not what `made` says; the worker is to blame.
@@ -312,7 +316,8 @@ class Store(Protocol):
     async def save(self, job: Job) -> None:
         """Replace the job's record, durably. When the job is final, its source is removed afterwards.
 
-        Of a job that keeps its original, the source becomes that.
+        Of a job that keeps its original, the source becomes that. Provisional variants that true ones have
+        replaced are removed as well (`Job.replaced_files`).
 
         Raises:
             JobGone: the job has been removed; it is not brought back.

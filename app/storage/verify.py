@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from app.job import MadeVariant
+from app.job import MadeVariant, stand_in_file
 from app.storage.interface import VariantRejected
 from workers.formats import is_format
 from workers.messages import Made
@@ -51,4 +51,5 @@ def claimed_file(folder: Path, made: Made) -> Iterator[BufferedReader]:
 
 def made_variant(made: Made, size: int, digest: str) -> MadeVariant:
     """The variant to put on record; `size` in bytes and SHA-256 `digest` are those of the inspected bytes."""
-    return MadeVariant(made.file, made.width, made.height, size, made.format, digest)
+    file = stand_in_file(made.name, made.format) if made.provisional else made.file
+    return MadeVariant(file, made.width, made.height, size, made.format, digest, made.provisional)

@@ -45,7 +45,7 @@ def home_values(settings: Settings) -> dict[str, Any]:
     """The variables of the template `home.html`."""
     slots_drawn = min(settings.queue_size, MAX_SLOTS_DRAWN)
     brownout_mark = None
-    if settings.brownout == "on":
+    if settings.brownout != "off":
         brownout_mark = math.ceil(settings.brownout_high * slots_drawn)
     limit = settings.burst
     if settings.limiter == "leaky_bucket":

@@ -9,13 +9,24 @@ SECRET = b"hidden-in-the-metadata"
 _LATITUDE = (48.0, 51.0, 30.0)
 
 
-def exif(orientation: int = 1, *, gps: bool = False, thumbnail: bytes | None = None) -> bytes:
-    """An EXIF block with an `orientation`, a secret description, and optionally a place and a thumbnail."""
+def exif(
+    orientation: int = 1,
+    *,
+    gps: bool = False,
+    thumbnail: bytes | None = None,
+    size: tuple[int, int] | None = None,
+) -> bytes:
+    """An EXIF block with an `orientation`, a secret description, and optionally a place and a thumbnail.
+
+    `size` is that of the photo as the block tells it.
+    """
     block = Image.Exif()
     block[0x0112] = orientation
     block[0x010E] = SECRET.decode()
     if gps:
         block.get_ifd(0x8825).update({1: "N", 2: _LATITUDE, 3: "E", 4: _LATITUDE})
+    if size is not None:
+        block.get_ifd(0x8769).update({0xA002: size[0], 0xA003: size[1]})
     data = block.tobytes()
     return data if thumbnail is None else _with_thumbnail(data, thumbnail)
 

@@ -1,6 +1,7 @@
 """Steps in the life of a job, taken with a store: accepted, made, finished."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from app.job import Job, JobStatus, new_id
@@ -42,13 +43,14 @@ async def fetched(store: Store, job: Job) -> bytes:
         await store.drop_workspace(folder)
 
 
-async def made(store: Store, job: Job, **files: bytes) -> dict[str, Any]:
+async def made(store: Store, job: Job, *, provisional: bool = False, **files: bytes) -> dict[str, Any]:
     """Have the store take these JPEG files from a workspace, as a worker would leave them."""
     folder = await store.workspace(job.id)
     for name, data in files.items():
         (folder / f"{name}.jpg").write_bytes(data)
     try:
-        return await store.take_variants(job, folder, [claim(name) for name in files])
+        claims = [replace(claim(name), provisional=provisional) for name in files]
+        return await store.take_variants(job, folder, claims)
     finally:
         await store.drop_workspace(folder)
 

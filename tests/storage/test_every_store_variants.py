@@ -1,12 +1,15 @@
 """What every store has to do with what workers made, in a directory or in a bucket."""
 
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.job import Job, JobStatus
 from app.storage.interface import VariantRejected
 from tests import samples
 from tests.storage.jobs import (
@@ -19,7 +22,7 @@ from tests.storage.jobs import (
     span,
     used,
 )
-from tests.storage.outside import StoreFiles
+from tests.storage.outside import StoreFiles, names_of
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +54,39 @@ async def test_a_variant_whose_file_is_gone_or_changed_is_none(store: Any, files
         assert await store.blob(job, "thumb") is None
     files.remove(files.image(job, "thumb.jpg"))
     assert await store.blob(job, "thumb") is None
+
+
+async def stood_in(store: Any) -> Job:
+    """A job that is done with a provisional variant; that one and another are deferred."""
+    job = await accepted(store)
+    job.made.update(await made(store, job, provisional=True, thumb=PHOTO))
+    job.status, job.finished_at, job.deferred = JobStatus.DONE, time.time(), ("large", "thumb")
+    await store.save(job)
+    return job
+
+
+async def test_a_provisional_variant_is_served_until_the_record_has_the_true_one(
+    store: Any, files: StoreFiles
+) -> None:
+    """Each has a file of its own, so the bytes are those of the digest at every moment, whenever it dies."""
+    job = await stood_in(store)
+    assert (await store.load(job.id)).made["thumb"].provisional
+    for _ in range(2):  # the process dies after the first time, before it writes the record
+        final = replace(job, made=await made(store, job, thumb=PHOTO + b"!", large=PHOTO), deferred=())
+        assert await read(store, await store.load(job.id), "thumb") == PHOTO
+    final.completed_at = time.time() + 1
+    await store.save(final)
+    assert await read(store, final, "thumb") == PHOTO + b"!"
+    assert await store.blob(job, "thumb") is None
+    assert files.names() == names_of(files, final, images=("large.jpg", "thumb.jpg"))
+
+
+async def test_a_provisional_variant_stays_where_the_true_one_cannot_be_made(store: Any) -> None:
+    """It is all that there is of the photo."""
+    job = await stood_in(store)
+    final = replace(job, deferred=(), problem=("undecodable", "It is cut off."), completed_at=time.time() + 1)
+    await store.save(final)
+    assert await read(store, final, "thumb") == PHOTO
 
 
 def _as_symlink(path: Path, outside: Path) -> None:

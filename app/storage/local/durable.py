@@ -42,3 +42,13 @@ def move(source: Path, target: Path, folder: Path) -> None:
     except OSError:
         target.rename(source)
         raise
+
+
+def remove(path: Path) -> int:
+    """Remove a file if it is there, not durably; the bytes that this freed. Raises OSError."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size

@@ -108,10 +108,11 @@ class JobFolders:
         def take() -> tuple[dict[str, MadeVariant], int]:
             variants = {each.name: _inspect(folder, each) for each in made}
             replaced = 0
-            for variant in variants.values():
+            for each in made:
+                target = home / variants[each.name].file
                 with suppress(FileNotFoundError):
-                    replaced += (home / variant.file).stat().st_size
-                (folder / variant.file).rename(home / variant.file)
+                    replaced += target.stat().st_size
+                (folder / each.file).rename(target)
             durable.fsync(home)
             return variants, replaced
 
@@ -138,17 +139,18 @@ class JobFolders:
             raise
 
     def settle_source(self, job: Job) -> int:
-        """Remove the upload of a final job, or keep it as the original; the bytes that this freed."""
+        """Remove the upload of a final job, or keep it as the original; the bytes that this freed.
+
+        Provisional variants that were replaced are removed before, so that a start after a crash finds a
+        source, and does the rest.
+        """
         source = self.source(job.id)
-        try:
-            if job.keeps_original:
-                source.rename(source.with_name(ORIGINAL))
-                return 0
-            size = source.stat().st_size
-            source.unlink()
-        except FileNotFoundError:
-            return 0
-        return size
+        freed = sum(durable.remove(source.with_name(file)) for file in job.replaced_files)
+        if not job.keeps_original:
+            return freed + durable.remove(source)
+        with suppress(FileNotFoundError):
+            source.rename(source.with_name(ORIGINAL))
+        return freed
 
     def reopen(self, job: Job) -> None:
         """Make the original the source again, and then write the record of the job's next run.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.job import MadeVariant
-from app.storage.interface import SIGNED_URL_LIFETIME_S, JobGone
+from app.storage.interface import PROVISIONAL_LIFETIME_S, SIGNED_URL_LIFETIME_S, JobGone
 from app.storage.s3.client import S3Client
 from app.storage.s3.records import Records
 from app.storage.verify import claimed_file, made_variant
@@ -30,7 +30,7 @@ class ImageWriter:
     retention: float
 
     async def put(self, job_id: str, name: str, made: MadeVariant, data: bytes) -> None:
-        """Write a variant, unless another process has finished the job with a different one of the same name.
+        """Write a variant, unless another process has finished the job with a different one in the same file.
 
         A worker that was paused for longer than its lease may come back when another one, perhaps of a
         version that encodes differently, has made the job. Were its variant written over the other one, that
@@ -50,13 +50,16 @@ class ImageWriter:
                 stored = await self.records.read(job_id)
             except FileNotFoundError:
                 raise JobGone(job_id) from None
-            if stored is not None and (stored.is_final or name in stored.made):
+            there = None if stored is None else stored.made.get(name)
+            if stored is not None and (stored.is_final or (there is not None and there.file == made.file)):
                 raise JobGone(job_id) from None
             await self.client.put(file, data, len(data), fields)
 
     def _fields(self, name: str, made: MadeVariant) -> dict[str, str]:
         """The header fields with which the server is to send a variant to whoever has a signed URL of it."""
-        max_age = int(min(SIGNED_URL_LIFETIME_S, self.retention))
+        max_age = int(
+            min(PROVISIONAL_LIFETIME_S if made.provisional else SIGNED_URL_LIFETIME_S, self.retention)
+        )
         return {
             "Content-Type": MEDIA_TYPES[made.format],
             "Content-Disposition": f'inline; filename="{made.file_name(name)}"',

@@ -20,6 +20,7 @@ from app.job import Job, is_id, is_upload
 from app.storage.interface import JobGone, StoreUnavailable
 from app.storage.s3.client import ObjectInfo, S3Client
 from app.storage.s3.download import Download
+from app.storage.s3.images import image_name
 
 SOURCES = "sources"
 ORIGINALS = "originals"
@@ -135,10 +136,15 @@ class Sources:
             raise StoreUnavailable("a source is shorter than its size says")
 
     async def settle(self, job: Job) -> int:
-        """Remove what a final job needs no more; the bytes that this freed. Raises OSError."""
+        """Remove what a final job needs no more; the bytes that this freed. Raises OSError.
+
+        That includes provisional variants which were replaced: there were none unless others were deferred.
+        """
         name = source_name(job)
         await self._drop_copy(name)
-        await self._client.delete(sorted({name, _mark_name(job)} - names_needed(job)))
+        replaced = job.replaced_files if job.completed_at != job.finished_at else ()
+        unneeded = {name, _mark_name(job)} - names_needed(job)
+        await self._client.delete(sorted(unneeded | {image_name(job.id, file) for file in replaced}))
         return 0 if job.keeps_original else job.size
 
     async def remove(self, job: Job) -> None:

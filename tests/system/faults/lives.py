@@ -30,7 +30,8 @@ SETTINGS = {
     "brownout_high": 0.02,
     "brownout_low": 0.0,
 }
-SMALL = samples.jpeg(64, 48)
+SMALL = samples.jpeg(64, 48, thumbnail=samples.jpeg(32, 24))
+"""Its thumbnail stands in for the variant tiny in a brownout."""
 LARGE = SMALL + bytes(600_000)
 BROKEN = SMALL[:300]
 
@@ -230,6 +231,7 @@ class Witness:
             for job_id in self.deleted:
                 assert client.get(f"/v1/images/{job_id}").status_code == 404
         files = [service.store / name for name in service.stored()]
+        assert not [path for path in files if "provisional" in path.name]
         assert not [path for path in files if "images" not in path.parts]
         assert {path.parent.name for path in files} <= self.jobs.keys(), "a job that nobody asked for"
         assert not [path for path in files if path.name == "source"]
@@ -250,6 +252,7 @@ class Witness:
         made = set(document["variants"])
         assert made == {"big", "tiny"} or (made == {"tiny"} and job_id in self.partial - self.completed)
         for variant in document["variants"].values():
+            assert "provisional" not in variant
             image = client.get(variant["url"])
             assert image.status_code == 200
             assert f'"{hashlib.sha256(image.content).hexdigest()}"' == image.headers["etag"]

@@ -32,6 +32,12 @@ rename images/AB/ID/job.json.new (done) to images/AB/ID/job.json
 rename images/AB/ID/source to images/AB/ID/original
 """
 """The steps before a variant is published and its source kept, in the order in which they must be."""
+REPLACED = """
+rename work/ID/tiny.jpg to images/AB/ID/tiny.provisional.jpg
+write images/AB/ID/job.json.new (done, 2 deferred)
+unlink images/AB/ID/tiny.provisional.jpg
+"""
+"""The steps in which the thumbnail of the upload stands in for a variant, which then replaces it."""
 MORE = """
 rename images/AB/ID/original to images/AB/ID/source
 write images/AB/ID/job.json.new (done, 1 deferred, reopened)
@@ -49,7 +55,7 @@ def test_nothing_is_lost_whenever_it_dies(tmp_path: Path) -> None:
     found = steps(tmp_path / "whole")
     kinds = {"create", "write", "fsync", "rename", "unlink", "mkdir", "answer", "answered"}
     assert {step.split()[0] for step in found} >= kinds
-    for order in (PROMISE, OUTCOME, MORE):
+    for order in (PROMISE, OUTCOME, REPLACED, MORE):
         expected = order.strip().splitlines()
         assert [step for step in found if step in expected] == expected
     witness = Witness()

@@ -12,26 +12,30 @@ import pytest
 
 from tests import samples
 from tests.conftest import Start
-from tests.service import Service, children, stopped, until
+from tests.service import Service, children, fresh_address, stopped, until
 from tests.system.http.expect import problem
 from tests.system.http.test_streams import open_stream
 
 PHOTO = samples.jpeg(640, 480)
 SLOW = samples.png(1800, 1350, compress_level=1)
 """A photo of which every batch takes a moment, because a PNG is decoded entirely."""
+OWN_THUMBNAIL = samples.jpeg(640, 480, thumbnail=samples.jpeg(160, 120))
+"""A photo as cameras make it."""
 NAMES = ["large", "medium", "small", "thumb"]
 QUEUE = {"queue_size": 8, "brownout_high": 0.75, "brownout_low": 0.25}
 
 
 @contextmanager
-def browned_out(service: Service, photo: bytes = PHOTO) -> Iterator[tuple[httpx.Response, list[Any]]]:
+def browned_out(
+    service: Service, photo: bytes = PHOTO, **fields: str
+) -> Iterator[tuple[httpx.Response, list[Any]]]:
     """A photo that is done but for its deferred variants, its worker suspended before it gets to them.
 
     Gives the answer to its upload, which preferred to wait, and the documents of those queued behind it.
     """
     with ThreadPoolExecutor(1) as thread:
         with service.paused():
-            waiting = thread.submit(service.upload, photo, prefer="wait=25")
+            waiting = thread.submit(service.upload, photo, prefer="wait=25", **fields)
             until(lambda: service.stats()["backlog"]["waiting"] == 1, "the photo to be queued")
             behind = [service.upload(SLOW).json() for _ in range(5)]
             assert service.stats()["brownout"]["active"]
@@ -68,6 +72,7 @@ def completed(service: Service, document: Any) -> Any:
     final = until(made, "every variant to be made")
     assert list(final["variants"]) == NAMES
     for variant in final["variants"].values():
+        assert "provisional" not in variant
         answer = service.get(variant["url"])
         assert (answer.status, len(answer.body)) == (200, variant["bytes"])
     return final
@@ -132,11 +137,45 @@ def test_a_job_is_done_with_its_most_needed_variant(start: Start) -> None:
         assert client.get(document["links"]["events"], headers=fields).status_code == 200
 
 
+def test_its_own_thumbnail_stands_in_for_the_smallest_variant(start: Start) -> None:
+    """It is marked, kept by caches for a minute, and replaced by the true one when the others are made."""
+    service = start(**QUEUE)
+    key = {"idempotency-key": '"photo"', "address": fresh_address()}
+    with browned_out(service, OWN_THUMBNAIL, **key) as (answer, _), service.client() as client:
+        document = answer.json()
+        assert (document["status"], document["deferred"]) == ("done", NAMES)
+        thumb = document["variants"]["thumb"]
+        assert (thumb["provisional"], thumb["width"], thumb["height"]) == (True, 96, 72)
+        shown = client.get(thumb["url"])
+        assert (shown.status_code, len(shown.content)) == (200, thumb["bytes"])
+        assert shown.headers["cache-control"] == "public, max-age=60"
+        assert shown.headers["etag"] == f'"{thumb["sha256"]}"'
+        same = {"if-none-match": shown.headers["etag"]}
+        assert client.get(thumb["url"], headers=same).status_code == 304
+        repeat = service.upload(OWN_THUMBNAIL, **key).json()
+        assert {**repeat, "delete_token": ""} == {**document, "delete_token": ""}
+        connection = service.connect()
+        events = open_stream(connection, document["links"]["events"])
+        assert next(events).data["variants"] == {"thumb": thumb}
+        assert service.stats()["jobs"]["provisional"] == 1
+        metrics = service.get("/metrics").body.decode()
+        assert 'spillway_jobs_total{outcome="provisional"} 1.0' in metrics
+    with connection:
+        rest = list(events)
+    assert (rest[-1].data["deferred"], "provisional" in rest[-1].data["variants"]["thumb"]) == ([], False)
+    assert rest[-1].data["finished_at"] == document["finished_at"] < rest[-1].data["completed_at"]
+    assert rest[-1].data == completed(service, document)
+    with service.client() as client:
+        true = client.get(thumb["url"], headers=same)
+        assert (true.status_code, true.headers["cache-control"][-9:]) == (200, "immutable")
+    assert not [name for name in service.stored() if "provisional" in name]
+
+
 @pytest.mark.parametrize("how", ["kill -9", "drain"])
 def test_deferred_variants_outlive_the_service(start: Start, how: str) -> None:
     """After kill -9 of everything, or a drain that could not wait, the next start makes all of it."""
     service = start(**QUEUE, drain_timeout=0.5)
-    with browned_out(service) as (answer, behind):
+    with browned_out(service, OWN_THUMBNAIL) as (answer, behind):
         assert answer.json()["deferred"]
         if how == "kill -9":
             service.kill()
