@@ -10,6 +10,7 @@ import typer
 
 from app.runtime.failure import fail
 from app.runtime.signals import end_at_signals, interrupt_at_signals
+from app.size_command import size
 from app.ticket_command import ticket
 from app.webhooks.command import webhook_receiver
 
@@ -287,6 +288,6 @@ def put(
 def run() -> None:
     """Run the command that the arguments name."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
-    for command in (check, put, stampede, ticket, webhook_receiver, worker):
+    for command in (check, put, size, stampede, ticket, webhook_receiver, worker):
         cli.command()(command)
     cli(prog_name="spillway")

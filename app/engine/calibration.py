@@ -32,7 +32,7 @@ async def calibrate(variants: Sequence[str], report: Callable[[float], None]) ->
     """
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            cpu_s = await _measure(variants)
+            cpu_s = await measure_cpu_s(variants)
     except (OSError, ValueError, TimeoutError) as error:
         log.warning("how long a job takes could not be measured", reason=str(error) or "no answer")
         return
@@ -40,8 +40,8 @@ async def calibrate(variants: Sequence[str], report: Callable[[float], None]) ->
     report(cpu_s * _BUSY_PER_CPU)
 
 
-async def _measure(variants: Sequence[str]) -> float:
-    """Seconds of CPU; ValueError when the process could not tell."""
+async def measure_cpu_s(variants: Sequence[str]) -> float:
+    """Seconds of CPU of a job of 12 megapixels. Raises OSError, or ValueError when it could not be told."""
     process = await spawn("workers.trial_photo", *variants)
     try:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
