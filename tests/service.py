@@ -349,16 +349,14 @@ class Service:
     def taken(self, data: bytes = SMALL, **headers: str) -> httpx.Response:
         """Upload repeatedly until it is accepted. Returns that answer.
 
-        It is one client all the time: many new ones would each be given a later reservation.
+        It is one client all the time, for many new ones would each be given a later reservation, and it comes
+        back when it is told to, for its tokens may be few.
         """
         address = fresh_address()
-
-        def accepted() -> httpx.Response | None:
-            answer = self.upload(data, address=address, **headers)
-            return answer if answer.status_code in (201, 202) else None
-
-        answer = until(accepted, "an upload to be taken")
-        assert isinstance(answer, httpx.Response)
+        end = time.monotonic() + PATIENCE
+        while (answer := self.upload(data, address=address, **headers)).status_code not in (201, 202):
+            assert time.monotonic() < end, f"no upload was taken: {answer.text}"
+            time.sleep(float(answer.headers["retry-after"]))
         return answer
 
     def get(self, path: str, *fields: str) -> Answer:
