@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.server import head_checks
 from app.server.answer import MAX_SKIPPED_BODY, Answer, cut_off_when_cancelled
+from app.server.body_messages import BodyMessages
 from app.server.connection_limit import make_room
 from app.server.connection_state import UNPARSED, Input, SharedParts
 from app.server.deadline import Deadline
@@ -223,8 +224,16 @@ class HttpConnection(HttpToolsProtocol):
             self._shared.parse_queue.add(self)
 
     def parse_piece(self, piece: memoryview) -> bool:
-        """Feed the parser with no more than the end of this message. Whether to go on."""
+        """Feed the parser with no more than the end of this message. Whether to go on.
+
+        It gets heads and chunked bodies. The bytes of a body of a declared length need only be counted.
+        """
         in_head = self._input is Input.HEAD
+        if not in_head and self.body_left != UNKNOWN_LENGTH:
+            self.on_body(piece)
+            if not self.body_left:
+                self._end_body()
+            return self._input not in UNPARSED
         if in_head:
             self._head_received += len(piece)
         try:
@@ -249,8 +258,7 @@ class HttpConnection(HttpToolsProtocol):
         parser gets the same head without Upgrade, and then the rest.
         """
         while True:
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._renew_parser()
             self.parser.feed_data(self._plain_head)
             try:
                 self.parser.feed_data(rest)
@@ -258,6 +266,15 @@ class HttpConnection(HttpToolsProtocol):
                 rest = rest[upgrade.args[0] :]
             else:
                 return
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def _end_body(self) -> None:
+        """The end of a body that the parser has not seen. It would take what follows for that body."""
+        self.on_message_complete()
+        self._renew_parser()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. Whether to keep the connection for the answer it may still read."""
@@ -336,6 +353,7 @@ class HttpConnection(HttpToolsProtocol):
         self.cycle.transport = written_to  # type: ignore[assignment]
         if self.body_left:
             self.cycle.send = written_to.send  # type: ignore[method-assign]
+            self.cycle.receive = BodyMessages(self.cycle, self._read_buffer).receive  # type: ignore[method-assign]
 
     def on_chunk_header(self) -> None:
         """The size of the next chunk has been read."""
@@ -343,15 +361,36 @@ class HttpConnection(HttpToolsProtocol):
         if self._chunk_credit < 0 and self._input is Input.BODY:
             raise HeadRefused("bad-request", "The body comes in too many small chunks.")
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: bytes | memoryview) -> None:
         if self.body_left != UNKNOWN_LENGTH:
             self.body_left -= len(body)
         if self._input is not Input.BODY:
             return
         self._chunk_credit += len(body)
-        super().on_body(body)
+        super().on_body(body)  # type: ignore[arg-type]  # it is added to a bytearray
         if len(self.cycle.body) >= SMALL_READ and not self.cycle.response_complete:
             self.flow.pause_reading()
+
+    # --- large pieces: ReadBuffer ----------------------------------------------------------------------
+
+    def take_unread(self) -> bytearray:
+        unread, self.cycle.body = self.cycle.body, bytearray()
+        self.cycle.message_event.clear()
+        return unread
+
+    def give_back(self, data: bytes) -> None:
+        if not self.cycle.response_complete:
+            self.cycle.body += data
+            self.cycle.message_event.set()
+
+    def piece_gathered(self) -> None:
+        self.cycle.message_event.set()
+        if self.body_left:
+            self.flow.pause_reading()
+        else:
+            self._end_body()
+
+    # --- the end of a request --------------------------------------------------------------------------
 
     def on_message_complete(self) -> None:
         if self._input is Input.LINGERING or self._plain_head:

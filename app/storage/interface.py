@@ -100,8 +100,8 @@ class Space(Protocol):
 class Spool(Protocol):
     """The bytes of one upload while it arrives, in a file of this machine."""
 
-    async def write(self, data: bytes) -> None:
-        """Append bytes.
+    async def write(self, data: bytes | memoryview) -> None:
+        """Append bytes, of which a view is not valid after that.
 
         Raises:
             StoreFull: the disk has no room for them.

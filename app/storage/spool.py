@@ -47,17 +47,15 @@ class FileSpool:
         self._on_disk = False
         self._hash = hashlib.sha256()
 
-    async def write(self, data: bytes) -> None:
-        """Append bytes. Raises StoreFull, OSError."""
-        if not self._buffer and len(data) >= BUFFER_BYTES:
-            await self._run_in_thread(self._append, data)  # as it is, without a copy
+    async def write(self, data: bytes | memoryview) -> None:
+        """Append bytes, of which a view is not valid after that. Raises StoreFull, OSError."""
+        if len(self._buffer) + len(data) < BUFFER_BYTES:
+            self._buffer += data
             return
-        self._buffer += data
-        if len(self._buffer) >= BUFFER_BYTES:
-            gathered, self._buffer = self._buffer, bytearray()
-            await self._run_in_thread(self._append, gathered)
+        gathered, self._buffer = self._buffer, bytearray()
+        await self._run_in_thread(self._append, gathered, data)
 
-    def _append(self, data: bytes | bytearray) -> None:
+    def _append(self, *pieces: bytes | bytearray | memoryview) -> None:
         if self.folder is None:
             raise RuntimeError("the upload was discarded")
         with raising_store_full():
@@ -66,10 +64,11 @@ class FileSpool:
                 self.folder.mkdir()
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.folder / SOURCE, flags, 0o600)
-            self._hash.update(data)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+            for piece in pieces:
+                self._hash.update(piece)
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
 
     async def restart(self) -> None:
         """Forget what was written. Raises OSError."""

@@ -200,7 +200,7 @@ class BodyReader:
             deadlines.exclude_since(arrived_at)
 
 
-async def pass_on(data: bytes, form: Form | None, sink: FileSink) -> None:
+async def pass_on(data: bytes | memoryview, form: Form | None, sink: FileSink) -> None:
     """Give the next piece of a body to the sink, through the form if it is one.
 
     Raises:

@@ -129,7 +129,7 @@ class _FileHead:
     def __init__(self) -> None:
         self.data = bytearray()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         self.data += data
 
     async def restart(self) -> None:

@@ -88,8 +88,8 @@ class Received:
 class Target(Protocol):
     """Where the bytes of a file go: a spool, or a digest that keeps none of them."""
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes. Raises StoreFull."""
+    async def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes, of which a view is not valid after that. Raises StoreFull."""
 
     async def restart(self) -> None:
         """Forget what was written."""
@@ -129,7 +129,7 @@ class FileSink:
         self._rejected_head = b""  # of the first rejected file
         self._has_text_as_file = False
 
-    async def write(self, part: Part, data: bytes) -> None:
+    async def write(self, part: Part, data: bytes | memoryview) -> None:
         """Take the next bytes of the upload, and the part that they belong to.
 
         Raises:
@@ -217,7 +217,7 @@ class FileSink:
         self._chosen, self._chosen_bytes, self._format = self._part, 0, found
         await self._pass_on(head)
 
-    async def _pass_on(self, data: bytes) -> None:
+    async def _pass_on(self, data: bytes | memoryview) -> None:
         self._chosen_bytes += len(data)
         await self._target.write(data)
 

@@ -99,7 +99,7 @@ class ContentDigest:
         self._prefix = prefix
         self._hash = hashlib.sha256(prefix)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the file."""
         self._hash.update(data)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import islice
+from typing import Any
 
 from app.server.problems import ProblemError
 from app.uploads.file_name import file_name
@@ -77,7 +78,8 @@ class Form:
     def __init__(self, boundary: bytes) -> None:
         self.files = 0
         self.overhead = -len(_LINE_END)  # it is put before the body, as one precedes every delimiter
-        self._buffer = _LINE_END
+        self._is_empty = True
+        self._buffer: bytes | memoryview = _LINE_END
         self._position = 0  # what stands before it in the buffer has been read
         self._state = _State.PREAMBLE
         self._parts = 0
@@ -101,7 +103,7 @@ class Form:
         Raises:
             MalformedForm: it is not.
         """
-        if self._buffer == _LINE_END:
+        if self._is_empty:
             raise MalformedForm("The body is empty: it has 0 bytes, and no form.")
         if self._state is _State.PREAMBLE:
             delimiter = self._boundary[1:61].decode("ascii", "replace")
@@ -114,16 +116,17 @@ class Form:
                 "The form is cut off: the line that ends it is missing. Send all of it again."
             )
 
-    def feed(self, data: bytes) -> Iterator[tuple[Part, bytes]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[Part, bytes | memoryview]]:
         """Read the next piece of the body: the content in it, with the part that it belongs to.
 
-        Each part comes once without content, when it begins.
+        Each part comes once without content, when it begins. Of a view, which begins where its object does,
+        nothing is kept; what comes of it are views too.
 
         Raises:
             MalformedForm: the form is malformed.
         """
-        self._buffer = self._buffer[self._position :] + data
-        self._position = 0
+        self._is_empty &= not data
+        self._buffer = b"".join((self._buffer, data)) if self._buffer else data
         more = True
         while more:
             match self._state:
@@ -146,18 +149,27 @@ class Form:
                     self.overhead += len(self._buffer) - self._position
                     self._position = len(self._buffer)
                     more = False
+        self._buffer = bytes(self._buffer[self._position :])
+        self._position = 0
 
-    def _read_until_delimiter(self) -> tuple[bytes, bool]:
+    def _find(self, wanted: bytes, start: int) -> int:
+        """Where `wanted` begins in the buffer, from `start` on; negative if it is not there."""
+        buffer = self._buffer
+        searched: Any = buffer.obj if isinstance(buffer, memoryview) else buffer  # a view has no such method
+        found: int = searched.find(wanted, start, len(buffer))
+        return found
+
+    def _read_until_delimiter(self) -> tuple[bytes | memoryview, bool]:
         """The bytes up to the next delimiter, which is passed over; and whether there was one.
 
         Without one, what the next piece may complete to a delimiter is left unread.
         """
         buffer, start = self._buffer, self._position
-        near = buffer.find(self._boundary, start)  # much faster than the expression where there is none
+        near = self._find(self._boundary, start)  # much faster than the expression where there is none
         found = None if near < 0 else self._delimiter.search(buffer, max(start, near - 1))
         if found is None:
             line_end = b"\r" if self._delimiter is self._crlf_delimiter else b"\n"
-            end = buffer.find(line_end, max(start, len(buffer) - self._max_delimiter))
+            end = self._find(line_end, max(start, len(buffer) - self._max_delimiter))
             self._position = len(buffer) if end < 0 else end
             return buffer[start : self._position], False
         self._position = found.end()
@@ -181,7 +193,7 @@ class Form:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise MalformedForm(f"The form has more than {MAX_PARTS} fields and files.")
-        self._part = _parse_header(buffer[start : found.end()])
+        self._part = _parse_header(bytes(buffer[start : found.end()]))
         if self._part.is_file:
             self.files += 1
         self._state = _State.DATA

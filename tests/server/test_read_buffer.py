@@ -1,4 +1,4 @@
-"""How much is read from a connection at a time."""
+"""How much is read from a connection at a time, where it does not gather large pieces."""
 
 import asyncio
 import socket
@@ -7,13 +7,16 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
+from app.server.head_checks import UNKNOWN_LENGTH
 from app.server.read_buffer import SMALL_READ, ReadBuffer
 
 HEAD, PIECE = 4096, 256 * 1024
 
 
 class Reader(asyncio.Protocol):
-    """Reads fast or not, and is in a head until the first bytes have come."""
+    """Reads a chunked body, fast or not, and is in a head until the first bytes have come."""
+
+    body_left = UNKNOWN_LENGTH
 
     def __init__(self, *, fast: bool) -> None:
         self.in_head = True

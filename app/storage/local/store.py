@@ -150,9 +150,12 @@ class LocalStore(StoreBase):
 
     async def save(self, job: Job) -> None:
         self._final_jobs.pop(job.id)
-        await self.write_in_thread(self.folders.write_record, job)
-        if job.is_final:
-            await self._settle_source(job)
+        freed = await self.write_in_thread(self._save, job)
+        self._space.used -= freed
+
+    def _save(self, job: Job) -> int:
+        self.folders.write_record(job)
+        return self.folders.settle_source(job) if job.is_final else 0
 
     async def _settle_source(self, job: Job) -> None:
         freed = await self.write_in_thread(self.folders.settle_source, job)
