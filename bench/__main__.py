@@ -16,6 +16,7 @@ BENCHES = (
     "viewers",
     "visibility",
     "throughput",
+    "overhead",
     "picture",
     "imaging",
     "shapes",

@@ -29,7 +29,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_gets_neither_settings_nor_keys_to_a_bucket(
     module: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the rest of the environment, its arguments, and a session of its own."""
+    """It has the rest of the environment, its arguments, a session of its own, and malloc's huge pages."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     module.write_text(DESCRIBE_ITSELF)
     for name in ("SPILLWAY_PORT", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "TOLD"):
         monkeypatch.setenv(name, "something")
@@ -43,6 +44,7 @@ def test_a_process_gets_neither_settings_nor_keys_to_a_bucket(
     assert not [name for name in environment if name.startswith(("SPILLWAY_", "AWS_"))]
     assert environment["TOLD"] == "something"
     assert leads_its_session
+    assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"].split(":")
 
 
 @pytest.mark.parametrize(
