@@ -2,7 +2,8 @@
 
 A natural scene consists of surfaces of all sizes that occlude one another, each with its own colour and
 texture. So discs whose sizes have a heavy tail are drawn over one another (the "dead leaves" model, whose
-statistics are those of photographs), shaded, softened as by a lens, and given the noise of a sensor.
+statistics are those of photographs), shaded, softened as by a lens, and given the noise of a sensor. As JPEG it
+has a thumbnail in its EXIF.
 """
 
 import functools
@@ -14,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageDraw, ImageFilter
+
+from app.stampede.photos import make_exif
 
 SIZES = {2: (1632, 1224), 12: (4032, 3024), 48: (8064, 6048)}
 """Width and height by megapixels, as phones and cameras have them."""
@@ -65,7 +68,7 @@ def _grained(image: Image.Image) -> Image.Image:
 
 
 def _jpeg(image: Image.Image, file: BytesIO) -> None:
-    image.save(file, "JPEG", quality=92)
+    image.save(file, "JPEG", quality=92, exif=make_exif(image))
 
 
 def _png(image: Image.Image, file: BytesIO) -> None:

@@ -10,6 +10,7 @@ SIZE = (4032, 3024)
 """Twelve megapixels, the size of a telephone's photos."""
 _PIXELS_PER_WORKER, _MAX_PIXELS = 4_000_000, 24_000_000
 _THUMBNAIL = (160, 120)
+"""Width and height of the thumbnail that cameras embed."""
 _ELLIPSES = 900
 _SEED = 12
 
@@ -25,7 +26,7 @@ def make_photo(size: tuple[int, int] = SIZE) -> bytes:
     """A JPEG that costs a decoder what a camera's does: surfaces with edges, grain, EXIF with a thumbnail."""
     picture = _scene(size)
     file = BytesIO()
-    picture.save(file, "JPEG", quality=88, exif=_exif(_jpeg(picture.resize(_THUMBNAIL))))
+    picture.save(file, "JPEG", quality=88, exif=make_exif(picture))
     return file.getvalue()
 
 
@@ -51,8 +52,9 @@ def _jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _exif(thumbnail: bytes) -> bytes:
-    """An EXIF block of two directories, as cameras write it: the orientation, then the thumbnail."""
+def make_exif(picture: Image.Image) -> bytes:
+    """An EXIF block of two directories, as cameras write it: the orientation, then a thumbnail of `picture`."""
+    thumbnail = _jpeg(picture.resize(_THUMBNAIL))
     first, second = 8, 8 + 2 + 12 + 4
     at = second + 2 + 3 * 12 + 4
     block = struct.pack("<2sHI", b"II", 42, first)

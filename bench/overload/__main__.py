@@ -7,7 +7,7 @@ do. They arrive whether or not the server keeps up (an open loop), from a proces
 cores. At each level the systems are measured one after the other, each started anew, and judged from outside:
 a photo counts once the last of its four variants is on disk. First the capacity of each is measured, with a
 short queue that neither fills nor runs empty. After the levels come capacity beside 150 uploads that trickle,
-and Spillway's brownout.
+and Spillway's brownout, with the thumbnails that are embedded in photos and by decoding alone.
 
 Everything stays on the loopback and stops by itself: a server that takes `--memory` GiB is ended, and its
 level with it.
@@ -38,6 +38,8 @@ _DRIPS = 150
 _SPARE = 1.05
 """How much more than it drains comes in while capacity is measured."""
 _BROWNOUT_AT = 10.0
+_BROWNOUTS = {"spillway, brownout": "on", "spillway, brownout, decoded": "decoded"}
+"""With the thumbnails embedded in photos, and as it is for photos that have none."""
 _TABLE = (
     *("offered_per_s", "photos_per_s", "of_capacity", "per_cpu_left", "thumbs_per_s", "accepted", "refused"),
     *("reset", "unanswered", "refusal_p99_ms", "wait_p99_s", "told_p99_s", "wait_of_told_p99", "kept"),
@@ -127,7 +129,8 @@ def _measure(bench: Bench, systems: list[System], levels: list[float]) -> None:
     for system in systems:
         bench.beside_drips(system)
     if systems[0].name == "spillway":
-        bench.at(spillway_system("spillway, brownout", brownout="on"), _BROWNOUT_AT)
+        for name, brownout in _BROWNOUTS.items():
+            bench.at(spillway_system(name, brownout=brownout), _BROWNOUT_AT)
 
 
 def main() -> None:

@@ -99,10 +99,13 @@ class Witness:
 
 
 def finished(folder: Path) -> dict[str, dict[str, float]]:
-    """When each variant of each photo below `folder` was written, in seconds since the epoch."""
+    """When each variant of each photo below `folder` was written, in seconds since the epoch.
+
+    A provisional one counts as that variant until the true one has replaced it.
+    """
     photos: dict[str, dict[str, float]] = {}
     for path in folder.rglob("*"):
-        name = path.stem
+        name = path.name.partition(".")[0]
         if name in VARIANTS and "work" not in path.parts:
             with suppress(OSError):
                 photos.setdefault(path.parent.name, {})[name] = path.stat().st_mtime
