@@ -2,8 +2,8 @@
 
 A natural scene consists of surfaces of all sizes that occlude one another, each with its own colour and
 texture. So discs whose sizes have a heavy tail are drawn over one another (the "dead leaves" model, whose
-statistics are those of photographs), shaded, softened as by a lens, and given the noise of a sensor. As JPEG it
-has a thumbnail in its EXIF.
+statistics are those of photographs), shaded, softened as by a lens, and given the noise of a sensor. As a
+JPEG it has a thumbnail in its EXIF.
 """
 
 import functools

@@ -206,6 +206,8 @@ class Crowd:
         if document["status"] == "done":
             self.ledger.done += 1
             self.ledger.deferred += bool(document.get("deferred"))
+            variants = (document.get("variants") or {}).values()
+            self.ledger.provisional += any(variant.get("provisional") for variant in variants)
             self.ledger.wait_s.append(time.monotonic() - accepted_at)
         else:
             problem = document.get("problem") or {}

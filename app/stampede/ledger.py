@@ -51,6 +51,8 @@ class Ledger:
     """Accepted jobs that the server no longer knows."""
     deferred: int = 0
     """Jobs done, some of whose variants come later."""
+    provisional: int = 0
+    """Those of `deferred` of which the thumbnail in the photo is shown until then."""
     wait_s: list[float] = field(default_factory=list)
     """From the acceptance of each upload to the end of its job."""
     announced_wait_s: list[float] = field(default_factory=list)
@@ -137,6 +139,7 @@ class Ledger:
             "failed": dict(self.failed),
             "lost": self.lost,
             "deferred": self.deferred,
+            "provisional": self.provisional,
             "open": self.open,
             "wait_s": _percentiles(self.wait_s),
             "wait_told_s": _percentiles(self.announced_wait_s),

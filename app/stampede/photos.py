@@ -53,7 +53,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def make_exif(picture: Image.Image) -> bytes:
-    """An EXIF block of two directories, as cameras write it: the orientation, then a thumbnail of `picture`."""
+    """An EXIF block of two directories, as cameras write it: orientation, then thumbnail of `picture`."""
     thumbnail = _jpeg(picture.resize(_THUMBNAIL))
     first, second = 8, 8 + 2 + 12 + 4
     at = second + 2 + 3 * 12 + 4

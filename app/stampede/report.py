@@ -9,7 +9,7 @@ from rich.table import Table
 _MB = 1_000_000
 _NONE = "-"
 _LOSSES = {"no answer seen", "failed", "lost", "end not seen"}
-_OPTIONAL = {"408", "other", "hung up themselves", " variants later"}
+_OPTIONAL = {"408", "other", "hung up themselves", " variants later", " own thumbnail"}
 """Rows that are left out if they are zero in every act."""
 _LISTED_STATUSES = {"200", "202", "408", "429", "503"}
 
@@ -58,6 +58,7 @@ def _rows(figures: Figures) -> Iterator[Row]:
     yield "kept", ""
     yield "done", str(figures["kept"])
     yield " variants later", str(figures["deferred"])
+    yield " own thumbnail", str(figures["provisional"])
     yield "failed", str(sum(figures["failed"].values()))
     yield "lost", str(figures["lost"])
     yield "end not seen", str(figures["open"])

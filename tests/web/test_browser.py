@@ -127,6 +127,43 @@ def test_photos_come_back_in_every_size(service: Service, visit: Open, bring: An
     expect(details).not_to_be_visible()
 
 
+STOOD_IN = """
+async ([before, after]) => {
+  const [{ Photo }, { Tiles }, { showVariants }, { statusOf }] = await Promise.all(
+    ["photo", "tiles", "cascade", "photo-status"].map((name) => import(`/static/js/${name}.js`)));
+  const photo = new Photo("one.jpg", { id: before.id });
+  const list = document.createElement("ul");
+  const tiles = new Tiles(document.getElementById("grid"), () => {});
+  const seen = [];
+  for (const job of [before, after]) {
+    photo.update(job);
+    if (!tiles.has(photo)) tiles.add(photo);
+    showVariants(list, photo);
+    const tile = document.querySelector("#grid li");
+    const source = (item) => item.querySelector("img").getAttribute("src");
+    const sizes = [...list.children].map((item) => item.dataset.variant + source(item));
+    seen.push([tile.className, source(tile), sizes, statusOf(photo).text]);
+  }
+  return seen;
+}
+"""
+
+
+def test_a_provisional_picture_is_marked_and_gives_way_to_the_true_one(service: Service, visit: Open) -> None:
+    """The grid, the sizes and the sentence change by themselves, and no cache can give the old picture."""
+    after = service.upload(PHOTO, prefer="wait=20").json()
+    thumb = {**after["variants"]["thumb"], "provisional": True, "sha256": "0" * 64}
+    before = {**after, "variants": {"thumb": thumb}, "deferred": ["large", "medium", "small", "thumb"]}
+    first, second = visit(service).evaluate(STOOD_IN, [before, after])
+    base = f"/v1/images/{after['id']}"
+    assert first[:3] == ["provisional", f"{base}/thumb?provisional", [f"thumb{base}/thumb?provisional"]]
+    assert "the thumbnail in the photo for now; large, medium, small, thumb to follow" in first[3]
+    assert second[:2] == ["", f"{base}/small"]
+    assert second[2] == [f"{name}{base}/{name}" for name in ("large", "medium", "small", "thumb")]
+    assert "for now" not in second[3]
+    assert service.get(f"{base}/thumb?provisional").status == 200
+
+
 def test_a_cut_does_not_stand_for_the_whole(service: Service, visit: Open) -> None:
     """In the HTML that is copied, a browser may take any address of a srcset for any other."""
     sizes = {"large": (1600, 1067), "small": (320, 213), "avatar": (256, 256), "wide": (800, 200)}

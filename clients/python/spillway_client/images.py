@@ -6,7 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One output of an image; width and height in pixels, `size` in bytes, `url` from the service's root."""
+    """One output of an image; width and height in pixels, `size` in bytes, `url` from the service's root.
+
+    It is `provisional` while it is made of the thumbnail in the photo; the true one is among those deferred.
+    """
 
     name: str
     url: str
@@ -14,6 +17,7 @@ class Variant:
     height: int
     size: int
     format: str
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,20 @@ class Image:
         return cls(
             id=document["id"],
             status=document["status"],
-            variants={
-                name: Variant(name, each["url"], each["width"], each["height"], each["bytes"], each["format"])
-                for name, each in document["variants"].items()
-            },
+            variants={name: _variant(name, each) for name, each in document["variants"].items()},
             deferred=tuple(document["deferred"]),
             delete_token=document.get("delete_token", delete_token),
             document=document,
         )
+
+
+def _variant(name: str, each: dict[str, Any]) -> Variant:
+    return Variant(
+        name,
+        each["url"],
+        each["width"],
+        each["height"],
+        each["bytes"],
+        each["format"],
+        each.get("provisional", False),
+    )

@@ -1,5 +1,7 @@
 """Brownout, by a real service: a small queue, one worker, photos that keep it busy for a moment."""
 
+import hashlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -53,6 +55,22 @@ def deferred_begun(service: Service) -> int:
         return forks[0] if forks and jobs["done"] == jobs["accepted"] else None
 
     return int(until(found, "deferred variants to be begun"))
+
+
+def replace_behind(service: Service, job_id: str) -> None:
+    """Put a true variant in the place of the provisional one, in the store alone."""
+    (folder,) = service.store.glob(f"images/*/{job_id}")
+    record = json.loads((folder / "job.json").read_bytes())
+    (folder / "thumb.provisional.jpg").unlink()
+    (folder / "thumb.jpg").write_bytes(PHOTO)
+    digest = hashlib.sha256(PHOTO).hexdigest()
+    record["made"]["thumb"] |= {
+        "file": "thumb.jpg",
+        "size": len(PHOTO),
+        "digest": digest,
+        "provisional": False,
+    }
+    (folder / "job.json").write_bytes(json.dumps(record).encode())
 
 
 def delete(service: Service, document: Any) -> int:
@@ -160,6 +178,10 @@ def test_its_own_thumbnail_stands_in_for_the_smallest_variant(start: Start) -> N
         assert service.stats()["jobs"]["provisional"] == 1
         metrics = service.get("/metrics").body.decode()
         assert 'spillway_jobs_total{outcome="provisional"} 1.0' in metrics
+        replace_behind(service, document["id"])
+        true = client.get(thumb["url"])
+        assert (true.status_code, true.content) == (200, PHOTO)
+        assert true.headers["cache-control"].endswith("immutable")
     with connection:
         rest = list(events)
     assert (rest[-1].data["deferred"], "provisional" in rest[-1].data["variants"]["thumb"]) == ([], False)

@@ -8,7 +8,8 @@ const MAX_SHOWN_WIDTH = 900;
 
 // Links to be copied are those of the job document; the page itself loads from where it is, as its policy demands.
 const absolute = (url) => new URL(url, location.href).href;
-const here = (photo, name) => at(`v1/images/${photo.id}/${name}`);
+// A provisional picture is asked for by another address, so that the browser has none in place of the true one.
+const here = (photo, name) => at(`v1/images/${photo.id}/${name}${photo.job.variants[name].provisional ? "?provisional" : ""}`);
 const bySize = (job) => Object.entries(job.variants ?? {}).toSorted(([, a], [, b]) => b.width * b.height - a.width * a.height);
 
 // The address of the smallest variant that is at least so many pixels wide or high, else of the largest.
@@ -17,6 +18,9 @@ export function best(photo, pixels) {
   const [name] = variants.findLast(([, { width, height }]) => Math.max(width, height) >= pixels) ?? variants[0];
   return here(photo, name);
 }
+
+// Whether a picture of it was made of the thumbnail in the photo, until the true one is made.
+export const isProvisional = ({ job }) => Object.values(job.variants ?? {}).some(({ provisional }) => provisional);
 
 // The name of the file in which the largest variant is kept.
 export function nameOf({ name, job }) {
@@ -43,13 +47,14 @@ export function srcset(photo) {
   return `<img srcset="${all}" sizes="100vw" src="${absolute(url)}" width="${width}" height="${height}" alt="">`;
 }
 
-// Adds the new variants and leaves the others, so that pictures neither flicker nor lose the focus.
+// Adds the new variants, replaces provisional ones and leaves the others, so that pictures neither flicker nor lose the focus.
 export function showVariants(list, photo) {
   const variants = bySize(photo.job);
   variants.forEach(([name, variant], index) => {
     const old = list.children[index];
-    if (old?.dataset.variant === name) return;
+    if (old?.dataset.variant === name && old.dataset.sha256 === variant.sha256) return;
     list.insertBefore(figure(photo, name, variant, variants), old ?? null);
+    if (old?.dataset.variant === name) old.remove();
   });
   list.hidden = !variants.length;
 }
@@ -57,6 +62,7 @@ export function showVariants(list, photo) {
 function figure(photo, name, variant, all) {
   const item = template.content.firstElementChild.cloneNode(true);
   item.dataset.variant = name;
+  item.dataset.sha256 = variant.sha256;
   const link = item.querySelector("a");
   link.href = here(photo, name);
   const smaller = variant.width > MAX_SHOWN_WIDTH && all.find(([, other]) => other.width <= MAX_SHOWN_WIDTH && alike(other, variant));
@@ -65,7 +71,7 @@ function figure(photo, name, variant, all) {
   image.style.maxHeight = `${variant.height}px`;
   image.src = here(photo, smaller ? smaller[0] : name);
   item.querySelector("b").textContent = name;
-  item.querySelector("span").textContent = `${sides(variant)} · ${size(variant.bytes)}`;
+  item.querySelector("span").textContent = `${sides(variant)} · ${size(variant.bytes)}${variant.provisional ? " · for now" : ""}`;
   const button = item.querySelector("button");
   button.setAttribute("aria-label", `Copy link to ${name} of ${photo.name}`);
   copies(button, () => absolute(variant.url));

@@ -1,4 +1,5 @@
 import { at } from "./address.js";
+import { isProvisional } from "./cascade.js";
 import { duration, sides, size } from "./format.js";
 
 const GUARDS = {
@@ -60,6 +61,7 @@ function queued({ job, seen }) {
 function done(job) {
   const took = Date.parse(job.finished_at) - Date.parse(job.created_at);
   const source = job.source?.width ? `${sides(job.source)} ${job.source.format.toUpperCase()}, ${size(job.source.bytes)}` : "";
+  const own = isProvisional({ job }) ? "the thumbnail in the photo for now" : "";
   const later = job.deferred?.length ? `${job.deferred.join(", ")} to follow when the pressure is gone` : "";
-  return [source, took >= 0 ? `ready in ${duration(took)}` : "", later].filter(Boolean).join("; ");
+  return [source, took >= 0 ? `ready in ${duration(took)}` : "", own, later].filter(Boolean).join("; ");
 }
