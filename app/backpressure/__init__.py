@@ -7,12 +7,13 @@ to follow an upload from its first byte to a worker:
 1.  `token_bucket`          How much may one client ask for? A token bucket and a leaky bucket in one integer.
 2.  `rate_limiter`          How are millions of clients limited in bounded memory? One bucket per client.
 3.  `circuit_breaker`       What if a dependency fails? It is not called for a while, then probed carefully.
-4.  `fair_queue`            Who is next? Round robin over clients: nobody waits behind one with many jobs.
-5.  `drain_rate`            How fast does the queue drain? Measured from how long jobs and uploads take.
-6.  `upload_queue`          How many uploads may come in and wait? Receiving slots and a bounded queue.
-7.  `reservation_table`     Who was told to come back, when, and how many of those will really come?
-8.  `reservation_calendar`  In which second is there room for one more? A tree of counts knows.
-9.  `reservations`          When should a refused client come back? At the moment when a slot is free for it.
-10. `waiting_room`          What if no slot is free in that very second? The client waits for it a moment.
-11. `brownout`              What can be left for later under pressure? All but the most needed variant.
+4.  `ranking`               How many are before me? A sorted list of places finds that in O(log n).
+5.  `fair_queue`            Who is next? Round robin over clients: nobody waits behind one with many jobs.
+6.  `drain_rate`            How fast does the queue drain? Measured from how long jobs and uploads take.
+7.  `upload_queue`          How many uploads may come in and wait? Receiving slots and a bounded queue.
+8.  `reservation_table`     Who was told to come back, when, and how many of those will really come?
+9.  `reservation_calendar`  In which second is there room for one more? A tree of counts knows.
+10. `reservations`          When should a refused client come back? At the moment when a slot is free for it.
+11. `waiting_room`          What if no slot is free in that very second? The client waits for it a moment.
+12. `brownout`              What can be left for later under pressure? All but the most needed variant.
 """

@@ -1,8 +1,10 @@
 """The fair queue: waiting jobs leave round robin over clients, not first come first served."""
 
 import asyncio
-from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from app.backpressure.ranking import Ranking
 
 
 class Queued(Protocol):
@@ -14,67 +16,90 @@ class Queued(Protocol):
 E = TypeVar("E", bound=Queued)
 
 
+_Place = tuple[int, int, str]
+"""When an entry leaves: the round, the turn of its client in each round, and the client."""
+
+
+@dataclass(slots=True)
+class _Line(Generic[E]):
+    """The entries of one client, and the places in which they leave; both in order, and equally many.
+
+    Clients take their turns in the order in which they came.
+    """
+
+    turn: int = 0
+    entries: list[E] = field(default_factory=list)
+    places: list[_Place] = field(default_factory=list)
+
+
 class FairQueue(Generic[E]):
     """A first-in-first-out queue for each client, served round robin: one entry of each client in turn.
 
-    A client with many entries therefore delays another client by one entry at most. `append()` and
-    `popleft()` take constant time, so that this can stand where asyncio.Queue keeps a deque. Finding or
-    removing an entry takes time linear in the number of clients and in the length of its client's queue.
+    A client with many entries therefore delays another client by one entry at most. Each entry gets a place
+    when it is added: a client has one place in each round, and its first is in the round after the present
+    one (as in start-time fair queueing, Goyal, Vin and Cheng 1996). So the place of an entry among all others
+    is found in O(log n), and not by playing the rounds to come. `append()` and `popleft()` take constant
+    time, but for one copy of memory, so that this can stand where asyncio.Queue keeps a deque.
     """
 
     def __init__(self) -> None:
-        # The first client is served next. An OrderedDict and not a dict, for to find the first key of a dict
-        # takes longer the more were removed from its front.
-        self._queues: OrderedDict[str, deque[E]] = OrderedDict()
-        self._count = 0
+        self._places: Ranking[_Place] = Ranking()
+        self._lines: dict[str, _Line[E]] = {}
+        self._round = 0
+        """The round of the entry that left last."""
+        self._turns = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
 
     def append(self, entry: E) -> None:
         """Add an entry after the others of its client; a client that had none is served after all others."""
-        self._queues.setdefault(entry.client, deque()).append(entry)
-        self._count += 1
+        line = self._lines.get(entry.client)
+        if line is None:
+            self._turns += 1
+            line = self._lines[entry.client] = _Line(self._turns)
+        last = line.places[-1][0] if line.places else self._round
+        place = (last + 1, line.turn, entry.client)
+        self._places.add(place)
+        line.places.append(place)
+        line.entries.append(entry)
 
     def popleft(self) -> E:
-        """Remove the next entry; its client is then served after all others.
-
-        Raises:
-            StopIteration: the queue is empty.
-        """
-        client = next(iter(self._queues))
-        entry = self._queues[client].popleft()
-        self._queues.move_to_end(client)
-        self._forget_one(client)
-        return entry
+        """Remove the next entry. Raises IndexError when the queue is empty."""
+        self._round, _, client = self._places.pop_first()
+        line = self._lines[client]
+        del line.places[0]
+        return self._take(client, line, 0)
 
     def remove(self, entry: E) -> None:
-        """Remove this entry. Raises ValueError when it is not in the queue."""
-        self._queues.get(entry.client, deque[E]()).remove(entry)
-        self._forget_one(entry.client)
+        """Remove this entry; later ones of its client move up. Raises ValueError when it is not here."""
+        line = self._line_of(entry)
+        at = line.entries.index(entry)
+        self._places.remove(line.places.pop())
+        self._take(entry.client, line, at)
 
     def index(self, entry: E) -> int:
-        """How many entries leave before this one. Raises ValueError when it is not in the queue."""
-        own = self._queues.get(entry.client, deque[E]()).index(entry)
-        ahead = own
-        # A client that is served before this entry's client has one round more in which to be ahead of it.
-        rounds = own + 1
-        for client, queue in self._queues.items():
-            if client == entry.client:
-                rounds = own
-            else:
-                ahead += min(len(queue), rounds)
-        return ahead
+        """How many entries leave before this one. Raises ValueError when it is not in the queue.
+
+        Linear in the length of its client's queue, and logarithmic in all others.
+        """
+        line = self._line_of(entry)
+        return self._places.rank(line.places[line.entries.index(entry)])
 
     def first_of(self, client: str) -> int | None:
         """How many entries leave before the first of this client; None when it has none."""
-        queue = self._queues.get(client)
-        return None if queue is None else self.index(queue[0])
+        line = self._lines.get(client)
+        return None if line is None else self._places.rank(line.places[0])
 
-    def _forget_one(self, client: str) -> None:
-        self._count -= 1
-        if not self._queues[client]:
-            del self._queues[client]
+    def _line_of(self, entry: E) -> _Line[E]:
+        return self._lines.get(entry.client) or _Line()
+
+    def _take(self, client: str, line: _Line[E], at: int) -> E:
+        """Remove an entry of a client, whose place was removed before."""
+        entry = line.entries.pop(at)
+        if not line.entries:
+            del self._lines[client]
+        return entry
 
 
 class FairAsyncQueue(asyncio.Queue[E]):

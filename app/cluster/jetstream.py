@@ -274,9 +274,10 @@ class JobStream:
         Its message is deleted by number: after a purge of its subject, nats-server 2.9 would pass over all
         other waiting messages.
         """
-        async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
-            with suppress(NotFoundError, BadRequestError):  # it is not there
-                await js.delete_msg(JOBS, (await js.get_last_msg(JOBS, job_subject(job_id))).seq or 0)
+        if (number := await self.number(job_id)) is not None:
+            async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+                with suppress(NotFoundError, BadRequestError):  # it has left meanwhile
+                    await js.delete_msg(JOBS, number)
 
     async def job_ids(self) -> list[str]:
         """The ids of all jobs in the queue."""
@@ -284,12 +285,16 @@ class JobStream:
             subjects = (await js.stream_info(JOBS, subjects_filter=">")).state.subjects
         return [subject.rpartition(".")[2] for subject in subjects or {}]
 
-    async def is_passed_over(self, job_id: str) -> bool:
-        """Whether a job in the queue is never delivered, because the consumer takes it for acknowledged."""
+    async def passed_over(self) -> int:
+        """The number up to which messages are never delivered, as they are taken for acknowledged; or 0."""
         async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+            first = (await js.stream_info(JOBS)).state.first_seq
             ack_floor = (await js.consumer_info(JOBS, WORKERS)).ack_floor
-            try:
-                sequence = (await js.get_last_msg(JOBS, job_subject(job_id))).seq
-            except NotFoundError:  # taken out meanwhile
-                return False
-        return ack_floor is not None and (sequence or 0) <= ack_floor.stream_seq
+        return 0 if ack_floor is None or first > ack_floor.stream_seq else ack_floor.stream_seq
+
+    async def number(self, job_id: str) -> int | None:
+        """The number of a job's message; None when the job is not in the queue."""
+        async with self._connection.request(PUBLISH_TIMEOUT_S) as js:
+            with suppress(NotFoundError):
+                return (await js.get_last_msg(JOBS, job_subject(job_id))).seq
+        return None

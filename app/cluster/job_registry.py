@@ -1,11 +1,13 @@
 """Every job under way in the cluster, as one replica knows it from the statuses that it hears."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import structlog
 
+from app.backpressure.ranking import Ranking
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.interface import JobCounters
 from app.engine.job_handle import JobHandle
@@ -22,12 +24,18 @@ _MAX_ENDED = 4096
 
 @dataclass(slots=True, eq=False)
 class KnownJob:
-    """A job under way. Times are of the registry's clock; `own` tells that this replica accepted it."""
+    """A job under way. Times are of the registry's clock; `own` tells that this replica accepted it.
+
+    Jobs are begun in the order of their `number`.
+    """
 
     handle: JobHandle
     own: bool
+    number: int
     changed_at: float
     begun_at: float | None = None
+    waits: bool = False
+    """Whether it has a place in the queue."""
 
 
 class JobRegistry:
@@ -45,6 +53,9 @@ class JobRegistry:
         self._histograms = histograms
         self._clock = clock
         self._known: dict[str, KnownJob] = {}
+        self._numbers = itertools.count()
+        self._waiting: Ranking[int] = Ranking()
+        """The numbers of the jobs that wait."""
         self._ended: RecentlyUsed[tuple[float, int]] = RecentlyUsed(_MAX_ENDED)
         """The runs of jobs whose end was heard of, by id."""
 
@@ -59,10 +70,27 @@ class JobRegistry:
     def accept(self, job: Job, client: str) -> JobHandle:
         """Register a job that this replica has accepted."""
         handle = JobHandle(job, client, accepted_at=self._clock())
-        self._known[job.id] = KnownJob(handle, own=True, changed_at=self._clock())
+        self._register(handle, own=True)
         self.counters.accepted += 1
         self.counters.accepted_bytes += job.size
         return handle
+
+    def _register(self, handle: JobHandle, *, own: bool) -> KnownJob:
+        former = self._known.get(handle.job.id)
+        if former is not None:
+            self._set_waits(former, waits=False)
+        known = KnownJob(handle, own, next(self._numbers), changed_at=self._clock())
+        self._known[handle.job.id] = known
+        self._set_waits(known, waits=handle.job.status == JobStatus.QUEUED)
+        return known
+
+    def _set_waits(self, known: KnownJob, *, waits: bool) -> None:
+        """Give a job its place in the queue, or take it away."""
+        if waits and not known.waits:
+            self._waiting.add(known.number)
+        elif known.waits and not waits:
+            self._waiting.remove(known.number)
+        known.waits = waits
 
     def update(self, job: Job) -> None:
         """Take over a status of a job, which may be a moment old."""
@@ -77,7 +105,7 @@ class JobRegistry:
 
     def _add(self, job: Job) -> None:
         handle = JobHandle(job, client=job.id)  # only the replica that accepted it knows its client
-        known = self._known[job.id] = KnownJob(handle, own=False, changed_at=self._clock())
+        known = self._register(handle, own=False)
         if job.status == JobStatus.QUEUED:
             self._upload_queue.add_elsewhere(handle)
         elif job.status == JobStatus.PROCESSING:
@@ -89,6 +117,7 @@ class JobRegistry:
         if job.state_id == before.state_id:
             return
         known.changed_at = now
+        self._set_waits(known, waits=job.status == JobStatus.QUEUED)
         if before.status == JobStatus.QUEUED:
             self._upload_queue.discard(handle)
         elif job.status == JobStatus.QUEUED:  # its worker died: it waits again
@@ -116,6 +145,7 @@ class JobRegistry:
     def _forget(self, known: KnownJob) -> None:
         job = known.handle.job
         self._known.pop(job.id, None)
+        self._set_waits(known, waits=False)
         self._upload_queue.discard(known.handle)  # where one that was reopened is still counted
         self._ended.put(job.id, job.run)
         if known.begun_at is not None and job.status == JobStatus.DONE:
@@ -134,15 +164,8 @@ class JobRegistry:
 
     def position(self, handle: JobHandle) -> int | None:
         """The place of a job in the queue, 1 for the next to be begun; None when it does not wait."""
-        if handle.job.status != JobStatus.QUEUED:
-            return None
-        position = 1
-        for known in self._known.values():
-            if known.handle is handle:
-                return position
-            if known.handle.job.status == JobStatus.QUEUED:
-                position += 1
-        return None
+        known = self._known.get(handle.job.id)
+        return None if known is None or not known.waits else self._waiting.rank(known.number) + 1
 
 
 def _follows(job: Job, before: Job) -> bool:

@@ -1,6 +1,7 @@
 """The reconciler: finds differences between the store, the queue and this replica's job registry."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -121,11 +122,12 @@ class Reconciler:
         Raises:
             EngineDown, BreakerOpen: NATS is not available.
         """
+        passed_over = await self._job_stream.passed_over()
         for job_id in await self._job_stream.job_ids():
             with self._failures_counted(job_id):
-                await self._withdraw_if_ended(job_id)
+                await self._withdraw_if_ended(job_id, passed_over)
 
-    async def _withdraw_if_ended(self, job_id: str) -> None:
+    async def _withdraw_if_ended(self, job_id: str, passed_over: int) -> None:
         handle = self._registry.find(job_id)
         job = self._waiting.get(job_id) if handle is None else handle.job
         if job is None:
@@ -135,6 +137,6 @@ class Reconciler:
             log.info("a job that has ended was still in the queue", job=job_id)
             return
         is_old = job.created_at < time.time() - _SUSPECT_AFTER_S
-        if is_old and await self._job_stream.is_passed_over(job_id):
+        if passed_over and is_old and (await self._job_stream.number(job_id) or math.inf) <= passed_over:
             await self._job_stream.withdraw(job_id)  # the next round publishes it again
             log.warning("a job in the queue would never have been delivered", job=job_id)
