@@ -7,10 +7,14 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: help run test lint format bench screenshots recording fuzz soak hostile audit lock upgrade clean environment environment-dev environment-bench
+.PHONY: help doctor run test lint format bench screenshots recording fuzz soak hostile audit lock upgrade clean \
+	dist try-dist sbom wheels image workflows notes release-dry-run environment environment-dev environment-bench environment-release
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+doctor: ## what this machine lacks, and what does not work without it
+	@sh -c "$$choose_python; exec \"\$$python\" -m tools.doctor"
 
 run: environment ## start the service; settings come from SPILLWAY_… or .env
 	@exec $(BIN)/spillway serve $(ARGS)
@@ -26,6 +30,7 @@ lint: environment-dev ## style, of the page's scripts too, types and import cont
 	$(BIN)/oxlint --config oxlint.json app/web/static/js
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.locks
 
 format: environment-dev ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -54,13 +59,38 @@ audit: ## known vulnerabilities in the locked dependencies, by the database of P
 	@sh -c "$$choose_python; $$audit"
 
 lock: ## write requirements*.txt for pyproject.toml, keeping versions that still satisfy it
-	@sh -c "$$choose_python; $$compile"
+	@sh -c "$$choose_python; $$find_uv; $$compile"
 
 upgrade: ## write requirements*.txt for pyproject.toml with the newest versions
-	@sh -c "$$choose_python; $$compile" lock --upgrade
+	@sh -c "$$choose_python; $$find_uv; $$compile" lock --upgrade
+
+dist: environment-release ## the wheel and the source distribution, checked, in dist
+	@sh -c "$$make_dist"
+
+try-dist: ## install the wheel with the locked dependencies into an empty environment and try all it does
+	@sh -c "$$choose_python; $$try_dist"
+
+sbom: environment-release ## what is in that environment, as CycloneDX, in build/sbom.cdx.json
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+	    --output-format JSON --output-file build/sbom.cdx.json build/venv/bin/python
+	@echo "build/sbom.cdx.json is written"
+
+wheels: ## whether every locked dependency has a wheel for x86_64 and aarch64
+	@sh -c "$$choose_python; $$find_uv; $$find_wheels"
+
+image: ## build the container image and look for security updates that it lacks, where an engine is reachable
+	@sh -c "$$make_image"
+
+workflows: environment-release ## whether somebody could misuse .github/workflows
+	@$(BIN)/zizmor --offline --quiet --min-severity medium .github
+
+notes: ## the section of CHANGELOG.md for the version in pyproject.toml
+	@sh -c "$$print_notes"
+
+release-dry-run: lint workflows dist try-dist sbom wheels image ## all that .github/workflows/release.yml does before it publishes
 
 clean: ## remove the environment and every cache
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment:
@@ -71,6 +101,9 @@ environment-dev:
 
 environment-bench:
 	@sh -c "$$choose_python; $$prepare" environment requirements-bench.txt requirements-dev.txt requirements.txt
+
+environment-release:
+	@sh -c "$$choose_python; $$prepare" environment requirements-release.txt requirements.txt
 
 # Sets $python: PYTHON if given, else the first suitable interpreter. A name on PATH may be a launcher for a version
 # that is not installed, so each one is run. Debian packages venv apart from python3.
@@ -153,15 +186,73 @@ folder=$$(mktemp -d)
 trap 'rm -rf "$$folder"' EXIT
 "$$python" -m venv "$$folder"
 "$$folder/bin/pip" install -qq --disable-pip-version-check pip-audit
-for lock in requirements.txt requirements-dev.txt requirements-bench.txt; do
+for lock in requirements.txt requirements-dev.txt requirements-bench.txt requirements-release.txt; do
     echo "$$lock"
     "$$folder/bin/pip-audit" --strict --require-hashes --disable-pip --progress-spinner off --requirement "$$lock"
 done
 endef
 export audit
 
-# uv from PATH, else from a temporary folder. The lock files contain neither addresses nor the command.
-define compile
+# With the locked tools, and with times of the last commit, so that the same commit makes the same files. A tag has to
+# be that of the version.
+define make_dist
+set -eu
+version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+if [ "$${GITHUB_REF_TYPE:-}" = tag ] && [ "$$GITHUB_REF_NAME" != "v$$version" ]; then
+    echo "the tag $$GITHUB_REF_NAME is not v$$version, the version of pyproject.toml" >&2
+    exit 1
+fi
+rm -rf dist
+SOURCE_DATE_EPOCH=$$(git log -1 --pretty=%ct) "$(BIN)/python" -m build --no-isolation --outdir dist . >/dev/null
+"$(BIN)/twine" check --strict dist/*
+sha256sum dist/*
+endef
+export make_dist
+
+define try_dist
+rm -rf build/venv
+"$$python" -m venv build/venv
+pip() { PIP_USER=0 build/venv/bin/python -m pip -qq --disable-pip-version-check --no-input "$$@"; }
+pip install --no-deps --require-hashes --requirement requirements.txt
+pip install --no-deps --no-index dist/*.whl
+pip check
+build/venv/bin/python -m tools.licences
+"$$python" -m tools.main_job "$$PWD/build/venv/bin/spillway"
+endef
+export try_dist
+
+define find_wheels
+for machine in x86_64 aarch64; do
+    "$$uv" pip install --quiet --dry-run --no-deps --require-hashes --only-binary :all: --python-version 3.13 \
+        --python-platform "$$machine-manylinux_2_28" --target build/none --requirement requirements.txt
+    echo "every locked dependency has a wheel for $$machine"
+done
+endef
+export find_wheels
+
+# The packages of Python are looked up by `make audit`.
+define make_image
+set -eu
+if ! docker version >/dev/null 2>&1; then
+    echo "no container engine is reachable: no image was built"
+    exit 0
+fi
+docker build --tag spillway:dry-run .
+docker run --rm spillway:dry-run --version
+missing=$$(docker run --rm --user 0 --entrypoint sh spillway:dry-run -c \
+    'apt-get -qq update && apt-get -s -qq dist-upgrade' | grep '^Inst' || true)
+[ -z "$$missing" ] || { echo "the image lacks updates of Debian:"; echo "$$missing"; exit 1; }
+endef
+export make_image
+
+define print_notes
+version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+awk -v head="## $$version" 'index($$0, "## ") == 1 { on = index($$0, head) == 1; next } on' CHANGELOG.md
+endef
+export print_notes
+
+# Sets $uv: the one on PATH, else one in a temporary folder.
+define find_uv
 uv=$$(command -v uv) || {
     folder=$$(mktemp -d)
     trap 'rm -rf "$$folder"' EXIT
@@ -169,10 +260,16 @@ uv=$$(command -v uv) || {
     "$$folder/bin/pip" install -qq --disable-pip-version-check uv
     uv=$$folder/bin/uv
 }
+endef
+export find_uv
+
+# The lock files contain neither addresses nor the command.
+define compile
 lock() { "$$uv" pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
     --python-version 3.11 "$$@" pyproject.toml; }
 lock "$$@" --output-file requirements.txt
 lock "$$@" --constraint requirements.txt --group dev --output-file requirements-dev.txt
 lock "$$@" --constraint requirements-dev.txt --group dev --group bench --output-file requirements-bench.txt
+lock "$$@" --constraint requirements-dev.txt --group release --output-file requirements-release.txt
 endef
 export compile

@@ -1,52 +1,48 @@
 """Code that lies in the folder where the command is run is not ours, and is never run."""
 
 import asyncio
+import subprocess
+import sys
+import sysconfig
+import venv
 from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import pytest
 
 from app.engine.worker_process import spawn
-from tests.conftest import Start
-from tests.service import Executed, execute
+from tools.main_job import lay_out, try_all
 
-MODULES = ("app", "workers", "random", "json", "asyncio", "typing", "PIL", "uvloop", "sitecustomize")
-
-
-@pytest.fixture
-def mark(tmp_path: Path) -> Path:
-    """A file that appears when any of the modules in `tmp_path` is imported."""
-    mark = tmp_path / "imported"
-    code = f"import os\nos.close(os.open({str(mark)!r}, os.O_CREAT))\nraise SystemExit('foreign code')\n"
-    for name in MODULES:
-        (tmp_path / f"{name}.py").write_text(code)
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(code)
-    return mark
+ROOT = Path(__file__).parents[3]
 
 
-def test_a_service_and_its_children_run_none_of_it(mark: Path, start: Start) -> None:
-    """Workers, the preview worker and the calibration start, and a photo is made."""
-    service = start(kind=Executed, demo=True)
-    assert service.previewer()
-    assert service.ended(service.upload().json()["id"])["status"] == "done"
-    assert not mark.exists()
-    assert "foreign code" not in service.errors()
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command of the wheel that this repository makes, in an environment with borrowed dependencies."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv")
+    python = folder / "venv/bin/python"
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install, wheel], check=True, timeout=60)
+    (packages,) = (folder / "venv/lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return folder / "venv/bin/spillway"
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("check",), ("serve", "--help"), ("stampede", "--help")])
-def test_the_other_commands_run_none_of_it(mark: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """The script of the command does not look for modules there."""
-    done = execute(*arguments, folder=tmp_path, workers=1, worker_memory="64MiB")
-    assert done.returncode == 0, done.stderr
-    assert not mark.exists()
+def test_the_installed_command_runs_beside_a_project_with_packages_of_its_names(installed: Path) -> None:
+    """Service, workers, calibration, preview worker and every other command run, and a photo is made."""
+    try_all(str(installed))
 
 
 @pytest.mark.parametrize("module", ["app.cli", "workers.trial_photo"])
 def test_a_process_of_any_module_runs_none_of_it(
-    mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     """The one function that starts every child keeps the current folder out of the search."""
+    mark = lay_out(tmp_path)
     monkeypatch.chdir(tmp_path)
 
     async def status() -> int:
