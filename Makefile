@@ -239,15 +239,21 @@ if ! docker version >/dev/null 2>&1; then
 fi
 docker build --tag spillway:dry-run .
 docker run --rm spillway:dry-run --version
-missing=$$(docker run --rm --user 0 --entrypoint sh spillway:dry-run -c \
-    'apt-get -qq update && apt-get -s -qq dist-upgrade' | grep '^Inst' || true)
-[ -z "$$missing" ] || { echo "the image lacks updates of Debian:"; echo "$$missing"; exit 1; }
+updates=$$(docker run --rm --user 0 --entrypoint sh spillway:dry-run -c 'apt-get -qq update && apt-get -s dist-upgrade')
+if echo "$$updates" | grep '^Inst'; then
+    echo "the image lacks these updates of Debian" >&2
+    exit 1
+fi
+echo "the image has every update of Debian"
 endef
 export make_image
 
 define print_notes
 version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-awk -v head="## $$version" 'index($$0, "## ") == 1 { on = index($$0, head) == 1; next } on' CHANGELOG.md
+awk -v version="$$version" '/^## / { on = $$2 == version; found += on; next } on; END { exit !found }' CHANGELOG.md || {
+    echo "CHANGELOG.md has no section for $$version" >&2
+    exit 1
+}
 endef
 export print_notes
 

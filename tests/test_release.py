@@ -105,7 +105,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_the_notes_of_a_release_are_its_section_of_the_changelog(tmp_path: Path) -> None:
-    """`make notes` prints what stands below the version's heading, up to the next one."""
+    """`make notes` prints what stands below the version's heading, and fails where there is none."""
     (tmp_path / "Makefile").write_text(MAKEFILE)
     (tmp_path / "pyproject.toml").write_text('version = "1.2.0"\n')
     (tmp_path / "CHANGELOG.md").write_text(
@@ -113,6 +113,9 @@ def test_the_notes_of_a_release_are_its_section_of_the_changelog(tmp_path: Path)
     )
     printed = subprocess.run(["make", "notes"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert printed.stdout == "\n- c\n\n"
+    (tmp_path / "pyproject.toml").write_text('version = "1.2"\n')
+    printed = subprocess.run(["make", "notes"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (printed.returncode, printed.stdout) == (2, "")
 
 
 def test_the_locks_have_what_pyproject_asks_for() -> None:
