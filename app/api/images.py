@@ -177,23 +177,20 @@ class ImageService:
 
         While the job is queued there is also an event whenever its position has changed.
         """
-        sent = self.document(handle.job, handle)
-        silent_s = 0.0
+        sent, silent_s = self.engine.position(handle)[0], 0.0
         async for happened in handle.events(_REFRESH_S):
             if self.open_requests.closing.is_set():
                 return
-            document = self.document(handle.job, handle)
+            position, _ = self.engine.position(handle)
+            if happened is None and position == sent and (silent_s := silent_s + _REFRESH_S) < HEARTBEAT_S:
+                continue
             if happened is not None:
-                yield event(happened[0], document, happened[1])
-            elif document != sent and handle.job.status == JobStatus.QUEUED:
-                yield event(JobStatus.QUEUED, document, handle.job.state_id)
+                yield event(happened[0], self.document(handle.job, handle), happened[1])
+            elif position != sent and handle.job.status == JobStatus.QUEUED:
+                yield event(JobStatus.QUEUED, self.document(handle.job, handle), handle.job.state_id)
             else:
-                silent_s += _REFRESH_S
-                if silent_s < HEARTBEAT_S:
-                    continue
                 yield COMMENT
-            silent_s = 0.0
-            sent = document
+            sent, silent_s = position, 0.0
 
     async def find_variant(self, job_id: str, name: str) -> tuple[Job, MadeVariant]:
         """A variant that has been made.

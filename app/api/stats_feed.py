@@ -9,9 +9,17 @@ from app.runtime.tasks import cancel_and_wait, supervise
 from app.server.open_requests import OpenRequests
 from app.server.streaming import EventStream, event
 
+_AT_ONCE = 50
+"""Viewers that are sent a snapshot before anything else is done."""
+_BETWEEN_S = 0.005
+"""Seconds until the next ones are."""
+
 
 class StatsFeed:
-    """Builds a snapshot every `period` seconds, however many watch, and streams it to all of them."""
+    """Builds a snapshot every `period` seconds, however many watch, and streams it to all of them.
+
+    A few viewers are served at a time, so that thousands of them do not hold up uploads.
+    """
 
     def __init__(
         self, snapshot: Callable[[], dict[str, Any]], open_requests: OpenRequests, period: float = 1.0
@@ -21,7 +29,8 @@ class StatsFeed:
         self._open_requests = open_requests
         self._period = period
         self._latest = b""
-        self._next = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        """One for each viewer that waits for the next snapshot."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -46,9 +55,15 @@ class StatsFeed:
         yield self._latest
         closing = self._open_requests.closing
         while not closing.is_set():
-            await self._next.wait()
+            await self._next()
             if not closing.is_set():
                 yield self._latest
+
+    async def _next(self) -> None:
+        """Wait for the next snapshot."""
+        built = asyncio.get_running_loop().create_future()
+        self._waiting.append(built)
+        await built
 
     async def _run(self) -> None:
         """Build snapshots until the service stops; the last one wakes those who watch, so that they end."""
@@ -58,8 +73,16 @@ class StatsFeed:
                 async with asyncio.timeout(self._period):
                     await closing.wait()
             self._build()
+            await self._wake()
 
     def _build(self) -> None:
         self._latest = event("stats", self._snapshot())
-        self._next.set()
-        self._next = asyncio.Event()
+
+    async def _wake(self) -> None:
+        """Let those who watch send the latest snapshot, some at a time."""
+        waiting, self._waiting = self._waiting, []
+        for number, built in enumerate(waiting):
+            if number and number % _AT_ONCE == 0:
+                await asyncio.sleep(_BETWEEN_S)
+            if not built.done():  # its viewer may have left
+                built.set_result(None)

@@ -4,6 +4,7 @@ A brownout begins when the queue has filled to a high mark and ends when it has 
 one mark for both it would flicker. Jobs with deferred variants wait in the deferred queue, which is bounded.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class DeferredQueue:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._reserved: set[str] = set()
-        self._ready: dict[str, None] = {}
+        # Not a dict: to find the first key of a dict takes longer the more were removed from its front.
+        self._ready: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._reserved) + len(self._ready)
@@ -55,10 +57,7 @@ class DeferredQueue:
 
     def pop(self) -> str | None:
         """Remove the job that has been ready longest; None when there is none."""
-        oldest = next(iter(self._ready), None)
-        if oldest is not None:
-            del self._ready[oldest]
-        return oldest
+        return self._ready.popitem(last=False)[0] if self._ready else None
 
     def remove(self, key: str) -> bool:
         """Remove a job that failed or was deleted, or its reserved place; whether it was ready."""

@@ -22,17 +22,34 @@ class JobHandle:
     """Whether it is to be stopped, which may take a moment."""
     client_left: bool = False
     """Whether its client disconnected before it was told that the job is accepted."""
-    decided: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the job is done, failed or cancelled."""
-    finished: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once nothing about the job will change any more."""
+    is_decided: bool = False
+    """Whether watchers were told that the job is done, failed or cancelled."""
+    is_finished: bool = False
+    """Whether watchers were told that nothing about the job will change any more."""
     _events: list[tuple[str, str]] = field(default_factory=list)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set, and replaced by a new one, at each event."""
+    # An asyncio.Event takes as much memory as all else here: each is made when somebody waits for it.
+    _decided: asyncio.Event | None = None
+    _finished: asyncio.Event | None = None
+    _changed: asyncio.Event | None = None
+    """Set, and dropped, at the next event."""
 
     def __post_init__(self) -> None:
-        if self.job.status.is_terminal:  # resumed after a restart, with deferred variants to be made
-            self.decided.set()
+        # A job that was resumed after a restart may be done already, with deferred variants to be made.
+        self.is_decided = self.job.status.is_terminal
+
+    @property
+    def decided(self) -> asyncio.Event:
+        """Set once `is_decided`."""
+        if self._decided is None:
+            self._decided = _event(self.is_decided)
+        return self._decided
+
+    @property
+    def finished(self) -> asyncio.Event:
+        """Set once `is_finished`."""
+        if self._finished is None:
+            self._finished = _event(self.is_finished)
+        return self._finished
 
     def publish(self, event: str, event_id: str | None = None) -> None:
         """Tell every watcher of an event: a status of the job, or `variant`.
@@ -40,12 +57,16 @@ class JobHandle:
         Without an `event_id` the event has the id of the job's present state.
         """
         self._events.append((event, event_id or self.job.state_id))
-        self._changed.set()
-        self._changed = asyncio.Event()
-        if self.job.status.is_terminal:
-            self.decided.set()
-        if self.job.is_final:
-            self.finished.set()
+        self.is_decided = self.is_decided or self.job.status.is_terminal
+        self.is_finished = self.is_finished or self.job.is_final
+        for awaited, has_come in (
+            (self._changed, True),
+            (self._decided, self.is_decided),
+            (self._finished, self.is_finished),
+        ):
+            if awaited is not None and has_come:
+                awaited.set()
+        self._changed = None
 
     def set_status(self, status: JobStatus) -> None:
         """Change the job's status and tell every watcher."""
@@ -60,14 +81,21 @@ class JobHandle:
         seen = len(self._events)
         yield self.job.status, self.job.state_id
         while True:
-            changed = self._changed
             while seen < len(self._events):
                 seen += 1
                 yield self._events[seen - 1]
-            if self.finished.is_set():
+            if self.is_finished:
                 return
+            changed = self._changed = self._changed or asyncio.Event()
             try:
                 async with asyncio.timeout(refresh_s):
                     await changed.wait()
             except TimeoutError:
                 yield None
+
+
+def _event(is_set: bool) -> asyncio.Event:
+    event = asyncio.Event()
+    if is_set:
+        event.set()
+    return event

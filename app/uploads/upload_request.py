@@ -1,5 +1,6 @@
 """An upload as its head describes it, and what the guards give it."""
 
+import hashlib
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -15,8 +16,8 @@ from app.uploads.idempotency import KeyedUpload
 from app.uploads.ticket_claims import Ticket
 from app.uploads.tickets import Uploader
 
-_MAX_UPLOAD_MARK = 128
-"""Bytes of an Idempotency-Key or Content-Length by which an upload is recognised when it returns."""
+_MAX_UPLOAD_MARK = 40
+"""Longest Idempotency-Key or Content-Length that stands for its upload itself; of others it is a digest."""
 
 
 @dataclass(slots=True)
@@ -98,4 +99,6 @@ def _upload_key(client: str, scope: Scope) -> str:
     """Identifies an upload that returns: its client, and its Idempotency-Key or else its length."""
     fields = dict(scope["headers"])
     mark = fields.get(b"idempotency-key") or fields.get(b"content-length") or b""
-    return f"{client}/{mark[:_MAX_UPLOAD_MARK].decode('latin-1')}"
+    if len(mark) > _MAX_UPLOAD_MARK or not mark.isascii():
+        mark = hashlib.blake2s(mark, digest_size=16).hexdigest().encode()
+    return f"{client}/{mark.decode()}"

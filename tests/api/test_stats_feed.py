@@ -1,6 +1,7 @@
 """The live statistics: one snapshot a second, shared by everybody who watches."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -59,6 +60,27 @@ async def test_many_viewers_share_one_snapshot_a_second() -> None:
         streams.close()
         await asyncio.gather(*(viewer.task for viewer in viewers))
     assert is_free(streams)
+
+
+async def test_few_viewers_are_served_at_once() -> None:
+    """Between them uploads have their turn, however many pages are open."""
+    streams = OpenRequests(max_open=1000, max_per_client=1000)
+    feed = StatsFeed(Snapshots(), streams)
+    sent_at: Counter[float] = Counter()
+
+    async def watch() -> None:
+        async for _ in feed.stream("a")._content:
+            sent_at[clock()] += 1
+
+    async with feed.running():
+        began = clock()
+        watching = [asyncio.create_task(watch()) for _ in range(400)]
+        await until(began + 1.9)
+        assert sent_at.pop(began) == 400  # what each gets when it comes
+        assert sent_at.total() == 400
+        assert max(sent_at.values()) <= 50
+        streams.close()
+        await asyncio.gather(*watching)
 
 
 async def test_the_seconds_are_counted_though_nobody_watches() -> None:

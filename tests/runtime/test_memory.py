@@ -3,7 +3,9 @@
 import asyncio
 import ctypes
 import gc
+import itertools
 import weakref
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,17 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
     assert resident() < before - 10_000
     assert len(kept) == 50
     await tasks.cancel_and_wait([keeping])
+
+
+async def test_collections_that_take_long_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take a hundredth of the time at most, however much there is to look through."""
+    rounds: list[float] = []
+    moments = itertools.count(0, 0.5)  # each collection takes half a second
+    monkeypatch.setattr(memory.gc, "collect", lambda: rounds.append(asyncio.get_running_loop().time()))
+    keeping = asyncio.create_task(memory.trim_periodically(lambda: next(moments)))
+    await asyncio.sleep(memory.TRIM_PERIOD_S + 3 * 50 + 1)
+    await tasks.cancel_and_wait([keeping])
+    assert [round(later - earlier) for earlier, later in pairwise(rounds)] == [50, 50, 50]
 
 
 async def test_objects_of_the_start_are_exempt_from_collections() -> None:

@@ -32,7 +32,7 @@ from app.storage.interface import StoreUnusable
 from app.storage.layout import LAYOUT_BYTES, LAYOUT_NAME, check_layout
 from app.storage.local import durable
 
-_MAX_STATE_BYTES = 64 * 2**20
+_MAX_STATE_BYTES = 256 * 2**20
 
 
 def _user() -> str:
