@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests import samples
+from tests.samples.raw_avif import with_thumbnail
 from tests.workers.conftest import Making
 from tests.workers.corners import shows_the_picture
 from workers.boxes import show_thumbnail
@@ -126,12 +127,25 @@ def test_black_bars_of_cameras_are_cut_off(making: Making) -> None:
     assert stood_in(making(photo(upright.getvalue(), 480, 720), "it=96", stand_in=True)[0])
 
 
-def test_a_thumbnail_is_an_item_of_its_own_in_heic(making: Making) -> None:
-    """That of a photo as iPhones make it; without one, or with one too small, the picture is decoded."""
-    done, files = making(heic([320]), "it=320", stand_in=True)
+@pytest.mark.parametrize(
+    "data",
+    [
+        heic([320]),
+        heic([320], tile_size=256),
+        with_thumbnail(samples.avif(640, 480), samples.avif(320, 240)),
+    ],
+    ids=["HEIC", "HEIC in tiles, as of iPhones", "AVIF"],
+)
+def test_a_thumbnail_is_an_item_of_its_own(making: Making, data: bytes) -> None:
+    """Its size is that of the true variant, as if the picture had been decoded."""
+    done, files = making(data, "it=320", stand_in=True)
     assert stood_in(done)
     assert (done.source.width, done.source.height) == (640, 480)
     assert shows_the_picture(Image.open(files["it"]), 40)
+
+
+def test_an_item_that_is_absent_or_too_small_leaves_the_picture(making: Making) -> None:
+    """The picture is decoded then."""
     assert not stood_in(making(heic([]), "it=96", stand_in=True)[0])
     assert not stood_in(making(heic([320]), "it=321", stand_in=True)[0])
 
