@@ -168,9 +168,7 @@ class Form:
         near = self._find(self._boundary, start)  # much faster than the expression where there is none
         found = None if near < 0 else self._delimiter.search(buffer, max(start, near - 1))
         if found is None:
-            line_end = b"\r" if self._delimiter is self._crlf_delimiter else b"\n"
-            end = self._find(line_end, max(start, len(buffer) - self._max_delimiter))
-            self._position = len(buffer) if end < 0 else end
+            self._position = self._find_begun(max(start, len(buffer) - self._max_delimiter))
             return buffer[start : self._position], False
         self._position = found.end()
         self.overhead += found.end() - found.start()
@@ -178,6 +176,14 @@ class Form:
             self._delimiter = self._lf_delimiter if found[2] == b"\n" else self._crlf_delimiter
         self._state = _State.END if found[1] else _State.HEADER
         return buffer[start : found.start()], True
+
+    def _find_begun(self, start: int) -> int:
+        """Where a delimiter begins that ends in the next piece, perhaps; else the end of the buffer."""
+        begin = b"\r" + self._boundary if self._delimiter is self._crlf_delimiter else self._boundary
+        at = self._find(begin[:1], start)
+        while at >= 0 and not begin.startswith(bytes(self._buffer[at : at + len(begin)])):
+            at = self._find(begin[:1], at + 1)
+        return len(self._buffer) if at < 0 else at
 
     def _read_header(self) -> bool:
         """Read the header of a part, if all of it has arrived; whether it has."""
