@@ -25,8 +25,8 @@ SPENT_KEPT_S = 86_400.0 + 300.0
 """Seconds for which a used ticket is remembered: as long as one is good, with what clocks may differ."""
 _MAX_FORGOTTEN = 1000
 """Used tickets that one sweep forgets."""
-MAX_WRITER_THREADS = 8
-"""Threads that write at once. Uploads are read from the network by as many as can write."""
+MAX_WRITER_THREADS = 16
+"""Threads that write at once. Most of them wait for fsync, while others take what is read from the network."""
 
 
 def shortest_life(retention: float) -> float:

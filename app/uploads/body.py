@@ -11,7 +11,6 @@ from app.runtime.sizes import format_size
 from app.server.client_connection import connection_of
 from app.server.problems import ProblemError
 from app.server.read_buffer import SMALL_READ
-from app.storage.base import MAX_WRITER_THREADS
 from app.uploads.file_sink import RAW_BODY, FileSink, Received, Target, TooLarge
 from app.uploads.multipart import MULTIPART_ALLOWANCE, Form, form_in
 
@@ -23,8 +22,8 @@ _CHECK_INTERVAL_S = 0.5
 """Seconds after which the deadlines of a silent upload are checked again."""
 _RATE_FACTOR_WHEN_FULL = 8
 """By how much the minimum rate rises while all receiving slots are taken."""
-MAX_FAST_READERS = MAX_WRITER_THREADS
-"""Uploads that are read at full speed at once: as many as the store has threads that write."""
+MAX_FAST_READERS = 8
+"""Uploads that are read at full speed at once: half as many as the store has threads that write."""
 PERMIT_IDLE_TIMEOUT_S = 0.05
 """Seconds for which an upload keeps its permit while nothing arrives."""
 
