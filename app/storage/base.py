@@ -26,7 +26,7 @@ SPENT_KEPT_S = 86_400.0 + 300.0
 _MAX_FORGOTTEN = 1000
 """Used tickets that one sweep forgets."""
 MAX_WRITER_THREADS = 16
-"""Threads that write at once. Most of them wait for fsync, while others take what is read from the network."""
+"""Threads that write at once. Some of them wait for fsync while others take what the network brings."""
 
 
 def shortest_life(retention: float) -> float:

@@ -1,6 +1,7 @@
 """Past saturation: photos finished and refusals seen, compared with what people build instead of Spillway.
 
     python -m bench.overload [--quick | --seconds 20] [--rounds 1] [--json FILE] [--docs DIR]
+    python -m bench.overload --systems spillway --levels 10 30 --seconds 60 --rounds 3
 
 Clients upload a 12 MP photo each, from a loopback address of their own, at 0.5 to 30 times what Spillway can
 do. They arrive whether or not the server keeps up (an open loop), from a process of their own on the same
@@ -27,6 +28,7 @@ from bench.overload import page
 from bench.overload.charts import draw
 from bench.overload.crowd import Plan
 from bench.overload.level import Level, run
+from bench.overload.rounds import medians
 from bench.overload.systems import System, baselines, spillway_system
 from bench.photos import photo_file
 from bench.rig import Report, machine, options
@@ -42,10 +44,20 @@ _BROWNOUTS = {"spillway, brownout": "on", "spillway, brownout, decoded": "decode
 """With the thumbnails embedded in photos, and as it is for photos that have none."""
 _TABLE = (
     *("offered_per_s", "photos_per_s", "of_capacity", "per_cpu_left", "thumbs_per_s", "accepted", "refused"),
-    *("reset", "unanswered", "refusal_p99_ms", "wait_p99_s", "told_p99_s", "wait_of_told_p99", "kept"),
+    *(
+        "reset",
+        "unanswered",
+        "refusal_p99_ms",
+        "answer_p50_ms",
+        "answer_p99_ms",
+        "wait_p99_s",
+        "told_p99_s",
+        "wait_of_told_p99",
+        "kept",
+    ),
     *("peak_mb", "server_growth_mb", "others_cores"),
 )
-"""What is printed; the file has more."""
+"""What is printed, as medians of the rounds; the file has more, of each round."""
 
 
 def _options() -> Namespace:
@@ -145,7 +157,7 @@ def main() -> None:
         for _ in range(chosen.rounds):
             _measure(bench, systems, chosen.levels)
     report = Report("bench.overload")
-    for row in bench.rows:
+    for row in medians(bench.rows):
         report.add(system=row["system"], load=row["load"], **{name: row[name] for name in _TABLE})
     report.notes.append(
         "of capacity, per cpu left: of the same system's photos per second, and photos per CPU second that "
@@ -157,7 +169,7 @@ def main() -> None:
         chosen.json.write_text(json.dumps(document, indent=1) + "\n")
     if chosen.docs:
         print(draw(bench.rows, chosen.docs))
-        page.write(bench.rows, load, chosen.docs / "benchmarks.md")
+        page.write(medians(bench.rows), load, chosen.docs / "benchmarks.md")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ class Level:
             "seen": len(refused) / turned_away if turned_away else None,
             "refusal_p99_ms": _p99([answer.first_s * 1000 for answer in refused]),
             "read_p99_ms": _p99([answer.read_s * 1000 for answer in refused]),
-            "answer_p99_ms": _p99([answer.read_s * 1000 for answer in self.answers if answer.status == 202]),
+            "answer_p50_ms": _percentile(uploads := self._accepted_ms, 50),
+            "answer_p99_ms": _percentile(uploads, 99),
             "wait_p99_s": _p99([wait for wait, _ in waits]),
             "told_p99_s": _p99([told for _, told in waits]),
             "wait_of_told_p99": _p99([wait / told for wait, told in waits if told]),
@@ -114,6 +115,11 @@ class Level:
             "killed": self.killed,
             "statuses": " ".join(f"{status}:{count}" for status, count in sorted(statuses.items())),
         }
+
+    @property
+    def _accepted_ms(self) -> list[float]:
+        """Milliseconds from connecting to the whole 202, of each upload that was accepted."""
+        return [answer.read_s * 1000 for answer in self.answers if answer.status == 202]
 
     def _waits(self, capacity: "Level") -> list[tuple[float, float]]:
         """Seconds in the queue and estimated seconds, for uploads due before the end of the load.
@@ -133,8 +139,12 @@ class Level:
         return found
 
 
+def _percentile(values: Sequence[float], percent: int) -> float | None:
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1] if values else None
+
+
 def _p99(values: Sequence[float]) -> float | None:
-    return sorted(values)[math.ceil(len(values) * 0.99) - 1] if values else None
+    return _percentile(values, 99)
 
 
 def run(

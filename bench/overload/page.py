@@ -9,7 +9,8 @@ Row = Mapping[str, Any]
 _BEGIN, _END = "<!-- figures of bench.overload -->", "<!-- end of figures -->"
 _HEAD = (
     "| load | system | photos/s | of capacity | per CPU second left | refused | not told "
-    "| a refusal, ms | memory, MB |\n| --- | --- | --: | --: | --: | --: | --: | --: | --: |\n"
+    "| a refusal, ms | an upload, ms | memory, MB |\n"
+    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n"
 )
 
 
@@ -28,6 +29,7 @@ def _line(row: Row) -> str:
         str(row["refused"]),
         str(row["reset"] + row["unanswered"]),
         _figure(row["refusal_p99_ms"], 0),
+        f"{_figure(row['answer_p50_ms'], 0)} · {_figure(row['answer_p99_ms'], 0)}" if own else "",
         _figure(row["peak_mb"], 0),
     ]
     return f"| {' | '.join(cells)} |\n"
