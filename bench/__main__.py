@@ -24,6 +24,7 @@ BENCHES = (
     "overload",
     "promises",
     "fairness",
+    "growth",
 )
 
 

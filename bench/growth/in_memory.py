@@ -1,0 +1,167 @@
+"""What grows in memory: waiting jobs, reservations, token buckets, deferred jobs, viewers, connections."""
+
+import asyncio
+import gc
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.api.stats_feed import StatsFeed
+from app.backpressure.brownout import DeferredQueue
+from app.backpressure.drain_rate import DrainRate
+from app.backpressure.rate_limiter import RateLimiter
+from app.backpressure.reservation_table import Requester
+from app.backpressure.reservations import QueueLoad, Reservations
+from app.backpressure.token_bucket import GCRA
+from app.backpressure.upload_queue import ShareExceeded, UploadQueue
+from app.cluster.job_registry import JobRegistry
+from app.cluster.upload_queue import SharedUploadQueue
+from app.engine.job_handle import JobHandle
+from app.job import Job, new_id
+from app.runtime.metrics import Histograms
+from app.server.open_requests import OpenRequests
+from bench.growth.measure import Growth, Operation
+
+_SIZES = (1_000, 10_000, 100_000)
+_tasks: list[asyncio.Task[None]] = []
+_FULL = QueueLoad(load=1000, free_slots=0, unreserved_slots=0)
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    client: str
+
+
+def _queue(clients: int, each: int) -> Mapping[str, Operation]:
+    """A queue in which `clients` have so many jobs each."""
+    queue: UploadQueue[_Entry] = UploadQueue(clients * each, 10, each, DrainRate(2, 100))
+    entries = [_Entry(f"client {number}") for _ in range(each) for number in range(clients)]
+    for entry in entries:
+        queue.reserve(entry.client).enqueue(entry)
+        queue.count_client(entry.client)
+    places, refused, numbers = itertools.cycle(entries), itertools.cycle(entries), itertools.count()
+
+    def refuse_share() -> None:
+        try:
+            queue.check_share(next(refused).client)
+        except ShareExceeded:
+            return
+
+    def come_and_go() -> None:
+        entry = _Entry(f"newcomer {next(numbers)}")
+        queue.count_client(entry.client)
+        queue.reserve(entry.client).enqueue(entry)
+        queue.remove(entry)
+
+    return {
+        "place of a job": lambda: queue.position(next(places)),
+        "refusal by share": refuse_share,
+        "upload that is cancelled": come_and_go,
+        "job that is taken": queue.take_nowait,
+    }
+
+
+def _cluster(jobs: int) -> Mapping[str, Operation]:
+    """A replica that knows of so many waiting jobs of others."""
+    queue = SharedUploadQueue(jobs, 10, 20, DrainRate(2, 100), max_wait_s=60, receiving_elsewhere=lambda: 0)
+    registry = JobRegistry(queue, Histograms())
+    handles: list[JobHandle] = []
+    for _ in range(jobs):
+        job = Job(new_id(), 0.0, 10, ())
+        registry.update(job)
+        handle = registry.find(job.id)
+        assert handle is not None
+        handles.append(handle)
+    places = itertools.cycle(handles)
+    return {"place of a job": lambda: registry.position(next(places))}
+
+
+def _reservations(outstanding: int) -> Mapping[str, Operation]:
+    """A table with so many reservations, of which all come due together in the end."""
+    now = [0.0]
+    reservations = Reservations(2, 100, lambda: 1e6, 2 * outstanding, clock=lambda: now[0])
+    numbers = itertools.count()
+
+    def refuse() -> None:
+        number = next(numbers)
+        reservations.request(Requester(f"key {number}", f"client {number}", f"net {number // 50}"), _FULL)
+
+    for _ in range(outstanding):
+        refuse()
+
+    def lapse() -> None:
+        now[0] = 7200.0
+        reservations.snapshot()
+
+    return {"refusal": refuse, "second after all have lapsed": lapse}
+
+
+def _buckets(clients: int) -> Mapping[str, Operation]:
+    """A limiter that has seen so many clients."""
+    limiter = RateLimiter(GCRA(2, 10), 2 * clients)
+    for number in range(clients):
+        limiter.acquire(f"client {number}")
+    numbers = itertools.count()
+    slower, faster = GCRA(1, 10), GCRA(2, 10)
+    rates = itertools.cycle((slower, faster))
+    return {
+        "token": lambda: limiter.acquire(f"newcomer {next(numbers)}"),
+        "lever of the demonstration": lambda: limiter.reconfigure(next(rates)),
+    }
+
+
+def _deferred(jobs: int) -> Mapping[str, Operation]:
+    queue = DeferredQueue(2 * jobs)
+    for number in range(jobs):
+        queue.push(str(number))
+    return {"job that is taken": queue.pop}
+
+
+async def _viewers(viewers: int) -> Mapping[str, Operation]:
+    """So many pages that watch the statistics; they leave when the event loop ends."""
+    feed = StatsFeed(lambda: {"figures": [0] * 500}, OpenRequests(viewers, viewers), period=0.1)
+    served = asyncio.Event()
+    seen = 0
+
+    async def watch() -> None:
+        nonlocal seen
+        async for _ in feed.stream("page")._content:
+            seen += 1
+            if seen % viewers == 0:
+                served.set()
+
+    async def serve() -> None:
+        async with feed.running():
+            await asyncio.gather(*(watch() for _ in range(viewers)))
+
+    async def next_snapshot() -> None:
+        served.clear()
+        await served.wait()
+
+    _tasks.append(asyncio.create_task(serve()))
+    await served.wait()
+    return {"snapshot for all of them": next_snapshot}
+
+
+def _collection(handles: int) -> Mapping[str, Operation]:
+    """Garbage is looked for among so many jobs under way."""
+    kept: list[Any] = [JobHandle(Job(new_id(), 0.0, 10, ()), "client") for _ in range(handles)]
+
+    def collect() -> None:
+        gc.collect()
+        assert kept
+
+    return {"collection, in a hundredth of the time": collect}
+
+
+GROWTHS = (
+    Growth("jobs that wait, of as many clients", _SIZES, lambda size: _queue(size, 1)),
+    Growth("jobs that wait, twenty of each client", _SIZES, lambda size: _queue(size // 20, 20)),
+    Growth("jobs that wait in a cluster", _SIZES, _cluster),
+    Growth("reservations", _SIZES, _reservations),
+    Growth("clients with a token bucket", _SIZES, _buckets),
+    Growth("deferred jobs", _SIZES, _deferred),
+    Growth("viewers", (50, 500, 5_000), _viewers),
+    Growth("jobs under way", _SIZES, _collection),
+)
