@@ -305,7 +305,7 @@ class TestCommand:
             check=False,
             timeout=PATIENCE,
         )
-        assert done.stdout.split() == ["serve", "stampede"]
+        assert done.stdout.split() == ["serve", "size", "stampede"]
 
 
 class TestJson:
