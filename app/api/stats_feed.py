@@ -67,10 +67,12 @@ class StatsFeed:
 
     async def _run(self) -> None:
         """Build snapshots until the service stops; the last one wakes those who watch, so that they end."""
-        closing = self._open_requests.closing
+        closing, loop = self._open_requests.closing, asyncio.get_running_loop()
+        due = loop.time()
         while not closing.is_set():
+            due = max(due + self._period, loop.time())
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._period):
+                async with asyncio.timeout_at(due):
                     await closing.wait()
             self._build()
             await self._wake()

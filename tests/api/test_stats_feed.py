@@ -75,9 +75,9 @@ async def test_few_viewers_are_served_at_once() -> None:
     async with feed.running():
         began = clock()
         watching = [asyncio.create_task(watch()) for _ in range(400)]
-        await until(began + 1.9)
+        await until(began + 2.5)
         assert sent_at.pop(began) == 400  # what each gets when it comes
-        assert sent_at.total() == 400
+        assert sent_at.total() == 2 * 400  # which takes nothing from the next second
         assert max(sent_at.values()) <= 50
         streams.close()
         await asyncio.gather(*watching)
