@@ -1,6 +1,7 @@
 """When a service starts for the first time, it measures what a job takes on its machine."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.engine import calibration
-from app.engine.calibration import calibrate
+from app.engine.calibration import _BUSY_PER_CPU, calibrate
+from app.size_command import size
+from app.sizing import TRIAL_MS
 from tests.conftest import Start
 from tests.service import until
 
@@ -33,12 +36,16 @@ def measured(*variants: str) -> list[float]:
     return reported
 
 
-@pytest.mark.usefixtures("folder")
-def test_a_trial_job_is_measured() -> None:
-    """The job has the variants that it is given: larger ones take longer."""
+def test_a_trial_job_is_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job has the variants that it is given: more take longer. `spillway size --here` goes by that."""
+    monkeypatch.chdir(folder)
     (short,) = measured("thumb=96")
-    (long,) = measured("large=3000@webp")
-    assert 0.01 < short < long / 2 < 10
+    capsys.readouterr()
+    size(1000, here=True, as_json=True)
+    long = TRIAL_MS / 1000 / json.loads(capsys.readouterr().out)["speed"]
+    assert 0.01 < short / _BUSY_PER_CPU < long < 10
 
 
 @pytest.mark.usefixtures("folder")
