@@ -4,10 +4,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+AGAINST ?= HEAD
 PYTHON ?=
 export PYTHON
 
-.PHONY: help doctor run test lint format bench screenshots recording fuzz soak hostile audit lock upgrade clean \
+.PHONY: help doctor run test lint format bench bench-check screenshots recording fuzz soak hostile audit lock upgrade clean \
 	dist try-dist sbom wheels image workflows notes release-dry-run environment environment-dev environment-bench environment-release
 
 help: ## this list
@@ -38,6 +39,9 @@ format: environment-dev ## rewrite the code in the project's style
 
 bench: environment-bench ## the figures of docs/benchmarks.md, on this machine
 	@exec $(BIN)/python -m bench $(ARGS)
+
+bench-check: environment-bench ## what has become slower since a commit: make bench-check AGAINST=HEAD~1
+	@exec $(BIN)/python -m bench.check $(AGAINST) $(ARGS)
 
 screenshots: environment-dev ## new pictures of the page for docs, with this machine's Chromium
 	@exec $(BIN)/python -m tests.web.screenshots $(ARGS)

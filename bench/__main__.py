@@ -16,6 +16,7 @@ BENCHES = (
     "viewers",
     "visibility",
     "throughput",
+    "scaling",
     "overhead",
     "picture",
     "imaging",

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +27,15 @@ _STOP_S = 30.0
 # --- options and reports --------------------------------------------------------------------------------
 
 
-def options(description: str | None, rounds: int) -> argparse.ArgumentParser:
+def options(
+    description: str | None, rounds: int, read_rounds: Callable[[str], int] = int
+) -> argparse.ArgumentParser:
     """The options that every bench takes."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--rounds", type=int, default=rounds, help="rounds to take medians over (%(default)s)"
+        "--rounds", type=read_rounds, default=rounds, help="rounds to take medians over (%(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
@@ -99,11 +101,22 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
-def cpu_s(pid: int, *, reaped: bool = False) -> float:
-    """Seconds of CPU that a process has used; `reaped` adds those of its children that have ended."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
+def cpu_s(pid: int, *, reaped: bool = False, thread: int | None = None) -> float:
+    """Seconds of CPU that a process has used, or one of its threads alone.
+
+    `reaped` adds those of its children that have ended.
+    """
+    folder = f"/proc/{pid}" if thread is None else f"/proc/{pid}/task/{thread}"
+    stat = Path(f"{folder}/stat").read_text()
     times = stat[stat.rindex(")") + 2 :].split()[11:15]
     return sum(int(value) for value in (times if reaped else times[:2])) / _TICKS
+
+
+def faults(pid: int, *, reaped: bool = False) -> int:
+    """Page faults without I/O of a process; `reaped` adds those of its children that have ended."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    own, of_children = map(int, stat[stat.rindex(")") + 2 :].split()[7:9])
+    return own + of_children * reaped
 
 
 def children(pid: int) -> list[int]:
@@ -125,17 +138,26 @@ class Serving(NamedTuple):
         """Seconds of CPU of the server, its workers and their forks that have ended."""
         return cpu_s(self.pid) + sum(cpu_s(child, reaped=True) for child in children(self.pid))
 
+    def faults(self) -> int:
+        """Page faults of all these."""
+        return faults(self.pid) + sum(faults(child, reaped=True) for child in children(self.pid))
+
 
 @contextmanager
-def spillway(store: Path, core: int | None = None, **settings: Any) -> Iterator[Serving]:
+def spillway(
+    store: Path, core: int | None = None, code: Path | None = None, **settings: Any
+) -> Iterator[Serving]:
     """Run `spillway serve` on a free port of the loopback, with its store and its log in `store`.
 
     It runs in that folder, so that no `.env` changes the figures. `settings` are names of settings in lower
-    case; `core` pins the server and its workers to one CPU.
+    case; `core` pins the server and its workers to one CPU. `code` is the tree whose code runs, instead of
+    the one that is installed.
     """
     given = {"host": HOST, "port": 0, "store_url": f"file:{store}/data"} | settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPILLWAY_")}
     environment |= {f"SPILLWAY_{name.upper()}": str(value) for name, value in given.items()}
+    if code is not None:
+        environment["PYTHONPATH"] = str(code)
     command = [str(Path(sys.executable).with_name("spillway")), "serve"]
     with (store / "log").open("w+b") as log:
         try:
@@ -159,7 +181,7 @@ def started(
     command: Sequence[str], environment: dict[str, str], folder: Path, core: int | None, log: Any
 ) -> Iterator[Serving]:
     """Run a server, which prints its address once it listens, in `folder` until the end of the block."""
-    with pinned(core):  # the started process inherits the affinity
+    with pinned(*([] if core is None else [core])):  # the started process inherits the affinity
         process = subprocess.Popen(
             command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL
         )
@@ -193,10 +215,10 @@ def _port_of(output: int) -> int:
 
 
 @contextmanager
-def pinned(core: int | None) -> Iterator[None]:
-    """Keep this process on CPU `core` for the length of the block; without one, change nothing."""
+def pinned(*cores: int) -> Iterator[None]:
+    """Keep this process on these CPUs for the length of the block; without any, change nothing."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, before if core is None else {core})
+    os.sched_setaffinity(0, cores or before)
     try:
         yield
     finally:

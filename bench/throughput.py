@@ -33,17 +33,18 @@ _CLIENTS_PER_WORKER = 3
 _WARM_S = 1.5
 _START_S = 4.0
 """Long enough for every process of the bare loop to have started."""
-_OPEN = {"rate": 100_000, "burst": 1_000_000, "client_share": 200, "log_format": "json"}
+OPEN = {"rate": 100_000, "burst": 1_000_000, "client_share": 200, "log_format": "json"}
 """Settings under which no guard refuses a single address."""
 
 
 class Round(NamedTuple):
-    """One measurement: photos per second, and CPU seconds per photo of each part."""
+    """One measurement: photos per second, CPU seconds per photo of each part, and how many photos."""
 
     per_s: float
     server_s: float
     workers_s: float
     clients_s: float = 0.0
+    photos: int = 0
 
 
 # --- through HTTP ---------------------------------------------------------------------------------------
@@ -93,6 +94,7 @@ def through_http(serving: Serving, photo: bytes, clients: int, seconds: float) -
         server / photos,
         (everything - server) / photos,
         clients_s / photos,
+        photos,
     )
 
 
@@ -144,7 +146,7 @@ def main() -> None:
         source = photo_file(folder, "jpeg", 12)
         photo = source.read_bytes()
         bare(pool, workers, source, folder, _START_S)
-        with spillway(folder, workers=workers, **_OPEN) as serving:
+        with spillway(folder, workers=workers, **OPEN) as serving:
             for _ in range(chosen.rounds):
                 http.append(through_http(serving, photo, workers * _CLIENTS_PER_WORKER, chosen.seconds))
                 loop.append(bare(pool, workers, source, folder, chosen.seconds))

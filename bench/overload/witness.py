@@ -33,7 +33,7 @@ def _everybody_s() -> float:
     return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
-def _proportional(pid: int) -> int:
+def proportional(pid: int) -> int:
     """Bytes of memory of a process, with shared pages divided among those that share them (PSS)."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
@@ -65,7 +65,7 @@ class Witness:
         shares = []
         for pid in tree(self._serving.pid):
             with suppress(OSError):
-                shares.append(_proportional(pid))
+                shares.append(proportional(pid))
         return sum(shares), shares[0] if shares else 0
 
     def reading(self) -> Reading:
