@@ -28,7 +28,6 @@ from app.setting_values import webhook_secrets
 from app.settings import Settings
 from app.storage.interface import Store
 from app.storage.local.store import LocalStore
-from app.storage.s3.store import S3Store
 from app.webhooks.delivery import Delivery
 from app.webhooks.outbox import Outbox, wanted_events
 from app.webhooks.store_outbox import StoreOutbox
@@ -37,6 +36,8 @@ from app.webhooks.store_outbox import StoreOutbox
 def make_store(settings: Settings) -> Store:
     """The store that STORE_URL names."""
     if settings.store_url.startswith("s3://"):
+        from app.storage.s3.store import S3Store  # loads obstore, which a directory does not need
+
         bucket, _, prefix = settings.store_url.removeprefix("s3://").partition("/")
         return S3Store(bucket, prefix.strip("/"), settings.store_max_bytes, settings.retention)
     path = settings.store_url.removeprefix("file:")

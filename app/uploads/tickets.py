@@ -13,9 +13,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jwt.algorithms import get_default_algorithms
 from starlette.types import Scope
 
 from app.backpressure.token_bucket import GCRA
@@ -28,11 +27,12 @@ from app.upload_keys import VerifyingKey
 from app.uploads.multipart import MULTIPART, MULTIPART_ALLOWANCE
 from app.uploads.ticket_claims import LEEWAY_S, MAX_LIFE_S, BadClaims, Ticket, TicketLimits, read_claims
 
+if TYPE_CHECKING:
+    from jwt.algorithms import Algorithm
+
 MAX_TICKET_BYTES = 4096
 _MAX_CACHED = 4096
 """Tickets that are remembered as verified."""
-_ALGORITHMS = get_default_algorithms()
-"""What checks a signature, by the name of the algorithm."""
 _TOKEN = re.compile(r"(([\w-]+)\.([\w-]+))\.([\w-]*)", re.ASCII)
 """A signed token (RFC 7515, section 7.1): group 1 is signed, 2 the header, 3 the claims, 4 the signature."""
 
@@ -98,6 +98,12 @@ class Tickets:
         self._clock = clock
         self._candidates = lru_cache(maxsize=256)(self._find_candidates)
         self._verified: RecentlyUsed[Ticket] = RecentlyUsed(_MAX_CACHED)
+        self._algorithms: Mapping[str, Algorithm] = {}
+        """What checks a signature, by the name of the algorithm."""
+        if self._keys:
+            from jwt.algorithms import get_default_algorithms  # loads OpenSSL, which others do not need
+
+            self._algorithms = get_default_algorithms()
 
     def uploader(self, scope: Scope, address: str) -> Uploader:
         """Whom an upload from this address is charged to.
@@ -154,7 +160,7 @@ class Tickets:
             raise BadClaims("The ticket is not a signed JSON web token.")
         name, keys = self._candidates(segments[2])
         signed, signature = segments[1].encode(), _decode(segments[4])
-        if not any(_ALGORITHMS[key.algorithm].verify(signed, key.material, signature) for key in keys):
+        if not any(self._algorithms[key.algorithm].verify(signed, key.material, signature) for key in keys):
             raise BadClaims("The ticket's signature is not that of its key.")
         try:
             claims = json.loads(_decode(segments[3]).decode())
