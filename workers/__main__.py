@@ -4,7 +4,6 @@ It ends when its standard input is closed, and with its parent. Exit status: 0 t
 its confinement do not work, 2 when the parent sends anything but frames of the protocol.
 """
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -30,10 +29,7 @@ def main() -> int:
         check_codecs()
         sandbox = Sandbox.prepare(threads=threads)
         layers = _rehearse(sandbox)
-        # Whatever is loaded now stays. In a fork the garbage collector would write to each of these objects,
-        # and thereby copy their memory pages, so it must not look at them.
-        gc.collect()
-        gc.freeze()
+        process.settle_memory()
         child = Child(requests, responses, fork_starter(sandbox, layers))
         child.send(Ready(os.getpid(), layers))
         child.serve()

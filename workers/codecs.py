@@ -2,11 +2,15 @@
 
 import warnings
 
+import PIL
 import pillow_heif
 from PIL import AvifImagePlugin, Image, PngImagePlugin
 from pillow_heif import as_plugin
 
 from workers import libheif
+
+_PLUGINS = "Avif Bmp Gif Jpeg Mpo Png Ppm Tiff WebP"
+"""Those of Pillow that read or write what is accepted, or that these use; it has some forty more."""
 
 
 def load_codecs() -> bool:
@@ -16,6 +20,7 @@ def load_codecs() -> bool:
     libaom work in the calling thread when they may have one thread, libheif when it may have none.
     """
     warnings.simplefilter("ignore")  # Pillow warns about broken metadata, and nobody reads that
+    PIL._plugins[:] = [f"{name}ImagePlugin" for name in _PLUGINS.split()]
     Image.init()
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=0)
     # Otherwise it resets the orientation in EXIF, or in XMP, without having applied it.

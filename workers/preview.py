@@ -6,7 +6,6 @@ Each is made by a confined fork without a right to any file. The process ends wh
 closed, and with its parent.
 """
 
-import gc
 import os
 import select
 import signal
@@ -66,8 +65,7 @@ def main() -> int:
     sandbox = Sandbox.prepare()
     try:
         layers = _rehearse(sandbox)
-        gc.collect()
-        gc.freeze()
+        process.settle_memory()
         write_frame(responses, Ready(os.getpid(), layers).to_frame())
         buffer = FrameBuffer()
         while data := os.read(requests, _READ_BYTES):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _M_ARENA_MAX = -8
+_STATM_BYTES = 256
 _NICENESS = 5
 """Added to the server's: while both want a processor, a worker gets a third of the server's share."""
 
@@ -63,6 +65,19 @@ def limit_malloc_arenas() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
+def settle_memory() -> None:
+    """Give back what is free, and leave the rest alone: what is loaded stays, and forks share it.
+
+    In a fork, the garbage collector would write to each of these objects, and malloc to each small block that
+    is free, which copies the memory pages that they are in.
+    """
+    gc.collect()
+    gc.freeze()
+    malloc_trim = getattr(_libc, "malloc_trim", None)  # musl has none
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 def close_other_descriptors(*kept: int) -> None:
     """Close every descriptor of this process except `kept`."""
     low = 0
@@ -89,8 +104,12 @@ def move_pipes() -> tuple[int, int]:
 
 def address_space_bytes() -> int:
     """The size of this process's address space now, in bytes."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (no module may load here)
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    # `open` would import a codec for text, in each process that is forked.
+    file = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(file, _STATM_BYTES).split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    finally:
+        os.close(file)
 
 
 def _prctl(option: int, value: int) -> None:
