@@ -15,7 +15,7 @@ from tests.storage.jobs import PHOTO, accepted, made, read
 from tests.storage.servers import S3Server
 
 PAGE = (Path(__file__).parents[2] / "docs/upgrading.md").read_text()
-BACKUP, RESTORE = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+BACKUP, RESTORE, *_ = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 (MOVE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -2,8 +2,9 @@
 
 import json
 import os
+import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ class DockerError(AssertionError):
     """Raised when a docker command fails, with its output."""
 
 
-def docker(*arguments: str, timeout: float = 60, check: bool = True, **settings: object) -> str:
-    """The output of a docker command, run without the settings in this process's environment."""
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """This process's environment without its settings, with those given."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("SPILLWAY_", "COMPOSE_"))
     }
+    return kept | {f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def docker(*arguments: str, timeout: float = 60, check: bool = True, **settings: object) -> str:
+    """The output of a docker command, run without the settings in this process's environment."""
     done = subprocess.run(
         ["docker", *arguments],
         capture_output=True,
@@ -29,7 +35,7 @@ def docker(*arguments: str, timeout: float = 60, check: bool = True, **settings:
         timeout=timeout,
         stdin=subprocess.DEVNULL,
         cwd=ROOT,
-        env=kept | {f"SPILLWAY_{name.upper()}": str(value) for name, value in settings.items()},
+        env=environment(settings),
     )
     if check and done.returncode:
         raise DockerError(f"docker {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -87,6 +93,13 @@ class Project:
 
     def compose(self, *arguments: str, timeout: float = 60, check: bool = True) -> str:
         return docker("compose", *self._options, *arguments, timeout=timeout, check=check, **self._settings)
+
+    def script(self, text: str, folder: Path) -> None:
+        """Run commands of a page in a folder: `docker compose` in them is this project, with its image."""
+        script = text.replace("docker compose", shlex.join(["docker", "compose", *self._options]))
+        script = script.replace("tar spillway ", f"tar {self.name} ")
+        env = environment(self._settings)
+        subprocess.run(["bash", "-euc", script], cwd=folder, env=env, check=True, timeout=120)
 
     def up(self, *options: str, timeout: float = 400) -> None:
         """Start, and wait until every health check passes."""

@@ -2,14 +2,16 @@
 
 import functools
 import io
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
-from .compose import Project
+from .compose import ROOT, Project
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -83,8 +85,10 @@ def test_hammering_from_the_host_ends_in_429(client: httpx.Client) -> None:
     assert post(client, small).status_code in (202, 503)  # there is a token for it again
 
 
-def test_images_outlive_a_restart_and_a_new_container(project: Project, client: httpx.Client) -> None:
-    """Images are in the volume, not in the container."""
+def test_images_outlive_a_restart_and_a_new_container(
+    project: Project, client: httpx.Client, tmp_path: Path
+) -> None:
+    """Images are in the volume, not in the container, and in a backup as docs/upgrading.md makes it."""
     job = upload(client, photo(640, 480), prefer="wait=25")
     thumb = job["variants"]["thumb"]["url"]
     before = client.get(thumb).content
@@ -94,6 +98,12 @@ def test_images_outlive_a_restart_and_a_new_container(project: Project, client: 
     assert client.get(thumb).content == before
 
     project.up("--no-build", "--force-recreate")
+    assert client.get(thumb).content == before
+
+    *_, backup, restore = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/upgrading.md").read_text(), re.DOTALL)
+    project.script(backup, tmp_path)
+    project.compose("down", "--volumes")
+    project.script(restore, tmp_path)
     assert client.get(thumb).content == before
 
 
