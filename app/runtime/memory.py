@@ -4,8 +4,9 @@ Connections and their protocols are in reference cycles, and lie in memory betwe
 looks for cycles seldom once there are many objects, and malloc keeps whatever is not at the end of its heap.
 So a process would keep the memory of ten thousand connections long after they have gone.
 
-To look through everything holds up the event loop, for 14 us with each open connection. So that is done here
-alone, and the seldomer the longer it takes; Python itself looks only through what is new.
+To look through everything holds up the event loop, for 14 us with each open connection. So what has outlived
+one look is left out of the later ones (it is *frozen*), and everything is looked through only when memory has
+grown and the process is quiet, or when memory has grown a lot.
 """
 
 import asyncio
@@ -21,51 +22,61 @@ from typing import Any
 from app.runtime import tasks
 
 TRIM_PERIOD_S = 10.0
-"""Seconds between two collections of garbage, at least."""
-_MAX_SHARE = 0.01
-"""The share of the time that collections may take at most."""
-_NEVER = 1_000_000_000
+"""Seconds between two collections of garbage."""
+_QUIET_SHARE = 0.1
+"""The share of a processor below which the process counts as quiet."""
+_MAX_GROWTH_QUIET = 4 << 20
+"""Bytes by which memory may grow before everything is looked through in a quiet moment."""
+_MAX_GROWTH = 64 << 20
+"""Bytes by which it may grow, or by half if that is more, before that is done whatever goes on."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @asynccontextmanager
 async def kept_trimmed() -> AsyncIterator[None]:
     """Keep the memory of this process small while the block lasts; it begins when the process is ready."""
-    freeze_startup_heap()
-    thresholds = gc.get_threshold()
-    gc.set_threshold(*thresholds[:2], _NEVER)
+    # Python's own full collections come once some ten thousands of objects are new. They are short if what
+    # each of them leaves is frozen.
+    gc.callbacks.append(_freeze_after_full)
+    gc.collect()
     trimming = tasks.supervise(trim_periodically, name="memory trimming")
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(_freeze_after_full)
         await tasks.cancel_and_wait([trimming])
 
 
-def freeze_startup_heap() -> None:
-    """Collect garbage, then exempt all present objects from later collections.
+def _freeze_after_full(phase: str, info: dict[str, int]) -> None:
+    """Exempt all that a full collection leaves from later ones.
 
-    These are modules, routes and parts of the service, which stay as long as the process does; to look
-    through them each time would cost tens of milliseconds.
+    After the first one these are modules, routes and parts of the service.
     """
-    gc.collect()
-    gc.freeze()
+    if phase == "stop" and info["generation"] == 2:
+        gc.freeze()
 
 
-async def trim_periodically(clock: Callable[[], float] = time.perf_counter) -> None:
-    """Collect garbage and return free memory to the operating system, for ever; `clock` gives seconds.
+async def trim_periodically(
+    resident: Callable[[], int] = lambda: resident_bytes([os.getpid()]),
+    cpu_clock: Callable[[], float] = time.process_time,
+) -> None:
+    """Collect garbage and return free memory to the operating system every `TRIM_PERIOD_S`, for ever.
 
-    That is every `TRIM_PERIOD_S`, and less often where a collection takes long.
+    `resident` gives the memory of this process in bytes, `cpu_clock` the seconds of CPU that it has used.
     """
     trim: Callable[[int], Any] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
-    pause_s = TRIM_PERIOD_S
+    least, cpu_s = resident(), cpu_clock()
     while True:
-        await asyncio.sleep(pause_s)
-        began = clock()
+        await asyncio.sleep(TRIM_PERIOD_S)
+        before_s, cpu_s = cpu_s, cpu_clock()
+        is_quiet = cpu_s - before_s < _QUIET_SHARE * TRIM_PERIOD_S
+        is_full = resident() - least > (_MAX_GROWTH_QUIET if is_quiet else max(_MAX_GROWTH, least // 2))
+        if is_full:
+            gc.unfreeze()
         gc.collect()
         if trim is not None:
             trim(0)
-        pause_s = max(TRIM_PERIOD_S, (clock() - began) / _MAX_SHARE)
+        least = resident() if is_full else min(least, resident())
 
 
 def resident_bytes(pids: list[int]) -> int:

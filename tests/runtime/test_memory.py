@@ -5,7 +5,6 @@ import ctypes
 import gc
 import itertools
 import weakref
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ async def test_cycles_are_collected_periodically() -> None:
     """Even if nothing happens that would make Python do so by itself."""
     gc.disable()
     try:
-        keeping = asyncio.create_task(memory.trim_periodically(lambda: 0.0))  # as if it took no time
+        keeping = asyncio.create_task(memory.trim_periodically())
         await settle()
         for _ in range(2):
             knot = weakref.ref(Knot())
@@ -63,23 +62,47 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
     await tasks.cancel_and_wait([keeping])
 
 
-async def test_collections_that_take_long_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take a hundredth of the time at most, however much there is to look through."""
-    rounds: list[float] = []
-    moments = itertools.count(0, 0.5)  # each collection takes half a second
-    monkeypatch.setattr(memory.gc, "collect", lambda: rounds.append(asyncio.get_running_loop().time()))
-    keeping = asyncio.create_task(memory.trim_periodically(lambda: next(moments)))
-    await asyncio.sleep(memory.TRIM_PERIOD_S + 3 * 50 + 1)
-    await tasks.cancel_and_wait([keeping])
-    assert [round(later - earlier) for earlier, later in pairwise(rounds)] == [50, 50, 50]
+@pytest.mark.parametrize(
+    ("growth", "cpu_s", "expected"),
+    [
+        (3 << 20, 0.0, False),
+        (5 << 20, 0.0, True),
+        (5 << 20, 9.0, False),  # clients would wait
+        (63 << 20, 9.0, False),
+        (101 << 20, 9.0, True),
+    ],
+    ids=["quiet", "quiet and grown", "busy and grown", "busy and grown more", "busy and grown by half"],
+)
+async def test_what_outlived_a_collection_is_looked_through_when_memory_has_grown(
+    growth: int, cpu_s: float, *, expected: bool
+) -> None:
+    """And not in each collection, which would hold up the event loop the longer the more there is."""
+    memory_bytes, cpu = iter([200 << 20, (200 << 20) + growth, 200 << 20]), itertools.count(0, cpu_s)
+    gc.disable()
+    try:
+        knot = weakref.ref(Knot())
+        gc.freeze()
+        keeping = asyncio.create_task(memory.trim_periodically(lambda: next(memory_bytes), lambda: next(cpu)))
+        await asyncio.sleep(memory.TRIM_PERIOD_S + 1)
+        await tasks.cancel_and_wait([keeping])
+        assert (knot() is None) == expected
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 async def test_objects_of_the_start_are_exempt_from_collections() -> None:
-    """Modules and routes are never garbage."""
+    """Modules and routes are never garbage. Nor is most of what outlives a collection."""
     before = gc.get_freeze_count()
     try:
-        memory.freeze_startup_heap()
-        assert gc.get_freeze_count() > before + 10_000
+        async with memory.kept_trimmed():
+            of_start = gc.get_freeze_count()
+            assert of_start > before + 10_000
+            kept = [Knot() for _ in range(1000)]
+            gc.collect(1)
+            assert gc.get_freeze_count() <= of_start  # a young one says little
+            gc.collect()
+            assert gc.get_freeze_count() >= of_start + len(kept)
     finally:
         gc.unfreeze()
 
@@ -94,7 +117,6 @@ async def test_trimming_outlives_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
             raise MemoryError
 
     monkeypatch.setattr(memory.gc, "collect", collect)
-    monkeypatch.setattr(memory.gc, "freeze", lambda: None)
     with capture_logs() as logs:
         async with memory.kept_trimmed():
             await asyncio.sleep(3.5 * memory.TRIM_PERIOD_S)
