@@ -1,6 +1,6 @@
 """CPU, memory and quality of making the default variants, beside libvips, sharp and Pillow's own limit.
 
-    python -m bench.imaging [--quick] [--rounds 5] [--sources 12mp.jpeg,…] [--out jpeg,webp] [--json FILE]
+    python -m bench.imaging [--quick] [--rounds 5] [--sources 12mp.jpeg,…] [--out jpeg,webp,…] [--json FILE]
 
 Each resizer (`bench/resizers.py`, and sharp in Node) has a process of its own with one thread, and they
 alternate photo by photo. libvips is measured where pyvips is installed (`make environment-bench`), sharp
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument(
         "--sources", default=",".join(SOURCES), help="photos to make and measure (%(default)s)"
     )
-    parser.add_argument("--out", default="jpeg", help="formats of the variants, of jpeg, webp (%(default)s)")
+    parser.add_argument("--out", default="jpeg", help="formats of the variants, of jpeg, webp, avif, png")
     usual = ",".join(_USUAL)
     parser.add_argument("--by", default=usual, help=f"of {', '.join((*MAKERS, *_IN_NODE))} (%(default)s)")
     parser.add_argument("--photos", type=Path, help="a folder to keep the photos in, and to find them again")

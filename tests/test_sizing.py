@@ -100,6 +100,21 @@ def test_images_that_stay_for_good_are_counted_for_a_year() -> None:
     assert need.disk == pytest.approx(365 * need.disk_per_day, rel=0.3)
 
 
+def test_the_arithmetic_of_the_page_is_that_of_the_code() -> None:
+    """Its results that the command does not print: memory in MB, and kB of an image."""
+    told = {
+        name: float(result)
+        for name, result in re.findall(r"^\| ([\w ]+?) \| .* \| ([\d.]+)(?: \w+)? \|$", PAGE, re.MULTILINE)
+    }
+    need = estimate(DEMAND)
+    a_day = DEMAND.photos_per_s * 86_400
+    assert round(need.memory / 1e6) == told["memory in use"]
+    assert round((need.disk_per_day / a_day - 16_384) / 1000) == told["bytes of an image"]
+    assert round(need.worker_ms) == told["CPU of a worker for one"]
+    assert round(need.server_ms) == told["CPU of the server for one"]
+    assert need.replicas == told["server processes"]
+
+
 def test_the_example_of_the_page_is_what_the_command_prints(tmp_path: Path) -> None:
     """As it stands, with the default settings."""
     command, shown = re.findall(r"```console\n\$ spillway (size .*)\n((?:.|\n)*?)```", PAGE)[0]

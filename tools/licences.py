@@ -23,7 +23,7 @@ _MAX_NAME = 40
 
 def licences(metadata: PackageMetadata) -> set[str]:
     """The names of a package's licences; empty if its metadata do not tell."""
-    text = metadata.get("License-Expression") or metadata.get("License") or ""
+    text = next((metadata[key] for key in ("License-Expression", "License") if key in metadata), "")
     if text and len(text) <= _MAX_NAME and "\n" not in text:
         return set(re.split(r" (?:AND|OR) ", text))
     classifiers = metadata.get_all("Classifier") or []
