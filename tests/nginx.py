@@ -11,7 +11,7 @@ import pytest
 
 from tests.service import Connection, until
 
-OPERATIONS = Path(__file__).parent.parent / "docs/operations.md"
+PROXIES = Path(__file__).parent.parent / "docs/proxies.md"
 
 _AROUND = """
 daemon off;
@@ -33,7 +33,7 @@ http {{
 
 def examples() -> list[str]:
     """The examples for nginx in the documentation: a service under a path, and one behind a cache."""
-    return re.findall(r"```nginx\n(.+?)\n```", OPERATIONS.read_text(), re.DOTALL)
+    return re.findall(r"```nginx\n(.+?)\n```", PROXIES.read_text(), re.DOTALL)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ PARTS = (
         "the page is not tested",
         "chromium",
     ),
-    Part("nginx", program("nginx"), "the proxies of docs/operations.md are not tested", "nginx-light"),
+    Part("nginx", program("nginx"), "the proxies of docs/proxies.md are not tested", "nginx-light"),
     Part(
         "nats-server",
         program("nats-server"),
