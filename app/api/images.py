@@ -34,8 +34,10 @@ log = structlog.get_logger(__name__)
 
 _YEAR_S = 365 * 86_400
 """Seconds for which caches are told to keep what is kept for good."""
-_REFRESH_S = 1.0
-"""Seconds between looks at a queued job's position."""
+_REFRESH_S, _MAX_REFRESH_S = 1.0, 5.0
+"""Seconds between looks at a queued job's position: the second, if very many are followed."""
+_REFRESHES_PER_S = 1000
+"""Looks in a second, of all event streams together, from which on they become rarer."""
 
 
 class NotReady(ProblemError):
@@ -175,14 +177,15 @@ class ImageService:
     async def follow(self, handle: JobHandle) -> AsyncGenerator[bytes]:
         """Server-sent events of a job until nothing more will change.
 
-        While the job is queued there is also an event whenever its position has changed.
+        While the job is queued there is also an event when its position has changed.
         """
-        sent, silent_s = self.engine.position(handle)[0], 0.0
-        async for happened in handle.events(_REFRESH_S):
+        loop = asyncio.get_running_loop()
+        sent, sent_at = self.engine.position(handle)[0], loop.time()
+        async for happened in handle.events(self._refresh_s):
             if self.open_requests.closing.is_set():
                 return
             position, _ = self.engine.position(handle)
-            if happened is None and position == sent and (silent_s := silent_s + _REFRESH_S) < HEARTBEAT_S:
+            if happened is None and position == sent and loop.time() - sent_at < HEARTBEAT_S:
                 continue
             if happened is not None:
                 yield event(happened[0], self.document(handle.job, handle), happened[1])
@@ -190,7 +193,11 @@ class ImageService:
                 yield event(JobStatus.QUEUED, self.document(handle.job, handle), handle.job.state_id)
             else:
                 yield COMMENT
-            sent, silent_s = position, 0.0
+            sent, sent_at = position, loop.time()
+
+    def _refresh_s(self) -> float:
+        """Seconds between looks at a queued job's position."""
+        return min(_MAX_REFRESH_S, max(_REFRESH_S, self.open_requests.count / _REFRESHES_PER_S))
 
     async def find_variant(self, job_id: str, name: str) -> tuple[Job, MadeVariant]:
         """A variant that has been made.

@@ -222,7 +222,7 @@ class DeliveryHandler:
 
     async def _write_changes(self, message: Msg, handle: JobHandle, last: _LastStatus) -> bool:
         """Write each change of a job's status before its end. False when another process has taken over."""
-        async for _ in handle.events(ACK_WAIT_S / 3):
+        async for _ in handle.events(lambda: ACK_WAIT_S / 3):
             if handle.is_finished:
                 break
             state = handle.job.state_id  # read before the status is written: the job goes on meanwhile

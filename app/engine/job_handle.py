@@ -1,7 +1,7 @@
 """A job under way in this process, and those who watch it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from app.engine.worker_pool import Worker
@@ -73,10 +73,10 @@ class JobHandle:
         self.job.status = status
         self.publish(status)
 
-    async def events(self, refresh_s: float) -> AsyncIterator[tuple[str, str] | None]:
+    async def events(self, refresh_s: Callable[[], float]) -> AsyncIterator[tuple[str, str] | None]:
         """Yield every event from now on as (name, event id), the present status first, until the job ends.
 
-        Yields None after each `refresh_s` seconds without an event.
+        Yields None after each `refresh_s()` seconds without an event.
         """
         seen = len(self._events)
         yield self.job.status, self.job.state_id
@@ -88,7 +88,7 @@ class JobHandle:
                 return
             changed = self._changed = self._changed or asyncio.Event()
             try:
-                async with asyncio.timeout(refresh_s):
+                async with asyncio.timeout(refresh_s()):
                     await changed.wait()
             except TimeoutError:
                 yield None

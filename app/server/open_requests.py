@@ -35,6 +35,11 @@ class OpenRequests:
         self._count = 0
         self.closing = asyncio.Event()
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return self._count
+
     def apart(self) -> "OpenRequests":
         """Another count with the same bounds, which ends with this one."""
         other = OpenRequests(self._max_open, self._max_per_client)

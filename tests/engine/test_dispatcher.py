@@ -49,7 +49,7 @@ async def ended(handle: JobHandle) -> JobStatus:
 async def test_a_job_is_made_and_recorded(setting: Setting) -> None:
     """Its watchers hear of it after the record is durable, and its worker was free before that."""
     handle = setting.upload()
-    events = [event[0] async for event in handle.events(100) if event is not None]
+    events = [event[0] async for event in handle.events(lambda: 100) if event is not None]
     assert events == ["queued", "processing", "variant", "done"]
     assert setting.store.records[handle.job.id] == handle.job
     assert setting.freed == [handle]
@@ -279,6 +279,6 @@ async def test_deferred_variants_that_are_tried_again_are_not_told_to_watchers(s
     setting.dispatcher.work_queue.remove(handle)
     job = replace(handle.job, status=JobStatus.DONE, deferred=("thumb",))
     resumed = setting.dispatcher.resume(job)
-    events = [event[0] async for event in resumed.events(100) if event is not None]
+    events = [event[0] async for event in resumed.events(lambda: 100) if event is not None]
     assert events == ["done", "variant"]
     assert (resumed.job.deferred, list(resumed.job.made)) == ((), ["thumb"])

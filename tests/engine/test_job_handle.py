@@ -26,7 +26,7 @@ class Watcher:
         self.task = asyncio.create_task(self._watch(handle, refresh_s))
 
     async def _watch(self, handle: JobHandle, refresh_s: float) -> None:
-        async for happened in handle.events(refresh_s):
+        async for happened in handle.events(lambda: refresh_s):
             self.heard.append(happened)
 
     @property
@@ -120,7 +120,7 @@ async def test_a_silent_job_lets_its_watchers_look_up() -> None:
 async def test_a_slow_watcher_misses_nothing() -> None:
     """Events that come while it is busy wait for it."""
     handle = new_handle()
-    events = handle.events(1000)
+    events = handle.events(lambda: 1000)
     assert await anext(events) == (JobStatus.QUEUED, "queued.0")
     handle.set_status(JobStatus.PROCESSING)
     make(handle, "thumb")
