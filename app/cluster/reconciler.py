@@ -27,6 +27,10 @@ _SUSPECT_AFTER_S = 30.0
 """Seconds after which a job that is not where it should be counts as lost rather than under way."""
 
 
+_MAX_READ_AGAIN = 100
+"""Of the jobs that are where they should be, how many records a round reads, lest one has ended unheard."""
+
+
 class _RoundGivenUp(Exception):
     """Raised when so much has failed that the rest of a round would fail too."""
 
@@ -40,6 +44,8 @@ class Reconciler:
         self._job_stream = job_stream
         self._waiting: dict[str, Job] = {}
         """The jobs that this round has found unfinished in the store, so that none is read twice."""
+        self._trusted: set[str] = set()
+        """The jobs whose records this round does not read: they are in the queue, and known here."""
         self._failures = 0
         """Failures in this round."""
 
@@ -64,7 +70,7 @@ class Reconciler:
         except _RoundGivenUp:
             log.warning("comparing queue and store was given up until later")
         finally:
-            self._waiting = {}
+            self._waiting, self._trusted = {}, set()
         return not self._failures
 
     @contextmanager
@@ -87,8 +93,10 @@ class Reconciler:
         queued: set[str] = set()
         with self._failures_counted():
             queued = set(await self._job_stream.job_ids())
+        expected = [job_id for job_id in queued if self._registry.find(job_id) is not None]
+        self._trusted = set(expected).difference(random.sample(expected, min(len(expected), _MAX_READ_AGAIN)))
         has_room = True
-        async for job in self._store.pending():
+        async for job in self._store.pending(except_for=self._trusted):
             self._waiting[job.id] = job
             if has_room and job.id not in queued and job.created_at < time.time() - _SUSPECT_AFTER_S:
                 with self._failures_counted(job.id):
@@ -107,7 +115,8 @@ class Reconciler:
         """Read the records of jobs whose status has not changed for a while: they may have ended unheard."""
         for known in self._registry:
             job_id = known.handle.job.id
-            if time.monotonic() - known.changed_at < _SUSPECT_AFTER_S or job_id in self._waiting:
+            is_read = job_id in self._waiting or job_id in self._trusted
+            if is_read or time.monotonic() - known.changed_at < _SUSPECT_AFTER_S:
                 continue
             with self._failures_counted(job_id):
                 job = await self._store.load(job_id)

@@ -30,7 +30,7 @@ power failure at any later moment. Whatever a method cannot do now is a `StoreUn
 OSError; callers catch OSError and try again later, so a method that failed must leave the job as it was.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,9 +221,10 @@ class Store(Protocol):
     async def close(self) -> None:
         """End what is under way and release everything. Nothing is called after it."""
 
-    def pending(self) -> AsyncIterator[Job]:
+    def pending(self, except_for: Container[str] = ()) -> AsyncIterator[Job]:
         """Every accepted job that is not final, oldest first: what a start has to bring to an end.
 
+        Those with an id in `except_for` are left out, and their records are not read.
         A job whose record cannot be read but whose source is there is given with `wanted=()`, that is, all
         variants of the settings, and gets a new record: better to make too much than to lose the upload.
         The source of a final job, which a crash may have left, is removed on the way.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class MemoryStore:
     async def save_state(self, data: bytes) -> None:
         self.state = data
 
-    async def pending(self) -> AsyncIterator[Job]:
+    async def pending(self, except_for: Container[str] = ()) -> AsyncIterator[Job]:  # noqa: ARG002
         for job in list(self.records.values()):
             if not job.is_final:
                 yield replace(job)

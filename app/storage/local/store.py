@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -90,9 +90,11 @@ class LocalStore(StoreBase):
     async def close(self) -> None:
         self.directory.close()
 
-    async def pending(self) -> AsyncIterator[Job]:
+    async def pending(self, except_for: Container[str] = ()) -> AsyncIterator[Job]:
         while self._unfinished:
             accepted_at, job_id = heapq.heappop(self._unfinished)
+            if job_id in except_for:
+                continue
             job = await self.read_in_thread(self.folders.read_record, job_id)
             if job is None:
                 try:

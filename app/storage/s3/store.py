@@ -22,7 +22,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -107,12 +107,12 @@ class S3Store(StoreBase):
             await asyncio.wait({self._first_count})
         await self.write_in_thread(self._scratch.close)
 
-    async def pending(self) -> AsyncIterator[Job]:
+    async def pending(self, except_for: Container[str] = ()) -> AsyncIterator[Job]:
         try:
             sources = [item async for item in self._client.list(SOURCES)]
             unread: OSError | None = None
             for item in sorted(sources, key=lambda item: item.written_at):
-                if (parsed := parse_source_name(item.name)) is None:
+                if (parsed := parse_source_name(item.name)) is None or parsed[0] in except_for:
                     continue
                 job_id, upload = parsed
                 try:
