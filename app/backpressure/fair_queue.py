@@ -1,6 +1,8 @@
 """The fair queue: waiting jobs leave round robin over clients, not first come first served."""
 
 import asyncio
+import itertools
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -22,14 +24,19 @@ _Place = tuple[int, int, str]
 
 @dataclass(slots=True)
 class _Line(Generic[E]):
-    """The entries of one client, and the places in which they leave; both in order, and equally many.
+    """The entries of one client in their order; one leaves in each round, the first in `first_round`.
 
     Clients take their turns in the order in which they came.
     """
 
-    turn: int = 0
+    client: str
+    turn: int
+    first_round: int
     entries: list[E] = field(default_factory=list)
-    places: list[_Place] = field(default_factory=list)
+
+    def place(self, at: int) -> _Place:
+        """When the entry leaves that has `at` others of its client before it."""
+        return self.first_round + at, self.turn, self.client
 
 
 class FairQueue(Generic[E]):
@@ -45,9 +52,12 @@ class FairQueue(Generic[E]):
     def __init__(self) -> None:
         self._places: Ranking[_Place] = Ranking()
         self._lines: dict[str, _Line[E]] = {}
+        self._numbers: dict[E, int] = {}
+        """Entries in the order in which they came."""
         self._round = 0
         """The round of the entry that left last."""
-        self._turns = 0
+        self._turns = itertools.count()
+        self._arrivals = itertools.count()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -56,49 +66,48 @@ class FairQueue(Generic[E]):
         """Add an entry after the others of its client; a client that had none is served after all others."""
         line = self._lines.get(entry.client)
         if line is None:
-            self._turns += 1
-            line = self._lines[entry.client] = _Line(self._turns)
-        last = line.places[-1][0] if line.places else self._round
-        place = (last + 1, line.turn, entry.client)
-        self._places.add(place)
-        line.places.append(place)
+            line = self._lines[entry.client] = _Line(entry.client, next(self._turns), self._round + 1)
+        self._places.add(line.place(len(line.entries)))
         line.entries.append(entry)
+        self._numbers[entry] = next(self._arrivals)
 
     def popleft(self) -> E:
         """Remove the next entry. Raises IndexError when the queue is empty."""
         self._round, _, client = self._places.pop_first()
         line = self._lines[client]
-        del line.places[0]
-        return self._take(client, line, 0)
+        line.first_round += 1
+        return self._take(line, 0)
 
     def remove(self, entry: E) -> None:
         """Remove this entry; later ones of its client move up. Raises ValueError when it is not here."""
-        line = self._line_of(entry)
-        at = line.entries.index(entry)
-        self._places.remove(line.places.pop())
-        self._take(entry.client, line, at)
+        line, at = self._find(entry)
+        self._places.remove(line.place(len(line.entries) - 1))
+        self._take(line, at)
 
     def index(self, entry: E) -> int:
-        """How many entries leave before this one. Raises ValueError when it is not in the queue.
-
-        Linear in the length of its client's queue, and logarithmic in all others.
-        """
-        line = self._line_of(entry)
-        return self._places.rank(line.places[line.entries.index(entry)])
+        """How many entries leave before this one. Raises ValueError when it is not in the queue."""
+        line, at = self._find(entry)
+        return self._places.rank(line.place(at))
 
     def first_of(self, client: str) -> int | None:
         """How many entries leave before the first of this client; None when it has none."""
         line = self._lines.get(client)
-        return None if line is None else self._places.rank(line.places[0])
+        return None if line is None else self._places.rank(line.place(0))
 
-    def _line_of(self, entry: E) -> _Line[E]:
-        return self._lines.get(entry.client) or _Line()
+    def _find(self, entry: E) -> tuple[_Line[E], int]:
+        """The line of an entry, and how many of its client are before it. Raises ValueError."""
+        number = self._numbers.get(entry)
+        if number is None:
+            raise ValueError("this entry is not in the queue")
+        line = self._lines[entry.client]
+        return line, bisect_left(line.entries, number, key=self._numbers.__getitem__)
 
-    def _take(self, client: str, line: _Line[E], at: int) -> E:
+    def _take(self, line: _Line[E], at: int) -> E:
         """Remove an entry of a client, whose place was removed before."""
         entry = line.entries.pop(at)
+        del self._numbers[entry]
         if not line.entries:
-            del self._lines[client]
+            del self._lines[line.client]
         return entry
 
 

@@ -164,6 +164,7 @@ def _collection(handles: int) -> Mapping[str, Operation]:
 GROWTHS = (
     Growth("jobs that wait, of as many clients", _SIZES, lambda size: _queue(size, 1)),
     Growth("jobs that wait, twenty of each client", _SIZES, lambda size: _queue(size // 20, 20)),
+    Growth("jobs that wait, all of one client", _SIZES, lambda size: _queue(1, size)),
     Growth("jobs that wait in a cluster", _SIZES, _cluster),
     Growth("reservations", _SIZES, _reservations),
     Growth("clients with a token bucket", _SIZES, _buckets),

@@ -61,6 +61,31 @@ def test_nobody_gets_a_second_before_all_others_had_one(clients: list[str]) -> N
             assert waiting <= {entry.client for entry in taken[earlier + 1 : later]}
 
 
+class _Compared(Entry):
+    """An entry that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        _Compared.comparisons += 1
+        return self is other
+
+    __hash__ = Entry.__hash__
+
+
+def test_a_client_with_very_many_entries_is_not_searched() -> None:
+    """Such as a proxy for all others."""
+    queue: FairQueue[_Compared] = FairQueue()
+    entries = [_Compared("proxy") for _ in range(10_000)]
+    for entry in entries:
+        queue.append(entry)
+    _Compared.comparisons = 0
+    assert [queue.index(entries[at]) for at in (0, 5000, 9999)] == [0, 5000, 9999]
+    queue.remove(entries[5000])
+    assert queue.index(entries[9999]) == 9998
+    assert _Compared.comparisons == 0
+
+
 def test_an_entry_that_is_not_there_is_neither_found_nor_removed() -> None:
     """Neither of an unknown client nor of one with other entries."""
     queue: FairQueue[Entry] = FairQueue()
