@@ -8,8 +8,8 @@ AGAINST ?= HEAD
 PYTHON ?=
 export PYTHON
 
-.PHONY: help doctor run test lint format bench bench-check screenshots recording fuzz soak hostile audit lock upgrade clean \
-	dist try-dist sbom wheels image workflows notes release-dry-run environment environment-dev environment-bench environment-release
+.PHONY: help doctor run test lint docs format bench bench-check screenshots recording fuzz soak hostile audit lock upgrade clean \
+	dist try-dist sbom wheels image workflows notes release-dry-run environment environment-dev environment-docs environment-bench environment-release
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -32,6 +32,9 @@ lint: environment-dev ## style, of the page's scripts too, types and import cont
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.locks
+
+docs: environment-docs ## the documentation site, in build/site; fails if a link leads nowhere or anything is loaded from elsewhere
+	@$(BIN)/python -m tools.site
 
 format: environment-dev ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -105,6 +108,9 @@ environment-dev:
 
 environment-bench:
 	@sh -c "$$choose_python; $$prepare" environment requirements-bench.txt requirements-dev.txt requirements.txt
+
+environment-docs:
+	@sh -c "$$choose_python; $$prepare" environment requirements-docs.txt requirements.txt
 
 environment-release:
 	@sh -c "$$choose_python; $$prepare" environment requirements-release.txt requirements.txt
@@ -190,7 +196,7 @@ folder=$$(mktemp -d)
 trap 'rm -rf "$$folder"' EXIT
 "$$python" -m venv "$$folder"
 "$$folder/bin/pip" install -qq --disable-pip-version-check pip-audit
-for lock in requirements.txt requirements-dev.txt requirements-bench.txt requirements-release.txt; do
+for lock in requirements.txt requirements-dev.txt requirements-bench.txt requirements-docs.txt requirements-release.txt; do
     echo "$$lock"
     "$$folder/bin/pip-audit" --strict --require-hashes --disable-pip --progress-spinner off --requirement "$$lock"
 done
@@ -280,6 +286,7 @@ lock() { "$$uv" pip compile --quiet --universal --generate-hashes --no-header --
 lock "$$@" --output-file requirements.txt
 lock "$$@" --constraint requirements.txt --group dev --output-file requirements-dev.txt
 lock "$$@" --constraint requirements-dev.txt --group dev --group bench --output-file requirements-bench.txt
+lock "$$@" --constraint requirements-dev.txt --group docs --output-file requirements-docs.txt
 lock "$$@" --constraint requirements-dev.txt --group release --output-file requirements-release.txt
 endef
 export compile

@@ -285,9 +285,14 @@ def put(
     raise typer.Exit(put(Put(to, paths, names, concurrency, ticket, patience, as_json)))
 
 
-def run() -> None:
-    """Run the command that the arguments name."""
+def with_subcommands() -> typer.Typer:
+    """`cli` with all that it can do. The settings are listed only where help is asked for."""
     cli.command(epilog=_settings_help() if "--help" in sys.argv else None)(serve)
     for command in (check, put, size, stampede, ticket, webhook_receiver, worker):
         cli.command()(command)
-    cli(prog_name="spillway")
+    return cli
+
+
+def run() -> None:
+    """Run the command that the arguments name."""
+    with_subcommands()(prog_name="spillway")

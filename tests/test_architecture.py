@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -117,6 +118,15 @@ def names(file: Path) -> frozenset[str]:
 
     collect(ast.parse(file.read_text()).body, "")
     return frozenset(found)
+
+
+def test_the_drawing_of_the_layers_is_the_contract() -> None:
+    """Line by line, from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    drawn = re.search(r"```text\n(cli\n.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
+    assert drawn
+    layers = [set(layer.split(" | ")) for layer in contracts[0]["layers"]]
+    assert [set(line.split()) for line in drawn[1].splitlines()] == layers
 
 
 # --- sizes ----------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ LOCKS = {
     "requirements.txt": (),
     "requirements-dev.txt": ("dev",),
     "requirements-bench.txt": ("dev", "bench"),
+    "requirements-docs.txt": ("docs",),
     "requirements-release.txt": ("release",),
 }
 """The lock files, and the dependency groups that each has besides the dependencies."""
