@@ -13,7 +13,7 @@ half of this is `waiting_room`.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -267,26 +267,25 @@ class Reservations:
             ],
         }
 
-    def restore(self, state: dict[str, Any], wall: float) -> None:
+    def restore(self, state: dict[str, Any], wall: float) -> Iterator[None]:
         """Take over what an earlier process exported. Reservations whose time came meanwhile are due now.
+
+        There may be a hundred thousand, so this is a generator that pauses after each.
 
         Raises:
             KeyError, TypeError, ValueError: this is not what `export()` gave; nothing was changed.
         """
-        now = self._now()
-        table = self._table
+        now, table, reservations = self._now(), self._table, []
         elapsed = max(0.0, wall - state["at"])
-        reservations = [
-            Reservation(
-                Requester(str(key), str(client), str(net)),
-                now + min(_MAX_AHEAD_S, max(0.0, due_s - elapsed)),
-            )
-            for key, client, net, due_s in islice(state["turns"], table.capacity - len(table))
-        ]
+        for key, client, net, due_s in islice(state["turns"], table.capacity - len(table)):
+            due = now + min(_MAX_AHEAD_S, max(0.0, due_s - elapsed))
+            reservations.append(Reservation(Requester(str(key), str(client), str(net)), due))
+            yield
         table.seed(state["returning"])
         for reservation in reservations:
             if table.get(reservation.requester.key) is None:
                 self._add(reservation, now)
+            yield
 
     def snapshot(self) -> ReservationsSnapshot:
         """The state now."""

@@ -28,6 +28,10 @@ Watch = Callable[[Callable[[], Any] | None], None]
 """Registers a function to be called once when the client goes away; None takes the registration back."""
 
 
+_RESTORED_AT_ONCE = 500
+"""Reservations of an earlier process that are taken over before anything else is done."""
+
+
 class ClientGone(Exception):
     """Raised when a client goes away while its upload waits for a slot."""
 
@@ -168,8 +172,8 @@ class WaitingRoom(Generic[E]):
         state = {"turns": self._reservations.export(wall), "pacer": self._upload_queue.drain_rate.export()}
         return json.dumps(state, separators=(",", ":")).encode()
 
-    def restore(self, data: bytes, wall: float) -> None:
-        """Take over the reservations and measurements that an earlier process exported.
+    async def restore(self, data: bytes, wall: float) -> None:
+        """Take over the reservations and measurements that an earlier process exported, some at a time.
 
         Raises:
             ValueError: this is not what `export()` gave; no reservation was taken over.
@@ -177,7 +181,9 @@ class WaitingRoom(Generic[E]):
         try:
             state = json.loads(data, parse_constant=_reject_constant)
             self._upload_queue.drain_rate.restore(state["pacer"])
-            self._reservations.restore(state["turns"], wall)
+            for number, _ in enumerate(self._reservations.restore(state["turns"], wall), 1):
+                if number % _RESTORED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         except (AttributeError, KeyError, OverflowError, RecursionError, TypeError) as error:
             raise ValueError(f"not an export of reservations: {error!r}") from None
 

@@ -59,7 +59,7 @@ class LocalEngine(BaseEngine[UploadQueue[JobHandle]]):
         state = await self._store.load_state()
         if state is not None:
             try:
-                self._waiting_room.restore(state, time.time())
+                await self._waiting_room.restore(state, time.time())
             except ValueError as error:
                 log.warning("the reservations of the previous run are lost", reason=str(error))
         self._tasks.append(tasks.supervise(self._calibrate, name="calibration"))

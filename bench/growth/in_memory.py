@@ -15,6 +15,7 @@ from app.backpressure.reservation_table import Requester
 from app.backpressure.reservations import QueueLoad, Reservations
 from app.backpressure.token_bucket import GCRA
 from app.backpressure.upload_queue import ShareExceeded, UploadQueue
+from app.backpressure.waiting_room import WaitingRoom
 from app.cluster.job_registry import JobRegistry
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.job_handle import JobHandle
@@ -94,7 +95,14 @@ def _reservations(outstanding: int) -> Mapping[str, Operation]:
         now[0] = 7200.0
         reservations.snapshot()
 
-    return {"refusal": refuse, "second after all have lapsed": lapse}
+    room = WaitingRoom(UploadQueue[_Entry](100, 10, 20, DrainRate(2, 100)), reservations)
+    exported = room.export(0.0)
+
+    async def restart() -> None:
+        other = Reservations(2, 100, lambda: 1e6, 2 * outstanding, clock=lambda: now[0])
+        await WaitingRoom(UploadQueue[_Entry](100, 10, 20, DrainRate(2, 100)), other).restore(exported, 0.0)
+
+    return {"refusal": refuse, "restart": restart, "second after all have lapsed": lapse}
 
 
 def _buckets(clients: int) -> Mapping[str, Operation]:

@@ -317,7 +317,7 @@ def after_restart(queue: SimulatedQueue, away_s: float) -> Reservations:
     stored = json.loads(json.dumps(queue.reservations.export(wall=5e8)))
     queue.clock = HandClock(3.0)
     reservations = Reservations(WORKERS, CAPACITY, lambda: RATE, 100_000, clock=queue.clock)
-    reservations.restore(stored, wall=5e8 + away_s)
+    list(reservations.restore(stored, wall=5e8 + away_s))
     return reservations
 
 
@@ -375,7 +375,7 @@ def test_other_data_than_an_export_is_not_restored(state: dict[str, Any]) -> Non
     """It raises and changes nothing."""
     reservations = SimulatedQueue().reservations
     with pytest.raises((KeyError, TypeError, ValueError)):
-        reservations.restore(state, wall=10.0)
+        list(reservations.restore(state, wall=10.0))
     assert is_empty(reservations)
 
 
@@ -384,7 +384,7 @@ def test_no_more_is_restored_than_the_table_holds() -> None:
     queue = SimulatedQueue()
     queue.refused_crowd(50)
     reservations = Reservations(WORKERS, CAPACITY, lambda: RATE, 10, clock=queue.clock)
-    reservations.restore(queue.reservations.export(wall=0), wall=0)
+    list(reservations.restore(queue.reservations.export(wall=0), wall=0))
     assert reservations.snapshot().outstanding == 10
 
 

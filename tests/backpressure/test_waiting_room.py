@@ -365,11 +365,27 @@ def test_reservations_and_measurements_outlive_a_restart(run: Callable[..., None
         other = Service(service.clock)
         exported = service.room.export(wall=1e9)
         assert list(json.loads(exported)) == ["turns", "pacer"]
-        other.room.restore(exported, wall=1e9)
+        await other.room.restore(exported, wall=1e9)
         assert other.upload_queue.drain_rate.jobs_per_s == service.upload_queue.drain_rate.jobs_per_s
         assert other.room.snapshot().outstanding == 1
         service.clock.advance(1)
         assert other.room.is_due("a/1")
+
+    run(scenario)
+
+
+def test_many_reservations_are_restored_some_at_a_time(run: Callable[..., None]) -> None:
+    """While the service starts, images are served and health is checked."""
+
+    async def scenario(service: Service) -> None:
+        state = json.loads(service.room.export(wall=1e9))
+        state["turns"]["turns"] = [[f"k{n}", f"c{n}", f"n{n}", 60.0] for n in range(1000)]
+        restoring = asyncio.ensure_future(service.room.restore(json.dumps(state).encode(), wall=1e9))
+        for _ in range(4):
+            await asyncio.sleep(0)
+            assert not restoring.done()
+        await restoring
+        assert service.room.snapshot().outstanding == 1000
 
     run(scenario)
 
@@ -394,7 +410,7 @@ def test_a_damaged_export_is_not_restored(run: Callable[..., None], data: bytes)
 
     async def scenario(service: Service) -> None:
         with pytest.raises(ValueError, match=r".*"):
-            service.room.restore(data, wall=10.0)
+            await service.room.restore(data, wall=10.0)
         assert service.room.snapshot().outstanding == 0
 
     run(scenario)
