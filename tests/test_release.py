@@ -119,7 +119,8 @@ def test_the_notes_of_a_release_are_its_section_of_the_changelog(tmp_path: Path)
 
 
 def test_the_locks_have_what_pyproject_asks_for() -> None:
-    """Each requirement in a version that it allows, with a hash."""
+    """Each requirement in a version that it allows, with a hash; and no lock is left out."""
+    assert set(LOCKS) == {path.name for path in ROOT.glob("requirements*.txt")}
     for name, groups in LOCKS.items():
         assert list(misfits(PYPROJECT, (ROOT / name).read_text(), groups)) == []
 
