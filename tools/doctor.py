@@ -119,7 +119,10 @@ PARTS = (
         "the page is not tested",
         "chromium",
     ),
-    Part("nginx", program("nginx"), "the proxies of docs/proxies.md are not tested", "nginx-light"),
+    Part("nginx", program("nginx"), "uploads behind it are not tested", "nginx-light"),
+    Part("HAProxy", program("haproxy"), "uploads behind it are not tested", "haproxy"),
+    Part("Caddy", program("caddy"), "uploads behind it are not tested", "caddy"),
+    Part("Traefik", program("traefik"), "uploads behind it are not tested", "its own releases"),
     Part(
         "nats-server",
         program("nats-server"),

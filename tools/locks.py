@@ -20,7 +20,6 @@ LOCKS = {
     "requirements-dev.txt": ("dev",),
     "requirements-bench.txt": ("dev", "bench"),
     "requirements-docs.txt": ("docs",),
-    "requirements-docs.txt": ("docs",),
     "requirements-release.txt": ("release",),
 }
 """The lock files, and the dependency groups that each has besides the dependencies."""
