@@ -127,9 +127,18 @@ def test_a_picture_is_the_answer(running: Service) -> None:
         assert (image.format, image.size) == ("JPEG", (96, 72))
 
 
+def test_the_short_examples_of_the_api_s_page_do_what_they_say(running: Service) -> None:
+    """As they stand: a picture that is answered, and an upload under a key."""
+    picture, keyed = re.findall(r"^```sh\n(curl .*)\n```", API, re.MULTILINE)[:2]
+    printed = shell(running, *(each.replace("localhost:8000", "127.0.0.1:8000") for each in (picture, keyed)))
+    assert json.loads(printed)["status"] in ("queued", "processing", "done")
+    with Image.open(running.folder / "thumb.jpg") as image:
+        assert image.size == (96, 72)
+
+
 def test_an_original_is_kept_for_its_owner(running: Service) -> None:
     """The commands of the API's page, as they stand: the upload comes back, and more is made of it."""
-    example = API.partition("### Originals")[2].partition("```\n")[2].partition("```")[0]
+    example = API.partition("### Originals")[2].partition("```sh\n")[2].partition("```")[0]
     printed = shell(running, example.replace("localhost:8000", "127.0.0.1:8000"))
     assert set(json.loads(printed)["variants"]) == {"thumb", "small", "large"}
     assert (running.folder / "original.jpg").read_bytes() == (running.folder / "photo.jpg").read_bytes()

@@ -75,6 +75,6 @@ await upload(file, "none").catch((error) => console.log(error.message));
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_a_ticket_of_the_command_line_is_good(guarded: Service) -> None:
     """The commands as they stand print a job's document."""
-    commands = block("", "ticket=$(").replace("http://127.0.0.1:8000", guarded.url)
+    commands = block("sh", "ticket=$(").replace("http://127.0.0.1:8000", guarded.url)
     printed = output(guarded, "bash", "-euc", commands.replace("spillway ticket", f"{COMMAND} ticket"))
     assert '"delete_token"' in printed
