@@ -42,18 +42,20 @@ class StandIn:
 
 def find_stand_in(source: OpenedImage, variants: Sequence[Variant]) -> StandIn | None:
     """The thumbnail of a file that is certainly one of it, and large enough for `variants`; else None."""
-    if source.image.mode not in _SOURCE_MODES:
-        return None
     truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
-        image = _open_jpeg_thumbnail(source) if source.format == "jpeg" else _open_item(source)
-        if image is None:
-            return None
-        image.load()
+        return _find(source, variants)
     except Exception:  # whatever is wrong with it, there is still the picture
         return None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncated
+
+
+def _find(source: OpenedImage, variants: Sequence[Variant]) -> StandIn | None:
+    image = _open_jpeg_thumbnail(source) if source.format == "jpeg" else _open_item(source)
+    if image is None or source.image.mode not in _SOURCE_MODES:
+        return None
+    image.load()
     info = image.info if "icc_profile" in image.info else source.info
     image = _cut_bars(image, source.image.size)
     size = image.size[::-1] if source.is_sideways else image.size
