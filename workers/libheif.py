@@ -22,9 +22,9 @@ def decode_without_threads() -> bool:
     try:
         starts_threads = _address(getattr(ctypes.CDLL(_pillow_heif.__file__), _STARTS_THREADS))
         does_nothing = _address(ctypes.CDLL(None).sched_yield)
-        entries = _find_entries(starts_threads)
+        entries = find_entries(starts_threads)
         if not entries:
-            return bool(_find_entries(does_nothing))
+            return bool(find_entries(does_nothing))
         for entry in entries:
             ctypes.c_size_t.from_address(entry).value = does_nothing
     except (AttributeError, OSError):
@@ -36,7 +36,7 @@ def _address(function: object) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
-def _find_entries(function: int) -> list[int]:
+def find_entries(function: int) -> list[int]:
     """Where in the writable data of libheif the address `function` is kept."""
     wanted = re.escape(function.to_bytes(_ADDRESS_BYTES, "little"))
     found = []
