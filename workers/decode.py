@@ -24,13 +24,14 @@ from workers.formats import (
     sniff,
 )
 from workers.gif import clear_outside
+from workers.heic import decode_reduced
 from workers.jpeg import load_without_end
 from workers.memory import FRAME_BYTES_PER_PIXEL, MOVING_WEBP, predict_bytes
 from workers.named_colours import find_profile
 from workers.orientation import SIDEWAYS, drop_xmp, read_orientation
 from workers.png_chunks import keep_essential_chunks
 from workers.png_pixels import load_png, show_first_frame
-from workers.shapes import Size, needed_size
+from workers.shapes import Size, copy_size, needed_size
 from workers.tiff import TiffPicture, read_tiff
 from workers.variants import Variant
 from workers.webp import WebpPicture, read_webp
@@ -190,6 +191,11 @@ def decode(source: OpenedImage, variants: Sequence[Variant]) -> Image.Image:
     if source.format == "jpeg":
         width, height = needed_size(variants, source.size)
         return _decode_jpeg(source.image, (height, width) if source.is_sideways else (width, height))
+    if source.format == "heic":
+        width, height = copy_size(variants, source.size)
+        reduced = decode_reduced(source.image, (height, width) if source.is_sideways else (width, height))
+        if reduced is not None:
+            return reduced
     source.image.load()
     if isinstance(source.image, GifImageFile):
         cleared = clear_outside(source.image, source.image)

@@ -11,7 +11,7 @@ Sizes are (width, height) in whole pixels, and of upright pictures. A picture is
   the bottom.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workers.variants import Fit, Variant
@@ -95,6 +95,15 @@ def place(fit: Fit, size: Size, part: Size) -> Rect:
 def needed_size(variants: Iterable[Variant], size: Size) -> Size:
     """The size to which a picture of this `size` may be reduced, and still suffice for each of `variants`."""
     return reduced_size(size, ((cut_size(each, size), output_size(each, size)) for each in variants))
+
+
+def copy_size(variants: Sequence[Variant], size: Size) -> Size:
+    """To what a picture of this `size` may be scaled down, so that `variants` made of it lose nothing."""
+    needed = needed_size(variants, size)
+    if all(variant.fit is Fit.CONTAIN for variant in variants):
+        return needed
+    # A cut of it is scaled once more, so it stays twice as large.
+    return min(size[0], 2 * needed[0]), min(size[1], 2 * needed[1])
 
 
 def reduced_size(size: Size, made: Iterable[tuple[Size, Size]]) -> Size:

@@ -17,8 +17,8 @@ from workers.failures import JobError
 from workers.formats import SNIFF_BYTES, read_claimed_size
 from workers.orientation import SIDEWAYS, read_orientation
 from workers.scaling import resize
-from workers.shapes import Size, needed_size
-from workers.variants import Fit, Variant
+from workers.shapes import Size, copy_size
+from workers.variants import Variant
 
 _MAX_CHUNKS = 1024
 _MAX_METADATA_BYTES = 8 * 1024 * 1024
@@ -105,26 +105,17 @@ def read_webp(path: Path, variants: Sequence[Variant]) -> WebpPicture | None:
             return None
         kind, flags = head[12:16], head[20]
         if kind == b"VP8L":
-            return WebpPicture(path, size, _needed(variants, size), bool(head[24] & _LOSSLESS_ALPHA), {})
+            return WebpPicture(path, size, copy_size(variants, size), bool(head[24] & _LOSSLESS_ALPHA), {})
         if kind == b"VP8 ":
-            return WebpPicture(path, size, _needed(variants, size), False, {})
+            return WebpPicture(path, size, copy_size(variants, size), False, {})
         if flags & _ANIMATION:
             return None
         info = _read_metadata(file)
     if read_orientation(info) in SIDEWAYS:
-        needed = _needed(variants, size[::-1])[::-1]
+        needed = copy_size(variants, size[::-1])[::-1]
     else:
-        needed = _needed(variants, size)
+        needed = copy_size(variants, size)
     return WebpPicture(path, size, needed, bool(flags & _ALPHA), info)
-
-
-def _needed(variants: Sequence[Variant], size: Size) -> Size:
-    """To what a picture of this `size` may be scaled down, so that variants made of it lose nothing."""
-    needed = needed_size(variants, size)
-    if all(variant.fit is Fit.CONTAIN for variant in variants):
-        return needed
-    # A cut of it is scaled once more, so it stays twice as large.
-    return min(size[0], 2 * needed[0]), min(size[1], 2 * needed[1])
 
 
 def _read_metadata(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
