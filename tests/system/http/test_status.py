@@ -36,7 +36,8 @@ class TestStats:
         service.upload(prefer="wait=20")
         stats = service.settled()
         assert stats["uptime_s"] >= 0
-        assert stats["jobs"].keys() == {"accepted", "done", "failed", "cancelled", "deferred", "degraded"}
+        counters = {"accepted", "done", "failed", "cancelled", "deferred", "degraded", "provisional"}
+        assert stats["jobs"].keys() == counters
         assert stats["jobs"]["done"] == before["jobs"]["done"] + 1
         assert stats["jobs"]["accepted"] == before["jobs"]["accepted"] + 1
         guards = {"rate", "share", "draining", "breaker", "queue", "disk"}
