@@ -3,22 +3,28 @@
 import subprocess
 import sys
 
-import pytest
-
 WEB = {"fastapi", "starlette", "uvicorn", "httptools", "python_multipart"}
 
 
-def loaded(*modules: str) -> set[str]:
-    """The top-level packages that a new interpreter has loaded after importing modules."""
-    code = f"import {', '.join(modules)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+MAKE_SERVICE = """
+from app.commands import _prepare
+settings = _prepare()
+from app.main import create_app
+create_app(settings, serves_while_starting=True)
+"""
+
+
+def loaded(*modules: str, first: str = "") -> set[str]:
+    """The top-level packages that a new interpreter has loaded after it ran `first` and imported modules."""
+    names = "{name.partition('.')[0] for name in sys.modules}"
+    code = f"{first}\nimport {', '.join(modules)}, sys; print(*{names})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(ended.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["app.engine.dispatcher", "app.engine.local", "app.engine.preview_worker"])
-def test_the_engine_loads_no_web_framework(module: str) -> None:
-    """Whichever part of it is imported."""
-    packages = loaded(module)
+def test_the_engine_loads_no_web_framework() -> None:
+    """None of its parts, nor what they import."""
+    packages = loaded("app.engine.dispatcher", "app.engine.local", "app.engine.preview_worker")
     assert "app" in packages
     assert not packages & WEB
 
@@ -40,7 +46,7 @@ def test_a_worker_loads_no_web_framework() -> None:
 
 
 def test_the_service_loads_only_what_its_settings_need() -> None:
-    """By themselves they need no bucket, no NATS, no tickets and no webhooks."""
-    packages = loaded("app.main", "app.commands", "app.server.uvicorn_server")
+    """By themselves they need no bucket, no NATS, no tickets, and no webhooks."""
+    packages = loaded("app.server.uvicorn_server", "uvloop", first=MAKE_SERVICE)
     assert {"app", "fastapi"} <= packages
-    assert not packages & {"obstore", "nats", "jwt", "cryptography", "httpx", "PIL"}
+    assert not packages & {"obstore", "nats", "jwt", "cryptography", "httpx", "PIL", "rich"}

@@ -5,6 +5,7 @@ import re
 Colour = tuple[int, int, int]
 """Red, green and blue in sRGB, from 0 to 255."""
 
+_USUAL = {"white": (255, 255, 255), "black": (0, 0, 0)}
 _HEX = re.compile(r"#([0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
 
 
@@ -14,7 +15,9 @@ def read_colour(text: str) -> Colour:
     if _HEX.fullmatch(word):
         digits = word[1:] if len(word) == 7 else "".join(2 * digit for digit in word[1:])
         return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
-    # Loaded only for a name: it takes two megabytes, and the service needs no other part of Pillow.
+    if word in _USUAL:
+        return _USUAL[word]
+    # Loaded only for other names: it takes two megabytes, and the service needs no other part of Pillow.
     from PIL.ImageColor import colormap
 
     named = colormap.get(word)
