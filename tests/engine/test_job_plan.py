@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.backpressure.brownout import Brownout, DeferredQueue
 from app.engine.job_plan import Batch, JobDefaults
-from app.job import Job, JobStatus, new_id
+from app.job import Job, JobStatus, MadeVariant, new_id
 from workers.variants import parse_variants, read_specs
 
 VARIANTS = parse_variants("large=1600,thumb=96,small=320@webp:70")
@@ -41,6 +41,17 @@ def test_in_a_brownout_the_smallest_variant_asked_for_comes_first() -> None:
     assert JOB_DEFAULTS.batch(shapes, brownout_of(10)).now == read_specs(["tall=x300"])
 
 
+def test_a_thumbnail_may_stand_in_for_the_variant_that_others_follow() -> None:
+    """Not for a single one, which may be the answer itself, nor of a job on which a worker has died."""
+    defaults = replace(JOB_DEFAULTS, stand_ins=True)
+    batch = defaults.batch(job_of(), brownout_of(10))
+    assert batch == Batch((THUMB,), ("large", "small"), stand_in=True)
+    assert defaults.task(job_of(), batch, Path("/s"), Path("/f")).stand_in
+    for job in (job_of("thumb=96"), replace(job_of(), deaths=1), replace(job_of(), deferred=("thumb",))):
+        assert not defaults.batch(job, brownout_of(10)).stand_in
+    assert not defaults.batch(job_of(), brownout_of(0)).stand_in
+
+
 def test_a_job_of_an_earlier_version_keeps_its_variants() -> None:
     """A record holds them as they were spelt then, under names that are reserved by now."""
     job = job_of("original=800", "variants=96@webp:70")
@@ -55,7 +66,7 @@ def test_deferred_variants_are_made_in_a_brownout_or_not() -> None:
 
 
 def test_the_task_names_the_batch_and_asks_once_for_a_blurhash() -> None:
-    """The batch of deferred variants makes no second one."""
+    """The batch of deferred variants makes no second one, unless the first was of the thumbnail."""
     job = job_of()
     task = JOB_DEFAULTS.task(job, Batch((THUMB,)), Path("/s"), Path("/f"))
     assert (task.variants, task.source, task.folder, task.blurhash) == (("thumb=96",), "/s", "/f", True)
@@ -63,3 +74,6 @@ def test_the_task_names_the_batch_and_asks_once_for_a_blurhash() -> None:
     assert not JOB_DEFAULTS.task(
         replace(job, blurhash="LEHV6n"), Batch((LARGE,)), Path("/s"), Path("/f")
     ).blurhash
+    stood_in = MadeVariant("thumb.provisional.jpg", 96, 72, 9, "jpeg", "0" * 64, provisional=True)
+    again = replace(job, blurhash="LEHV6n", made={"thumb": stood_in})
+    assert JOB_DEFAULTS.task(again, Batch((LARGE,)), Path("/s"), Path("/f")).blurhash

@@ -71,6 +71,12 @@ async def done(store: LocalStore, job: Job, *names: str) -> tuple[Done, Path]:
     return Done(job.id, Source("jpeg", 16, 12), made), folder
 
 
+async def stood_in(store: LocalStore, job: Job, *names: str) -> tuple[Done, Path]:
+    """As `done`, made of the thumbnail."""
+    answer, folder = await done(store, job, *names)
+    return replace(answer, made=tuple(replace(each, provisional=True) for each in answer.made)), folder
+
+
 async def partly_made(store: LocalStore, recorder: OutcomeRecorder) -> Job:
     """A job that is done with its small variant; the large one is deferred."""
     job = await started(store)
@@ -109,6 +115,28 @@ async def test_the_first_batch_makes_a_job_done_and_the_second_final(
     assert (settled.finished_at, settled.completed_at) == (5000.0, 5060.0)
     assert store.expires_at(settled) == 5060.0 + store.retention
     assert not store.folders.source(job.id).exists()
+
+
+async def test_what_a_thumbnail_stands_in_for_is_deferred_with_the_others(
+    store: LocalStore, recorder: OutcomeRecorder
+) -> None:
+    """Then the true one replaces it; the job is complete only now."""
+    job, batch = await started(store), Batch(VARIANTS[1:], ("large",), stand_in=True)
+    job = await recorder.settle(job, batch, *await stood_in(store, job, "small"))
+    assert (job.status, list(job.made), job.deferred) == (JobStatus.DONE, ["small"], ("large", "small"))
+    assert (job.is_provisional, job.completed_at) == (True, None)
+    settled = await recorder.settle(job, Batch(VARIANTS), *await done(store, job, "large", "small"))
+    assert (list(settled.made), settled.deferred) == (["large", "small"], ())
+    assert (settled.is_provisional, settled.is_final) == (False, True)
+
+
+async def test_a_provisional_variant_without_leave_is_rejected(
+    store: LocalStore, recorder: OutcomeRecorder
+) -> None:
+    """Else a worker that an image has taken over could have its job done again for ever."""
+    job = await started(store)
+    settled = await recorder.settle(job, Batch(VARIANTS), *await stood_in(store, job, "small", "large"))
+    assert (settled.status, settled.made) == (JobStatus.FAILED, {})
 
 
 async def test_a_job_is_tried_again_after_one_death_and_failed_after_two(
