@@ -1,8 +1,7 @@
 """The pages for people: the home page, the description of the API, and one page for each problem type.
 
-Settings do not change while the service runs, so every page is rendered, and every file is read, once at
-start; a request then costs a look-up in a frozen table. Nothing that a client sends becomes part of a file
-name.
+Settings do not change while the service runs: every page is rendered, and every file is read, once at start.
+A request then costs a look-up in a frozen table. Nothing that a client sends becomes part of a file name.
 """
 
 import gzip
@@ -27,6 +26,7 @@ from app.server.problems import KINDS, Problem, whole_seconds
 from app.server.routes import UnparsedRoute
 from app.settings import Settings
 from app.web.home import format_duration, format_number, format_percent, home_values
+from app.web.tour import TOUR
 
 STATIC_ROOT: Final = Path(__file__).with_name("static")
 TEMPLATE_ROOT: Final = Path(__file__).with_name("templates")
@@ -209,7 +209,11 @@ def pages_router(settings: Settings, site: Site = WHOLE_SITE) -> APIRouter:
     released = {
         f"{pages.release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()
     }
-    served = MappingProxyType(assets | released)
+    sources = {
+        f"source/{step.place}": pages.render("source", step.place, PAGE_FILES, step=step)
+        for step in TOUR[: len(TOUR) * has_demo]
+    }
+    served = MappingProxyType(assets | released | sources)
     router = APIRouter(include_in_schema=False, route_class=UnparsedRoute)
 
     @router.get("/")

@@ -40,6 +40,21 @@ class Step:
         return f"{head}{body}".rstrip()
 
     @cached_property
+    def first_line(self) -> int:
+        """The number of the function's first line in its file."""
+        return inspect.getsourcelines(self.function)[1]
+
+    @cached_property
+    def last_line(self) -> int:
+        """The number of its last line."""
+        return self.first_line + len(inspect.getsourcelines(self.function)[0]) - 1
+
+    @cached_property
+    def file_lines(self) -> list[str]:
+        """Every line of that file."""
+        return Path(inspect.getsourcefile(self.function) or "").read_text().splitlines()
+
+    @cached_property
     def place(self) -> str:
         """The file that the function is in, from the root of the project."""
         path = Path(inspect.getsourcefile(self.function) or "")

@@ -525,6 +525,13 @@ def test_a_link_plays_its_act_and_the_tour_explains_it_by_keyboard(service: Serv
     page.keyboard.press("Enter")
     expect(step.locator(".verdict")).to_have_text("Yes. See it happen:")
     expect(step.locator("code")).to_contain_text("self.max_debt")
+    tab_to(page, step.locator("summary"))
+    page.keyboard.press("Enter")
+    with page.expect_popup() as opened:
+        step.get_by_role("link", name="app/backpressure/token_bucket.py, line").click()
+    is_readable(opened.value, "light")
+    expect(opened.value.locator(".shown").first).to_contain_text("def spend")
+    opened.value.close()
     is_readable(page, "light")
     expect(step.locator(".act")).to_contain_text("turned away so far")
     page.get_by_role("button", name="Stop").click()

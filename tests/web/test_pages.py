@@ -1,5 +1,6 @@
 """The pages for people, served by their router alone."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from app.settings import Settings
 from app.stampede.acts import ACTS, Act
 from app.web import home
 from app.web.pages import CONTENT_SECURITY_POLICY, STATIC_ROOT, pages_router
+from app.web.tour import TOUR
 from tests.web import recording
 
 ELSEWHERE = ("/v1/", "/metrics", "/openapi.json")
@@ -234,6 +236,22 @@ class TestProblems:
 def test_the_recording_is_shown_by_the_templates_of_the_page() -> None:
     """Of today: after a change of these, `make recording` writes it anew."""
     assert (recording.FOLDER / "index.html").read_text() == recording.page()
+
+
+@pytest.mark.anyio
+async def test_the_tour_links_the_code_that_it_shows() -> None:
+    """Each step's file is sent as this server runs it, with the function marked; without the tour none is."""
+    async with client(application(demo=True)) as http:
+        links = re.findall(r'"(/static/source/[^"]+)#(L\d+)"', (await http.get("/")).text)
+        assert len(links) == len(TOUR)
+        for step, (path, line) in zip(TOUR, links, strict=True):
+            page = (await http.get(path)).text
+            assert html.unescape(re.sub(r"<[^>]+>", "", page)).count(step.code.splitlines()[-1]) >= 1
+            marked = re.findall(r'<span id="(L\d+)" class="shown">(.*)', page)
+            assert marked[0][0] == line
+            assert step.code.splitlines()[0] in html.unescape(marked[0][1])
+    async with client(application()) as http:
+        assert (await http.get(links[0][0])).status_code == 404
 
 
 @pytest.mark.anyio
