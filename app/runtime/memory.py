@@ -6,12 +6,13 @@ So a process would keep the memory of ten thousand connections long after they h
 
 To look through everything holds up the event loop, for 14 us with each open connection. So what has outlived
 one look is left out of the later ones (it is *frozen*), and everything is looked through only when memory has
-grown and the process is quiet, or when memory has grown a lot.
+grown by more than open connections account for, and the process is quiet; or when it has grown a lot.
 """
 
 import asyncio
 import ctypes
 import gc
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,8 @@ _MAX_GROWTH_QUIET = 4 << 20
 """Bytes by which memory may grow before everything is looked through in a quiet moment."""
 _MAX_GROWTH = 64 << 20
 """Bytes by which it may grow, or by half if that is more, before that is done whatever goes on."""
+_BYTES_PER_CONNECTION = 32 << 10
+"""What an open connection accounts for: about as much as one with an event stream takes."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -56,27 +59,37 @@ def _freeze_after_full(phase: str, info: dict[str, int]) -> None:
         gc.freeze()
 
 
+def _beside_connections() -> float:
+    """Bytes of this process's memory without those of open connections; NaN where that is unknown."""
+    try:
+        open_files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:
+        return math.nan
+    return resident_bytes([os.getpid()]) - _BYTES_PER_CONNECTION * open_files
+
+
 async def trim_periodically(
-    resident: Callable[[], int] = lambda: resident_bytes([os.getpid()]),
+    memory_bytes: Callable[[], float] = _beside_connections,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> None:
     """Collect garbage and return free memory to the operating system every `TRIM_PERIOD_S`, for ever.
 
-    `resident` gives the memory of this process in bytes, `cpu_clock` the seconds of CPU that it has used.
+    `memory_bytes` gives the memory of this process that may be garbage, `cpu_clock` its seconds of CPU.
     """
     trim: Callable[[int], Any] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
-    least, cpu_s = resident(), cpu_clock()
+    least, cpu_s = memory_bytes(), cpu_clock()
     while True:
         await asyncio.sleep(TRIM_PERIOD_S)
         before_s, cpu_s = cpu_s, cpu_clock()
         is_quiet = cpu_s - before_s < _QUIET_SHARE * TRIM_PERIOD_S
-        is_full = resident() - least > (_MAX_GROWTH_QUIET if is_quiet else max(_MAX_GROWTH, least // 2))
+        allowed = _MAX_GROWTH_QUIET if is_quiet else max(_MAX_GROWTH, least / 2)
+        is_full = not memory_bytes() <= least + allowed  # or not a number
         if is_full:
             gc.unfreeze()
         gc.collect()
         if trim is not None:
             trim(0)
-        least = resident() if is_full else min(least, resident())
+        least = memory_bytes() if is_full else min(least, memory_bytes())
 
 
 def resident_bytes(pids: list[int]) -> int:

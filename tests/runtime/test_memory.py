@@ -4,6 +4,8 @@ import asyncio
 import ctypes
 import gc
 import itertools
+import math
+import os
 import weakref
 from pathlib import Path
 
@@ -70,11 +72,12 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
         (5 << 20, 9.0, False),  # clients would wait
         (63 << 20, 9.0, False),
         (101 << 20, 9.0, True),
+        (math.nan, 9.0, True),
     ],
-    ids=["quiet", "quiet and grown", "busy and grown", "busy and grown more", "busy and grown by half"],
+    ids=["quiet", "quiet and grown", "busy and grown", "busy and grown more", "by half", "unknown"],
 )
 async def test_what_outlived_a_collection_is_looked_through_when_memory_has_grown(
-    growth: int, cpu_s: float, *, expected: bool
+    growth: float, cpu_s: float, *, expected: bool
 ) -> None:
     """And not in each collection, which would hold up the event loop the longer the more there is."""
     memory_bytes, cpu = iter([200 << 20, (200 << 20) + growth, 200 << 20]), itertools.count(0, cpu_s)
@@ -89,6 +92,17 @@ async def test_what_outlived_a_collection_is_looked_through_when_memory_has_grow
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+def test_open_connections_account_for_memory() -> None:
+    """As many of them as come at once do not have everything looked through: their memory is no garbage."""
+    before = memory._beside_connections()
+    pipes = [os.pipe() for _ in range(200)]
+    try:
+        assert memory._beside_connections() < before - (10 << 20)
+    finally:
+        for end in itertools.chain.from_iterable(pipes):
+            os.close(end)
 
 
 async def test_objects_of_the_start_are_exempt_from_collections() -> None:
