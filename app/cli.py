@@ -8,9 +8,9 @@ from app.runtime.signals import end_at_signals
 def main() -> None:
     """Run the `spillway` command."""
     end_at_signals(0 if sys.argv[1:2] in (["serve"], ["worker"]) else None)
-    from app.commands import run
+    from app.commands import with_subcommands
 
-    run()
+    with_subcommands()(prog_name="spillway")
 
 
 if __name__ == "__main__":

@@ -294,8 +294,3 @@ def with_subcommands() -> typer.Typer:
     for command in (check, put, size, stampede, ticket, webhook_receiver, worker):
         cli.command()(command)
     return cli
-
-
-def run() -> None:
-    """Run the command that the arguments name."""
-    with_subcommands()(prog_name="spillway")

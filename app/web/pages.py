@@ -26,7 +26,7 @@ from app.server.problems import KINDS, Problem, whole_seconds
 from app.server.routes import UnparsedRoute
 from app.settings import Settings
 from app.web.home import format_duration, format_number, format_percent, home_values
-from app.web.tour import TOUR
+from app.web.tour import source_pages
 
 STATIC_ROOT: Final = Path(__file__).with_name("static")
 TEMPLATE_ROOT: Final = Path(__file__).with_name("templates")
@@ -205,14 +205,8 @@ def pages_router(settings: Settings, site: Site = WHOLE_SITE) -> APIRouter:
         kind.slug: pages.render("problem", f"{kind.title} · Spillway", PAGE_FILES, kind=kind)
         for kind in kinds
     }
-    forever = "public, max-age=31536000, immutable"
-    released = {
-        f"{pages.release}/{path}": replace(asset, cache_control=forever) for path, asset in assets.items()
-    }
-    sources = {
-        f"source/{step.place}": pages.render("source", step.place, PAGE_FILES, step=step)
-        for step in TOUR[: len(TOUR) * has_demo]
-    }
+    released = {f"{pages.release}/{path}": _forever(asset) for path, asset in assets.items()}
+    sources = source_pages(pages.render, PAGE_FILES) if has_demo else {}
     served = MappingProxyType(assets | released | sources)
     router = APIRouter(include_in_schema=False, route_class=UnparsedRoute)
 
@@ -260,6 +254,10 @@ def _imported(files: tuple[str, ...], assets: Mapping[str, Document]) -> list[st
         waiting += names - found
         found |= names
     return sorted(found - set(files))
+
+
+def _forever(asset: Document) -> Document:
+    return replace(asset, cache_control="public, max-age=31536000, immutable")
 
 
 def _document(documents: Mapping[str, Document], name: str) -> Document:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from app.backpressure.brownout import Brownout
 from app.backpressure.reservations import Reservations
 from app.backpressure.token_bucket import GCRA
 from app.backpressure.upload_queue import UploadQueue
 
+Page = TypeVar("Page")
 _ROOT: Final = Path(__file__).parents[2]
 
 
@@ -104,3 +105,8 @@ TOUR: Final = (
         Brownout.split,
     ),
 )
+
+
+def source_pages(render: Callable[..., Page], files: tuple[str, ...]) -> dict[str, Page]:
+    """Pages that show the files of the tour, by their names below `/static/`, made by a page renderer."""
+    return {f"source/{step.place}": render("source", step.place, files, step=step) for step in TOUR}
