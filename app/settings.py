@@ -114,7 +114,8 @@ class Settings(BaseSettings):
         "reject", description="what a full queue answers; or degrade: a preview with 200"
     )
     brownout: Literal["on", "decoded", "off"] = Field(
-        "on", description="or off; fewer variants at first when the queue fills; decoded: no stand-ins"
+        "on",
+        description="fewer variants at first when the queue fills; or decoded, or off",
     )
     brownout_high: float = Field(0.75, gt=0, le=1, description="share of the queue where brownout begins")
     brownout_low: float = Field(0.25, ge=0, lt=1, description="share of the queue where it ends")
