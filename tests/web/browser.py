@@ -13,14 +13,15 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = PATIENCE * 1000
 
 DROP = """
-(photos) => {
+([photos, target]) => {
   const data = new DataTransfer();
   for (const [name, packed] of photos) {
     const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
     data.items.add(new File([bytes], name, { type: "image/jpeg" }));
   }
+  const options = { dataTransfer: data, bubbles: true, cancelable: true };
   for (const type of ["dragenter", "dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+    document.querySelector(target).dispatchEvent(new DragEvent(type, options));
   }
 }
 """
@@ -59,6 +60,7 @@ def choose(page: Page, photos: Mapping[str, bytes]) -> None:
     chooser.value.set_files(files)  # type: ignore[arg-type]  # a list of dicts is what it takes
 
 
-def drop(page: Page, photos: Mapping[str, bytes]) -> None:
-    """Drop photos on the page."""
-    page.evaluate(DROP, [[name, base64.b64encode(data).decode()] for name, data in photos.items()])
+def drop(page: Page, photos: Mapping[str, bytes], target: str = "body") -> None:
+    """Drop photos on an element, which is the whole page unless a selector names another."""
+    packed = [[name, base64.b64encode(data).decode()] for name, data in photos.items()]
+    page.evaluate(DROP, [packed, target])

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests import samples
 from tests.javascript import copy_source, packages, run_node
 from tests.service import Service, serving, until
-from tests.web.browser import PATIENCE_MS, browsing, chromium
+from tests.web.browser import PATIENCE_MS, browsing, chromium, drop
 from tests.web.foreign_page import foreign_page
 
 CLIENT = Path(__file__).parents[2] / "app/web/static/js/client.d.ts"
@@ -163,6 +163,49 @@ def test_the_element_is_a_field_of_a_form(elsewhere: Elsewhere) -> None:
     page.evaluate("document.forms[0].reset()")
     expect(rows).to_have_count(0)
     assert page.evaluate(is_valid) is False
+
+
+@needs_chromium
+def test_photos_are_dropped_on_the_element_and_come_back_with_the_page(elsewhere: Elsewhere) -> None:
+    """A drop is a choice, unless the field is disabled; whoever goes back in history finds the photos."""
+    elsewhere.load()
+    page = elsewhere.page
+    rows = page.locator("spillway-upload li")
+    drop(page, {"one.jpg": PHOTO, "two.jpg": samples.jpeg(64, 48)}, "spillway-upload")
+    expect(rows.get_by_text("Uploaded")).to_have_count(2)
+    value = page.evaluate("document.querySelector('spillway-upload').value")
+    page.evaluate("document.querySelector('spillway-upload').toggleAttribute('disabled', true)")
+    drop(page, {"three.jpg": PHOTO}, "spillway-upload")
+    expect(rows).to_have_count(2)
+    page.goto("about:blank")
+    page.go_back()
+    page.evaluate(BEGIN, [f"{elsewhere.service.url}/client.js", ""])
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("one.jpg")
+    assert page.evaluate("document.querySelector('spillway-upload').value") == value
+    assert page.evaluate("document.forms[0].checkValidity()") is True
+
+
+@needs_chromium
+def test_a_full_queue_gives_a_preview_to_whoever_asks_for_one(elsewhere: Elsewhere) -> None:
+    """It is told as a refusal with a picture; then the photo itself is sent again, and is accepted."""
+    elsewhere.load()
+    with elsewhere.service.paused():
+        assert [elsewhere.service.upload().status_code for _ in range(2)] == [202, 202]
+        told = elsewhere.run(
+            """
+            window.states = new Set();
+            client.uploader.addEventListener("change", ({ detail }) => states.add(detail.state));
+            return new Promise((onRefused) => {
+              window.ended = client.upload(file(), { lenient: true, onRefused }).then(client.wait);
+            });
+            """
+        )
+    assert (told["status"], told["guard"], told["preview"]["kind"]) == (200, "queue", "placeholder")
+    done = elsewhere.run("return { job: await ended, states: [...states] };")
+    assert done["job"]["status"] == "done"
+    assert {"degraded", "accepted"} <= set(done["states"])
+    assert "refused" not in done["states"]
 
 
 def test_the_types_fit_the_program_of_a_user(tmp_path: Path) -> None:
