@@ -32,6 +32,7 @@ from app.server.links import FROM_ROOT, Links
 from app.server.listener import local_url
 from app.server.middleware import HeadAsGet, SecurityHeaders, StripPrefix, Timing
 from app.server.problems import KINDS
+from app.server.request_context import RequestContext
 from app.settings import Settings
 from app.uploads.admission import Admission
 from app.uploads.client_key import ClientKey
@@ -49,6 +50,7 @@ _EXPOSED = [
     "Delete-Token",
     "Upload-Limit",
     "Preference-Applied",
+    "X-Request-Id",
 ]
 
 
@@ -160,12 +162,13 @@ def _add_middleware(app: FastAPI, parts: Parts, audience: Audience, errors: Erro
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Timing, histograms=parts.histograms)
+    app.add_middleware(RequestContext)
     if parts.links.prefix:
         app.add_middleware(StripPrefix, prefix=parts.links.decoded_prefix, is_known=_has_route(app))
     fast_reject = FastReject(
         {UPLOAD_PATH, parts.links.decoded_prefix + UPLOAD_PATH},
         lambda scope: parts.admission.reject_early(scope) if hosts is None or hosts.serve(scope) else None,
-        lambda refusal: errors.refuse(refusal.error, refusal.quota),
+        lambda refusal, sent: errors.refuse(refusal.error, refusal.quota, sent),
         lambda: errors.refusals.count(KINDS["rate"], "POST"),
         CorsFields(cors["allow_origins"], cors["expose_headers"]) if cors else None,
     )

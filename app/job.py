@@ -38,7 +38,7 @@ MAX_DEATHS = 2
 """Worker processes that may die on one job. After that many it is failed and not tried again."""
 _LATER_FIELDS = (
     *("upload", "completed_at", "digest", "name", "reference"),
-    *("ticket_until", "repeat_id", "asked", "allowed"),
+    *("ticket_until", "repeat_id", "asked", "allowed", "trace"),
 )
 """Fields that records have only where they are not None."""
 WORKER_DIED = ("worker-died", "The process that worked on it died twice.")
@@ -74,8 +74,7 @@ def is_id(text: str) -> bool:
 class MadeVariant:
     """One variant that has been made.
 
-    `file` is its name in the job's folder, `width` and `height` are in pixels, `size` is in bytes, and
-    `digest` is the SHA-256 of its bytes in hexadecimal.
+    `file` is its name in the job's folder, sizes are in pixels and bytes, `digest` is a hexadecimal SHA-256.
     """
 
     file: str
@@ -104,8 +103,7 @@ class Job:
     `size` is the size of the upload in bytes. `wanted` holds the specifications of the variants to make; when
     it is empty, the variants of the settings are made. During a brownout a job becomes `done` with its most
     needed variant, and `deferred` names those that are made later; that one too, if it is provisional.
-    `finished_at` is set when the status
-    becomes terminal, and `completed_at` when the record becomes final: later, if variants were deferred.
+    `finished_at` is set when the status becomes terminal, `completed_at` when the record becomes final.
 
     The fields, in this order, are the record that `to_record()` writes. A new field needs a default in
     `from_record()`, because stores hold records of earlier versions.
@@ -146,8 +144,9 @@ class Job:
     allowed: tuple[str, ...] | None = None
     """Names of the variants that the ticket of the upload allows; None where it allows all."""
     asked: tuple[str, ...] | None = None
-    """Names of the variants that an upload with an Idempotency-Key asked for, empty for all of them, to tell
-    repeats from other uploads."""
+    """Names of the variants that an upload with an Idempotency-Key asked for, none for all; for repeats."""
+    trace: str | None = None
+    """The `traceparent` of the request that began this run, where it is traced."""
     original: bool = False
     """Whether the upload is to be kept when the job is done, by the settings when it was accepted."""
     reopened: int = 0
@@ -251,6 +250,7 @@ class Job:
                 repeat_id=_optional(data, "repeat_id", str),
                 allowed=_optional(data, "allowed", _names),
                 asked=_optional(data, "asked", _names),
+                trace=_optional(data, "trace", str),
                 original=bool(data.get("original", False)),
                 reopened=int(data.get("reopened", 0)),
             )

@@ -8,7 +8,7 @@ import structlog
 
 from app.engine.interface import Engine
 from app.engine.preview_worker import PreviewWorker
-from app.runtime import tasks
+from app.runtime import tasks, tracing
 from app.server.open_requests import OpenRequests
 from app.settings import Settings
 from app.storage.interface import Store
@@ -50,6 +50,8 @@ class Service:
         the store has many images.
         """
         async with AsyncExitStack() as stack:
+            tracing.start()
+            stack.push_async_callback(tracing.stop)
             await self._store.open()
             stack.push_async_callback(self._store.close)
             stack.push_async_callback(self._engine.stop)

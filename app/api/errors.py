@@ -23,6 +23,7 @@ from app.backpressure.token_bucket import Quota, RateLimited
 from app.backpressure.upload_queue import ShareExceeded
 from app.backpressure.waiting_room import ClientGone, QueueFull
 from app.engine.interface import Draining, EngineFull, Starting
+from app.server import request_id
 from app.server.accept import Accept
 from app.server.headers import ConcurrencyPolicy, RangeNotSatisfiable
 from app.server.links import FROM_ROOT, Links
@@ -152,6 +153,15 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(methods)
 
 
+def _telling(sent_id: bytes | None, problem: Problem) -> Problem:
+    """The problem with the id of its request, if that came with one."""
+    return (
+        problem
+        if sent_id is None
+        else replace(problem, members=problem.members | request_id.members(sent_id))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorHandlers:
     """The exception handlers of the application.
@@ -191,15 +201,19 @@ class ErrorHandlers:
         """The answer to a request for a host that is not served."""
         return self._render(error.problem(None), scope)
 
-    def refuse(self, error: Exception, quota: Quota) -> Response:
-        """The answer to an upload that is refused by its head alone, before there is a `Request`."""
-        problem = problem_of(error, quota)
+    def refuse(self, error: Exception, quota: Quota, sent_id: bytes | None = None) -> Response:
+        """The answer to an upload that is refused by its head alone, before there is a `Request`.
+
+        `sent_id` is the X-Request-Id that it came with.
+        """
+        problem = _telling(sent_id, problem_of(error, quota))
         self.refusals.count(problem.kind, "POST")
         return self.render_for(problem, "POST", ())
 
     def _render(self, problem: Problem, scope: Scope) -> Response:
         """A page for a browser that asks for one with GET, else JSON. (HEAD is a GET here.)"""
         self.refusals.count(problem.kind, scope["method"])
+        problem = _telling(request_id.sent_id(scope["headers"]), problem)
         return self.render_for(problem, scope["method"], Headers(scope=scope).getlist("accept"))
 
     def render_for(self, problem: Problem, method: str, accept: Iterable[str]) -> Response:

@@ -11,6 +11,7 @@ from app.api.images import ImageService
 from app.api.upload_answers import answer_failed
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus
+from app.runtime import tracing
 from app.server.headers import ratelimit_fields
 from app.server.problems import NotFound, ProblemError
 from app.storage.interface import Blob, JobGone, StoreFull
@@ -152,6 +153,7 @@ class Originals:
             completed_at=None,
             deaths=0,
             reopened=job.reopened + 1,
+            trace=tracing.traceparent(),
         )
 
     async def _wait(self, request: Request, upload: UploadRequest, handle: JobHandle | None) -> str | None:

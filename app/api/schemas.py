@@ -30,6 +30,7 @@ class ProblemDocument(BaseModel):
     guard: str | None = Field(None, description="which guard refused")
     breaker: str | None = Field(None, description="which part is failing, where the guard is `breaker`")
     retry_after_ms: int | None = Field(None, description="milliseconds until it is worth asking again")
+    request_id: str | None = Field(None, description="the X-Request-Id of the request, if it had one")
 
 
 class SourceDocument(BaseModel):

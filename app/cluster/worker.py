@@ -24,7 +24,7 @@ from app.cluster.job_status import JobStatusStore
 from app.engine.base import CircuitBreakers
 from app.engine.job_plan import JobDefaults
 from app.engine.worker_pool import WorkerPool
-from app.runtime import logs, memory, tasks
+from app.runtime import logs, memory, tasks, tracing
 from app.runtime.metrics import Histograms
 from app.settings import Settings
 from app.storage.interface import Store
@@ -81,6 +81,8 @@ async def _run(settings: Settings, job_defaults: JobDefaults, store: Store, sign
     consumer = make_consumer(settings, connection, job_status, outbox, parts)
     heartbeats = Heartbeats(connection)
     async with AsyncExitStack() as stack:
+        tracing.start()
+        stack.push_async_callback(tracing.stop)
         await store.open()
         stack.push_async_callback(store.close)
         await store.survey()

@@ -20,7 +20,7 @@ from app.engine.work_queue import WorkQueue
 from app.engine.worker_pool import Worker, WorkerPool
 from app.engine.worker_process import WorkerProcessFailed
 from app.job import WORKER_DIED, Job, JobStatus
-from app.runtime import tasks
+from app.runtime import tasks, tracing
 from app.runtime.metrics import Histograms
 from app.storage.interface import EventNotKept, JobGone, StoreFull
 from workers.messages import Failed
@@ -200,7 +200,8 @@ class Dispatcher:
         started = time.monotonic()
         handle.worker = worker
         try:
-            attempt = await self._make(worker, handle)
+            with tracing.span("work", handle.job.trace, job=handle.job.id, worker=worker.number):
+                attempt = await self._make(worker, handle)
         finally:
             handle.worker = None
         if worker.is_alive and not isinstance(attempt.outcome, Postponed):
@@ -221,7 +222,7 @@ class Dispatcher:
         try:
             self._tell_processing(handle)
             batch = self._job_defaults.batch(job, self.work_queue.brownout)
-            with self._breakers.store.guard(OSError, ignored=(StoreFull,)):
+            with self._breakers.store.guard(OSError, ignored=(StoreFull,)), tracing.span("fetch"):
                 folder = await self._store.workspace(job.id)
                 source = await self._store.fetch(job, folder)
             if handle.cancelled:
@@ -246,7 +247,8 @@ class Dispatcher:
             return
         handle.set_status(JobStatus.PROCESSING)
         if handle.accepted_at:
-            self._histograms.wait.observe(time.monotonic() - handle.accepted_at)
+            self._histograms.wait.observe(handle.waited_s)
+        tracing.record("queue", handle.waited_s, handle.job.trace)
 
     async def _record(self, handle: JobHandle, attempt: Attempt) -> None:
         """Bring an outcome to the store, then tell watchers: nobody is told before the record is durable."""

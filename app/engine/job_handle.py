@@ -1,6 +1,7 @@
 """A job under way in this process, and those who watch it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -36,6 +37,13 @@ class JobHandle:
     def __post_init__(self) -> None:
         # A job that was resumed after a restart may be done already, with deferred variants to be made.
         self.is_decided = self.job.status.is_terminal
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds since it was accepted, by its record where that was done by another run or process."""
+        if self.accepted_at:
+            return time.monotonic() - self.accepted_at
+        return max(0.0, time.time() - self.job.created_at)
 
     @property
     def decided(self) -> asyncio.Event:

@@ -28,6 +28,8 @@ def log_fields(job: Job) -> dict[str, Any]:
         fields["deferred"] = " ".join(job.deferred)
     if job.problem:
         fields["reason"] = job.problem[0]
+    if job.trace:
+        fields["trace_id"] = job.trace.split("-")[1]
     return fields
 
 

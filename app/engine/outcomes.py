@@ -9,6 +9,7 @@ import structlog
 
 from app.engine.job_plan import Batch, JobDefaults
 from app.job import MAX_DEATHS, Job, JobStatus
+from app.runtime import tracing
 from app.storage.interface import JobGone, Store, VariantRejected
 from app.webhooks.events import changes
 from app.webhooks.outbox import Outbox
@@ -87,7 +88,10 @@ class OutcomeRecorder:
             JobGone: the job's files have been removed.
         """
         try:
-            return await self._settle(job, batch, outcome, folder)
+            with tracing.span("record", job.trace, job=job.id) as span:
+                if isinstance(outcome, Failed):
+                    span.fail(outcome.reason)
+                return await self._settle(job, batch, outcome, folder)
         except (OSError, JobGone):
             raise
         except Exception:

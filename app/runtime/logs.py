@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from app.runtime import tracing
 
 _writes_json = False
 
@@ -21,6 +23,7 @@ def configure(log_format: str) -> None:
     _writes_json = log_format == "json"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -53,6 +56,11 @@ def configure(log_format: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _add_trace(logger: object, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
+    event.update(tracing.ids())
+    return event
 
 
 def are_json() -> bool:

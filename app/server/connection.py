@@ -17,7 +17,7 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.server import head_checks
+from app.server import head_checks, request_id
 from app.server.answer import MAX_SKIPPED_BODY, Answer, cut_off_when_cancelled
 from app.server.body_messages import BodyMessages
 from app.server.connection_limit import make_room
@@ -34,7 +34,7 @@ from app.server.head_checks import (
 )
 from app.server.piecewise_input import PiecewiseInput
 from app.server.problems import KINDS, Problem
-from app.server.raw_response import RawResponse
+from app.server.raw_response import RawResponse, field_line
 from app.server.read_buffer import HEAD_READ, SMALL_READ, ReadBuffer
 from app.server.slow_readers import SlowReaderWatch
 
@@ -430,7 +430,7 @@ class HttpConnection(HttpToolsProtocol):
         """Answer what is not a request, or not yet, and close.
 
         `unparsed` are further fields that it has, which were not given to the parser. Of all its fields the
-        answer depends on Accept, and on Origin for its CORS fields.
+        answer depends on Accept, on X-Request-Id, and on Origin for its CORS fields.
         """
         if self._input is Input.LINGERING or self.transport.is_closing():
             return
@@ -444,8 +444,10 @@ class HttpConnection(HttpToolsProtocol):
         fields = [*(self.headers or ()), *unparsed]
         method = self.parser.get_method().decode() if self._target_bytes else ""
         accept = [value.decode("latin-1") for name, value in fields if name.lower() == b"accept"]
-        problem = Problem(KINDS[refused.slug], refused.detail)
+        sent = request_id.sent_id((name.lower(), value) for name, value in fields)
+        problem = Problem(KINDS[refused.slug], refused.detail, members=request_id.members(sent))
         answer = RawResponse.of(self._shared.render_problem(problem, method, accept))
+        answer = answer.with_lines(field_line((request_id.FIELD, sent or request_id.random_uuid().encode())))
         if self._shared.cors is not None:
             answer = answer.with_lines(self._shared.cors.lines(fields))
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=False))

@@ -31,6 +31,9 @@ ALLOWED_HEADERS = (
     "Pragma",
     "Prefer",
     "Range",
+    "Traceparent",
+    "Tracestate",
+    "X-Request-Id",
     "X-Requested-With",
 )
 """What pages of the origins that are named may send. Some libraries for uploads add fields that mean nothing

@@ -5,7 +5,7 @@ guards that decide are those of the upload endpoint, and the answer is the one t
 The most frequent one, for want of a token, is not even rendered: its few bytes are put together directly.
 """
 
-import os
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -21,6 +21,7 @@ from app.server.middleware import SECURITY
 from app.server.problem_kinds import KINDS
 from app.server.problems import RATE_LIMITED_DETAIL
 from app.server.raw_response import RawResponse, field_line
+from app.server.request_id import FIELD, random_uuid, sent_id
 
 _RATE_LIMITED_HEAD = (
     STATUS_LINE[429]
@@ -31,6 +32,7 @@ _RATE_LIMITED_HEAD = (
     + b"content-length: %d\r\n"
     + b"content-type: application/problem+json\r\n"
     + b"".join(map(field_line, SECURITY))
+    + b"x-request-id: %b\r\n"
 )
 _RATE_LIMITED_BODY = (
     f'{{"type":"{KINDS["rate"].type_uri}","title":"{KINDS["rate"].title}","status":429,'
@@ -47,21 +49,22 @@ class Refusal:
     quota: Quota
 
 
-def _random_uuid() -> str:
-    """A UUID of version 4 (RFC 9562), in half the time that the class UUID takes."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+def rate_limited_response(quota: Quota, sent: bytes | None = None) -> RawResponse:
+    """The bytes of `render(rate_limited(quota))` and the id of the request, for a client without a token.
 
-
-def rate_limited_response(quota: Quota) -> RawResponse:
-    """The bytes of `render(rate_limited(quota))`, for a client that has no token left."""
+    Where no id was `sent`, it is that of the problem's instance, so that none has to be made.
+    """
     wait_ms = quota.next_token_ms
     wait_s = ceil_div(wait_ms, 1000)
-    body = (_RATE_LIMITED_BODY % (quota.limit, wait_ms, _random_uuid(), quota.policy, wait_ms)).encode()
+    instance = random_uuid()
+    text = _RATE_LIMITED_BODY % (quota.limit, wait_ms, instance, quota.policy, wait_ms)
+    if sent is None:
+        request_id, body = instance.encode(), text.encode()
+    else:
+        request_id, body = sent, f'{text[:-1]},"request_id":{json.dumps(sent.decode())}}}'.encode()
     name = quota.policy.encode()
     policy, left = (name, quota.limit, quota.window_s), (name, quota.remaining, wait_s)
-    head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, *left, len(body))
+    head = _RATE_LIMITED_HEAD % (max(1, wait_s), *policy, *left, len(body), request_id)
     return RawResponse(head, body)
 
 
@@ -72,14 +75,15 @@ class FastReject:
         self,
         paths: Iterable[str],
         check: Callable[[Scope], Refusal | None],
-        answer: Callable[[Refusal], Response],
+        answer: Callable[[Refusal, bytes | None], Response],
         count_rate_limited: Callable[[], None],
         cors: CorsFields | None = None,
     ) -> None:
         """`check` returns None for an upload that may come in.
 
-        `answer` renders and counts a refusal. One for want of a token is rendered here, and
-        `count_rate_limited` is called for it. `cors` is given if pages of other origins may read answers.
+        `answer` renders and counts a refusal of a request that sent this id, or none. One for want of a
+        token is rendered here, and `count_rate_limited` is called for it. `cors` is given if pages of other
+        origins may read answers.
         """
         self._paths = frozenset(path.encode() for path in paths)
         self._check = check
@@ -94,11 +98,13 @@ class FastReject:
         refusal = self._check(scope)
         if refusal is None:
             return None
+        sent = sent_id(scope["headers"])
         if isinstance(refusal.error, RateLimited):
             self._count_rate_limited()
-            response = rate_limited_response(refusal.quota)
+            response = rate_limited_response(refusal.quota, sent)
         else:
-            response = RawResponse.of(self._answer(refusal))
+            response = RawResponse.of(self._answer(refusal, sent))
+            response = response.with_lines(field_line((FIELD, sent or random_uuid().encode())))
         return response if self.cors is None else response.with_lines(self.cors.lines(scope["headers"]))
 
     def _is_upload(self, target: bytes) -> bool:

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.job import Job, new_id
+from app.runtime import tracing
 from app.server.problems import ProblemError
 from app.storage.interface import Store, StoreFull
 from app.uploads.body import BodyReader
@@ -63,15 +64,16 @@ class UploadReceiver:
             spool = await self.store.spool(job_id)
             try:
                 with self.refusing_store_failures("store failed an upload"):
-                    received = await self._read(request, spool, upload)
+                    with tracing.span("receive"):
+                        received = await self._read(request, spool, upload)
                     job = Job(job_id, time.time(), received.size, tuple(variant.spec for variant in wanted))
                     job.name, job.reference = received.name, upload.reference
                     job.allowed = None if upload.ticket is None else upload.ticket.variants
-                    job.original = self.keep_original
+                    job.original, job.trace = self.keep_original, tracing.traceparent()
                     if upload.keyed is not None:
                         job.asked = self._asked(wanted)
                         job.ticket_until, job.repeat_id = upload.keyed.ticket_until, upload.keyed.key_id
-                    with self.store_breaker.guard(OSError, ignored=(StoreFull,)):
+                    with self.store_breaker.guard(OSError, ignored=(StoreFull,)), tracing.span("store"):
                         await self.store.accept(spool, job)
             finally:
                 await spool.discard()

@@ -12,6 +12,7 @@ import structlog
 
 from app.backpressure.circuit_breaker import BreakerOpen, BreakerState, CircuitBreaker
 from app.job import Job
+from app.runtime import tracing
 from app.storage.interface import Store
 from app.webhooks.events import Event, EventType, Standing
 from app.webhooks.outbox import WebhookSnapshot
@@ -125,14 +126,17 @@ class Delivery:
             permit = self.breaker.acquire()
         except BreakerOpen as refusal:
             return Again(refusal.retry_after, failures)
-        try:
-            answer = await self._sender.post(event.id, self._body(event, job))
-            reason = f"the receiver answered {answer.status}"
-        except SendFailed as error:
-            answer, reason = Answer(0), str(error)
-        except BaseException:  # the process ends
-            self.breaker.ignore(permit)
-            raise
+        with tracing.span(f"webhook {event.type}", job.trace, tracing.SpanKind.CLIENT, job=job.id) as span:
+            try:
+                answer = await self._sender.post(event.id, self._body(event, job))
+                reason = f"the receiver answered {answer.status}"
+            except SendFailed as error:
+                answer, reason = Answer(0), str(error)
+                span.fail(reason)
+            except BaseException:  # the process ends
+                self.breaker.ignore(permit)
+                raise
+            span.set("http.response.status_code", answer.status)
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             self.breaker.record_success(permit)
             self.delivered += 1

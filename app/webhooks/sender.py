@@ -18,6 +18,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from app import __version__
+from app.runtime import tracing
 from app.setting_values import is_private
 from app.webhooks.delivery import MAX_AT_ONCE, Answer, SendFailed
 
@@ -98,7 +99,7 @@ class HttpSender:
         Raises:
             SendFailed: no answer came within 15 s, or the receiver may not be connected to.
         """
-        headers = {"Content-Type": "application/json", **self._signature(event_id, body)}
+        headers = {"Content-Type": "application/json", **self._signature(event_id, body), **tracing.context()}
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 response = await self._request(body, headers)

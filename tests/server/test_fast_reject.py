@@ -25,8 +25,9 @@ ORIGIN = "https://photos.example"
 EXPOSED = ["Retry-After", "RateLimit"]
 
 
-def rendered(refusal: Refusal) -> Response:
-    """The endpoint's answer."""
+def rendered(refusal: Refusal, sent: bytes | None = None) -> Response:
+    """The endpoint's answer to a request that sent no id of its own."""
+    assert sent is None
     return render(problem_of(refusal.error, refusal.quota))
 
 
@@ -36,11 +37,21 @@ def document(response: RawResponse) -> dict[str, Any]:
     return parsed
 
 
+def instance(response: RawResponse) -> str:
+    """The UUID of the problem in a response."""
+    return str(document(response)["instance"]).removeprefix("urn:uuid:")
+
+
+def id_line(request_id: str) -> bytes:
+    """The line of a head that tells the id of the request."""
+    return field_line((b"x-request-id", request_id.encode()))
+
+
 def with_instance_of(response: RawResponse, other: RawResponse) -> RawResponse:
     """The response with the other one's instance, which is all that may differ."""
-    instance, wanted = document(response)["instance"], document(other)["instance"]
-    assert len(instance) == len(wanted) == len("urn:uuid:") + 36
-    return RawResponse(response.head, response.body.replace(instance.encode(), wanted.encode()))
+    assert len(instance(response)) == len(instance(other)) == 36
+    body = response.body.replace(instance(response).encode(), instance(other).encode())
+    return RawResponse(response.head, body)
 
 
 @examples
@@ -53,7 +64,10 @@ def test_the_bytes_of_a_rate_limit_refusal_are_those_that_are_rendered(
     truth = RawResponse.of(rendered(Refusal(RateLimited(quota), quota)))
     response = rate_limited_response(quota)
     assert response.body != truth.body
-    assert with_instance_of(response, truth) == truth
+    assert with_instance_of(response, truth) == truth.with_lines(id_line(instance(response)))
+    named = rate_limited_response(quota, b'a"b')
+    assert named.head.endswith(id_line('a"b'))
+    assert document(named) == document(truth) | {"request_id": 'a"b', "instance": document(named)["instance"]}
 
 
 class Guarded:
@@ -122,7 +136,8 @@ def test_other_refusals_are_answered_as_the_endpoint_does() -> None:
     response = guarded.post()
     assert response is not None
     truth = RawResponse.of(rendered(guarded.refusal))
-    assert with_instance_of(response, truth) == truth
+    assert with_instance_of(response, truth).body == truth.body
+    assert response.head.startswith(truth.head + b"x-request-id: ")
     assert response.head.startswith(b"HTTP/1.1 503 ")
     assert guarded.counted == 0
 
