@@ -29,7 +29,7 @@ def log_fields(job: Job) -> dict[str, Any]:
     if job.problem:
         fields["reason"] = job.problem[0]
     if job.trace:
-        fields["trace_id"] = job.trace.split("-")[1]
+        fields["trace_id"] = job.trace[3:35]
     return fields
 
 

@@ -18,6 +18,7 @@ __all__ = ["SpanKind", "context", "ids", "record", "span", "start", "stop", "tra
 log = structlog.get_logger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_PROTOCOL, _SPOKEN = "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
 
 
 class _NoSpan:
@@ -33,22 +34,34 @@ _tracer: Tracer | None = None
 
 
 def start(variables: Mapping[str, str] = os.environ) -> None:
-    """Make traces from now on, if the variables ask for them. What is wrong with them is logged."""
+    """Make traces from now on, if the variables ask for them. Without effect while they are made.
+
+    What is wrong with the variables is logged, and there are no traces then.
+    """
     global _tracer
-    wanted = any(variables.get(name) for name in _ENDPOINTS)
-    if not wanted or variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    if _tracer is not None or not _are_wanted(variables):
         return
-    if variables.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+    protocol = variables.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or variables.get(_PROTOCOL) or _SPOKEN
+    if protocol != _SPOKEN:
+        log.warning(f"no traces: {_PROTOCOL} is {protocol}, and only {_SPOKEN} is spoken here")
         return
     try:
         from app.runtime.otlp_tracer import OtlpTracer
+
+        _tracer = OtlpTracer(variables)
     except ImportError:
-        log.warning(
-            "traces are asked for by OTEL_EXPORTER_OTLP_ENDPOINT, but spillway[otel] is not installed"
-        )
-        return
-    _tracer = OtlpTracer(variables)
-    log.info("traces are exported")
+        log.warning("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, but spillway[otel] is not installed")
+    except ValueError as error:
+        log.warning("no traces: a variable of OpenTelemetry is not valid", reason=str(error))
+    else:
+        log.info("traces are exported")
+
+
+def _are_wanted(variables: Mapping[str, str]) -> bool:
+    """Whether there is a collector, and nothing turns traces off."""
+    is_off = variables.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    is_named = any(variables.get(name) for name in _ENDPOINTS)
+    return is_named and not is_off and variables.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
 
 
 async def stop() -> None:

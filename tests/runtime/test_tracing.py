@@ -133,6 +133,7 @@ endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 tracing.start({"OTEL_SERVICE_NAME": "photos"})
 tracing.start({**endpoint, "OTEL_SDK_DISABLED": "true"})
 tracing.start({**endpoint, "OTEL_TRACES_EXPORTER": "none"})
+tracing.start({**endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})  # is not spoken, which is logged
 with tracing.span("nothing") as span:
     span.set("name", 1)
     assert tracing.context() == tracing.ids() == {}

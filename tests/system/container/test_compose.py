@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from .compose import ROOT, Project
+from .compose import ROOT, Project, docker
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
 
@@ -65,6 +65,12 @@ def finished(client: httpx.Client, job: Job) -> Job:
     assert answer.status_code == 200, answer.text
     document: Job = answer.json()
     return document
+
+
+def test_the_profile_that_watches_is_one_for_compose(project: Project) -> None:
+    """Its images cannot be had in every place where the tests run, so it is only read."""
+    services = docker("compose", "--profile", "watch", "config", "--services").split()
+    assert {"spillway", "prometheus", "grafana"} <= set(services)
 
 
 def test_an_upload_from_the_host_is_resized_and_served(client: httpx.Client) -> None:
