@@ -18,8 +18,8 @@ from workers.shapes import Size
 
 _YCBCR, _YCBCR_420 = 0, 1
 """A colour space and a chroma format (heif_colorspace, heif_chroma)."""
-_BT601 = (5, 6)
-"""The matrices (ISO/IEC 23091-2) by which JPEG and Pillow make RGB; telephones write the second."""
+_BT601 = (2, 5, 6)
+"""The matrices (ISO/IEC 23091-2) by which JPEG and Pillow make RGB: 2 names none, and is taken for them."""
 _MIN_FACTOR = 2
 """How many times smaller both sides become at least, so that no chroma is enlarged."""
 
@@ -110,7 +110,8 @@ def decoded_planes(data: bytes) -> Iterator[list[Image.Image]]:
     """
     with ExitStack() as stack:
         image = None if _HEIF is None else _decode(_HEIF, data, stack)
-        yield [] if image is None else [_plane(image, channel) for channel in range(3)]
+        planes = [] if image is None else [_plane(image, channel) for channel in range(3)]
+        yield [plane for plane in planes if plane is not None]
 
 
 def _decode(heif: ctypes.CDLL, data: bytes, stack: ExitStack) -> ctypes.c_void_p | None:
@@ -158,11 +159,13 @@ def _has_usual_colours(image: ctypes.c_void_p) -> bool:
     return usual
 
 
-def _plane(image: ctypes.c_void_p, channel: int) -> Image.Image:
-    """A channel of a decoded picture, where it is in memory."""
+def _plane(image: ctypes.c_void_p, channel: int) -> Image.Image | None:
+    """A channel of a decoded picture, where it is in memory; None if it has none."""
     assert _HEIF is not None  # noqa: S101
     stride = _INT()
     start = _HEIF.heif_image_get_plane_readonly(image, channel, ctypes.byref(stride))
     size = _HEIF.heif_image_get_width(image, channel), _HEIF.heif_image_get_height(image, channel)
+    if not start or min(size) < 1:
+        return None
     pixels = (ctypes.c_ubyte * (stride.value * size[1])).from_address(start)
     return Image.frombuffer("L", size, pixels, "raw", "L", stride.value, 1)

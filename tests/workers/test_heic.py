@@ -57,8 +57,9 @@ def decoded(
         heic(exif=samples.exif(6)),
         with_colours(1, 0x80),
         with_colours(6, 0),
+        with_colours(2, 0x80),
     ],
-    ids=["one picture", "tiles", "no colours told", "rotated", "BT.709", "limited range"],
+    ids=["one picture", "tiles", "no colours told", "rotated", "BT.709", "limited range", "no matrix"],
 )
 def test_a_reduced_picture_is_the_same(data: bytes, tmp_path: Path) -> None:
     """Also with odd sides, of which chroma has half a pixel more."""
@@ -86,9 +87,9 @@ def test_chroma_of_the_wanted_size_outlives_the_decoder(tmp_path: Path) -> None:
         (heic(mode="RGBA"), SIZE),
         (heic(chroma=444), SIZE),
         (deep(), SIZE),
-        (with_colours(2, 0x80), SIZE),
+        (heic(mode="L"), SIZE),
     ],
-    ids=["hardly reduced", "alpha", "4:4:4", "ten bits", "unknown colours"],
+    ids=["hardly reduced", "alpha", "4:4:4", "ten bits", "grey"],
 )
 def test_other_pictures_are_left_to_pillow_heif(data: bytes, needed: tuple[int, int], tmp_path: Path) -> None:
     """Of them Pillow would make other colours, or chroma would have to be enlarged."""
