@@ -70,9 +70,6 @@ def _prepare(**given: Any) -> "Settings":
 
     What does not suit them is a warning each. What cannot work ends the process.
     """
-    from app.runtime.left_out import leave_out_unused
-
-    leave_out_unused()
     from app.runtime import logs
     from app.setting_checks import (
         SHARED_ENGINE_NEEDS_BUCKET,

@@ -86,11 +86,11 @@ def _make_parts(settings: Settings, serves_while_starting: bool) -> Parts:
     signer = store.signer if settings.serve == "redirect" else None
     delivery = make_delivery(settings, store, lambda job: job_document(job, links, store.expires_at(job)))
     engine = make_engine(settings, store, pool, histograms, breakers, delivery)
-    open_requests, previews = OpenRequests(settings.max_streams), PreviewWorker()
-    degraded_response = DegradedResponse(previews, always=settings.on_full == "degrade")
+    degrades, max_bytes = settings.on_full == "degrade", settings.max_upload_bytes
+    open_requests, previews = OpenRequests(settings.max_streams), PreviewWorker(kept=degrades)
+    degraded_response = DegradedResponse(previews, always=degrades)
     idempotency_keys = IdempotencyKeys(store, engine.find)
     client_key = ClientKey(settings.ipv6_prefix, settings.trusted_proxies)
-    max_bytes = settings.max_upload_bytes
     admission = Admission(
         engine, store, client_key, Tickets(settings), idempotency_keys, degraded_response.wanted_by, max_bytes
     )

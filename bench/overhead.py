@@ -91,7 +91,7 @@ def worker() -> Iterator[Worker]:
     """A worker with the environment that the service gives it, until the end of the block."""
     command = [sys.executable, "-P", "-m", "workers", str(os.getpid())]
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, cwd=ROOT, env=environment("workers"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         yield Worker(process)
         assert process.stdin is not None

@@ -12,9 +12,9 @@ from workers import process
 from workers.canary import CanaryError, check_codecs
 from workers.child import Child, ParentGone
 from workers.codecs import load_codecs
-from workers.fork import fork_starter, start_rehearsal
 from workers.messages import Failed, ProtocolError, Ready, Task
 from workers.sandbox import Sandbox
+from workers.task_fork import fork_starter, start_rehearsal
 
 _REHEARSAL_TIMEOUT_S = 30.0
 _REHEARSAL_MEMORY_BYTES = 512 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""The process of one task: forked from the warm worker process, confined, and gone when the task is."""
+"""A process for one piece of work: forked from a warm process, and gone when its answer has been read."""
 
 import errno
 import os
@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from resource import struct_rusage
 from typing import NoReturn
 
-from workers import canary, frames, process
+from workers import frames, process
 from workers.failures import DETAILS, JobError
-from workers.imaging import create_files, make_variants
-from workers.messages import Failed, FrameBuffer, Message, Ready, Task
+from workers.messages import Failed, FrameBuffer, Message
 from workers.parser import parse
-from workers.sandbox import Sandbox
 
 NO_PROCESS_ERRNOS = frozenset((errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE))
 """Errors of fork(2) and pipe(2) that say that the machine, or the user, has too much of something now."""
@@ -79,36 +77,6 @@ class Fork:
             _, status, usage = os.wait4(self.pid, 0)
             self._exit = _fork_exit(status, usage)
         return self._exit
-
-
-def fork_starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Task], Fork]:
-    """A function that starts the process of a task; it raises JobError, or OSError if there can be none.
-
-    That process works only if it is confined by the same `layers` as in the rehearsal.
-    """
-
-    def start(task: Task) -> Fork:
-        variants = create_files(task)
-
-        def work() -> Message:
-            if sandbox.confine_to_task(task, variants) != layers:
-                raise JobError("worker-died", "The process for the image could not be confined.")
-            return make_variants(task)
-
-        return start_fork(work, task.id)
-
-    return start
-
-
-def start_rehearsal(task: Task, sandbox: Sandbox) -> Fork:
-    """Start a process that confines itself as for `task`, checks its codecs, and answers Ready."""
-
-    def work() -> Message:
-        layers = sandbox.confine_to_task(task, ())
-        canary.check_codecs()
-        return Ready(os.getpid(), layers)
-
-    return start_fork(work, task.id)
 
 
 def start_fork(work: Callable[[], Message], task_id: str) -> Fork:

@@ -18,6 +18,7 @@ from workers.parser import parse
 _READY_TIMEOUT_S = 30.0
 _PRIVATE_PREFIXES = ("SPILLWAY_", "AWS_")
 """Environment variables with the service's settings and with the keys to its bucket."""
+_DECODERS_OF_PHOTOS = ("workers", "workers.trial_photo")
 _MALLOC_TUNABLES = ":".join(
     f"glibc.malloc.{tunable}"
     for tunable in ("hugetlb=1", f"mmap_threshold={32 * 1024**2}", f"trim_threshold={1024**3}")
@@ -26,7 +27,7 @@ _MALLOC_TUNABLES = ":".join(
 
 Each job has fresh memory, whose page faults cost the kernel more than all else of a job. With huge pages
 (madvise(2), MADV_HUGEPAGE) there are few, and fewer still where large buffers are taken from the heap, too,
-and that is not trimmed. Before version 2.35 of glibc the first has no effect.
+and that is not trimmed. The first needs glibc 2.35. Small pictures need none of it.
 """
 _CODE_FOLDER = Path(__file__).resolve().parents[2]
 """Holds the packages `app` and `workers` that this process runs."""
@@ -44,15 +45,16 @@ class WorkerProcessFailed(Exception):
     """Raised when a process has ended, or has sent what it never should."""
 
 
-def environment() -> dict[str, str]:
-    """This process's environment without the service's settings and without keys to a store.
+def environment(module: str) -> dict[str, str]:
+    """The environment of a process that runs `module`: ours, but for settings and keys to a store.
 
     What a child process does not know it cannot disclose, should an image take it over. Where the packages
     are not installed, PYTHONPATH names their folder, so that children find them from any folder.
-    GLIBC_TUNABLES is what suits decoders, unless the operator has set it.
+    Unless the operator has set GLIBC_TUNABLES, it is what suits photos where these are decoded.
     """
     told = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
-    told.setdefault("GLIBC_TUNABLES", _MALLOC_TUNABLES)
+    if module in _DECODERS_OF_PHOTOS:
+        told.setdefault("GLIBC_TUNABLES", _MALLOC_TUNABLES)
     if _CODE_FOLDER.name not in ("site-packages", "dist-packages"):
         told["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_CODE_FOLDER), told.get("PYTHONPATH")]))
     return told
@@ -62,7 +64,7 @@ async def spawn(module: str, *arguments: str, stdin: int | None = None, stderr: 
     """Run `python -P -m module arguments…` with its standard output as a pipe; the caller ends it.
 
     `-P` keeps the current folder out of the search for modules: a `random.py` there is not ours. The process
-    gets the environment of `environment()`. `stdin` and `stderr` are as for `subprocess.Popen`: by default
+    gets the `environment` of its module. `stdin` and `stderr` are as for `subprocess.Popen`: by default
     both are shared with this process. It is in a session of its own, because Ctrl+C in a terminal is for the
     server alone, which then stops its children in order.
 
@@ -75,7 +77,7 @@ async def spawn(module: str, *arguments: str, stdin: int | None = None, stderr: 
         stdin=stdin,
         stdout=PIPE,
         stderr=PIPE if is_relayed else stderr,
-        env=environment(),
+        env=environment(module),
         start_new_session=True,
     )
     if process.stderr is not None and is_relayed:

@@ -6,10 +6,14 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-from structlog.typing import EventDict, Processor
+from app.runtime.left_out import leave_out_unused
 
-from app.runtime import tracing
+leave_out_unused()
+
+import structlog  # noqa: E402
+from structlog.typing import EventDict, Processor  # noqa: E402
+
+from app.runtime import tracing  # noqa: E402
 
 _writes_json = False
 

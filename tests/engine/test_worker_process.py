@@ -29,8 +29,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_gets_neither_settings_nor_keys_to_a_bucket(
     module: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the rest of the environment, its arguments, a session of its own, and malloc's huge pages."""
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    """It has the rest of the environment, its arguments, and a session of its own."""
     module.write_text(DESCRIBE_ITSELF)
     for name in ("SPILLWAY_PORT", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "TOLD"):
         monkeypatch.setenv(name, "something")
@@ -44,7 +43,15 @@ def test_a_process_gets_neither_settings_nor_keys_to_a_bucket(
     assert not [name for name in environment if name.startswith(("SPILLWAY_", "AWS_"))]
     assert environment["TOLD"] == "something"
     assert leads_its_session
-    assert "glibc.malloc.hugetlb=1" in environment["GLIBC_TUNABLES"].split(":")
+
+
+def test_where_photos_are_decoded_large_buffers_are_of_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the operator has other wishes; the preview worker, whose pictures are small, has none."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert "glibc.malloc.hugetlb=1" in worker_process.environment("workers")["GLIBC_TUNABLES"].split(":")
+    assert "GLIBC_TUNABLES" not in worker_process.environment("workers.preview")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    assert worker_process.environment("workers")["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,7 @@ def fork_of(service: Service) -> int:
 
 
 def worker_of(service: Service) -> int:
-    """The only worker, once every other process that starts with the service is ready or gone."""
-    service.previewer()
+    """The only worker, once every other process that starts with the service is gone."""
     return int(until(lambda: len(pids := service.workers()) == 1 and pids[0], "the worker alone"))
 
 
@@ -54,7 +53,6 @@ class TestHang:
         The jobs themselves need a hundredth of that deadline, so that they keep it on a busy machine too.
         """
         service = start(workers=2, job_timeout=5, variants="thumb=96")
-        service.previewer()
         stopped, _ = until(lambda: len(pids := service.workers()) == 2 and pids, "the workers alone")
         os.kill(stopped, signal.SIGSTOP)
         jobs: list[str] = []

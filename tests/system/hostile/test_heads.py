@@ -21,7 +21,6 @@ class TestSlow:
 
     def test_heads_hold_up_nobody(self, fortress: Service, honest: Honest) -> None:
         """Three hundred heads trickle in, and the honest client is served."""
-        fortress.previewer()  # it has sockets too, which are counted below
         usual = honest.usual()
         before, idle = fortress.memory(), fortress.sockets()
         with ExitStack() as stack:

@@ -26,11 +26,13 @@ PHOTO = samples.jpeg(
 
 
 def _full(service: Service, stack: ExitStack) -> Service:
-    """The service with its workers stopped and its queue full."""
-    service.previewer()
+    """The service with its workers stopped, its queue full, and its preview worker ready."""
     stack.enter_context(service.paused())
     assert service.upload().status_code == 202
     assert service.upload().status_code == 503
+    assert not service.stats()["previews"]["ready"], "it is not started before a preview is wanted"
+    assert lenient(service, PHOTO).status_code == 200
+    service.previewer()
     return service
 
 

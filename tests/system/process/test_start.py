@@ -162,7 +162,7 @@ class TestStarting:
     def test_tells_its_children_no_secret(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         """Processes that decode photos of strangers get neither settings nor keys to a store."""
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a key")
-        service = start(kind=Executed)
+        service = start(kind=Executed, on_full="degrade")
         children = [*service.workers(), service.previewer()]
         told = [Path(f"/proc/{pid}/environ").read_bytes() for pid in children]
         assert len(told) >= 2
