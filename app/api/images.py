@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import random
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
@@ -35,7 +36,9 @@ log = structlog.get_logger(__name__)
 _YEAR_S = 365 * 86_400
 """Seconds for which caches are told to keep what is kept for good."""
 _REFRESH_S, _MAX_REFRESH_S = 1.0, 5.0
-"""Seconds between looks at a queued job's position: the second, if very many are followed."""
+"""Most seconds between looks at a queued job's position: the second, if very many are followed."""
+_MIN_SHARE = 0.8
+"""Each look comes after this share of that time or later."""
 _REFRESHES_PER_S = 1000
 """Looks in a second, of all event streams together, from which on they become rarer."""
 
@@ -196,8 +199,10 @@ class ImageService:
             sent, sent_at = position, loop.time()
 
     def _refresh_s(self) -> float:
-        """Seconds between looks at a queued job's position."""
-        return min(_MAX_REFRESH_S, max(_REFRESH_S, self.open_requests.count / _REFRESHES_PER_S))
+        """Seconds until the next look at a queued job's position."""
+        longest = min(_MAX_REFRESH_S, max(_REFRESH_S, self.open_requests.count / _REFRESHES_PER_S))
+        # Streams that were opened together, as after a restart, shall not all look at the same moment.
+        return longest * random.uniform(_MIN_SHARE, 1.0)  # noqa: S311
 
     async def find_variant(self, job_id: str, name: str) -> tuple[Job, MadeVariant]:
         """A variant that has been made.

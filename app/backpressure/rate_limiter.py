@@ -118,9 +118,10 @@ class RateLimiter:
     def reconfigure(self, gcra: GCRA) -> None:
         """Change the rate and depth of all buckets without their own. Tokens that were spent stay spent."""
         now = self._now()
+        full = now * self.gcra.ticks_per_ns
         for client, full_at in self._full_at.items():
             if client not in self._own:
-                self._full_at[client] = self.gcra.convert(full_at, now, gcra)
+                self._full_at[client] = 0 if full_at <= full else self.gcra.convert(full_at, now, gcra)
         self._shared_full_at = self.gcra.convert(self._shared_full_at, now, gcra)
         self.gcra = gcra
 

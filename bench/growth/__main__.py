@@ -5,7 +5,7 @@ python -m bench.growth [--only PART-OF-A-NAME] [--json FILE]
 
 import asyncio
 
-from bench.growth.in_memory import GROWTHS
+from bench.growth import in_memory, watchers
 from bench.growth.measure import measure
 from bench.rig import Report, options
 
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only what has this in its name")
     given = parser.parse_args()
     report = Report("bench.growth")
-    for growth in GROWTHS:
+    for growth in (*in_memory.GROWTHS, *watchers.GROWTHS):
         if given.only not in growth.name:
             continue
         costs = [asyncio.run(measure(growth, size)) for size in growth.sizes]
@@ -25,13 +25,14 @@ def main() -> None:
             report.add(
                 what_grows=growth.name,
                 operation=operation,
+                at=", ".join(f"{size:,}" for size in growth.sizes),
                 **{
                     f"us_{number}": cost.us for number, cost in zip(("small", "x10", "x100"), at, strict=True)
                 },
                 held_ms=at[-1].held_ms,
             )
     report.notes.append(
-        "us: the median, in microseconds, at 1 000, 10 000 and 100 000 (viewers: 50, 500, 5 000). "
+        "us: the median, in microseconds, at each of the three sizes; of CPU, where it waits. "
         "held: the longest time for which the event loop did nothing else, at the largest size."
     )
     report.show(given.json)

@@ -1,13 +1,12 @@
-"""What grows in memory: waiting jobs, reservations, token buckets, deferred jobs, viewers, connections."""
+"""What grows in memory: waiting jobs, reservations, token buckets, deferred jobs, workers, jobs under way."""
 
-import asyncio
 import gc
 import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.api.stats_feed import StatsFeed
 from app.backpressure.brownout import DeferredQueue
 from app.backpressure.drain_rate import DrainRate
 from app.backpressure.rate_limiter import RateLimiter
@@ -20,12 +19,11 @@ from app.cluster.job_registry import JobRegistry
 from app.cluster.upload_queue import SharedUploadQueue
 from app.engine.job_handle import JobHandle
 from app.job import Job, new_id
+from app.runtime.memory import resident_bytes
 from app.runtime.metrics import Histograms
-from app.server.open_requests import OpenRequests
 from bench.growth.measure import Growth, Operation
 
 _SIZES = (1_000, 10_000, 100_000)
-_tasks: list[asyncio.Task[None]] = []
 _FULL = QueueLoad(load=1000, free_slots=0, unreserved_slots=0)
 
 
@@ -126,30 +124,10 @@ def _deferred(jobs: int) -> Mapping[str, Operation]:
     return {"job that is taken": queue.pop}
 
 
-async def _viewers(viewers: int) -> Mapping[str, Operation]:
-    """So many pages that watch the statistics; they leave when the event loop ends."""
-    feed = StatsFeed(lambda: {"figures": [0] * 500}, OpenRequests(viewers, viewers), period=0.1)
-    served = asyncio.Event()
-    seen = 0
-
-    async def watch() -> None:
-        nonlocal seen
-        async for _ in feed.stream("page")._content:
-            seen += 1
-            if seen % viewers == 0:
-                served.set()
-
-    async def serve() -> None:
-        async with feed.running():
-            await asyncio.gather(*(watch() for _ in range(viewers)))
-
-    async def next_snapshot() -> None:
-        served.clear()
-        await served.wait()
-
-    _tasks.append(asyncio.create_task(serve()))
-    await served.wait()
-    return {"snapshot for all of them": next_snapshot}
+def _workers(processes: int) -> Mapping[str, Operation]:
+    """So many processes of which the statistics tell the memory; the bound of WORKERS is 256."""
+    pids = [os.getpid()] * processes
+    return {"memory for a snapshot": lambda: resident_bytes(pids)}
 
 
 def _collection(handles: int) -> Mapping[str, Operation]:
@@ -177,6 +155,6 @@ GROWTHS = (
     Growth("reservations", _SIZES, _reservations),
     Growth("clients with a token bucket", _SIZES, _buckets),
     Growth("deferred jobs", _SIZES, _deferred),
-    Growth("viewers", (50, 500, 5_000), _viewers),
+    Growth("worker processes", (2, 20, 200), _workers),
     Growth("jobs under way", _SIZES, _collection),
 )
