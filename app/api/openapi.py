@@ -47,6 +47,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Preference-Applied": {"description": "handling=lenient.", "schema": {"type": "string"}},
     "ETag": {"description": "Digest of the bytes.", "schema": {"type": "string"}},
     "Content-Location": {"description": "The variant that is sent.", "schema": {"type": "string"}},
+    "X-Request-Id": {"description": "That of the request, or a new one.", "schema": {"type": "string"}},
     "Delete-Token": {"description": "The job's delete token.", "schema": {"type": "string"}},
 }
 _PROBLEM_HEADERS: Final = {
@@ -61,7 +62,7 @@ _PROBLEM_HEADERS: Final = {
 
 def _headers(*names: str) -> dict[str, Any]:
     """The description of some response headers."""
-    return {name: _HEADERS[name] for name in names}
+    return {name: _HEADERS[name] for name in (*names, "X-Request-Id")}
 
 
 def problems(*slugs: str) -> Responses:

@@ -86,6 +86,7 @@ class ClientKey:
         self._trusted = tuple(trusted_proxies)
         self._told: set[bool] = set()
         """Which peers the log has said are not believed: private ones, others, or both."""
+        self._has_told_silence = False
 
     def __call__(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]] = ()) -> str:
         """The client's key: `192.0.2.7`, or `2001:db8::/64`."""
@@ -132,6 +133,13 @@ class ClientKey:
             chains.append(reversed(",".join(common).rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]))
         if standard:
             chains.append(islice(_forwarded_for(",".join(standard)), _MAX_HOPS))
+        if not chains and not self._has_told_silence:
+            self._has_told_silence = True
+            log.warning(
+                "a proxy in SPILLWAY_TRUSTED_PROXIES does not say whom it forwards a request for: unless it "
+                "came from its own machine, all of its users are one client",
+                peer=str(peer),
+            )
         found = {self._first_untrusted(peer, chain) for chain in chains}
         # A proxy that writes one of the headers passes the other through as the client sent it. If the two
         # disagree, the client forged one, and the request counts against the proxy's own address.

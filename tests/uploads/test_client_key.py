@@ -248,3 +248,14 @@ def test_a_header_that_is_not_believed_is_logged_once_with_the_setting_that_it_w
                 unset(PROXY)
     assert [line["peer"] for line in lines] == ["8.8.8.8", "192.168.0.9", PROXY]
     assert f"SPILLWAY_TRUSTED_PROXIES={PROXY}" in lines[-1]["event"]
+
+
+def test_a_proxy_that_names_no_client_is_logged_once() -> None:
+    """Its users would be one client, which looks like a service that is full."""
+    client_key = ClientKey(64, PROXIES)
+    with capture_logs() as lines:
+        for _ in range(3):
+            client_key("8.8.8.8")
+            client_key(PROXY, common("192.0.2.7"))
+            assert client_key(PROXY) == PROXY
+    assert [line["peer"] for line in lines] == [PROXY]
