@@ -46,7 +46,17 @@ def test_a_worker_loads_no_web_framework() -> None:
 
 
 def test_the_service_loads_only_what_its_settings_need() -> None:
-    """By themselves they need no bucket, no NATS, no tickets, and no webhooks."""
+    """By themselves they need no bucket, no NATS, no tickets, no webhooks, and no exporter of traces."""
     packages = loaded("app.server.uvicorn_server", "uvloop", first=MAKE_SERVICE)
     assert {"app", "fastapi"} <= packages
-    assert not packages & {"obstore", "nats", "jwt", "cryptography", "httpx", "PIL", "rich"}
+    assert not packages & {
+        "obstore",
+        "nats",
+        "jwt",
+        "cryptography",
+        "httpx",
+        "PIL",
+        "rich",
+        "google",
+        "requests",
+    }

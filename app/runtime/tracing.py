@@ -13,7 +13,7 @@ import structlog
 
 from app.runtime.spans import Span, SpanKind, Tracer, Value
 
-__all__ = ["SpanKind", "context", "ids", "record", "span", "start", "stop", "traceparent"]
+__all__ = ["SpanKind", "are_made", "context", "ids", "record", "span", "start", "stop", "traceparent"]
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +62,11 @@ def _are_wanted(variables: Mapping[str, str]) -> bool:
     is_off = variables.get("OTEL_SDK_DISABLED", "").lower() == "true"
     is_named = any(variables.get(name) for name in _ENDPOINTS)
     return is_named and not is_off and variables.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+
+
+def are_made() -> bool:
+    """Whether traces are made, for callers that would compute something for a span."""
+    return _tracer is not None
 
 
 async def stop() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.runtime.tracing import SpanKind, span
+from app.runtime import tracing
 from app.server.request_id import FIELD, random_uuid, sent_id
 
 _TRACED = "/v1/images"
@@ -29,13 +29,13 @@ class RequestContext:
             return
         request_id = sent_id(scope["headers"]) or random_uuid().encode()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())  # each request is a task
-        if not scope["path"].startswith(_TRACED):
+        if not tracing.are_made() or not scope["path"].startswith(_TRACED):
             await self._app(scope, receive, _naming(send, request_id))
             return
         method = scope["method"]
         attributes = {"http.request.method": method, "spillway.request_id": request_id.decode()}
         parent, name = _trace_fields(scope["headers"]), f"{method} {_route(scope['path'])}"
-        with span(name, parent, SpanKind.SERVER, **attributes) as current:
+        with tracing.span(name, parent, tracing.SpanKind.SERVER, **attributes) as current:
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":

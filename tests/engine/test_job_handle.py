@@ -1,6 +1,7 @@
 """A job under way, and those who watch it."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -130,3 +131,12 @@ async def test_a_slow_watcher_misses_nothing() -> None:
         ("variant", "processing.1"),
         (JobStatus.DONE, "done.1"),
     ]
+
+
+async def test_how_long_a_job_has_waited_is_known_after_a_restart() -> None:
+    """By its record, for the clock that the span of its queue begins with is that of another process."""
+    handle = new_handle()
+    handle.job.created_at = time.time() - 50
+    assert 50 <= handle.waited_s < 100
+    handle.accepted_at = time.monotonic() - 5
+    assert 5 <= handle.waited_s < 50
