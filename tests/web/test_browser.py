@@ -477,6 +477,41 @@ def test_reload_and_restart_lose_nothing(start: Any, visit: Open) -> None:
     arrived(page, 2)
 
 
+PLACES = """
+() => {
+  window.places = [];
+  new MutationObserver(() => {
+    const told = [...document.querySelectorAll("#photos .state")].map(({ textContent }) => textContent);
+    places.push(told.map((text) => Number(/^Place (?:about )?(\\d+)/.exec(text)?.[1] ?? 0)));
+  }).observe(document.getElementById("photos"), { subtree: true, childList: true, characterData: true });
+}
+"""
+
+
+def test_places_in_the_queue_change_together(service: Service, visit: Open) -> None:
+    """When those ahead are gone, all photos of the page move at once, never one after the other."""
+    page = visit(service)
+    with service.paused():
+        ahead = [
+            service.upload().json() for _ in range(6)
+        ]  # each from an address of its own, so all go first
+        choose(page, {f"{number}.jpg": samples.jpeg(64, 48) for number in range(3)})
+        expect(page.locator(".photo.queued")).to_have_count(3)
+        page.evaluate(PLACES)
+        with service.client() as client:
+            for document in ahead[:5]:
+                field = {"Authorization": f"Bearer {document['delete_token']}"}
+                assert client.delete(document["links"]["self"], headers=field).status_code == 204
+        seen: list[list[int]] = []
+
+        def moved_up() -> bool:
+            seen[:] = [sorted(told) for told in page.evaluate("places") if all(told)]
+            return [2, 3, 4] in seen
+
+        until(moved_up, "all photos to have moved up", show=lambda: page.evaluate("places"))
+    assert all(told == [told[0], told[0] + 1, told[0] + 2] for told in seen), seen
+
+
 # --- make pressure --------------------------------------------------------------------------------------
 
 

@@ -52,9 +52,9 @@ function page(type, guard, mark = "") {
 }
 
 // A place that was told a while ago has changed since.
-function queued({ job, seen }) {
+function queued({ job, seen, about }) {
   if (!(Date.now() - seen < FRESH_MS)) return "In the queue";
-  const place = job.position ? `Place ${job.position} in the queue` : "In the queue";
+  const place = job.position ? `Place ${about ? "about " : ""}${job.position} in the queue` : "In the queue";
   return job.estimated_wait_ms == null ? place : `${place}, about ${duration(job.estimated_wait_ms)}`;
 }
 

@@ -30,7 +30,21 @@ export class Photo extends EventTarget {
   update(job) {
     // An older answer that arrives after the event of the end must not undo it.
     if (ENDED.has(this.state) && !ENDED.has(job.status)) return;
-    this.set({ job, state: job.status, problem: job.problem, seen: Date.now() });
+    this.set({ job, state: job.status, problem: job.problem, seen: Date.now(), about: false });
+  }
+
+  // Its place in the queue, if it waits there with one.
+  get place() {
+    return this.state === "queued" ? this.job?.position : undefined;
+  }
+
+  // Moves its place, as far as that can be told from another photo's, until its own is told again.
+  moveUp(places) {
+    if (!this.place) return;
+    const position = Math.max(1, this.place - places);
+    const wait = this.job.estimated_wait_ms;
+    const job = { ...this.job, position, estimated_wait_ms: wait && Math.round((wait * position) / this.place) };
+    this.set({ job, seen: Date.now(), about: true });
   }
 
   // Whether there is a result, be it with some sizes put off.

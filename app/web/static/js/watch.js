@@ -6,6 +6,8 @@ import { at } from "./address.js";
 // while the server does not answer.
 
 const PACE = { busy: 1000, quiet: 2000, away: 3000 };
+// States that a photo reaches by moving up; one that was cancelled or expired has left the queue from where it was.
+const IN_TURN = new Set(["queued", "processing", "done", "failed"]);
 const EVENTS = ["queued", "processing", "variant", "done", "failed", "cancelled"];
 
 export class Watcher {
@@ -59,7 +61,7 @@ export class Watcher {
       const answer = await fetch(at(`v1/images/${photo.id}`), { cache: "no-store" });
       this.#away = false;
       if (answer.status === 404) photo.set({ state: "expired" });
-      else if (answer.ok) photo.update(await answer.json());
+      else if (answer.ok) this.#tell(photo, await answer.json());
       if (answer.ok) photo.remembered = false;
     } catch {
       this.#away = true;
@@ -83,7 +85,7 @@ export class Watcher {
 
   #update(photo, job) {
     photo.remembered = false;
-    photo.update(job);
+    this.#tell(photo, job);
     if (photo.settled) this.drop(photo);
     // While sizes put off are awaited the stream is kept, unless another photo has not even its first size.
     else if (photo.ended && [...this.#photos].some((other) => !other.ended)) {
@@ -91,6 +93,16 @@ export class Watcher {
       this.watch(photo);
     } else return;
     this.#schedule();
+  }
+
+  // The places of all others move with the one that was told, so that they change together. By how much each of them
+  // moves depends on whose photos stand between: so they are only about right, until each is told in turn.
+  #tell(photo, job) {
+    const before = photo.place;
+    photo.update(job);
+    const places = before - (photo.place ?? 0);
+    if (!places || !IN_TURN.has(photo.state)) return;
+    for (const other of this.#photos) if (other !== photo) other.moveUp(places);
   }
 
   #unfollow() {
