@@ -4,8 +4,9 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import structlog
 
@@ -29,6 +30,12 @@ _SUSPECT_AFTER_S = 30.0
 
 _MAX_READ_AGAIN = 100
 """Of the jobs that are where they should be, how many records a round reads, lest one has ended unheard."""
+
+
+_AT_ONCE = 500
+"""Jobs that are looked at before anything else is done."""
+
+T = TypeVar("T")
 
 
 class _RoundGivenUp(Exception):
@@ -113,7 +120,7 @@ class Reconciler:
 
     async def _refresh_silent(self) -> None:
         """Read the records of jobs whose status has not changed for a while: they may have ended unheard."""
-        for known in self._registry:
+        async for known in _some_at_a_time(self._registry):
             job_id = known.handle.job.id
             is_read = job_id in self._waiting or job_id in self._trusted
             if is_read or time.monotonic() - known.changed_at < _SUSPECT_AFTER_S:
@@ -132,7 +139,7 @@ class Reconciler:
             EngineDown, BreakerOpen: NATS is not available.
         """
         passed_over = await self._job_stream.passed_over()
-        for job_id in await self._job_stream.job_ids():
+        async for job_id in _some_at_a_time(await self._job_stream.job_ids()):
             with self._failures_counted(job_id):
                 await self._withdraw_if_ended(job_id, passed_over)
 
@@ -149,3 +156,11 @@ class Reconciler:
         if passed_over and is_old and (await self._job_stream.number(job_id) or math.inf) <= passed_over:
             await self._job_stream.withdraw(job_id)  # the next round publishes it again
             log.warning("a job in the queue would never have been delivered", job=job_id)
+
+
+async def _some_at_a_time(jobs: Iterable[T]) -> AsyncIterator[T]:
+    """`jobs`, of which there may be a hundred thousand, with pauses in which other things are done."""
+    for number, job in enumerate(jobs, 1):
+        yield job
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)

@@ -143,7 +143,7 @@ def _await_quiet(service: Service, sockets: int, *, settles: bool) -> None:
         time.sleep(0.2)
     if settles:
         service.settled()
-    time.sleep(TRIM_PERIOD_S + 1)
+    time.sleep(2 * TRIM_PERIOD_S + 1)  # for everything is looked through after a quiet one
 
 
 def _cells(honest: Served, busy: float, sizes: tuple[int, ...], files: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The reconciler repairs a queue that differs from the store."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Container
 from pathlib import Path
@@ -12,7 +13,7 @@ from app.cluster.jetstream import JOBS, JobStream, job_subject
 from app.cluster.job_registry import JobRegistry
 from app.cluster.reconciler import Reconciler
 from app.cluster.upload_queue import SharedUploadQueue
-from app.job import Job
+from app.job import Job, new_id
 from app.runtime.metrics import Histograms
 from app.storage.interface import StoreUnavailable
 from app.storage.local.store import LocalStore
@@ -143,6 +144,32 @@ async def test_a_round_is_given_up_when_nothing_can_be_read(connect: Connect, st
     known = registry(heard_of=jobs)
     assert not await Reconciler(known, store, JobStream(await connect())).round()
     assert store.reads.total() < 10
+
+
+class _LongQueue(JobStream):
+    """A queue of so many jobs that nobody would want to make them for a test."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+
+    async def passed_over(self) -> int:
+        return 0
+
+    async def job_ids(self) -> list[str]:
+        return [job.id for job in self._jobs]
+
+
+async def test_a_long_queue_is_gone_through_some_at_a_time(store: _Store) -> None:
+    """Requests are answered meanwhile."""
+    jobs = [Job(new_id(), 1000.0, 10, ()) for _ in range(2000)]
+    checking = asyncio.ensure_future(
+        Reconciler(registry(heard_of=jobs), store, _LongQueue(jobs)).withdraw_ended()
+    )
+    for _ in range(4):
+        await asyncio.sleep(0)
+        assert not checking.done()
+    await checking
+    assert not store.reads
 
 
 def registry(heard_of: list[Job] | None = None) -> JobRegistry:
