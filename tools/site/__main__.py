@@ -3,7 +3,6 @@
 python -m tools.site
 """
 
-import re
 import shutil
 import subprocess
 import sys
@@ -12,10 +11,10 @@ from pathlib import Path
 from tools.site import reference
 from tools.site.check import misfits
 from tools.site.layout import RECORDING, ROOT, is_page, is_picture, place, rewrite, tracked
+from tools.site.recording import STATIC, copy_recording
 from tools.site.source import show_file, show_folder
 
 STAGE, SITE = ROOT / "build/docs", ROOT / "build/site"
-_STATIC = "app/web/static/"
 
 
 def main() -> None:
@@ -40,9 +39,9 @@ def stage() -> None:
             _copy(path, place(path))
     for name, write_page in reference.PAGES.items():
         _write(name, write_page())
-    _copy(f"{_STATIC}favicon.svg", "favicon.svg")
+    _copy(f"{STATIC}/favicon.svg", "favicon.svg")
     _stage_sources(files, {path for path in cited if place(path).startswith("source/")})
-    _stage_recording(files)
+    copy_recording((STAGE / place(RECORDING)).parent)
 
 
 def _stage_sources(files: list[str], cited: set[str]) -> None:
@@ -53,19 +52,6 @@ def _stage_sources(files: list[str], cited: set[str]) -> None:
         _write(place(folder), show_folder(folder, inside, cited - folders))
     for path in cited - folders:
         _write(place(path), show_file(path))
-
-
-def _stage_recording(files: list[str]) -> None:
-    """The page that plays a recorded run, beside the stylesheets and scripts that it uses."""
-    folder = place(RECORDING).rpartition("/")[0]
-    for path in files:
-        if path.startswith(_STATIC):
-            _copy(path, f"{folder}/static/{path.removeprefix(_STATIC)}")
-        elif path.startswith(f"{RECORDING}/"):
-            _copy(path, f"{folder}/{path.removeprefix(RECORDING + '/')}")
-    for name in ("index.html", "play.js"):
-        file = STAGE / folder / name
-        file.write_text(re.sub(rf"\.\./\.\./{_STATIC}(\./)?", "./static/", file.read_text()))
 
 
 def _write(name: str, text: str) -> None:
