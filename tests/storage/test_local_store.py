@@ -59,6 +59,11 @@ def files(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
+def crash(store: LocalStore) -> None:
+    """The process that has the store dies: the lock is released, and nothing is written."""
+    store.directory.close()
+
+
 @contextmanager
 def room_for_files_of(size: int) -> Iterator[None]:
     """A limit on the size of files, which any machine has and which fails writes as a full disk does."""
@@ -123,7 +128,7 @@ async def test_unfinished_jobs_come_back_oldest_first(open_local: Open) -> None:
     for seconds, job in enumerate(upload):
         os.utime(before.folders.source(job.id), (seconds, seconds))
     done = await finished(before)
-    await before.close()
+    crash(before)
     after = await open_local()
     assert [job.id for job in await pending(after)] == [job.id for job in upload]
     assert await pending(after) == []
@@ -135,7 +140,7 @@ async def test_a_half_written_record_is_removed(open_local: Open) -> None:
     before = await open_local()
     job = await accepted(before)
     (home(before, job) / "job.json.new").write_bytes(b"{")
-    await before.close()
+    crash(before)
     after = await open_local()
     assert used(after) == len(PHOTO)
     assert files(home(after, job)) == ["job.json", "source"]

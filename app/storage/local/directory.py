@@ -3,6 +3,7 @@
     layout                  the version of this layout, see `app.storage.layout`
     secret                  32 random bytes: the key of the delete tokens
     note                    the state that a process saves for the next one; removed as it is read
+    inventory               what a store knew of its jobs when it was closed; removed at the start
     lock                    held (flock) by the one server that uses this directory
     spool/<id>/source       an upload on its way in; removed at the start
     work/<id>-<random>/     what a worker is writing; removed at the start
@@ -31,6 +32,7 @@ from app.storage.base import SECRET_BYTES
 from app.storage.interface import StoreUnusable
 from app.storage.layout import LAYOUT_BYTES, LAYOUT_NAME, check_layout
 from app.storage.local import durable
+from app.storage.local.inventory import Inventory
 
 _MAX_STATE_BYTES = 256 * 2**20
 
@@ -42,15 +44,18 @@ def _user() -> str:
 class Directory:
     """The root folder of a local store, used by one server at a time."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keeps_images: bool = False) -> None:
+        """`keeps_images` says that images are kept for good."""
         self.root = root
+        self._keeps_images = keeps_images
         self.spool = root / "spool"
         self.work = root / "work"
         self.images = root / "images"
         self.outbox = root / "outbox"
         self.spent = root / "spent"
         self.secret = b""
-        """Set by `open()`."""
+        self.inventory: Inventory | None = None
+        """Both are set by `open()`; the inventory if there is one of this very state of the folders."""
         self._lock: int | None = None
         self._device = 0
 
@@ -66,6 +71,7 @@ class Directory:
         self._lock = self._take_lock()
         if not self._has_layout():
             self._write_layout()
+        self.inventory = self._take_inventory()
         for leftover in (self.spool, self.work):
             shutil.rmtree(leftover, ignore_errors=True)
         self._make_folders()
@@ -111,8 +117,12 @@ class Directory:
             reason += "; mount it writable, or set SPILLWAY_STORE_URL to a folder that may be written"
         return StoreUnusable(f"the store {self.root} cannot be used: {reason}")
 
-    def close(self) -> None:
-        """Release the lock."""
+    def close(self, inventory: Inventory | None = None) -> None:
+        """Release the lock, and keep the inventory for the next start. Does nothing when it was released."""
+        if self._lock is not None and inventory is not None:
+            with suppress(OSError):  # the next start does without
+                data = inventory.to_bytes(self._stamp(), keeps_images=self._keeps_images)
+                durable.replace(self._inventory, data, 0o600)
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -180,6 +190,25 @@ class Directory:
         folder = (self.work / f"{job_id}-{secrets.token_hex(4)}").absolute()
         folder.mkdir()
         return folder
+
+    @property
+    def _inventory(self) -> Path:
+        return self.root / "inventory"
+
+    def _stamp(self) -> dict[str, int]:
+        """When the folders around the jobs last changed. `open()` makes two of them anew each time."""
+        folders = [self.spool, self.work, self.images, *self.images.iterdir()]
+        return {str(folder.relative_to(self.root)): folder.stat().st_ctime_ns for folder in folders}
+
+    def _take_inventory(self) -> Inventory | None:
+        """Read and remove what the last `close()` wrote; None when it did not, or when that is of no use."""
+        found = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = self._inventory.read_bytes()
+            found = Inventory.from_bytes(data, self._stamp(), keeps_images=self._keeps_images)
+        for name in (self._inventory, self._inventory.with_name("inventory.new")):
+            name.unlink(missing_ok=True)  # durably by `_make_folders()`, before anything changes
+        return found
 
     def load_state(self) -> bytes | None:
         """Read and remove the note; None when there is none, or what is in its place cannot be read."""

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -22,13 +22,13 @@ from app.job import Job, MadeVariant, is_id
 from app.storage.base import parse_record
 from app.storage.interface import JobExists, JobGone
 from app.storage.local import durable
+from app.storage.local.inventory import RECORD
 from app.storage.spool import SOURCE, FileSpool, raising_store_full
 from app.storage.verify import claimed_file, made_variant
 from workers.messages import Made
 
 T = TypeVar("T")
 
-RECORD = "job.json"
 ORIGINAL = "original"
 """The name of an upload that is kept after its job has become final. By that of a source, a start finds the
 jobs that are not."""
@@ -138,6 +138,15 @@ class JobFolders:
                 raise JobGone(home.name) from None
             raise
 
+    def save(self, job: Job) -> int:
+        """Replace the record of a job, durably; the bytes that this freed if the job is final.
+
+        Raises:
+            JobGone, StoreFull, OSError: as `write_record`.
+        """
+        self.write_record(job)
+        return self.settle_source(job) if job.is_final else 0
+
     def settle_source(self, job: Job) -> int:
         """Remove the upload of a final job, or keep it as the original; the bytes that this freed.
 
@@ -195,67 +204,37 @@ class JobFolders:
         put in its place since the sweep looked.
         """
         with self._removal:
-            return self.delete(job_id) if self._is_over(job_id) else 0
+            return self.delete(job_id) if self._is_over(job_id, self.read_record(job_id)) else 0
 
-    # --- surveys ---------------------------------------------------------------------------------------
-
-    def survey(self, shard: Path) -> tuple[int, list[tuple[float, str]]]:
-        """Look at every file of a shard: the bytes kept, and (accepted at, id) of jobs that have a source.
-
-        Those are the jobs that may not be final. Also removes records that were being written when the
-        process died. Only for the start, when jobs may be deleted but nothing else changes.
-        """
-        used = 0
-        unfinished = []
-        for folder in _job_folders_in(shard):
-            with suppress(FileNotFoundError):
-                for entry in os.scandir(folder):
-                    if entry.name.endswith(".new"):
-                        Path(entry.path).unlink(missing_ok=True)
-                        continue
-                    if entry.name == RECORD:
-                        continue
-                    status = entry.stat(follow_symlinks=False)
-                    used += status.st_size
-                    if entry.name == SOURCE:
-                        unfinished.append((status.st_mtime, folder.name))
-        return used, unfinished
-
-    def count_bytes(self) -> int:
-        """The bytes kept, counted while files come and go."""
-        used = 0
-        for folder in self._job_folders():
-            with suppress(FileNotFoundError):
-                for entry in os.scandir(folder):
-                    used += _kept_bytes(entry)
-        return used
+    # --- all jobs --------------------------------------------------------------------------------------
 
     def shards(self) -> list[Path]:
         """The folders of `images`, each with the jobs whose ids begin alike."""
         return sorted(self._images.iterdir())
 
-    def _job_folders(self) -> Iterator[os.DirEntry[str]]:
-        for shard in self.shards():
-            yield from _job_folders_in(shard)
+    def read_records(self, job_ids: Iterable[str]) -> list[tuple[str, Job | None]]:
+        """The ids with what `read_record()` gives for them."""
+        return [(job_id, self.read_record(job_id)) for job_id in job_ids]
 
-    def jobs_over_in(self, shard: Path, since: float, horizon: float) -> list[str]:
-        """The ids of jobs in a shard that nobody can ask for any more, of those that ended after `since`.
+    def find_over(
+        self, job_ids: Iterable[str]
+    ) -> tuple[list[tuple[str, Job | None]], list[tuple[float, str]]]:
+        """Of these jobs, those that nobody can ask for any more, and the others that are final.
 
-        A job's record is written last when it ends. Records younger than `horizon`, the moment one
-        retention ago, therefore need not be opened.
+        The former are given with their records, None where they are damaged, the latter with the time of
+        their end.
         """
-        over = []
-        for folder in _job_folders_in(shard):
-            try:
-                written_at = os.stat(f"{folder.path}/{RECORD}").st_mtime  # noqa: PTH116 - see _job_folders_in
-            except FileNotFoundError:
-                continue
-            if since < written_at <= horizon and self._is_over(folder.name):
-                over.append(folder.name)
-        return over
+        over: list[tuple[str, Job | None]] = []
+        later = []
+        for job_id, job in self.read_records(job_ids):
+            if self._is_over(job_id, job):
+                if job is not None or self.home(job_id).is_dir():
+                    over.append((job_id, job))
+            elif job is not None and job.is_final and job.finished_at is not None:
+                later.append((max(job.finished_at, job.completed_at or 0.0), job_id))
+        return over, later
 
-    def _is_over(self, job_id: str) -> bool:
-        job = self.read_record(job_id)
+    def _is_over(self, job_id: str, job: Job | None) -> bool:
         if job is None:  # it is damaged, and without its source the job could never be made again
             return not self.source(job_id).exists()
         return self._is_expired(job)
@@ -263,14 +242,6 @@ class JobFolders:
     def forget_shards(self) -> None:
         """Know of no durable shard any more, since somebody may have removed them."""
         self._durable_shards.clear()
-
-
-def _job_folders_in(shard: Path) -> list[os.DirEntry[str]]:
-    """The folders of the jobs in a shard; not as paths, which would take half of the time of a survey."""
-    try:
-        return [entry for entry in os.scandir(shard) if is_id(entry.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _kept_bytes(entry: os.DirEntry[str]) -> int:

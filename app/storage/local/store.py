@@ -5,14 +5,13 @@ writers and readers in separate ones, so that a disk which is slow to write dela
 the images that are served. It also counts the bytes and remembers the records that were read last.
 """
 
-import asyncio
-import heapq
 import math
-import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Container, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -22,10 +21,14 @@ from anyio import CapacityLimiter, to_thread
 from app.job import Job, MadeVariant, is_id
 from app.runtime.recently_used import RecentlyUsed
 from app.storage.base import StoreBase
-from app.storage.interface import EventNotKept, JobExists, JobGone, Spool
+from app.storage.interface import JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
+from app.storage.local.expiry_index import ExpiryIndex
+from app.storage.local.inventory import Inventory, survey_shard
 from app.storage.local.job_folders import ORIGINAL, JobFolders
 from app.storage.local.kept_files import KeptFiles
+from app.storage.local.open_file import OpenFile, open_file
+from app.storage.local.sweep import BATCH, remove_expired
 from app.storage.spool import SOURCE, FileSpool
 from workers.messages import Made
 
@@ -35,6 +38,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_READER_THREADS = 8
+_MAX_RECOUNT_DUTY = 1 / 20
+"""The largest share of time spent in looking at all files while uploads are refused for want of space."""
 
 
 class LocalStore(StoreBase):
@@ -48,17 +53,19 @@ class LocalStore(StoreBase):
         `clock` gives seconds since the epoch.
         """
         super().__init__(max_bytes, retention, clock)
-        self.directory = Directory(root)
+        self._keeps_images = math.isinf(retention)
+        self.directory = Directory(root, keeps_images=self._keeps_images)
         self.folders = JobFolders(self.directory.images, self.directory.work, self._is_expired)
         self.events = KeptFiles(self.directory.outbox, self.write_in_thread)
         self.spent = KeptFiles(self.directory.spent, self.write_in_thread)
         self._readers = CapacityLimiter(MAX_READER_THREADS)
         self._final_jobs: RecentlyUsed[Job] = RecentlyUsed()
-        self._unfinished: list[tuple[float, str]] = []
-        """A heap of (accepted at, id), found by `survey()` and emptied by `pending()`."""
+        self._inventory = Inventory()
+        """Filled by `survey()`. It counts no bytes after that."""
+        self._pending: list[str] = []
+        """The ids of the jobs that `survey()` found unfinished, the oldest last. `pending()` empties it."""
         self._surveyed = False
-        self._swept_until = -math.inf
-        """What was written before that moment is kept for good."""
+        self._recount_from = -math.inf
 
     async def read_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call that reads from the disk, in one of the readers' threads."""
@@ -77,36 +84,59 @@ class LocalStore(StoreBase):
         self._secret = self.directory.secret
 
     async def survey(self) -> None:
-        try:  # one shard at a time, so that a stop need not wait for the end
-            for shard in await self.read_in_thread(self.folders.shards):
-                used, unfinished = await self.read_in_thread(self.folders.survey, shard)
-                self._space.used += used
-                self._unfinished += unfinished
+        kept, self.directory.inventory = self.directory.inventory, None
+        try:
+            self._inventory = kept or await self._look_at_all(at_start=True)
         except OSError as error:
             raise self.directory.unusable(error) from None
-        heapq.heapify(self._unfinished)
+        self._space.used += self._inventory.used
+        self._pending = await self.read_in_thread(self._inventory.newest_first)
         self._surveyed = True
 
+    async def _look_at_all(self, *, at_start: bool) -> Inventory:
+        """Find out the inventory, one shard after the other, so that a stop need not wait for the end."""
+        found = Inventory()
+        look = partial(survey_shard, at_start=at_start, keeps_images=self._keeps_images)
+        for shard in await self.read_in_thread(self.folders.shards):
+            found.add(await self.read_in_thread(look, shard))
+        return found
+
     async def close(self) -> None:
-        self.directory.close()
+        is_exact = self._surveyed and not self._space.recount_wanted
+        inventory = replace(self._inventory, used=self._space.used) if is_exact else None
+        await self.write_in_thread(self.directory.close, inventory)
 
     async def pending(self, except_for: Container[str] = ()) -> AsyncIterator[Job]:
-        while self._unfinished:
-            accepted_at, job_id = heapq.heappop(self._unfinished)
-            if job_id in except_for:
-                continue
-            job = await self.read_in_thread(self.folders.read_record, job_id)
-            if job is None:
-                try:
-                    source = await self.read_in_thread(self.folders.source(job_id).stat)
-                    job = Job(job_id, accepted_at, source.st_size, wanted=())
-                    await self.save(job)
-                except (FileNotFoundError, JobGone):  # deleted since the start
+        while self._pending:
+            batch = [job_id for job_id in reversed(self._pending[-BATCH:]) if job_id not in except_for]
+            del self._pending[-BATCH:]
+            for job_id, record in await self.read_in_thread(self.folders.read_records, batch):
+                is_there = record is not None and job_id in self._inventory.unfinished
+                job = record if is_there else await self._make_whole(job_id)
+                if job is None:  # deleted meanwhile
                     continue
-            if job.is_final:  # the process died after it had written the record
-                await self._settle_source(job)
-            else:
-                yield job
+                if job.is_final:  # the process died after it had written the record
+                    freed = await self.write_in_thread(self.folders.settle_source, job)
+                    self._ended(job, freed)
+                else:
+                    yield job
+
+    async def _make_whole(self, job_id: str) -> Job | None:
+        """Give a job a new record that has none which can be read; None if its source is gone, too."""
+        try:
+            source = await self.read_in_thread(self.folders.source(job_id).stat)
+            job = Job(job_id, source.st_mtime, source.st_size, wanted=())
+            await self.save(job)
+        except (FileNotFoundError, JobGone):  # deleted since the start
+            return None
+        return job
+
+    def _ended(self, job: Job, freed: int) -> None:
+        """A job has become final, and its source is removed, which freed so many bytes."""
+        self._space.used -= freed
+        self._inventory.unfinished.pop(job.id, None)
+        if (end := self.expires_at(job)) is not None:
+            self._inventory.expiry.add(end - self._shortest_life, job.id)
 
     async def load_state(self) -> bytes | None:
         return await self.read_in_thread(self.directory.load_state)
@@ -121,14 +151,25 @@ class LocalStore(StoreBase):
 
     async def accept(self, spool: Spool, job: Job) -> None:
         assert isinstance(spool, FileSpool)  # noqa: S101 - a store is given its own spools only
+        unfinished = self._inventory.unfinished
+        unfinished.setdefault(job.id, job.created_at)  # in time: rather one too many than one too few
         try:
-            await self.write_in_thread(self.folders.accept, spool, job)
-        except JobExists:  # its retention may be over
-            await self._remove_if_over(job.id)
-            await self.write_in_thread(self.folders.accept, spool, job)
+            await self._accept(spool, job)
+        except (OSError, JobExists):
+            if not await self.read_in_thread(self.folders.source(job.id).exists):
+                unfinished.pop(job.id, None)
+            raise
+        unfinished.setdefault(job.id, job.created_at)  # another upload of this id may have failed meanwhile
         self._space.used += job.size
         self._final_jobs.pop(job.id)
         await self._check_unspent(job)
+
+    async def _accept(self, spool: FileSpool, job: Job) -> None:
+        try:
+            await self.write_in_thread(self.folders.accept, spool, job)
+        except JobExists:  # its retention may be over
+            await self._remove_if_over(job.id, await self.read_in_thread(self.folders.read_record, job.id))
+            await self.write_in_thread(self.folders.accept, spool, job)
 
     # --- work ------------------------------------------------------------------------------------------
 
@@ -152,18 +193,12 @@ class LocalStore(StoreBase):
 
     async def save(self, job: Job) -> None:
         self._final_jobs.pop(job.id)
-        freed = await self.write_in_thread(self._save, job)
-        self._space.used -= freed
-
-    def _save(self, job: Job) -> int:
-        self.folders.write_record(job)
-        return self.folders.settle_source(job) if job.is_final else 0
-
-    async def _settle_source(self, job: Job) -> None:
-        freed = await self.write_in_thread(self.folders.settle_source, job)
-        self._space.used -= freed
+        freed = await self.write_in_thread(self.folders.save, job)
+        if job.is_final:
+            self._ended(job, freed)
 
     async def reopen(self, job: Job) -> None:
+        self._inventory.unfinished.setdefault(job.id, job.created_at)
         await self.write_in_thread(self.folders.reopen, job)
         self._final_jobs.pop(job.id)
 
@@ -186,31 +221,20 @@ class LocalStore(StoreBase):
         job: Job,
         variant: str,
         span: tuple[int, int] | None = None,  # noqa: ARG002 - a file can be read from any offset
-    ) -> "OpenFile | None":
+    ) -> OpenFile | None:
         made = job.made[variant]
-        return await self._open_file(job.id, made.file, made.size)
+        return await open_file(self.folders.home(job.id) / made.file, made.size, self.read_in_thread)
 
     async def original(
         self,
         job: Job,
         span: tuple[int, int],  # noqa: ARG002 - a file can be read from any offset
-    ) -> "OpenFile | None":
+    ) -> OpenFile | None:
         for name in (ORIGINAL, SOURCE, ORIGINAL):  # which becomes the other when the job ends or is reopened
-            file = await self._open_file(job.id, name, job.size)
+            file = await open_file(self.folders.home(job.id) / name, job.size, self.read_in_thread)
             if file is not None:
                 return file
         return None
-
-    async def _open_file(self, job_id: str, name: str, size: int) -> "OpenFile | None":
-        path = self.folders.home(job_id) / name
-        try:
-            descriptor = await self.read_in_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if os.fstat(descriptor).st_size != size:  # cut by a failing disk, or by hand
-            os.close(descriptor)
-            return None
-        return OpenFile(descriptor, self.read_in_thread)
 
     # --- removal ---------------------------------------------------------------------------------------
 
@@ -222,6 +246,7 @@ class LocalStore(StoreBase):
             self._space.used -= freed
         else:  # it may have been counted, or not
             self._space.recount_wanted = True
+        self._inventory.unfinished.pop(job_id, None)
         self._final_jobs.pop(job_id)  # a reader may have loaded it meanwhile
 
     async def sweep(self) -> int:
@@ -230,26 +255,20 @@ class LocalStore(StoreBase):
             self._final_jobs.clear()
             self.folders.forget_shards()
             self._space.recount_wanted = True
-        horizon = self._clock() - self._shortest_life
-        removed = 0
-        for shard in await self.read_in_thread(self.folders.shards):
-            for job_id in await self.read_in_thread(
-                self.folders.jobs_over_in, shard, self._swept_until, horizon
-            ):
-                with suppress(EventNotKept):  # the next sweep tries again
-                    await self._remove_if_over(job_id)
-                    removed += 1
-            await asyncio.sleep(0)
-        if math.isinf(self.retention):  # else what stays is looked at again, until it is over
-            self._swept_until = horizon
-        if self._space.recount_wanted:
+        removed = await remove_expired(
+            self._inventory.expiry,
+            self._clock() - self._shortest_life,
+            self.folders,
+            self.read_in_thread,
+            self._remove_if_over,
+        )
+        if self._space.recount_wanted and self._clock() >= self._recount_from:
             await self._recount()
         await self._forget_spent()
         return removed
 
-    async def _remove_if_over(self, job_id: str) -> None:
-        """Remove a job that nobody can ask for any more. Raises OSError."""
-        job = await self.read_in_thread(self.folders.read_record, job_id)
+    async def _remove_if_over(self, job_id: str, job: Job | None) -> None:
+        """Remove a job, which was `job` just now, if nobody can ask for it any more. Raises OSError."""
         is_expired = job is not None and self._is_expired(job)
         async with self._expiring(job) if job is not None and is_expired else nullcontext():
             freed = await self.write_in_thread(self.folders.remove_if_over, job_id)
@@ -257,22 +276,19 @@ class LocalStore(StoreBase):
         self._final_jobs.pop(job_id)
 
     async def _recount(self) -> None:
-        """Correct the count of bytes by what is there. What is counted meanwhile is kept."""
+        """Count the bytes and index the ended jobs anew. What changes meanwhile is kept."""
         self._space.recount_wanted = False
-        before = self._space.used
-        found = await self.read_in_thread(self.folders.count_bytes)
-        self._space.used += found - before
-
-
-class OpenFile:
-    """The open file of one variant."""
-
-    def __init__(self, descriptor: int, read_in_thread: Callable[..., Awaitable[bytes]]) -> None:
-        self._descriptor = descriptor
-        self._read_in_thread = read_in_thread
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return await self._read_in_thread(os.pread, self._descriptor, length, offset)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+        before, began = self._space.used, self._clock()
+        meanwhile = self._inventory.expiry = ExpiryIndex()
+        try:
+            found = await self._look_at_all(at_start=False)
+        except BaseException:
+            self._space.recount_wanted = True
+            raise
+        finally:
+            now = self._clock()
+            self._recount_from = now + (now - began) / _MAX_RECOUNT_DUTY
+        self._space.used += found.used - before
+        for ended_at, job_id in meanwhile.take(math.inf, len(meanwhile)):
+            found.expiry.add(ended_at, job_id)
+        self._inventory.expiry = found.expiry

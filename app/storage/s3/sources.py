@@ -69,6 +69,7 @@ class Sources:
         self._uploads = asyncio.Semaphore(_MAX_UPLOADS_AT_ONCE)
         self._kept: OrderedDict[str, tuple[Path, int]] = OrderedDict()
         """Path and size of each copy, by the name of the source, the oldest first."""
+        self._kept_bytes = 0
 
     async def upload(self, job: Job, file: Path) -> None:
         """Write a job's source into the bucket, a few at once. Raises OSError."""
@@ -95,12 +96,19 @@ class Sources:
         """Move an uploaded file to `target`, as a copy for this machine's workers; the oldest ones may go."""
         await self._run_in_thread(file.rename, target)
         self._kept[source_name(job)] = target, job.size
-        while sum(size for _, size in self._kept.values()) > _MAX_KEPT_BYTES:
+        self._kept_bytes += job.size
+        while self._kept_bytes > _MAX_KEPT_BYTES:
             await self._drop_copy(next(iter(self._kept)))
 
+    def _take_copy(self, name: str) -> Path | None:
+        """Forget the copy of a source; its path, or None if there is none."""
+        path, size = self._kept.pop(name, (None, 0))
+        self._kept_bytes -= size
+        return path
+
     async def _drop_copy(self, name: str) -> None:
-        if (kept := self._kept.pop(name, None)) is not None:
-            await self._run_in_thread(kept[0].unlink, missing_ok=True)
+        if (kept := self._take_copy(name)) is not None:
+            await self._run_in_thread(kept.unlink, missing_ok=True)
 
     async def fetch(self, job: Job, path: Path) -> None:
         """Put a source at `path`: the copy of this machine, or else a download.
@@ -110,9 +118,9 @@ class Sources:
             OSError: it could not be fetched.
         """
         name = source_name(job)
-        if (kept := self._kept.pop(name, None)) is not None:
+        if (kept := self._take_copy(name)) is not None:
             with suppress(FileNotFoundError):  # the temporary folder may have been cleaned up
-                await self._run_in_thread(kept[0].rename, path)
+                await self._run_in_thread(kept.rename, path)
                 return
         try:
             download = await self._client.download(name, 0, piece_bytes=_PIECE_BYTES)
