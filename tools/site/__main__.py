@@ -40,6 +40,7 @@ def stage() -> None:
     for name, write_page in reference.PAGES.items():
         _write(name, write_page())
     _copy(f"{STATIC}/favicon.svg", "favicon.svg")
+    _copy("tools/site/site.css", "site.css")
     _stage_sources(files, {path for path in cited if place(path).startswith("source/")})
     copy_recording((STAGE / place(RECORDING)).parent)
 

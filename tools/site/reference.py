@@ -57,12 +57,12 @@ def _endpoints() -> str:
             (
                 f"`{field}`",
                 _type(value),
-                "" if field in required else "may be absent",
+                "always" if field in required else "sometimes",
                 value.get("description", ""),
             )
             for field, value in schema.get("properties", {}).items()
         ]
-        lines += _table(("member", "type", "", "meaning"), rows)
+        lines += _table(("member", "type", "there", "meaning"), rows)
         if "enum" in schema:
             lines += ["", "One of " + ", ".join(f"`{value}`" for value in schema["enum"]) + "."]
     return "\n".join(lines) + "\n"
