@@ -1,6 +1,7 @@
 """What people meet who report or change something: forms that the host accepts, labels, a dev container."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,10 @@ def test_the_dev_container_is_built_of_a_file_that_is_there() -> None:
     assert container["forwardPorts"] == [8000]
     target = container["postCreateCommand"].removeprefix("make ")
     assert f"\n{target}:" in (ROOT / "Makefile").read_text()
+
+
+def test_the_dev_container_has_what_the_checks_want() -> None:
+    """So that no test skips in it."""
+    wanted = set(re.findall(r"wanted\+=\(([\w-]+)\)", (ROOT / ".ci/run").read_text()))
+    assert len(wanted) >= 4
+    assert wanted <= set((ROOT / ".devcontainer/Dockerfile").read_text().split())
