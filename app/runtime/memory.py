@@ -32,14 +32,19 @@ _MAX_GROWTH = 64 << 20
 """Bytes by which it may grow, or by half if that is more, before that is done whatever goes on."""
 _BYTES_PER_CONNECTION = 32 << 10
 """What an open connection accounts for: about as much as one with an event stream takes."""
+_THRESHOLDS = 700, 10, 10
+"""Python's own full collections come after as many new objects as the product of these: some 20 ms of work.
+
+These are the defaults of Python 3.11; later ones wait for three times as many.
+"""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @asynccontextmanager
 async def kept_trimmed() -> AsyncIterator[None]:
     """Keep the memory of this process small while the block lasts; it begins when the process is ready."""
-    # Python's own full collections come once some ten thousands of objects are new. They are short if what
-    # each of them leaves is frozen.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*_THRESHOLDS)
     gc.callbacks.append(_freeze_after_full)
     gc.collect()
     trimming = tasks.supervise(trim_periodically, name="memory trimming")
@@ -47,6 +52,7 @@ async def kept_trimmed() -> AsyncIterator[None]:
         yield
     finally:
         gc.callbacks.remove(_freeze_after_full)
+        gc.set_threshold(*thresholds)
         await tasks.cancel_and_wait([trimming])
 
 

@@ -112,6 +112,7 @@ async def test_objects_of_the_start_are_exempt_from_collections() -> None:
         async with memory.kept_trimmed():
             of_start = gc.get_freeze_count()
             assert of_start > before + 10_000
+            assert gc.get_threshold() == (700, 10, 10)
             kept = [Knot() for _ in range(1000)]
             gc.collect(1)
             assert gc.get_freeze_count() <= of_start  # a young one says little
