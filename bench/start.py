@@ -105,7 +105,9 @@ def main() -> int:
         fill(Path(folder) / "data", arguments.images)
         for number in range(arguments.rounds):
             report.add(
-                start=number + 1, images=arguments.images, **measure(Path(folder), cold=arguments.cold)
+                start_after="a stop" if number else "a crash",  # nothing is kept of a store just filled
+                images=arguments.images,
+                **measure(Path(folder), cold=arguments.cold),
             )
     report.show(arguments.json)
     return 0

@@ -5,7 +5,7 @@ python -m bench.growth [--only PART-OF-A-NAME] [--json FILE]
 
 import asyncio
 
-from bench.growth import in_memory, watchers
+from bench.growth import in_memory, store, watchers
 from bench.growth.measure import measure
 from bench.rig import Report, options
 
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only what has this in its name")
     given = parser.parse_args()
     report = Report("bench.growth")
-    for growth in (*in_memory.GROWTHS, *watchers.GROWTHS):
+    for growth in (*in_memory.GROWTHS, *watchers.GROWTHS, *store.GROWTHS):
         if given.only not in growth.name:
             continue
         costs = [asyncio.run(measure(growth, size)) for size in growth.sizes]
