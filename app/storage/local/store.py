@@ -200,6 +200,7 @@ class LocalStore(StoreBase):
     async def reopen(self, job: Job) -> None:
         self._inventory.unfinished.setdefault(job.id, job.created_at)
         await self.write_in_thread(self.folders.reopen, job)
+        self._inventory.unfinished.setdefault(job.id, job.created_at)  # its run before may just have ended
         self._final_jobs.pop(job.id)
 
     # --- reading ---------------------------------------------------------------------------------------
