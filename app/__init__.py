@@ -1,3 +1,3 @@
 """Spillway: an image-upload service that sheds load instead of falling over."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

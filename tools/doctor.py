@@ -137,7 +137,7 @@ PARTS = (
         "a container engine",
         _container_engine,
         "compose files are not tested, and no image is built",
-        "docker.io docker-compose docker-buildx",
+        "docker-compose docker-buildx, and the engine of Docker",
     ),
 )
 
