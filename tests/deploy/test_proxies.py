@@ -1,8 +1,6 @@
 """The service behind the proxies of deploy/proxies, with TLS by an authority of the test."""
 
 import json
-import os
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ import pytest
 import trustme
 import yaml
 
+from tests.proxies import NGINX, find_proxy, running
 from tests.service import (
     PATIENCE,
     SMALL,
@@ -22,33 +21,15 @@ from tests.service import (
     free_port,
     fresh_address,
     serving,
-    until,
 )
 
 ROOT = Path(__file__).parents[2]
 PROXIES = ROOT / "deploy/proxies"
 PAGE = (ROOT / "docs/proxies.md").read_text()
-PATHS = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 HOST = "photos.example"
 BURST = 3
 MIB = 1 << 20
 
-NGINX = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr warn;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path body;
-  proxy_temp_path proxy;
-  fastcgi_temp_path fastcgi;
-  uwsgi_temp_path uwsgi;
-  scgi_temp_path scgi;
-{}
-}}
-"""
 CADDY = """
 {{
 	admin off
@@ -161,9 +142,7 @@ def proxy(
 ) -> Iterator[Proxy]:
     """Each of the proxies, with its configuration but for ports and the folder of the certificate."""
     name: str = request.param
-    binary = shutil.which(name, path=PATHS)
-    if binary is None:
-        pytest.skip(f"{name} is not installed")
+    binary = find_proxy(name)
     kind, folder, port = KINDS[name], tmp_path_factory.mktemp(name), free_port()
     certificate = authority.issue_cert(HOST)
     certificate.cert_chain_pems[0].write_to_path(folder / "fullchain.pem")
@@ -179,27 +158,9 @@ def proxy(
     (folder / kind.file).write_text(kind.around.format(text))
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    process = subprocess.Popen(
-        [binary, *(argument.format(kind.file) for argument in kind.arguments)],
-        cwd=folder,
-        env={**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: _listens(port) or process.poll() is not None, f"{name} to listen")
-        assert process.poll() is None
+    command = [binary, *(argument.format(kind.file) for argument in kind.arguments)]
+    with running(command, folder, [port]):
         yield Proxy(name, service, port, context, folder)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _listens(port: int) -> bool:
-    try:
-        Connection("127.0.0.1", port).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def test_a_large_photo_passes(proxy: Proxy) -> None:

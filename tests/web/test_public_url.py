@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests import samples
-from tests.nginx import proxying
+from tests.proxies import proxying
 from tests.service import PATIENCE, SMALL, Service, free_port, serving
 from tests.web.browser import PATIENCE_MS, browsing, choose, chromium, watched_page
 
