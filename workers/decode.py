@@ -28,7 +28,7 @@ from workers.heic import decode_reduced
 from workers.jpeg import load_without_end
 from workers.memory import FRAME_BYTES_PER_PIXEL, MOVING_WEBP, predict_bytes
 from workers.named_colours import find_profile
-from workers.orientation import SIDEWAYS, drop_xmp, read_orientation
+from workers.orientation import drop_xmp, read_orientation, turned
 from workers.png_chunks import keep_essential_chunks
 from workers.png_pixels import load_png, show_first_frame
 from workers.shapes import Size, copy_size, needed_size
@@ -61,11 +61,6 @@ class OpenedImage:
     """Width and height in the file, where `image` may have been scaled down already."""
 
     @property
-    def is_sideways(self) -> bool:
-        """Whether width and height are exchanged in the stored pixels."""
-        return self.orientation in SIDEWAYS
-
-    @property
     def info(self) -> dict[str | tuple[int, int], Any]:
         """Pillow's `info` of the picture, or of the current frame, with the profile that applies."""
         return self.image.info | ({} if self.icc is None else {"icc_profile": self.icc})
@@ -73,8 +68,11 @@ class OpenedImage:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright."""
-        width, height = self.stored_size or self.image.size
-        return (height, width) if self.is_sideways else (width, height)
+        return self.turned(self.stored_size or self.image.size)
+
+    def turned(self, size: Size) -> Size:
+        """A size of this picture upright as it is stored, or stored as it is upright."""
+        return turned(size, self.orientation)
 
 
 class BoundedFile(io.FileIO):
@@ -189,11 +187,9 @@ def _check_claimed_size(path: Path, format_: str, head: bytes, bounds: Bounds) -
 def decode(source: OpenedImage, variants: Sequence[Variant]) -> Image.Image:
     """Decode the first frame, without its orientation, at a scale that is enough for `variants`."""
     if source.format == "jpeg":
-        width, height = needed_size(variants, source.size)
-        return _decode_jpeg(source.image, (height, width) if source.is_sideways else (width, height))
+        return _decode_jpeg(source.image, source.turned(needed_size(variants, source.size)))
     if source.format == "heic":
-        width, height = copy_size(variants, source.size)
-        reduced = decode_reduced(source.image, (height, width) if source.is_sideways else (width, height))
+        reduced = decode_reduced(source.image, source.turned(copy_size(variants, source.size)))
         if reduced is not None:
             return reduced
     source.image.load()

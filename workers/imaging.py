@@ -128,12 +128,10 @@ def _prepare(frame: _Frame, outputs: Outputs) -> tuple[Step, list[Target]]:
     )
     part, size = first_step(targets)
     source, image = frame.source, frame.image
-    upright = image.size[::-1] if source.is_sideways else image.size
+    upright = source.turned(image.size)
     box = map_box(part, Rect(0, 0, *frame.size), upright)
     # Scaled before it is converted and turned, for there are fewer pixels then.
-    image = resize(
-        image, size[::-1] if source.is_sideways else size, stored_box(box, upright, source.orientation)
-    )
+    image = resize(image, source.turned(size), stored_box(box, upright, source.orientation))
     return Step(make_upright(outputs.convert(image, frame.info), source.orientation), part), targets
 
 

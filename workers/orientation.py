@@ -58,6 +58,11 @@ def make_upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if transposition is None else image.transpose(transposition)
 
 
+def turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """A size of the upright picture as it is stored, or of the stored picture as it is upright."""
+    return size[::-1] if orientation in SIDEWAYS else size
+
+
 def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
     """Where a part of an upright picture of this `size` is in its pixels as they are stored."""
     left, top, right, bottom = box

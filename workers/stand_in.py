@@ -58,7 +58,7 @@ def _find(source: OpenedImage, variants: Sequence[Variant]) -> StandIn | None:
     image.load()
     info = image.info if "icc_profile" in image.info else source.info
     image = _cut_bars(image, source.image.size)
-    size = image.size[::-1] if source.is_sideways else image.size
+    size = source.turned(image.size)
     wanted = needed_size(variants, source.size)
     is_large_enough = size[0] >= wanted[0] and size[1] >= wanted[1]
     is_same = image.mode in _MODES and _has_shape(image.size, source.image.size)

@@ -15,7 +15,7 @@ from PIL import Image, _webp
 
 from workers.failures import JobError
 from workers.formats import SNIFF_BYTES, read_claimed_size
-from workers.orientation import SIDEWAYS, read_orientation
+from workers.orientation import read_orientation, turned
 from workers.scaling import resize
 from workers.shapes import Size, copy_size
 from workers.variants import Variant
@@ -111,10 +111,8 @@ def read_webp(path: Path, variants: Sequence[Variant]) -> WebpPicture | None:
         if flags & _ANIMATION:
             return None
         info = _read_metadata(file)
-    if read_orientation(info) in SIDEWAYS:
-        needed = copy_size(variants, size[::-1])[::-1]
-    else:
-        needed = copy_size(variants, size)
+    orientation = read_orientation(info)
+    needed = turned(copy_size(variants, turned(size, orientation)), orientation)
     return WebpPicture(path, size, needed, bool(flags & _ALPHA), info)
 
 
