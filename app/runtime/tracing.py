@@ -13,7 +13,19 @@ import structlog
 
 from app.runtime.spans import Span, SpanKind, Tracer, Value
 
-__all__ = ["SpanKind", "are_made", "context", "ids", "record", "span", "start", "stop", "traceparent"]
+__all__ = [
+    "NO_SPAN",
+    "Span",
+    "SpanKind",
+    "are_made",
+    "context",
+    "ids",
+    "record",
+    "span",
+    "start",
+    "stop",
+    "traceparent",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +41,8 @@ class _NoSpan:
         pass
 
 
-_NOTHING: AbstractContextManager[Span] = nullcontext(_NoSpan())
+NO_SPAN: AbstractContextManager[Span] = nullcontext(_NoSpan())
+"""The span of a block that is in no trace."""
 _tracer: Tracer | None = None
 
 
@@ -88,7 +101,7 @@ def span(
     `parent` is a `traceparent`, or header fields that may have one; without, it is the current span.
     """
     if _tracer is None:
-        return _NOTHING
+        return NO_SPAN
     return _tracer.span(
         name, kind, {"traceparent": parent} if isinstance(parent, str) else parent, attributes
     )

@@ -447,7 +447,7 @@ class HttpConnection(HttpToolsProtocol):
         sent = request_id.sent_id((name.lower(), value) for name, value in fields)
         problem = Problem(KINDS[refused.slug], refused.detail, members=request_id.members(sent))
         answer = RawResponse.of(self._shared.render_problem(problem, method, accept))
-        answer = answer.with_lines(field_line((request_id.FIELD, sent or request_id.random_uuid().encode())))
+        answer = answer.with_lines(field_line((request_id.FIELD, request_id.id_for(sent))))
         if self._shared.cors is not None:
             answer = answer.with_lines(self._shared.cors.lines(fields))
         self.transport.write(answer.encode(self.server_state.default_headers, keep_alive=False))

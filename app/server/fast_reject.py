@@ -21,7 +21,7 @@ from app.server.middleware import SECURITY
 from app.server.problem_kinds import KINDS
 from app.server.problems import RATE_LIMITED_DETAIL
 from app.server.raw_response import RawResponse, field_line
-from app.server.request_id import FIELD, random_uuid, sent_id
+from app.server.request_id import FIELD, id_for, random_uuid, sent_id
 
 _RATE_LIMITED_HEAD = (
     STATUS_LINE[429]
@@ -104,7 +104,7 @@ class FastReject:
             response = rate_limited_response(refusal.quota, sent)
         else:
             response = RawResponse.of(self._answer(refusal, sent))
-            response = response.with_lines(field_line((FIELD, sent or random_uuid().encode())))
+            response = response.with_lines(field_line((FIELD, id_for(sent))))
         return response if self.cors is None else response.with_lines(self.cors.lines(scope["headers"]))
 
     def _is_upload(self, target: bytes) -> bool:

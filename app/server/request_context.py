@@ -1,12 +1,13 @@
 """What belongs to one request from its head to the end of its answer: its id, and its span of a trace."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.runtime import tracing
-from app.server.request_id import FIELD, random_uuid, sent_id
+from app.server.request_id import FIELD, id_for, sent_id
 
 _TRACED = "/v1/images"
 _MAX_BYTES = {b"traceparent": 55, b"tracestate": 512}
@@ -27,33 +28,27 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = sent_id(scope["headers"]) or random_uuid().encode()
+        request_id = id_for(sent_id(scope["headers"]))
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())  # each request is a task
-        if not tracing.are_made() or not scope["path"].startswith(_TRACED):
-            await self._app(scope, receive, _naming(send, request_id))
-            return
-        method = scope["method"]
-        attributes = {"http.request.method": method, "spillway.request_id": request_id.decode()}
-        parent, name = _trace_fields(scope["headers"]), f"{method} {_route(scope['path'])}"
-        with tracing.span(name, parent, tracing.SpanKind.SERVER, **attributes) as current:
+        with _span_of(scope, request_id) as span:
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    current.set("http.response.status_code", message["status"])
+                    message["headers"].append((FIELD, request_id))
+                    span.set("http.response.status_code", message["status"])
                 await send(message)
 
-            await self._app(scope, receive, _naming(sending, request_id))
+            await self._app(scope, receive, sending)
 
 
-def _naming(send: Send, request_id: bytes) -> Send:
-    """`send`, with the id of the request in the head of the answer."""
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"].append((FIELD, request_id))
-        await send(message)
-
-    return sending
+def _span_of(scope: Scope, request_id: bytes) -> AbstractContextManager[tracing.Span]:
+    """The span of a request about images; of others, and where no traces are made, one that is nothing."""
+    if not tracing.are_made() or not scope["path"].startswith(_TRACED):
+        return tracing.NO_SPAN
+    method = scope["method"]
+    attributes = {"http.request.method": method, "spillway.request_id": request_id.decode()}
+    parent, name = _trace_fields(scope["headers"]), f"{method} {_route(scope['path'])}"
+    return tracing.span(name, parent, tracing.SpanKind.SERVER, **attributes)
 
 
 def _trace_fields(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -21,6 +21,11 @@ def sent_id(fields: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     return None
 
 
+def id_for(sent: bytes | None) -> bytes:
+    """The id of a request that `sent` this one; a new one if it sent none."""
+    return sent or random_uuid().encode()
+
+
 def members(sent: bytes | None) -> dict[str, str]:
     """The extension members of a problem that tell the id: a client that sent none is told by the field."""
     return {} if sent is None else {"request_id": sent.decode()}
