@@ -37,7 +37,7 @@ from app.storage.s3.images import IMAGES, ImageWriter, image_name, inspect_image
 from app.storage.s3.kept_objects import KeptObjects
 from app.storage.s3.records import Records
 from app.storage.s3.scratch import Scratch
-from app.storage.s3.shared import check_shared_layout, shared_secret
+from app.storage.s3.shared import check_bucket, create_layout, shared_secret
 from app.storage.s3.signer import BucketSigner
 from app.storage.s3.sources import SOURCES, Sources, parse_source_name, source_name
 from app.storage.s3.sweep import Sweep
@@ -74,20 +74,17 @@ class S3Store(StoreBase):
 
     async def check(self) -> str:
         try:
-            await self._connect()
+            self._client.connect()
+            await check_bucket(self._client)
         except OSError as error:
             raise self._unusable(error) from None
         return f"the store {self._client} may be written"
 
-    async def _connect(self) -> None:
-        self._client.connect()
-        await check_shared_layout(self._client)
-        if not await self._client.has_conditional_writes():
-            raise StoreUnusable(f"the server of {self._client} does not support conditional writes")
-
     async def open(self) -> None:
         try:
-            await self._connect()
+            self._client.connect()
+            if not await check_bucket(self._client):
+                await create_layout(self._client)
             self._secret = await shared_secret(self._client)
             await self.write_in_thread(self._scratch.open)
         except OSError as error:
