@@ -148,7 +148,7 @@ class StatsDocument(BaseModel):
     brownout: dict[str, Any]
     breakers: dict[str, str]
     webhook: dict[str, Any] | None = Field(
-        None, description="events that wait, and what became of others, where webhooks are sent"
+        None, description="counts of webhooks by what became of them, if WEBHOOK_URL is set"
     )
     memory_bytes: int
     store_bytes: int

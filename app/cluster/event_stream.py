@@ -129,7 +129,7 @@ class EventStream(Outbox):
                 await message.ack()
             else:
                 await message.nak(delay=max(0.001, again.delay))
-        except (NatsError, OSError) as error:  # it is delivered once more
+        except (NatsError, OSError) as error:  # NATS delivers the message once more
             log.warning("NATS does not know yet what became of a webhook", reason=str(error))
 
     async def _attempt(self, message: Msg, delivery: Delivery) -> Again | None:

@@ -1,6 +1,6 @@
 """Webhooks: what became of images is posted to a URL of the operator, at least once.
 
-`events` says what there is to tell, `outbox` keeps it until it is delivered, `delivery` decides whether to
-try and what an answer means, and `sender` makes the request. An outbox in the store of one machine is in
-`store_outbox`; that of a cluster is `app.cluster.event_stream`.
+`events` says which events there are, `outbox` keeps each until it is delivered, `delivery` decides whether
+to try and what an answer means, and `sender` makes the request. The outbox of one machine is in its store
+(`store_outbox`), and the outbox of a cluster is a stream of NATS (`app.cluster.event_stream`).
 """
