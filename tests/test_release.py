@@ -111,10 +111,11 @@ def test_the_notes_of_a_release_are_its_section_of_the_changelog(tmp_path: Path)
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n- d\n\n## 1.2.0 - 2026-12-01\n\n- c\n\n## 1.1.0\n\n- b\n"
     )
-    printed = subprocess.run(["make", "notes"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = ["make", "--no-print-directory", "notes"]  # as where the tests are not run by make themselves
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert printed.stdout == "\n- c\n\n"
     (tmp_path / "pyproject.toml").write_text('version = "1.2"\n')
-    printed = subprocess.run(["make", "notes"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (printed.returncode, printed.stdout) == (2, "")
 
 
