@@ -16,11 +16,11 @@ MAX_SKIPPED_BODY = 64 * 1024
 """The longest rest of a body, in bytes, that is read and dropped so that the connection can be kept."""
 
 
-def cut_off_when_cancelled(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
-    """`app`, whose requests end without an answer when the event loop ends and cancels them.
+async def answer_request(app: ASGI3Application, cycle: RequestResponseCycle) -> None:
+    """Have `app` answer the request of `cycle`, whose transport is an `Answer`.
 
-    A second signal ends the service at once. uvicorn would log each request that it meets as an error of the
-    application, and answer it with a 500.
+    A request ends without an answer when the event loop ends and cancels it: a second signal ends the service
+    at once, and uvicorn would log each request that it meets as an error of the application.
     """
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -30,7 +30,11 @@ def cut_off_when_cancelled(app: ASGI3Application, cycle: RequestResponseCycle) -
             cycle.disconnected = True
             cycle.transport.close()
 
-    return run
+    try:
+        await cycle.run_asgi(run)
+    finally:
+        written_to: Answer = cycle.transport  # type: ignore[assignment]
+        written_to.end()
 
 
 class AnsweringConnection(Protocol):
@@ -69,6 +73,17 @@ class Answer:
             if self._body_awaits_100 or self._connection.body_left > MAX_SKIPPED_BODY:
                 cycle.keep_alive = False
         await self._send(message)
+
+    def end(self) -> None:
+        """Remove each reference of the cycle that leads back to it, or to the connection.
+
+        So both are freed as soon as nobody uses them, without the garbage collector.
+        """
+        cycle = self._cycle
+        cycle.transport = self._connection.transport
+        for name in ("send", "receive"):
+            vars(cycle).pop(name, None)
+        cycle.scope["state"].pop("connection", None)
 
     def write(self, data: bytes) -> None:
         """Write to the connection unless it is closing: uvloop raises if it was reset but is not yet lost."""

@@ -5,6 +5,10 @@ import math
 from collections.abc import Callable
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class Deadline:
     """Calls back at one moment, unless that moment is moved or the deadline disarmed before.
 
@@ -18,7 +22,7 @@ class Deadline:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
-        self._callback: Callable[[], None] = lambda: None
+        self._callback: Callable[[], None] = _do_nothing
         self.due = math.inf
         """The moment, in the loop's time; infinite while disarmed."""
 
@@ -34,8 +38,9 @@ class Deadline:
         self.due = math.inf
 
     def close(self) -> None:
-        """Disarm for good, and let go of the timer."""
+        """Disarm for good, and let go of the timer and of what it would call."""
         self.due = math.inf
+        self._callback = _do_nothing
         self._set_timer()
 
     def _set_timer(self) -> None:

@@ -98,6 +98,7 @@ class FastReject:
         refusal = self._check(scope)
         if refusal is None:
             return None
+        refusal.error.__traceback__ = None  # its frames refer to the refusal: a cycle for each one in a flood
         sent = sent_id(scope["headers"])
         if isinstance(refusal.error, RateLimited):
             self._count_rate_limited()

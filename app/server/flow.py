@@ -52,7 +52,8 @@ class ReadFlow(FlowControl):
             super().resume_reading()
 
     def close(self) -> None:
-        """Let go of the timer."""
+        """Let go of the timer, and of what would be called: the transport is closed."""
+        del self._on_eof
         if self._timer is not None:
             self._timer.cancel()
 

@@ -34,20 +34,20 @@ class ParsingConnection(Protocol):
 class PiecewiseInput:
     """What has arrived on one connection and is not parsed yet, and where the pieces of it end."""
 
-    def __init__(self, connection: ParsingConnection) -> None:
+    __slots__ = ("_tail", "held")
+
+    def __init__(self) -> None:
         self.held = b""
         """Read, and not parsed yet; nothing more is read meanwhile."""
-        self._connection = connection
         self._tail = b""  # the last bytes that were parsed, in which the empty line behind a piece may begin
 
-    def parse_held(self) -> None:
+    def parse_held(self, connection: ParsingConnection) -> None:
         """Parse at most one request of what is held."""
         held, self.held = self.held, b""
-        self.parse(memoryview(held))
+        self.parse(connection, memoryview(held))
 
-    def parse(self, data: memoryview) -> None:
+    def parse(self, connection: ParsingConnection, data: memoryview) -> None:
         """Parse at most one request, and hold the rest."""
-        connection = self._connection
         at, size = 0, len(data)
         for _ in range(_MAX_PIECES):
             if at == size or not connection.can_parse:

@@ -70,10 +70,22 @@ class ReadBuffer(asyncio.BufferedProtocol):
         self._gathered = 0  # bytes in the piece
         self._is_whole = False  # the piece is one that the application can take
         self._into_piece = False  # the read that was asked for
-        self.eof_received = reader.eof_received  # type: ignore[method-assign]
-        self.connection_lost = reader.connection_lost  # type: ignore[method-assign]
-        self.pause_writing = reader.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = reader.resume_writing  # type: ignore[method-assign]
+
+    def eof_received(self) -> bool:
+        return self._reader.eof_received()
+
+    def pause_writing(self) -> None:
+        self._reader.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._reader.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on, and let go of the reader, which has a reference to this."""
+        reader = self._reader
+        del self._reader
+        self._gathered = 0  # nobody takes it any more
+        reader.connection_lost(exc)
 
     @property
     def fast(self) -> bool:

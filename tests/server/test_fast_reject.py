@@ -132,9 +132,13 @@ def test_an_upload_that_may_come_in_passes() -> None:
 def test_other_refusals_are_answered_as_the_endpoint_does() -> None:
     """A full queue's refusal is rendered, and counted where it is rendered."""
     guarded = Guarded()
-    guarded.refusal = Refusal(QueueFull(3, 100), EMPTY)
+    error = QueueFull(3, 100)
+    with pytest.raises(QueueFull):
+        raise error
+    guarded.refusal = Refusal(error, EMPTY)
     response = guarded.post()
     assert response is not None
+    assert error.__traceback__ is None  # else a cycle of its frames waits for the garbage collector
     truth = RawResponse.of(rendered(guarded.refusal))
     assert with_instance_of(response, truth).body == truth.body
     assert response.head.startswith(truth.head + b"x-request-id: ")
