@@ -1,12 +1,13 @@
 """How much memory processes have, and giving it back to the operating system after a peak of connections.
 
-Connections and their protocols are in reference cycles, and lie in memory between objects that stay. Python
-looks for cycles seldom once there are many objects, and malloc keeps whatever is not at the end of its heap.
-So a process would keep the memory of ten thousand connections long after they have gone.
+Connections lie in memory between objects that stay, and malloc keeps whatever is not at the end of its heap.
+So a process would keep the memory of ten thousand connections long after they have gone. And Python looks for
+reference cycles seldom once there are many objects; a connection that has gone is in none, but others may be.
 
 To look through everything holds up the event loop, for 14 us with each open connection. So what has outlived
-one look is left out of the later ones (it is *frozen*), and everything is looked through only when memory has
-grown by more than open connections account for, and the process is quiet; or when it has grown a lot.
+one look is left out of the later ones (it is *frozen*). Everything is looked through only when memory has
+grown by more than open connections account for, and the process is quiet, or when it has grown a lot; and
+only if there are more objects than after the last time. What was freed already needs no look.
 """
 
 import asyncio
@@ -30,12 +31,14 @@ _MAX_GROWTH_QUIET = 4 << 20
 """Bytes by which memory may grow before everything is looked through in a quiet moment."""
 _MAX_GROWTH = 64 << 20
 """Bytes by which it may grow, or by half if that is more, before that is done whatever goes on."""
+_MAX_NEW_OBJECTS = 2000
+"""Objects that may have outlived a collection since all were looked through; a cycle has some dozens."""
 _BYTES_PER_CONNECTION = 32 << 10
 """What an open connection accounts for: about as much as one with an event stream takes."""
-_THRESHOLDS = 700, 10, 10
-"""Python's own full collections come after as many new objects as the product of these: some 20 ms of work.
+_THRESHOLDS = 700, 10, 5
+"""Python's own full collections come after as many new objects as the product of these: some 10 ms of work.
 
-These are the defaults of Python 3.11; later ones wait for three times as many.
+The defaults are twice as many in Python 3.11, and three times that in later ones.
 """
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -83,19 +86,26 @@ async def trim_periodically(
     `memory_bytes` gives the memory of this process that may be garbage, `cpu_clock` its seconds of CPU.
     """
     trim: Callable[[int], Any] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
-    least, cpu_s = memory_bytes(), cpu_clock()
+    least, frozen, cpu_s = memory_bytes(), gc.get_freeze_count(), cpu_clock()
     while True:
         await asyncio.sleep(TRIM_PERIOD_S)
         before_s, cpu_s = cpu_s, cpu_clock()
         is_quiet = cpu_s - before_s < _QUIET_SHARE * TRIM_PERIOD_S
         allowed = _MAX_GROWTH_QUIET if is_quiet else max(_MAX_GROWTH, least / 2)
-        is_full = not memory_bytes() <= least + allowed  # or not a number
-        if is_full:
-            gc.unfreeze()
         gc.collect()
         if trim is not None:
             trim(0)
-        least = memory_bytes() if is_full else min(least, memory_bytes())
+        memory = memory_bytes()
+        if memory <= least + allowed:
+            least = min(least, memory)
+            continue
+        if gc.get_freeze_count() > frozen + _MAX_NEW_OBJECTS:
+            gc.unfreeze()
+            gc.collect()
+            frozen = gc.get_freeze_count()
+            if trim is not None:
+                trim(0)
+        least = memory_bytes()
 
 
 def resident_bytes(pids: list[int]) -> int:

@@ -65,28 +65,33 @@ async def test_memory_goes_back_that_lies_below_what_is_in_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("growth", "cpu_s", "expected"),
+    ("growth", "cpu_s", "objects", "expected"),
     [
-        (3 << 20, 0.0, False),
-        (5 << 20, 0.0, True),
-        (5 << 20, 9.0, False),  # clients would wait
-        (63 << 20, 9.0, False),
-        (101 << 20, 9.0, True),
-        (math.nan, 9.0, True),
+        (3 << 20, 0.0, 3000, False),
+        (5 << 20, 0.0, 3000, True),
+        (5 << 20, 0.0, 100, False),  # what it grew by was freed, and lies between objects that stay
+        (5 << 20, 9.0, 3000, False),  # clients would wait
+        (63 << 20, 9.0, 3000, False),
+        (101 << 20, 9.0, 3000, True),
+        (math.nan, 9.0, 3000, True),
     ],
-    ids=["quiet", "quiet and grown", "busy and grown", "busy and grown more", "by half", "unknown"],
+    ids=["quiet", "quiet and grown", "few objects", "busy", "busy and grown more", "by half", "unknown"],
 )
-async def test_what_outlived_a_collection_is_looked_through_when_memory_has_grown(
-    growth: float, cpu_s: float, *, expected: bool
+async def test_what_outlived_a_collection_is_looked_through_when_memory_and_objects_are_more(
+    growth: float, cpu_s: float, objects: int, *, expected: bool
 ) -> None:
     """And not in each collection, which would hold up the event loop the longer the more there is."""
     memory_bytes, cpu = iter([200 << 20, (200 << 20) + growth, 200 << 20]), itertools.count(0, cpu_s)
     gc.disable()
     try:
-        knot = weakref.ref(Knot())
         gc.freeze()
         keeping = asyncio.create_task(memory.trim_periodically(lambda: next(memory_bytes), lambda: next(cpu)))
+        await settle()
+        knot = weakref.ref(Knot())
+        kept = [Knot() for _ in range(objects)]
+        gc.freeze()
         await asyncio.sleep(memory.TRIM_PERIOD_S + 1)
+        assert kept
         await tasks.cancel_and_wait([keeping])
         assert (knot() is None) == expected
     finally:
@@ -112,7 +117,7 @@ async def test_objects_of_the_start_are_exempt_from_collections() -> None:
         async with memory.kept_trimmed():
             of_start = gc.get_freeze_count()
             assert of_start > before + 10_000
-            assert gc.get_threshold() == (700, 10, 10)
+            assert gc.get_threshold() == (700, 10, 5)
             kept = [Knot() for _ in range(1000)]
             gc.collect(1)
             assert gc.get_freeze_count() <= of_start  # a young one says little
