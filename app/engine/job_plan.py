@@ -1,12 +1,16 @@
 """What a worker is to make of a job: all of its variants at once, or in two batches."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from app.backpressure.brownout import Brownout
 from app.job import Job
 from workers.messages import Task
 from workers.variants import Variant, read_specs
+
+_read = lru_cache(64)(read_specs)
+"""Jobs differ seldom in what they want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class JobDefaults:
 
     def wanted(self, job: Job) -> tuple[Variant, ...]:
         """All variants that the job is to end with."""
-        return read_specs(job.wanted) if job.wanted else self.variants
+        return _read(job.wanted) if job.wanted else self.variants
 
     def batch(self, job: Job, brownout: Brownout) -> Batch:
         """What to make of the job now.

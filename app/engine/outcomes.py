@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -141,10 +141,11 @@ class OutcomeRecorder:
             unusable = Failed(job.id, "worker-died", "The process that worked on it gave no usable answer.")
             return self._failed(replace(job, deaths=MAX_DEATHS), unusable)
         made, wanted = job.made | taken, [each.name for each in self.job_defaults.wanted(job)]
+        source = done.source
         job = replace(
             job,
             status=JobStatus.DONE,
-            source=asdict(done.source),
+            source={"format": source.format, "width": source.width, "height": source.height},
             blurhash=done.blurhash or job.blurhash,
             made={name: made[name] for name in wanted if name in made},
             deferred=tuple(name for name in wanted if name in provisional or name in batch.later),

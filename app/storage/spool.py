@@ -30,6 +30,13 @@ def raising_store_full() -> Iterator[None]:
         raise
 
 
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all bytes to a file. Blocking. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
 class FileSpool:
     """An upload in a file named `source` in a folder of its own.
 
@@ -65,10 +72,9 @@ class FileSpool:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.folder / SOURCE, flags, 0o600)
             for piece in pieces:
-                self._hash.update(piece)
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
+                if piece:
+                    self._hash.update(piece)
+                    write_all(self._descriptor, piece)
 
     async def restart(self) -> None:
         """Forget what was written. Raises OSError."""

@@ -5,7 +5,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 
 from app.job import MadeVariant, stand_in_file
@@ -14,13 +13,14 @@ from workers.formats import is_format
 from workers.messages import Made
 
 _MAGIC_BYTES = 32
+_PIECE_BYTES = 2**20
 _NOT_THE_WORKERS_FAULT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 """Errors of this process or of the machine, which no worker can bring about and which pass."""
 
 
 @contextmanager
-def claimed_file(folder: Path, made: Made) -> Iterator[BufferedReader]:
-    """Open the file that a worker claims to have made, positioned at its first byte. Blocking.
+def claimed_file(folder: Path, made: Made) -> Iterator[int]:
+    """Open the file that a worker claims to have made: its descriptor, at the first byte. Blocking.
 
     The process that wrote the folder may have been taken over by the image that it decoded. So no link is
     followed (O_NOFOLLOW), a named pipe does not block (O_NONBLOCK), and a file is taken only when it is a
@@ -40,13 +40,17 @@ def claimed_file(folder: Path, made: Made) -> Iterator[BufferedReader]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise VariantRejected(f"{made.name}: not a plain file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            if not is_format(made.format, file.read(_MAGIC_BYTES)):
-                raise VariantRejected(f"{made.name}: not a {made.format}")
-            file.seek(0)
-            yield file
+        if not is_format(made.format, os.pread(descriptor, _MAGIC_BYTES, 0)):
+            raise VariantRejected(f"{made.name}: not a {made.format}")
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def pieces(descriptor: int) -> Iterator[bytes]:
+    """What is left of a file, in pieces of up to 1 MiB. Blocking. Raises OSError."""
+    while piece := os.read(descriptor, _PIECE_BYTES):
+        yield piece
 
 
 def made_variant(made: Made, size: int, digest: str) -> MadeVariant:

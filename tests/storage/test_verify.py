@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.interface import VariantRejected
-from app.storage.verify import claimed_file
+from app.storage.verify import claimed_file, pieces
 from tests import samples
 from workers.messages import Made
 
@@ -39,8 +39,8 @@ def no_file_left() -> Iterator[None]:
 
 def test_a_file_is_opened_at_its_first_byte(folder: Path) -> None:
     """All of its bytes can be read."""
-    with claimed_file(folder, ITEM) as file:
-        assert file.read() == PHOTO
+    with claimed_file(folder, ITEM) as descriptor:
+        assert b"".join(pieces(descriptor)) == PHOTO
 
 
 def test_a_link_is_rejected(folder: Path) -> None:

@@ -56,6 +56,8 @@ class Directory:
         self.secret = b""
         self.inventory: Inventory | None = None
         """Both are set by `open()`; the inventory if there is one of this very state of the folders."""
+        self.workspaces: set[Path] = set()
+        """The folders of workers that are there."""
         self._lock: int | None = None
         self._device = 0
 
@@ -189,7 +191,16 @@ class Directory:
         """Make a new, empty folder for a worker; its absolute path."""
         folder = (self.work / f"{job_id}-{secrets.token_hex(4)}").absolute()
         folder.mkdir()
+        self.workspaces.add(folder)
         return folder
+
+    def drop_workspace(self, folder: Path) -> None:
+        """Remove a worker's folder. Most often nothing is in it, for its files have been taken."""
+        try:
+            folder.rmdir()
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.workspaces.discard(folder)
 
     @property
     def _inventory(self) -> Path:

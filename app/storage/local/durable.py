@@ -7,6 +7,8 @@ rename(2) and fsync(2). Every function here blocks and raises OSError.
 import os
 from pathlib import Path
 
+from app.storage.spool import write_all
+
 
 def fsync(path: Path) -> None:
     """Make the bytes of a file, or the names in a folder, durable."""
@@ -20,10 +22,12 @@ def fsync(path: Path) -> None:
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write a file whose bytes are durable. Its name is not, until its folder is fsynced."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, flags, mode)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def replace(path: Path, data: bytes, mode: int = 0o666) -> None:

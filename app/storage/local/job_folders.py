@@ -24,7 +24,7 @@ from app.storage.interface import JobExists, JobGone
 from app.storage.local import durable
 from app.storage.local.inventory import RECORD
 from app.storage.spool import SOURCE, FileSpool, raising_store_full
-from app.storage.verify import claimed_file, made_variant
+from app.storage.verify import claimed_file, made_variant, pieces
 from workers.messages import Made
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class JobFolders:
         """The folder of a job. Raises ValueError for what is no id."""
         if not is_id(job_id):
             raise ValueError("not an id")
-        return self._images / job_id[:2] / job_id
+        return self._images.joinpath(job_id[:2], job_id)
 
     def source(self, job_id: str) -> Path:
         """The absolute path of a job's upload, which is there until the job is final."""
@@ -259,7 +259,10 @@ def _move_home(folder: Path, home: Path) -> None:
 
 def _inspect(folder: Path, made: Made) -> MadeVariant:
     """Inspect a variant and make its bytes durable. They are served from the file that is hashed here."""
-    with claimed_file(folder, made) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-        return made_variant(made, os.fstat(file.fileno()).st_size, digest)
+    with claimed_file(folder, made) as descriptor:
+        digest, size = hashlib.sha256(), 0
+        for piece in pieces(descriptor):
+            digest.update(piece)
+            size += len(piece)
+        os.fsync(descriptor)
+        return made_variant(made, size, digest.hexdigest())

@@ -6,20 +6,18 @@ the images that are served. It also counts the bytes and remembers the records t
 """
 
 import math
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import structlog
-from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
 from app.runtime.recently_used import RecentlyUsed
+from app.runtime.threads import ThreadPool
 from app.storage.base import StoreBase
 from app.storage.interface import JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
@@ -33,9 +31,6 @@ from app.storage.spool import SOURCE, FileSpool
 from workers.messages import Made
 
 log = structlog.get_logger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 MAX_READER_THREADS = 8
 _MAX_RECOUNT_DUTY = 1 / 20
@@ -58,7 +53,8 @@ class LocalStore(StoreBase):
         self.folders = JobFolders(self.directory.images, self.directory.work, self._is_expired)
         self.events = KeptFiles(self.directory.outbox, self.write_in_thread)
         self.spent = KeptFiles(self.directory.spent, self.write_in_thread)
-        self._readers = CapacityLimiter(MAX_READER_THREADS)
+        self.read_in_thread = ThreadPool(MAX_READER_THREADS, "store reader").run
+        """Runs a blocking call that reads from the disk, in one of the readers' threads."""
         self._final_jobs: RecentlyUsed[Job] = RecentlyUsed()
         self._inventory = Inventory()
         """Filled by `survey()`. It counts no bytes after that."""
@@ -66,10 +62,6 @@ class LocalStore(StoreBase):
         """The ids of the jobs that `survey()` found unfinished, the oldest last. `pending()` empties it."""
         self._surveyed = False
         self._recount_from = -math.inf
-
-    async def read_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking call that reads from the disk, in one of the readers' threads."""
-        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._readers)
 
     # --- start and stop --------------------------------------------------------------------------------
 
@@ -181,15 +173,23 @@ class LocalStore(StoreBase):
 
     async def take_variants(self, job: Job, folder: Path, made: Sequence[Made]) -> dict[str, MadeVariant]:
         try:
-            variants, replaced = await self.write_in_thread(self.folders.take_variants, job.id, folder, made)
+            variants, replaced = await self.write_in_thread(self._take_variants, job.id, folder, made)
         except OSError:
             self._space.recount_wanted = True  # some may have been moved
             raise
         self._space.used += sum(variant.size for variant in variants.values()) - replaced
         return variants
 
+    def _take_variants(
+        self, job_id: str, folder: Path, made: Sequence[Made]
+    ) -> tuple[dict[str, MadeVariant], int]:
+        taken = self.folders.take_variants(job_id, folder, made)
+        self.directory.drop_workspace(folder)  # in the same thread, for each change of threads costs
+        return taken
+
     async def drop_workspace(self, folder: Path) -> None:
-        await self.write_in_thread(shutil.rmtree, folder, ignore_errors=True)
+        if folder in self.directory.workspaces:
+            await self.write_in_thread(self.directory.drop_workspace, folder)
 
     async def save(self, job: Job) -> None:
         self._final_jobs.pop(job.id)

@@ -9,7 +9,7 @@ from app.job import MadeVariant
 from app.storage.interface import PROVISIONAL_LIFETIME_S, SIGNED_URL_LIFETIME_S, JobGone
 from app.storage.s3.client import S3Client
 from app.storage.s3.records import Records
-from app.storage.verify import claimed_file, made_variant
+from app.storage.verify import claimed_file, made_variant, pieces
 from workers.formats import MEDIA_TYPES
 from workers.messages import Made
 
@@ -75,7 +75,7 @@ def inspect_images(folder: Path, made: Sequence[Made]) -> dict[str, tuple[MadeVa
     """
     inspected = {}
     for each in made:
-        with claimed_file(folder, each) as file:
-            data = file.read()
+        with claimed_file(folder, each) as descriptor:
+            data = b"".join(pieces(descriptor))
         inspected[each.name] = made_variant(each, len(data), hashlib.sha256(data).hexdigest()), data
     return inspected

@@ -9,7 +9,6 @@ and `ended STATUS`.
 The service is loaded once and forked for each run, because that is quicker.
 """
 
-import io
 import json
 import os
 import re
@@ -80,7 +79,7 @@ def _of_descriptor(descriptor: int) -> str:
 def arm(last: str) -> None:
     """Wrap the functions of `os` that change the store, and the sending of answers, with checkpoints."""
     points = Checkpoints(last)
-    really_open, really_write, really_fdopen = os.open, os.write, os.fdopen
+    really_open, really_write = os.open, os.write
 
     def before(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def checked(*args: Any, **kwargs: Any) -> Any:
@@ -102,26 +101,16 @@ def arm(last: str) -> None:
         return really_open(path, flags, *args, **kwargs)
 
     def torn_write(descriptor: int, data: Any) -> int:
-        place = points.place(descriptor)
-        if place is None:
+        if points.place(descriptor) is None:
             return really_write(descriptor, data)
+        points.note_state(descriptor, data)
+        place = points.place(descriptor)
         view = memoryview(data)
         half = really_write(descriptor, view[: len(view) // 2])
         points.pass_by(f"write {place}")
         return half + really_write(descriptor, view[half:])
 
-    class Torn(io.FileIO):
-        """A file whose bytes are written in two halves, with the checkpoint between them."""
-
-        def write(self, data: Any) -> int:
-            points.note_state(self.fileno(), data)
-            return torn_write(self.fileno(), data)
-
-    def torn_fdopen(descriptor: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        torn = mode == "wb" and points.place(descriptor) is not None
-        return Torn(descriptor, mode) if torn else really_fdopen(descriptor, mode, *args, **kwargs)
-
-    os.open, os.write, os.fdopen = checked_open, torn_write, torn_fdopen
+    os.open, os.write = checked_open, torn_write
     _arm_answers(points)
 
 
