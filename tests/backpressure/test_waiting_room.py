@@ -374,14 +374,18 @@ def test_reservations_and_measurements_outlive_a_restart(run: Callable[..., None
     run(scenario)
 
 
-def test_many_reservations_are_restored_some_at_a_time(run: Callable[..., None]) -> None:
-    """While the service starts, images are served and health is checked."""
+@pytest.mark.parametrize(("separators", "pieces"), [((",", ":"), 6), ((", ", ": "), 4)])
+def test_many_reservations_are_restored_some_at_a_time(
+    run: Callable[..., None], separators: tuple[str, str], pieces: int
+) -> None:
+    """While the service starts, images are served and health is checked. Other JSON is parsed in one go."""
 
     async def scenario(service: Service) -> None:
         state = json.loads(service.room.export(wall=1e9))
         state["turns"]["turns"] = [[f"k{n}", f"c{n}", f"n{n}", 60.0] for n in range(1000)]
-        restoring = asyncio.ensure_future(service.room.restore(json.dumps(state).encode(), wall=1e9))
-        for _ in range(4):
+        exported = json.dumps(state, separators=separators).encode()
+        restoring = asyncio.ensure_future(service.room.restore(exported, wall=1e9))
+        for _ in range(pieces):
             await asyncio.sleep(0)
             assert not restoring.done()
         await restoring
@@ -403,6 +407,8 @@ def test_many_reservations_are_restored_some_at_a_time(run: Callable[..., None])
         b'{"pacer":{},"turns":{"at":0,"tail_s":NaN,"returning":1,"turns":[]}}',
         b'{"pacer":{"job_s":1e999,"upload_s":0},"turns":{}}',
         b"[" * 100_000,
+        b'{"turns":{"at":0,"tail_s":0,"returning":1,"turns":[["k","c","n",1],',
+        b'{"turns":{"at":0,"tail_s":0,"returning":1,"turns":[' + b"[" * 100_000,
     ],
 )
 def test_a_damaged_export_is_not_restored(run: Callable[..., None], data: bytes) -> None:
