@@ -1,9 +1,10 @@
 """How soon a service answers and takes uploads whose store holds very many images.
 
 The images are made on disk, as links to one file. With `--cold`, as root, the kernel is told to forget what
-it knows of them before each start, as after a reboot.
+it knows of them before each start, as after a reboot. A folder that is given is filled up and kept.
 """
 
+import io
 import os
 import socket
 import subprocess
@@ -17,15 +18,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image
+
 from app.job import Job, JobStatus, MadeVariant, new_id
 from bench import rig
 
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")
+_NO_LIMITS = {"SPILLWAY_RATE": "1000", "SPILLWAY_BURST": "1000", "SPILLWAY_STORE_MAX_BYTES": "1TiB"}
+_CALLS = 100
 
 
 def fill(root: Path, images: int) -> None:
     """Make a store with so many images of four variants."""
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     file = root / "file"
     file.write_bytes(bytes(1000))
     names = ("large", "medium", "small", "thumb")
@@ -56,29 +61,58 @@ def status(url: str) -> int:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[int]:
-    """Run `spillway serve` in a folder, without waiting for it; its port."""
+def serving(folder: Path) -> Iterator[rig.Serving]:
+    """Run `spillway serve` in a folder, without waiting for it."""
     with socket.create_server((rig.HOST, 0)) as probe:
         port = probe.getsockname()[1]
-    environment = os.environ | {"SPILLWAY_HOST": rig.HOST, "SPILLWAY_PORT": str(port)}
+    environment = os.environ | {"SPILLWAY_HOST": rig.HOST, "SPILLWAY_PORT": str(port)} | _NO_LIMITS
     command = [str(Path(sys.executable).with_name("spillway")), "serve"]
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        yield port
+        yield rig.Serving(process.pid, port)
     finally:
         process.terminate()
         process.wait()
 
 
-def measure(folder: Path, *, cold: bool) -> dict[str, float]:
-    """Start a service in a folder; seconds until it answered and was ready, and its slowest answer."""
+def in_store(root: Path) -> int:
+    """How many images a store has."""
+    return sum(1 for _ in (root / "images").glob("*/*"))
+
+
+def costs(server: rig.Serving, image: str) -> dict[str, float]:
+    """Milliseconds of the server's own CPU for one upload and for one read of a variant."""
+    photo = io.BytesIO()
+    Image.new("RGB", (320, 240), "teal").save(photo, "JPEG")
+    upload = f"http://{rig.HOST}:{server.port}/v1/images"
+    headers = {"Content-Type": "image/jpeg", "Prefer": "wait=10"}
+    requests = {
+        "upload_ms": urllib.request.Request(upload, photo.getvalue(), headers),
+        "read_ms": urllib.request.Request(f"{upload}/{image}/thumb"),  # noqa: S310
+    }
+    found = {}
+    for name, request in requests.items():
+        before = rig.cpu_s(server.pid)
+        for _ in range(_CALLS):
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                answer.read()
+        found[name] = 1000 * (rig.cpu_s(server.pid) - before) / _CALLS
+    return found
+
+
+def measure(folder: Path, *, cold: bool, idle_s: float) -> dict[str, float]:
+    """Start a service in a folder; seconds until it answered and was ready, and its slowest answer.
+
+    If `idle_s` is not 0, also its memory, its CPU in so many seconds without requests, and `costs()`.
+    """
     if cold:
         os.sync()
         _DROP_CACHES.write_text("3")
     began = time.monotonic()
-    with serving(folder) as port:
+    with serving(folder) as server:
+        port = server.port
         while not status(f"http://{rig.HOST}:{port}/healthz"):
             time.sleep(0.01)
         answered, slowest = time.monotonic() - began, 0.0
@@ -87,11 +121,19 @@ def measure(folder: Path, *, cold: bool) -> dict[str, float]:
             status(f"http://{rig.HOST}:{port}/healthz")
             slowest = max(slowest, time.monotonic() - asked)
             time.sleep(0.02)
-        return {
+        figures = {
             "answers_s": answered,
             "ready_s": time.monotonic() - began,
             "slowest_healthz_ms": 1000 * slowest,
         }
+        if idle_s:
+            before = rig.cpu_s(server.pid)
+            time.sleep(idle_s)
+            figures["idle_cpu_ms"] = 1000 * (rig.cpu_s(server.pid) - before)
+            figures["memory_mib"] = rig.resident(server.pid) / 2**20
+            shard = next((folder / "data" / "images").iterdir())
+            figures |= costs(server, next(shard.iterdir()).name)
+        return figures
 
 
 def main() -> int:
@@ -99,15 +141,20 @@ def main() -> int:
     parser = rig.options(__doc__, rounds=3)
     parser.add_argument("--images", type=int, default=200_000, help="images in the store (%(default)s)")
     parser.add_argument("--cold", action="store_true", help="drop the kernel's caches before each start")
+    parser.add_argument("--folder", type=Path, help="where the store is filled up, and kept")
+    parser.add_argument(
+        "--idle", type=float, default=0, help="seconds without requests, before some (%(default)s)"
+    )
     arguments = parser.parse_args()
     report = rig.Report("start")
-    with tempfile.TemporaryDirectory() as folder:
-        fill(Path(folder) / "data", arguments.images)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        fill(folder / "data", arguments.images - in_store(folder / "data"))
         for number in range(arguments.rounds):
             report.add(
                 start_after="a stop" if number else "a crash",  # nothing is kept of a store just filled
                 images=arguments.images,
-                **measure(Path(folder), cold=arguments.cold),
+                **measure(folder, cold=arguments.cold, idle_s=arguments.idle),
             )
     report.show(arguments.json)
     return 0

@@ -1,9 +1,10 @@
 """The whole service while thousands of jobs wait and thousands of event streams follow them.
 
-    python -m bench.growth.served [--streams 5000] [--seconds 10] [--json FILE]
+    python -m bench.growth.served [--streams 5000] [--jobs 5500] [--seconds 10] [--json FILE]
 
-A queue is filled with small photos, of which the one worker does a few while streams are opened and health is
-asked. Both ends need as many open files as there are streams (`ulimit -n`).
+A queue is filled with photos of a few kilobytes, of which the one worker does a few while streams are opened
+and health is asked; then all streams leave, and health is asked again. Both ends need as many open files as
+there are streams (`ulimit -n`).
 """
 
 import asyncio
@@ -27,15 +28,14 @@ _PAUSE_S = 0.1
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__, rounds=1)
-    parser.add_argument(
-        "--streams", type=int, default=5000, help="(%(default)s); as many jobs wait, and a tenth"
-    )
+    parser.add_argument("--streams", type=int, default=5000, help="(%(default)s)")
+    parser.add_argument("--jobs", type=int, default=5500, help="that are accepted, at least (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10, help="of the measurement (%(default)s)")
     given = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     report = Report("bench.growth.served")
-    jobs = given.streams + given.streams // 10
+    jobs = given.jobs
     limits = {"queue_size": jobs, "max_streams": given.streams, "rate": 1000, "burst": 1000, "workers": 1}
     with (
         TemporaryDirectory() as folder,
@@ -47,7 +47,7 @@ def main() -> None:
 
 async def _measure(server: Serving, jobs: int, streams: int, seconds: float) -> dict[str, Any]:
     file = io.BytesIO()
-    Image.effect_noise((600, 400), 50).convert("RGB").save(file, "JPEG")
+    Image.new("RGB", (3000, 2000), "teal").save(file, "JPEG", quality=1)  # few bytes, but not soon done
     ids: list[str] = []
     for first in range(0, jobs, _AT_ONCE):
         some = (_upload(server.port, number, file.getvalue()) for number in range(first, first + _AT_ONCE))
@@ -57,24 +57,40 @@ async def _measure(server: Serving, jobs: int, streams: int, seconds: float) -> 
         for number, job_id in enumerate(ids[: -streams - 1 : -1])
     ]
     await asyncio.sleep(_SETTLING_S)
-    end, before, took = time.monotonic() + seconds, cpu_s(server.pid), list[float]()
-    while time.monotonic() < end:
-        began = time.perf_counter()
-        await _ask(server.port, 0, b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-        took.append(1000 * (time.perf_counter() - began))
-        await asyncio.sleep(_PAUSE_S)
+    waiting = json.loads(await _get(server.port, "/v1/stats"))["backlog"]["waiting"]
+    before = cpu_s(server.pid)
+    took = await _health(server.port, seconds)
     used = (cpu_s(server.pid) - before) / seconds
     open_streams = sum(not follower.done() for follower in followers)
     for follower in followers:
         follower.cancel()
     await asyncio.gather(*followers, return_exceptions=True)
+    afterwards = await _health(server.port, seconds)
     return {
         "jobs_accepted": len(ids),
+        "jobs_waiting": waiting,
         "streams": open_streams,
         "%_of_a_core": 100 * used,
         "health_ms": median(took),
         "longest_ms": max(took),
+        "longest_once_they_left_ms": max(afterwards),
     }
+
+
+async def _health(port: int, seconds: float) -> list[float]:
+    """Milliseconds of each question for health in that time."""
+    end, took = time.monotonic() + seconds, list[float]()
+    while time.monotonic() < end:
+        began = time.perf_counter()
+        await _get(port, "/healthz")
+        took.append(1000 * (time.perf_counter() - began))
+        await asyncio.sleep(_PAUSE_S)
+    return took
+
+
+async def _get(port: int, path: str) -> bytes:
+    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+    return (await _ask(port, 0, request.encode())).partition(b"\r\n\r\n")[2]
 
 
 async def _connect(port: int, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
