@@ -21,6 +21,13 @@ from app.server.listener import BACKLOG, local_url
 
 _LAST_ANSWERS_TIMEOUT_S = 5
 """For answers that are still being sent when everything else has ended."""
+_ACCEPTS_PER_ROUND = 8
+"""Connections that are accepted in one round of the event loop.
+
+uvloop's libuv accepts one for each handle that listens (https://github.com/libuv/libuv/pull/3696). In a flood
+a round takes long, so with one handle more clients come than are let in: they wait in the kernel, which fills
+its memory with their bodies until no connection gets on.
+"""
 _ADMIN_PART = 16
 """Of so many connections that may be open, one is kept for the administration's port."""
 
@@ -95,7 +102,8 @@ class _PortServer(uvicorn.Server):
 
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Serve until told to exit."""
-        await super().serve([self._listener])
+        handles = (self._listener.dup() for _ in range(_ACCEPTS_PER_ROUND - 1))
+        await super().serve([self._listener, *handles])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections."""
