@@ -25,7 +25,7 @@ from bench.photos import photo_file
 from bench.rig import ROOT, Report, median, options
 from workers.codecs import load_codecs
 from workers.imaging import create_files, make_variants
-from workers.messages import Done, FrameBuffer, Started, Task
+from workers.messages import Done, FrameBuffer, Task
 from workers.parser import parse
 
 _SOURCES = ("2mp.jpeg", "12mp.jpeg", "48mp.jpeg", "12mp.webp")
@@ -71,8 +71,6 @@ class Worker:
         assert self._process.stdin is not None
         os.write(self._process.stdin.fileno(), task.to_frame())
         answer = self._read()
-        while isinstance(answer, Started):
-            answer = self._read()
         if not isinstance(answer, Done):
             raise SystemExit(f"the worker did not make the variants: {answer}")
 

@@ -6,15 +6,18 @@ its confinement do not work, 2 when the parent sends anything but frames of the 
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from workers import process
 from workers.canary import CanaryError, check_codecs
 from workers.child import Child, ParentGone
 from workers.codecs import load_codecs
+from workers.failures import JobError
 from workers.messages import Failed, ProtocolError, Ready, Task
 from workers.sandbox import Sandbox
 from workers.task_fork import fork_starter, start_rehearsal
+from workers.warm_up import warm_up
 
 _REHEARSAL_TIMEOUT_S = 30.0
 _REHEARSAL_MEMORY_BYTES = 512 * 1024 * 1024
@@ -25,11 +28,7 @@ def main() -> int:
     requests, responses = process.set_up_child()
     process.lower_priority()
     try:
-        threads = load_codecs()
-        check_codecs()
-        sandbox = Sandbox.prepare(threads=threads)
-        layers = _rehearse(sandbox)
-        process.settle_memory()
+        sandbox, layers = prepare()
         child = Child(requests, responses, fork_starter(sandbox, layers))
         child.send(Ready(os.getpid(), layers))
         child.serve()
@@ -40,6 +39,21 @@ def main() -> int:
     except ProtocolError as error:
         return _report(str(error), 2)
     return 0
+
+
+def prepare() -> tuple[Sandbox, dict[str, str]]:
+    """Have all that a job needs in this process; the sandbox, and its layers that are in force.
+
+    Raises CanaryError when a codec does not work.
+    """
+    threads = load_codecs()
+    check_codecs()
+    sandbox = Sandbox.prepare(threads=threads)
+    with suppress(OSError, JobError):  # each job takes a little longer then
+        warm_up()
+    layers = _rehearse(sandbox)
+    process.settle_memory()
+    return sandbox, layers
 
 
 def _rehearse(sandbox: Sandbox) -> dict[str, str]:

@@ -20,7 +20,6 @@ from workers.messages import (
     FrameBuffer,
     Message,
     ProtocolError,
-    Started,
     Task,
 )
 from workers.parser import parse
@@ -92,7 +91,6 @@ class Child:
             self.send(fork)
             return
         try:
-            self.send(Started(task.id, fork.pid))
             outcome = self._wait_for_outcome(task, fork)
         except BaseException:
             fork.kill()

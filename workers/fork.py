@@ -1,5 +1,6 @@
 """A process for one piece of work: forked from a warm process, and gone when its answer has been read."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -16,6 +17,9 @@ from workers.parser import parse
 NO_PROCESS_ERRNOS = frozenset((errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE))
 """Errors of fork(2) and pipe(2) that say that the machine, or the user, has too much of something now."""
 _READ_BYTES = 65_536
+
+_python = ctypes.PyDLL(None, use_errno=True)
+"""The C library, called without releasing the interpreter's lock, which the fork would have to take again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def start_writing_fork(make_frame: Callable[[], bytes]) -> Fork:
     parent = os.getpid()
     reading_end, writing_end = os.pipe()
     try:
-        pid = os.fork()
+        pid = _fork()
     except OSError:
         os.close(reading_end)
         os.close(writing_end)
@@ -102,6 +106,19 @@ def start_writing_fork(make_frame: Callable[[], bytes]) -> Fork:
         _run_fork(make_frame, writing_end, parent)
     os.close(writing_end)
     return Fork(pid, reading_end)
+
+
+def _fork() -> int:
+    """fork(2), without what modules have registered to be done after it (`os.register_at_fork`).
+
+    `logging`, `random` and `threading` renew locks and seeds then, on copies of some seventy memory pages. A
+    process with one thread, as all that fork here are, holds no such lock, and no two forks exist at a time.
+    """
+    pid: int = _python.fork()
+    if pid < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return pid
 
 
 def _run_fork(make_frame: Callable[[], bytes], writing_end: int, parent: int) -> NoReturn:

@@ -23,7 +23,6 @@ __all__ = (
     "ProtocolError",
     "Ready",
     "Source",
-    "Started",
     "Task",
     "payload_length",
 )
@@ -96,18 +95,6 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """The task `id` is carried out by the process `pid`."""
-
-    id: str
-    pid: int
-
-    def to_frame(self) -> bytes:
-        """This message as a frame, length included."""
-        return _frame("started", self)
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """The decoded upload: its format, and its upright size in pixels."""
 
@@ -160,13 +147,16 @@ class Failed:
         return _frame("failed", self)
 
 
-Message = Task | Cancel | Ready | Started | Done | Failed
+Message = Task | Cancel | Ready | Done | Failed
 
 
 def _frame(kind: str, message: Any) -> bytes:
-    fields = {KIND: kind, **_fields(message)}
-    return make_frame(json.dumps(fields, default=_fields, separators=(",", ":")).encode("utf-8"))
+    return make_frame(_ENCODER.encode({KIND: kind, **_fields(message)}).encode("utf-8"))
 
 
 def _fields(message: Any) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in message.__slots__}  # asdict() is slow
+    """The fields of a message, or of what is in one, by name. `asdict` would copy all that they contain."""
+    return {name: getattr(message, name) for name in message.__slots__}
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_fields)

@@ -9,7 +9,7 @@ from workers.background import read_colour
 from workers.formats import EXTENSIONS, PILLOW_NAMES
 from workers.frames import MAX_FRAME, ProtocolError
 from workers.json_fields import Fields
-from workers.messages import KIND, REASONS, Cancel, Done, Failed, Made, Message, Ready, Source, Started, Task
+from workers.messages import KIND, REASONS, Cancel, Done, Failed, Made, Message, Ready, Source, Task
 from workers.variants import MAX_SIDE, MAX_VARIANTS, read_specs
 
 _BLURHASH = re.compile(r"([0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,166})?", re.ASCII)
@@ -82,10 +82,6 @@ def _read_ready(fields: Fields) -> Ready:
     )
 
 
-def _read_started(fields: Fields) -> Started:
-    return Started(id=fields.matching("id", _ID), pid=fields.integer("pid", 1, 2**31 - 1))
-
-
 def _read_done(fields: Fields) -> Done:
     source = Fields(fields.take("source", dict), "source")
     made = tuple(_read_made(item) for item in fields.items("made", 1, MAX_VARIANTS))
@@ -135,7 +131,6 @@ _READERS: dict[str, Callable[[Fields], Message]] = {
     "job": _read_task,
     "cancel": _read_cancel,
     "ready": _read_ready,
-    "started": _read_started,
     "done": _read_done,
     "failed": _read_failed,
 }

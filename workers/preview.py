@@ -9,7 +9,6 @@ closed, and with its parent.
 import os
 import select
 import signal
-import struct
 import sys
 import time
 from io import BytesIO
@@ -25,8 +24,9 @@ from workers.fork import NO_PROCESS_ERRNOS, start_fork, start_writing_fork
 from workers.frames import FrameBuffer, ProtocolError, make_frame, write_frame
 from workers.messages import Ready
 from workers.orientation import make_upright
+from workers.sample_photo import ROUNDS, make_sample_segment
 from workers.sandbox import Sandbox
-from workers.thumbnail import EXIF_PREFIX, MAX_SIDE, PREVIEW_TIMEOUT_S, read_plain_jpeg_size
+from workers.thumbnail import MAX_SIDE, PREVIEW_TIMEOUT_S, read_plain_jpeg_size
 
 NO_PREVIEW = b"-"
 """The answer if there is no thumbnail that can be decoded."""
@@ -38,8 +38,7 @@ _NICENESS = 10
 _MAX_MEMORY_BYTES = 64 * 1024 * 1024
 _QUALITY = 80
 _READ_BYTES = 65_536
-_TYPE_SHORT, _TYPE_LONG = 3, 4
-_ORIENTATION, _OFFSET, _LENGTH = 0x0112, 0x0201, 0x0202
+_ORIENTATION = 0x0112
 
 
 def make_preview(segment: bytes) -> bytes:
@@ -85,8 +84,9 @@ def _rehearse(sandbox: Sandbox) -> dict[str, str]:
     The first loads whatever Pillow loads on first use, for a confined process cannot. Raises CanaryError if
     a preview is wrong.
     """
-    segment = _make_sample_segment()
-    _check_preview(make_preview(segment))
+    segment = make_sample_segment()
+    for _ in range(ROUNDS):
+        _check_preview(make_preview(segment))
 
     def work() -> Ready:
         layers = _confine(sandbox)
@@ -97,17 +97,6 @@ def _rehearse(sandbox: Sandbox) -> dict[str, str]:
     if not isinstance(message, Ready):
         raise CanaryError("a confined process could not make the preview of the sample segment")
     return message.sandbox
-
-
-def _make_sample_segment() -> bytes:
-    """The EXIF segment of a photo that has to be rotated: two directories, then the thumbnail."""
-    thumbnail = BytesIO()
-    Image.linear_gradient("L").resize((16, 8)).convert("RGB").save(thumbnail, "JPEG")
-    jpeg = thumbnail.getvalue()
-    first = struct.pack(">2sHI HHHIHxxI", b"MM", 42, 8, 1, _ORIENTATION, _TYPE_SHORT, 1, 6, 26)
-    entries = (_OFFSET, _TYPE_LONG, 1, 56, _LENGTH, _TYPE_LONG, 1, len(jpeg))
-    second = struct.pack(">H HHII HHII I", 2, *entries, 0)
-    return EXIF_PREFIX + first + second + jpeg
 
 
 def _check_preview(jpeg: bytes) -> None:

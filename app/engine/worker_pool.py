@@ -10,7 +10,7 @@ import structlog
 
 from app.backpressure.circuit_breaker import BreakerOpen, CircuitBreaker
 from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
-from workers.messages import Cancel, Done, Failed, Message, ProtocolError, Started, Task
+from workers.messages import Cancel, Done, Failed, Message, ProtocolError, Task
 from workers.parser import parse
 
 log = structlog.get_logger(__name__)
@@ -122,13 +122,10 @@ class Worker:
     async def _exchange(self, task: Task) -> Done | Failed:
         assert self._process is not None  # noqa: S101 - it is started first
         await self._process.write(task.to_frame())
-        while True:
-            message = await self._read(self._process)
-            if isinstance(message, Started):
-                continue
-            if not isinstance(message, Done | Failed) or message.id != task.id:
-                raise WorkerProcessFailed("the process did not answer for the job that it was given")
-            return message
+        message = await self._read(self._process)
+        if not isinstance(message, Done | Failed) or message.id != task.id:
+            raise WorkerProcessFailed("the process did not answer for the job that it was given")
+        return message
 
     async def _read(self, process: WorkerProcess) -> Message:
         try:

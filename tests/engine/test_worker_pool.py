@@ -10,7 +10,7 @@ from app.engine.worker_pool import WorkerPool, WorkerState
 from app.engine.worker_process import WorkerProcess, WorkerProcessFailed
 from tests.engine.stand_ins import done
 from workers.frames import LENGTH_BYTES
-from workers.messages import Started, Task
+from workers.messages import Task
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +57,7 @@ async def started(monkeypatch: pytest.MonkeyPatch, child: Child) -> WorkerPool:
 
 async def test_a_worker_is_idle_before_and_after_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is busy meanwhile."""
-    pool = await started(monkeypatch, Child(Started(TASK.id, 2), done(TASK)))
+    pool = await started(monkeypatch, Child(done(TASK)))
     assert (pool.busy, pool.snapshot()[0].state) == (0, WorkerState.IDLE)
     running = asyncio.create_task(pool.workers[0].run(TASK))
     await asyncio.sleep(0)
@@ -70,7 +70,7 @@ async def test_a_worker_is_idle_before_and_after_a_job(monkeypatch: pytest.Monke
     "answers",
     [
         [WorkerProcessFailed("gone")],
-        [Started(TASK.id, 2)],
+        [],
         [done(Task("1" * 32, *("/s", "/f"), ("thumb=96",), 10**6, 30.0, 2**30))],
         [TASK],
     ],

@@ -20,7 +20,6 @@ from workers.messages import (
     ProtocolError,
     Ready,
     Source,
-    Started,
     Task,
     payload_length,
 )
@@ -48,7 +47,6 @@ _MESSAGES: list[Message] = [
     _JOB,
     Cancel("job-1"),
     Ready(7, {"rlimits": "on", "landlock": "off: Function not implemented"}),
-    Started("job-1", 8),
     _DONE,
     Failed("job-1", "too-slow", "The image took too long."),
 ]

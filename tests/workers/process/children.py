@@ -9,7 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from workers.messages import Done, Failed, FrameBuffer, Message, Ready, Started, Task
+from tests.service import children, until
+from workers.messages import Done, Failed, FrameBuffer, Message, Ready, Task
 from workers.parser import parse
 
 DEADLINE_S = 20.0
@@ -73,16 +74,15 @@ class Worker:
         return not self._heard and not select.select([self.process.stdout], [], [], seconds)[0]
 
     def start(self, job: Task) -> int:
-        """Send a task; the process id of its fork."""
+        """Send a task; the process id of its fork, once there is one."""
         self.send(job)
-        started = self.receive()
-        assert isinstance(started, Started)
-        assert started.id == job.id
-        return started.pid
+        (fork,) = until(lambda: children(self.pid), "a process for the task")
+        assert isinstance(fork, int)
+        return fork
 
     def run(self, job: Task) -> Done | Failed:
         """Send a task and wait for its outcome."""
-        self.start(job)
+        self.send(job)
         outcome = self.receive()
         assert isinstance(outcome, Done | Failed)
         assert outcome.id == job.id
