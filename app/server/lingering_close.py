@@ -17,7 +17,7 @@ _MAX_ACTIVE = 256
 """Connections that are read from at the same time; others wait unread."""
 _ACTIVE_TIMEOUT_S = 5.0
 _WAITING_TIMEOUT_S = 10.0
-_READ_BYTES = 1 << 20
+_READ_BYTES = 4 << 20  # what the kernel may hold of one connection (app.server.listener)
 
 # Many clients read no answer before they have sent their whole body (browsers, urllib). Where the end of the
 # body is in sight, because its length was declared, it is discarded to the end.

@@ -170,16 +170,23 @@ def client_of(request: Request) -> str:
     return client_key.of(request.scope)
 
 
-@lru_cache(maxsize=4096)  # a flood comes from few clients
 def net_of(client: str) -> str:
     """The wider network of a client, which may belong to a single party: the IPv4 /24 or the IPv6 /48.
 
     A client with a private address (RFC 6890) is a network of its own, since the operator knows who has one.
     """
+    if ":" in client:
+        return _site_of(client) or client
+    return _site_of(f"{client.rpartition('.')[0]}.0/{_SITE_PREFIX_BITS[4]}") or client
+
+
+@lru_cache(maxsize=4096)  # a flood comes from few networks
+def _site_of(network: str) -> str | None:
+    """The network of a site that a network belongs to; None for a private one, and for what is none."""
     try:
-        network = ipaddress.ip_network(client, strict=False)
+        found = ipaddress.ip_network(network, strict=False)
     except ValueError:
-        return client
-    if network.is_private:
-        return client
-    return str(network.supernet(new_prefix=min(network.prefixlen, _SITE_PREFIX_BITS[network.version])))
+        return None
+    if found.is_private:
+        return None
+    return str(found.supernet(new_prefix=min(found.prefixlen, _SITE_PREFIX_BITS[found.version])))
