@@ -150,9 +150,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         fill(folder / "data", arguments.images - in_store(folder / "data"))
-        for number in range(arguments.rounds):
+        for _ in range(arguments.rounds):
+            was_stopped = (folder / "data" / "inventory").exists()  # nothing is kept of a store just filled
             report.add(
-                start_after="a stop" if number else "a crash",  # nothing is kept of a store just filled
+                start_after="a stop" if was_stopped else "a crash",
                 images=arguments.images,
                 **measure(folder, cold=arguments.cold, idle_s=arguments.idle),
             )

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from app.api.schemas import job_document
 from app.engine.interface import Engine
 from app.engine.job_handle import JobHandle
 from app.job import Job, JobStatus, MadeVariant, is_id
+from app.runtime.wakeups import Wakeups
 from app.server.headers import parse_prefer
 from app.server.links import Links
 from app.server.open_requests import OpenRequests, TooManyStreams
@@ -85,6 +86,7 @@ class ImageService:
     max_hold_s: float
     links: Links
     signer: Signer | None = None
+    _wakeups: Wakeups = field(default_factory=Wakeups)
 
     async def upload(
         self, request: Request, upload: UploadRequest, names: str | None
@@ -184,7 +186,7 @@ class ImageService:
         """
         loop = asyncio.get_running_loop()
         sent, sent_at = self.engine.position(handle)[0], loop.time()
-        async for happened in handle.events(self._refresh_s):
+        async for happened in handle.events(self._refresh_s, self._wakeups):
             if self.open_requests.closing.is_set():
                 return
             position, _ = self.engine.position(handle)

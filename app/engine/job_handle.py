@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.engine.worker_pool import Worker
 from app.job import Job, JobStatus
+from app.runtime.wakeups import Wakeups
 
 
 @dataclass(slots=True, eq=False)
@@ -31,8 +32,8 @@ class JobHandle:
     # An asyncio.Event takes as much memory as all else here: each is made when somebody waits for it.
     _decided: asyncio.Event | None = None
     _finished: asyncio.Event | None = None
-    _changed: asyncio.Event | None = None
-    """Set, and dropped, at the next event."""
+    _watchers: dict[asyncio.Future[bool], None] | None = None
+    """One for each watcher that waits; True, and dropped, at the next event."""
 
     def __post_init__(self) -> None:
         # A job that was resumed after a restart may be done already, with deferred variants to be made.
@@ -67,25 +68,28 @@ class JobHandle:
         self._events.append((event, event_id or self.job.state_id))
         self.is_decided = self.is_decided or self.job.status.is_terminal
         self.is_finished = self.is_finished or self.job.is_final
-        for awaited, has_come in (
-            (self._changed, True),
-            (self._decided, self.is_decided),
-            (self._finished, self.is_finished),
-        ):
+        for awaited, has_come in ((self._decided, self.is_decided), (self._finished, self.is_finished)):
             if awaited is not None and has_come:
                 awaited.set()
-        self._changed = None
+        for watcher in self._watchers or ():
+            if not watcher.done():
+                watcher.set_result(True)
+        self._watchers = None
 
     def set_status(self, status: JobStatus) -> None:
         """Change the job's status and tell every watcher."""
         self.job.status = status
         self.publish(status)
 
-    async def events(self, refresh_s: Callable[[], float]) -> AsyncIterator[tuple[str, str] | None]:
+    async def events(
+        self, refresh_s: Callable[[], float], wakeups: Wakeups | None = None
+    ) -> AsyncIterator[tuple[str, str] | None]:
         """Yield every event from now on as (name, event id), the present status first, until the job ends.
 
-        Yields None after each `refresh_s()` seconds without an event.
+        Yields None after each `refresh_s()` seconds without an event, when it is the turn of this watcher
+        among those that have the same `wakeups`.
         """
+        wakeups = wakeups or Wakeups()
         seen = len(self._events)
         yield self.job.status, self.job.state_id
         while True:
@@ -94,12 +98,20 @@ class JobHandle:
                 yield self._events[seen - 1]
             if self.is_finished:
                 return
-            changed = self._changed = self._changed or asyncio.Event()
-            try:
-                async with asyncio.timeout(refresh_s()):
-                    await changed.wait()
-            except TimeoutError:
+            if not await self._changes_within(refresh_s(), wakeups):
                 yield None
+
+    async def _changes_within(self, seconds: float, wakeups: Wakeups) -> bool:
+        """Wait for the next event; False if there is none in that time."""
+        watcher: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._watchers is None:
+            self._watchers = {}
+        self._watchers[watcher] = None
+        try:
+            return await wakeups.wait(watcher, seconds)
+        finally:
+            if self._watchers is not None:
+                self._watchers.pop(watcher, None)
 
 
 def _event(is_set: bool) -> asyncio.Event:
