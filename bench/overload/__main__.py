@@ -34,6 +34,7 @@ from bench.photos import photo_file
 from bench.rig import Report, machine, options
 
 _WARM_S = 4.0
+"""Seconds before the window that is measured. In them an empty queue and all receiving slots are filled."""
 _BURST = 16
 """Photos at once when capacity is measured: enough that the workers never wait, too few to be refused."""
 _DRIPS = 150
@@ -50,6 +51,7 @@ _TABLE = (
         "refusal_p99_ms",
         "answer_p50_ms",
         "answer_p99_ms",
+        "later_p99_ms",
         "wait_p99_s",
         "told_p99_s",
         "wait_of_told_p99",

@@ -97,8 +97,9 @@ class Level:
             "seen": len(refused) / turned_away if turned_away else None,
             "refusal_p99_ms": _p99([answer.first_s * 1000 for answer in refused]),
             "read_p99_ms": _p99([answer.read_s * 1000 for answer in refused]),
-            "answer_p50_ms": _percentile(uploads := self._accepted_ms, 50),
+            "answer_p50_ms": _percentile(uploads := self._accepted_ms(), 50),
             "answer_p99_ms": _percentile(uploads, 99),
+            "later_p99_ms": _p99(self._accepted_ms(since=self.before.at)),
             "wait_p99_s": _p99([wait for wait, _ in waits]),
             "told_p99_s": _p99([told for _, told in waits]),
             "wait_of_told_p99": _p99([wait / told for wait, told in waits if told]),
@@ -116,10 +117,10 @@ class Level:
             "statuses": " ".join(f"{status}:{count}" for status, count in sorted(statuses.items())),
         }
 
-    @property
-    def _accepted_ms(self) -> list[float]:
-        """Milliseconds from connecting to the whole 202, of each upload that was accepted."""
-        return [answer.read_s * 1000 for answer in self.answers if answer.status == 202]
+    def _accepted_ms(self, since: float = 0.0) -> list[float]:
+        """Milliseconds from connecting to the whole 202, of each accepted upload that came after `since`."""
+        accepted = (answer for answer in self.answers if answer.status == 202 and answer.at >= since)
+        return [answer.read_s * 1000 for answer in accepted]
 
     def _waits(self, capacity: "Level") -> list[tuple[float, float]]:
         """Seconds in the queue and estimated seconds, for uploads due before the end of the load.
