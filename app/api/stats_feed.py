@@ -29,8 +29,8 @@ class StatsFeed:
         self._open_requests = open_requests
         self._period = period
         self._latest = b""
-        self._waiting: list[asyncio.Future[None]] = []
-        """One for each viewer that waits for the next snapshot."""
+        self._waiting: list[asyncio.Future[bool]] = []
+        """One for each viewer that waits for the next snapshot; the result is whether it is to be sent."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -53,17 +53,12 @@ class StatsFeed:
     async def _watch(self) -> AsyncGenerator[bytes]:
         """The snapshots for one client; a slow reader skips those that it was too slow for."""
         yield self._latest
-        closing = self._open_requests.closing
+        closing, new_future = self._open_requests.closing, asyncio.get_running_loop().create_future
         while not closing.is_set():
-            await self._next()
-            if not closing.is_set():
+            built = new_future()
+            self._waiting.append(built)
+            if await built:
                 yield self._latest
-
-    async def _next(self) -> None:
-        """Wait for the next snapshot."""
-        built = asyncio.get_running_loop().create_future()
-        self._waiting.append(built)
-        await built
 
     async def _run(self) -> None:
         """Build snapshots until the service stops; the last one wakes those who watch, so that they end."""
@@ -87,4 +82,4 @@ class StatsFeed:
             if number and number % _AT_ONCE == 0:
                 await asyncio.sleep(_BETWEEN_S)
             if not built.done():  # its viewer may have left
-                built.set_result(None)
+                built.set_result(not self._open_requests.closing.is_set())
