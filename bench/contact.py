@@ -191,8 +191,7 @@ def variants(data: bytes, *specs: str) -> list[Image.Image]:
         folder.mkdir()
         source.write_bytes(data)
         task = Task("sheet", str(source), str(folder), specs or _VARIANTS, 10**6, 30.0, 2**30)
-        create_files(task)
-        done = make_variants(task)
+        done = make_variants(task, create_files(task))
         return [Image.open(BytesIO((folder / made.file).read_bytes())) for made in done.made]
 
 

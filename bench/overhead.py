@@ -101,8 +101,7 @@ def _loop(task: Task, jobs: int) -> Usage:
     load_codecs()
     before = _own_usage()
     for _ in range(jobs):
-        create_files(task)
-        make_variants(task)
+        make_variants(task, create_files(task))
     return _own_usage().since(before, jobs)
 
 

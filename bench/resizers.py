@@ -32,8 +32,7 @@ def spillway(source: Path, folder: Path, variants: Sequence[Variant]) -> None:
     """The pipeline of Spillway's workers, in this process."""
     specs = tuple(variant.spec for variant in variants)
     task = Task("bench", str(source), str(folder), specs, 10**8, 60.0, 2**31)
-    create_files(task)
-    make_variants(task)
+    make_variants(task, create_files(task))
 
 
 def pillow_naive(source: Path, folder: Path, variants: Sequence[Variant]) -> None:

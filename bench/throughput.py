@@ -109,12 +109,10 @@ def _bare(
     own = folder / str(number)
     own.mkdir(exist_ok=True)
     job = Task("bench", str(source), str(own), tuple(variants), 10**8, 30.0, 2**30)
-    create_files(job)
-    make_variants(job)
+    make_variants(job, create_files(job))
     photos, began, used = 0, time.monotonic(), time.process_time()
     while not photos or time.monotonic() < end:
-        create_files(job)
-        make_variants(job)
+        make_variants(job, create_files(job))
         photos += 1
     return photos / (time.monotonic() - began), (time.process_time() - used) / photos
 

@@ -125,7 +125,7 @@ def _run_fork(make_frame: Callable[[], bytes], writing_end: int, parent: int) ->
     """All that happens in the forked process; it never returns into the code that its parent runs."""
     try:
         process.die_with_parent(parent)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        process.restore_sigterm()
         null = os.open(os.devnull, os.O_RDWR)
         for standard_stream in (0, 1, 2):
             os.dup2(null, standard_stream)

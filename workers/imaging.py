@@ -4,6 +4,7 @@ Each is made of one before, which is cheaper than of the source (`workers/cascad
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def create_files(task: Task) -> tuple[Variant, ...]:
     return variants
 
 
-def make_variants(task: Task) -> Done:
-    """Make all variants of `task` in this process, in the files of `create_files`; raises JobError."""
+def make_variants(task: Task, variants: Sequence[Variant]) -> Done:
+    """Make all variants of `task` in this process, as `create_files` has returned them; raises JobError."""
     try:
-        return _make_variants(task)
+        return _make_variants(task, variants)
     except JobError as error:
         if error.is_precise:
             raise
@@ -69,8 +70,7 @@ def make_variants(task: Task) -> Done:
         raise JobError("too-much-memory", explain("too-much-memory", task)) from error
 
 
-def _make_variants(task: Task) -> Done:
-    variants = read_specs(task.variants)
+def _make_variants(task: Task, variants: Sequence[Variant]) -> Done:
     ImageFile.LOAD_TRUNCATED_IMAGES = task.truncated
     folder, background = Path(task.folder), read_colour(task.background)
     made: dict[str, Size] = {}

@@ -6,7 +6,6 @@ No binding on PyPI has a stable release, and the interface is three calls that t
 import ctypes
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 # The numbers of the system calls are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -38,6 +37,7 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_call_syscall = _libc.syscall  # looked up once, and not again in each fork
 
 
 def abi_version() -> int:
@@ -45,8 +45,8 @@ def abi_version() -> int:
     return _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
 
 
-def restrict(rules: Iterable[tuple[Path, int]]) -> None:
-    """Confine this thread and its children to `rules` (path, rights); raises OSError.
+def restrict(rules: Iterable[tuple[str, int]]) -> int:
+    """Confine this thread and its children to `rules` (path, rights); the ABI version. Raises OSError.
 
     The process must have set no_new_privs. Where the kernel can (ABI 4 and 6), it also loses TCP, abstract
     UNIX sockets, and signals to processes outside.
@@ -63,9 +63,10 @@ def restrict(rules: Iterable[tuple[Path, int]]) -> None:
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
+    return version
 
 
-def _allow(ruleset: int, path: Path, rights: int) -> None:
+def _allow(ruleset: int, path: str, rights: int) -> None:
     beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         attr = _PathBeneathAttr(rights, beneath)
@@ -76,7 +77,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 
 def _call(number: int, *arguments: object) -> int:
     widened = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    result = int(_libc.syscall(ctypes.c_long(number), *widened))
+    result = int(_call_syscall(ctypes.c_long(number), *widened))
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

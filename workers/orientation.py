@@ -4,6 +4,7 @@ Only EXIF counts, and in AVIF and HEIC the properties of the picture. Browsers i
 (viewers differ), and so does this module; Pillow would use it.
 """
 
+import functools
 from typing import Any
 
 from PIL import Image
@@ -30,8 +31,13 @@ _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 
 def read_exif(info: dict[str | tuple[int, int], Any]) -> Image.Exif:
     """The EXIF of a picture, by Pillow's `info` of it; it may be empty, or broken and raise any exception."""
+    return _parse_exif(tuple((key, info[key]) for key in _EXIF_KEYS if key in info))
+
+
+@functools.lru_cache(maxsize=1)  # the orientation, the colours and the thumbnail are looked for one by one
+def _parse_exif(entries: tuple[tuple[str, Any], ...]) -> Image.Exif:
     bare = Image.new("L", (1, 1))
-    bare.info = {key: info[key] for key in _EXIF_KEYS if key in info}
+    bare.info = dict(entries)
     return bare.getexif()
 
 

@@ -23,7 +23,7 @@ def parse(payload: bytes) -> Message:
     if len(payload) > MAX_FRAME:
         raise ProtocolError(f"a frame of {len(payload)} bytes is more than {MAX_FRAME}")
     try:
-        value = json.loads(payload.decode("utf-8"), parse_constant=_refuse_constant)
+        value = _DECODER.decode(payload.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError("a frame is not JSON") from error
     fields = Fields(value, "message")
@@ -138,3 +138,6 @@ _READERS: dict[str, Callable[[Fields], Message]] = {
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

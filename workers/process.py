@@ -15,6 +15,7 @@ _NICENESS = 5
 """Added to the server's: while both want a processor, a worker gets a third of the server's share."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_call_prctl, _call_signal = _libc.prctl, _libc.signal  # looked up once, and not again in each fork
 
 
 def set_up_child() -> tuple[int, int]:
@@ -51,6 +52,11 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def restore_sigterm() -> None:
+    """Let SIGTERM end this process; by the C library, as Python's function would look up enums first."""
+    _call_signal(signal.SIGTERM.value, None)
 
 
 def set_no_new_privs() -> None:
@@ -113,6 +119,6 @@ def address_space_bytes() -> int:
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if _call_prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

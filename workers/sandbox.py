@@ -7,7 +7,6 @@ import math
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from workers import landlock, process, syscalls
 from workers.encode import file_name
@@ -47,9 +46,8 @@ class Sandbox:
         It can read the upload and write the files of `variants`, which exist already, and nothing else: no
         file can be created or removed, so that there is a bound on the space and the files that it takes.
         """
-        folder = Path(task.folder)
-        files = [(Path(task.source), landlock.READ_FILE)]
-        files += [(folder / file_name(variant), _VARIANT_RIGHTS) for variant in variants]
+        files = [(task.source, landlock.READ_FILE)]
+        files += [(f"{task.folder}/{file_name(variant)}", _VARIANT_RIGHTS) for variant in variants]
         return self.confine(task.timeout_s, task.memory_bytes, largest_file(task, variants), files)
 
     def confine(
@@ -57,7 +55,7 @@ class Sandbox:
         timeout_s: float,
         memory_bytes: int,
         largest_file: int = 0,
-        files: Sequence[tuple[Path, int]] = (),
+        files: Sequence[tuple[str, int]] = (),
     ) -> dict[str, str]:
         """Leave this process, for good, these limits and these `files` (path, rights), and nothing else.
 
@@ -120,10 +118,9 @@ def _set_limit(which: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
-def _apply_landlock(files: Sequence[tuple[Path, int]]) -> str:
+def _apply_landlock(files: Sequence[tuple[str, int]]) -> str:
     try:
-        landlock.restrict(files)
-        return f"abi {landlock.abi_version()}"
+        return f"abi {landlock.restrict(files)}"
     except OSError as error:
         return _off(error)
 

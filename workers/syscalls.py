@@ -62,7 +62,7 @@ _OPTIMIZE_AS_TREE = 2
 _INT = 0xFFFFFFFF
 _INSTRUCTION_BYTES = 8
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class _Program(ctypes.Structure):
@@ -125,7 +125,7 @@ def install_filter(program: bytes) -> None:
     """
     instructions = ctypes.create_string_buffer(program, len(program))
     argument = _Program(len(program) // _INSTRUCTION_BYTES, ctypes.addressof(instructions))
-    if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.byref(argument), 0, 0) != 0:
+    if _prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.byref(argument), 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 

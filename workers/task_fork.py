@@ -23,7 +23,7 @@ def fork_starter(sandbox: Sandbox, layers: dict[str, str]) -> Callable[[Task], F
         def work() -> Message:
             if sandbox.confine_to_task(task, variants) != layers:
                 raise JobError("worker-died", "The process for the image could not be confined.")
-            return make_variants(task)
+            return make_variants(task, variants)
 
         return start_fork(work, task.id)
 

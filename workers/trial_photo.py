@@ -68,8 +68,8 @@ def make_photo() -> Image.Image:
 
 def measure_cpu_s(task: Task) -> float:
     """Carry out `task` in a fork; the seconds of CPU that the fork took. Raises JobError."""
-    create_files(task)
-    fork = start_fork(lambda: make_variants(task), task.id)
+    variants = create_files(task)
+    fork = start_fork(lambda: make_variants(task, variants), task.id)
     message = fork.wait_for_message()
     if not isinstance(message, Done):
         raise JobError("worker-died", getattr(message, "detail", "The process of the trial photo died."))

@@ -35,5 +35,4 @@ def warm_up() -> None:
                 memory_bytes=_MEMORY_BYTES,
                 stand_in=number % 2 == 0,
             )
-            create_files(task)
-            make_variants(task).to_frame()
+            make_variants(task, create_files(task)).to_frame()

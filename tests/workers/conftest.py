@@ -33,8 +33,7 @@ def making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Making:
         source.write_bytes(data)
         settings = {"max_pixels": 10**8, "timeout_s": 30.0, "memory_bytes": 2**30, **limits}
         task = Task("job", str(source), str(folder), variants or ("it=64",), **settings)
-        create_files(task)
-        done = make_variants(task)
+        done = make_variants(task, create_files(task))
         return done, {made.name: folder / made.file for made in done.made}
 
     return run

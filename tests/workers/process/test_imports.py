@@ -22,7 +22,7 @@ variants = create_files(task)
 def work():
     sys.setprofile(lambda frame, *_: run.add(frame.f_globals["__name__"]))
     sandbox.confine_to_task(task, variants)
-    make_variants(task)
+    make_variants(task, variants)
     sys.setprofile(None)
     added = set(sys.modules) - loaded | run & {"a hook after the fork", "re._compiler"}
     return Ready(os.getpid(), {"added": " ".join(added)[:100] or "nothing"})
