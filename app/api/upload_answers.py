@@ -104,9 +104,10 @@ async def _wait(
     """Wait until the job has ended, or for `wait_s` seconds; False if too many requests wait already.
 
     A client that has left cannot know the job's address, unless it repeats the upload by its Idempotency-Key.
-    Without one the job is dropped.
+    Without one the job is dropped, if it has not ended.
     """
     waited = await images.wait_if_possible(request, handle.decided, upload.client, wait_s)
     if waited:
-        handle.client_left = upload.keyed is None and await request.is_disconnected()
+        may_be_lost = upload.keyed is None and not handle.is_decided
+        handle.client_left = may_be_lost and await request.is_disconnected()
     return waited
