@@ -7,7 +7,7 @@ from PIL import Image
 
 from workers.thumbnail import EXIF_PREFIX
 
-ROUNDS = 10
+ROUNDS = 12
 """How often it is made use of: CPython specialises a function after eight calls (PEP 659)."""
 
 _STORED_SIZE, _THUMBNAIL_SIZE = (32, 16), (16, 8)
