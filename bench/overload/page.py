@@ -8,10 +8,11 @@ Row = Mapping[str, Any]
 
 _BEGIN, _END = "<!-- figures of bench.overload -->", "<!-- end of figures -->"
 _HEAD = (
-    "| load | system | photos/s | of capacity | per CPU second left | refused | not told "
+    "| load | system | photos/s | thumbnails/s | of capacity | per CPU second left | refused | not told "
     "| a refusal, ms | an upload, ms | memory, MB |\n"
-    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n"
+    "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n"
 )
+_ANSWER = ("answer_p50_ms", "answer_p99_ms", "later_p99_ms")
 
 
 def _figure(value: float | None, digits: int) -> str:
@@ -24,12 +25,13 @@ def _line(row: Row) -> str:
         f"{row['load']}, {row['offered_per_s']:.0f}/s",
         f"**{row['system']}**" if own else row["system"],
         f"{_figure(row['photos_per_s'], 1)}{', ended' if row['killed'] else ''}",
+        _figure(row["thumbs_per_s"], 1),
         _figure(row["of_capacity"], 2),
         _figure(row["per_cpu_left"], 2),
         str(row["refused"]),
         str(row["reset"] + row["unanswered"]),
         _figure(row["refusal_p99_ms"], 0),
-        f"{_figure(row['answer_p50_ms'], 0)} · {_figure(row['answer_p99_ms'], 0)}" if own else "",
+        " · ".join(_figure(row[name], 0) for name in _ANSWER) if own else "",
         _figure(row["peak_mb"], 0),
     ]
     return f"| {' | '.join(cells)} |\n"
