@@ -6,11 +6,16 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, JobStatus, id_of_key
 from app.runtime.sizes import format_size
-from app.runtime.threads import ThreadPool
 from app.storage.interface import JobExists, KeptDocuments, Signer, StoreFull, StoreSnapshot
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SECRET_BYTES = 32
 FAILURES_KEPT_S = 86_400.0
@@ -45,11 +50,14 @@ class StoreBase:
         self._space = SpaceAccount(max_bytes)
         self._secret = b""
         """Set by `open()`."""
-        self.write_in_thread = ThreadPool(MAX_WRITER_THREADS, "store writer").run
-        """Runs a blocking call that writes to the disk, in one of the writers' threads."""
+        self._writers = CapacityLimiter(MAX_WRITER_THREADS)
         self.expiring: Callable[[Job], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
         self.spent: KeptDocuments
         """Used single-use tickets whose images were removed, by the ids of the jobs."""
+
+    async def write_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call that writes to the disk, in one of the writers' threads."""
+        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._writers)
 
     def reserve(self, size: int) -> "ReservedSpace":
         return self._space.reserve(size)

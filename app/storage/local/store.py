@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 
 from app.job import Job, MadeVariant, is_id
 from app.runtime.recently_used import RecentlyUsed
-from app.runtime.threads import ThreadPool
-from app.storage.base import StoreBase
+from app.storage.base import P, StoreBase, T
 from app.storage.interface import JobExists, JobGone, Spool
 from app.storage.local.directory import Directory
 from app.storage.local.expiry_index import ExpiryIndex
@@ -53,8 +53,7 @@ class LocalStore(StoreBase):
         self.folders = JobFolders(self.directory.images, self.directory.work, self._is_expired)
         self.events = KeptFiles(self.directory.outbox, self.write_in_thread)
         self.spent = KeptFiles(self.directory.spent, self.write_in_thread)
-        self.read_in_thread = ThreadPool(MAX_READER_THREADS, "store reader").run
-        """Runs a blocking call that reads from the disk, in one of the readers' threads."""
+        self._readers = CapacityLimiter(MAX_READER_THREADS)
         self._final_jobs: RecentlyUsed[Job] = RecentlyUsed()
         self._inventory = Inventory()
         """Filled by `survey()`. It counts no bytes after that."""
@@ -62,6 +61,10 @@ class LocalStore(StoreBase):
         """The ids of the jobs that `survey()` found unfinished, the oldest last. `pending()` empties it."""
         self._surveyed = False
         self._recount_from = -math.inf
+
+    async def read_in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call that reads from the disk, in one of the readers' threads."""
+        return await to_thread.run_sync(lambda: call(*args, **kwargs), limiter=self._readers)
 
     # --- start and stop --------------------------------------------------------------------------------
 
