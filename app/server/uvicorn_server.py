@@ -21,13 +21,15 @@ from app.server.listener import BACKLOG, local_url
 
 _LAST_ANSWERS_TIMEOUT_S = 5
 """For answers that are still being sent when everything else has ended."""
-_ACCEPTS_PER_ROUND = 8
-"""Connections that are accepted in one round of the event loop.
+_MAX_ACCEPTS_PER_ROUND = 8
+"""Connections that are accepted in one round of the event loop, where enough files may be open.
 
 uvloop's libuv accepts one for each handle that listens (https://github.com/libuv/libuv/pull/3696). In a flood
 a round takes long, so with one handle more clients come than are let in: they wait in the kernel, which fills
 its memory with their bodies until no connection gets on.
 """
+_CONNECTIONS_PER_ACCEPT = 64
+"""For each connection that is accepted in a round, so many may be open."""
 _ADMIN_PART = 16
 """Of so many connections that may be open, one is kept for the administration's port."""
 
@@ -98,12 +100,13 @@ class _PortServer(uvicorn.Server):
             )
         )
         self._listener = port.listener
+        # The connections of one round are open before room is made for them.
+        self._accepts = max(1, min(_MAX_ACCEPTS_PER_ROUND, connections // _CONNECTIONS_PER_ACCEPT))
         self.listening = asyncio.Event()
 
     async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Serve until told to exit."""
-        handles = (self._listener.dup() for _ in range(_ACCEPTS_PER_ROUND - 1))
-        await super().serve([self._listener, *handles])
+        await super().serve([self._listener, *(self._listener.dup() for _ in range(1, self._accepts))])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections."""
