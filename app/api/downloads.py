@@ -117,4 +117,4 @@ async def _pieces(blob: Blob, first: int, last: int) -> AsyncGenerator[bytes]:
             raise OSError("the file is shorter than it was")
         first += len(piece)
         yield piece
-        del piece  # as in HeldResponse
+        del piece  # see HeldResponse.stream_response

@@ -16,10 +16,6 @@ MAX_SKIPPED_BODY = 64 * 1024
 """The longest rest of a body, in bytes, that is read and dropped so that the connection can be kept."""
 
 
-SEND = "spillway.send"
-"""Names the server's `send` in `scope["state"]`, for pieces of an answer that no middleware changes."""
-
-
 async def answer_request(app: ASGI3Application, cycle: RequestResponseCycle) -> None:
     """Have `app` answer the request of `cycle`, whose transport is an `Answer`.
 
@@ -28,7 +24,6 @@ async def answer_request(app: ASGI3Application, cycle: RequestResponseCycle) -> 
     """
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        cycle.scope["state"][SEND] = send
         try:
             await app(scope, receive, send)
         except asyncio.CancelledError:
@@ -88,8 +83,7 @@ class Answer:
         cycle.transport = self._connection.transport
         for name in ("send", "receive"):
             vars(cycle).pop(name, None)
-        for name in ("connection", SEND):
-            cycle.scope["state"].pop(name, None)
+        cycle.scope["state"].pop("connection", None)
 
     def write(self, data: bytes) -> None:
         """Write to the connection unless it is closing: uvloop raises if it was reset but is not yet lost."""

@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.runtime.metrics import Histograms
-from app.server.answer import SEND
 
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
@@ -102,7 +101,6 @@ class HeadAsGet:
             return {"type": "http.disconnect"}
 
         headers = [field for field in scope["headers"] if field[0] != b"range"]
-        scope.get("state", {}).pop(SEND, None)  # no piece may pass by
         as_get = {**scope, "method": "GET", "headers": headers, _ASKED_BY_HEAD: True}
         await self._app(as_get, receiving, sending)
 
