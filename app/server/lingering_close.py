@@ -6,6 +6,7 @@ kernel itself (`MSG_TRUNC`, tcp(7)): no byte of it is copied into this process.
 """
 
 import asyncio
+import mmap
 import socket
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ MAX_LONG = 128
 _LONG_BYTES_PER_POLL = 8 << 20
 """Bytes that are discarded of all these together in one round, for they cost time of the kernel."""
 
-_discarded = bytearray(_READ_BYTES)
-"""The buffer of every read; with `MSG_TRUNC` the kernel never writes to it."""
+_discarded = mmap.mmap(-1, _READ_BYTES)
+"""The buffer of every read; with `MSG_TRUNC` the kernel never writes to it, so it takes no memory."""
 
 
 @dataclass(slots=True, eq=False)
