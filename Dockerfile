@@ -33,9 +33,11 @@ COPY --from=system / /
 LABEL org.opencontainers.image.title="Spillway" \
       org.opencontainers.image.description="An image-upload service that stays alive whatever is thrown at it" \
       org.opencontainers.image.licenses="MIT"
+# glibc gives back what ten thousand connections took; Python's own allocator would keep most of it.
 ENV PATH=/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONMALLOC=malloc \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \
     SPILLWAY_HOST=0.0.0.0 \

@@ -50,6 +50,8 @@ def test_where_photos_are_decoded_large_buffers_are_of_huge_pages(monkeypatch: p
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     assert "glibc.malloc.hugetlb=1" in worker_process.environment("workers")["GLIBC_TUNABLES"].split(":")
     assert "GLIBC_TUNABLES" not in worker_process.environment("workers.preview")
+    monkeypatch.setenv("PYTHONMALLOC", "malloc")
+    assert "PYTHONMALLOC" not in worker_process.environment("workers")
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
     assert worker_process.environment("workers")["GLIBC_TUNABLES"] == "glibc.malloc.check=1"
 
