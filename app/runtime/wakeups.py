@@ -1,7 +1,8 @@
 """Waits that end together, of which a bounded number goes on in each iteration of the event loop."""
 
 import asyncio
-from collections import deque
+
+from app.runtime.slices import Slices
 
 _AT_ONCE = 50
 """Waits that end in one iteration: what follows each of them may take .1 ms."""
@@ -15,31 +16,17 @@ class Wakeups:
     """
 
     def __init__(self) -> None:
-        self._due: deque[asyncio.Future[bool]] = deque()
-        self._is_scheduled = False
+        self._due: Slices[asyncio.Future[bool]] = Slices(_end_wait, _AT_ONCE)
 
     async def wait(self, waiter: asyncio.Future[bool], seconds: float) -> bool:
         """Wait for the result of `waiter`, which is False once the time is over."""
-        timer = asyncio.get_running_loop().call_later(seconds, self._add, waiter)
+        timer = asyncio.get_running_loop().call_later(seconds, self._due.add, waiter)
         try:
             return await waiter
         finally:
             timer.cancel()
 
-    def _add(self, waiter: asyncio.Future[bool]) -> None:
-        self._due.append(waiter)
-        self._schedule()
 
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._wake_some)
-
-    def _wake_some(self) -> None:
-        self._is_scheduled = False
-        for _ in range(min(_AT_ONCE, len(self._due))):
-            waiter = self._due.popleft()
-            if not waiter.done():
-                waiter.set_result(False)
-        if self._due:
-            self._schedule()
+def _end_wait(waiter: asyncio.Future[bool]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)

@@ -5,10 +5,9 @@ waits here as bytes and is parsed later, a few requests in each iteration of the
 other from each connection, so that the first request of any other connection comes in between.
 """
 
-import asyncio
-import time
-from collections import OrderedDict
 from typing import Protocol
+
+from app.runtime.slices import Slices
 
 _MAX_REQUESTS = 4
 """Requests that are parsed in one iteration of the event loop; each may start a task of some milliseconds."""
@@ -23,30 +22,8 @@ class HoldingConnection(Protocol):
         """Parse one request of them. If more can be parsed at once, the connection joins the queue again."""
 
 
-class ParseQueue:
+class ParseQueue(Slices[HoldingConnection]):
     """Connections that have requests to parse, served round robin."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[HoldingConnection, None] = OrderedDict()
-        self._scheduled = False
-
-    def add(self, connection: HoldingConnection) -> None:
-        """Have a request of the connection parsed when it is its turn; once, however often it is added."""
-        self._waiting[connection] = None
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._parse_some)
-
-    def _parse_some(self) -> None:
-        self._scheduled = False
-        end = time.perf_counter() + _MAX_PARSING_S
-        for _ in range(_MAX_REQUESTS):
-            if not self._waiting or time.perf_counter() > end:
-                break
-            connection, _ = self._waiting.popitem(last=False)
-            connection.parse_held()
-        if self._waiting:
-            self._schedule()
+        super().__init__(lambda connection: connection.parse_held(), _MAX_REQUESTS, _MAX_PARSING_S)
